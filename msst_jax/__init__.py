@@ -1,0 +1,1 @@
+"""Multi-Style Semantic Style Transfer in JAX."""

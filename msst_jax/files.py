@@ -1,0 +1,54 @@
+"""Files appear under their name only when they are complete."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from msst_jax.errors import UserError
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Calls `write` with a temporary name in the folder of `path`, then renames.
+
+    The temporary file is removed if anything fails, so nothing half-written stays.
+
+    Raises:
+      UserError: if the file system refuses (no space, no permission, ...).
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        write(temporary)
+        temporary.chmod(0o666 & ~_umask())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}; choose another output") from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Fails now, not after minutes of work, if `path` cannot be written.
+
+    Raises:
+      UserError: if `path` is a folder, or its folder cannot be made or written to.
+    """
+    if path.is_dir():
+        raise UserError(f"cannot write {path}: it is a folder; give a file name such as {path / 'out.png'}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}; choose another output") from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,120 @@
+"""L-BFGS with torch's rules, as an optax gradient transformation.
+
+Equal to torch.optim.LBFGS(line_search_fn=None), iterate by iterate. It differs from optax.lbfgs in three rules:
+the first step is scaled by min(1, 1 / |g|_1), the stored step is the one asked for (not the difference
+of the parameters, which would also see rounding and clamping), and pairs with y.s <= 1e-10 are skipped.
+Source: Nocedal & Wright, Numerical Optimization, algorithm 7.4 (two-loop recursion).
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.flatten_util import ravel_pytree
+
+MIN_CURVATURE = 1e-10  # torch.optim.LBFGS: `if ys > 1e-10`
+
+
+class LbfgsState(NamedTuple):
+    """History of the last steps; the arrays are rings written at `stored % history_size`."""
+
+    updates: jax.Array
+    """Updates made so far."""
+    stored: jax.Array
+    """Pairs stored so far."""
+    gradient: jax.Array
+    """The gradient before, (n,)."""
+    step: jax.Array
+    """The step before, (n,)."""
+    steps: jax.Array
+    """s, (m, n)."""
+    changes: jax.Array
+    """y: changes of the gradient, (m, n)."""
+    curvatures: jax.Array
+    """1 / y.s, (m,)."""
+    scale: jax.Array
+    """gamma = y.s / y.y of the last stored pair: the initial inverse Hessian."""
+
+
+def torch_lbfgs(learning_rate: float = 1.0, history_size: int = 100) -> optax.GradientTransformation:
+    """L-BFGS without line search, number for number as torch.optim.LBFGS.
+
+    torch makes `max_iter` iterations per call of `step`; here one update is one iteration, and one
+    gradient is needed for each. Memory: 2 * history_size * size of the parameters.
+
+    Args:
+      learning_rate: factor of every step.
+      history_size: pairs kept (m).
+
+    Raises:
+      ValueError: history_size below 1.
+    """
+    if history_size < 1:
+        raise ValueError(f"history_size must be at least 1, got {history_size}")
+
+    def init(params: optax.Params) -> LbfgsState:
+        flat, _ = ravel_pytree(params)
+        n, dtype = flat.size, flat.dtype
+        return LbfgsState(
+            updates=jnp.zeros((), jnp.int32),
+            stored=jnp.zeros((), jnp.int32),
+            gradient=jnp.zeros(n, dtype),
+            step=jnp.zeros(n, dtype),
+            steps=jnp.zeros((history_size, n), dtype),
+            changes=jnp.zeros((history_size, n), dtype),
+            curvatures=jnp.zeros(history_size, dtype),
+            scale=jnp.ones((), dtype),
+        )
+
+    def update(gradients: optax.Updates, state: LbfgsState, params: Any = None) -> tuple[optax.Updates, LbfgsState]:
+        del params
+        gradient, unravel = ravel_pytree(gradients)
+        state = _store(state, gradient)
+        direction = _two_loop(state, gradient)
+        first = jnp.minimum(1.0, 1.0 / jnp.sum(jnp.abs(gradient)))
+        step = direction * jnp.where(state.updates == 0, first, 1.0) * learning_rate
+        state = state._replace(updates=state.updates + 1, gradient=gradient, step=step)
+        return unravel(step), state
+
+    return optax.GradientTransformation(init, update)
+
+
+def _store(state: LbfgsState, gradient: jax.Array) -> LbfgsState:
+    """Adds the newest pair unless its curvature is too small (always so before the first step)."""
+    change = gradient - state.gradient
+    curvature = jnp.vdot(change, state.step)
+    keep = curvature > MIN_CURVATURE
+    slot = state.stored % state.curvatures.size
+
+    # A skipped pair writes back what is there: XLA then updates the large history in place.
+    def put(history: jax.Array, value: jax.Array) -> jax.Array:
+        return history.at[slot].set(jnp.where(keep, value, history[slot]))
+
+    return state._replace(
+        stored=state.stored + keep,
+        steps=put(state.steps, state.step),
+        changes=put(state.changes, change),
+        curvatures=put(state.curvatures, 1.0 / curvature),
+        scale=jnp.where(keep, curvature / jnp.vdot(change, change), state.scale),
+    )
+
+
+def _two_loop(state: LbfgsState, gradient: jax.Array) -> jax.Array:
+    """The direction -H g, from the newest pair to the oldest and back."""
+    size = state.curvatures.size
+    pairs = jnp.minimum(state.stored, size)
+
+    def backward(i: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        q, alphas = carry
+        slot = (state.stored - 1 - i) % size
+        alpha = jnp.vdot(state.steps[slot], q) * state.curvatures[slot]
+        return q - alpha * state.changes[slot], alphas.at[slot].set(alpha)
+
+    def forward(i: jax.Array, r: jax.Array) -> jax.Array:
+        slot = (state.stored - pairs + i) % size
+        beta = jnp.vdot(state.changes[slot], r) * state.curvatures[slot]
+        return r + state.steps[slot] * (alphas[slot] - beta)
+
+    q, alphas = jax.lax.fori_loop(0, pairs, backward, (-gradient, jnp.zeros_like(state.curvatures)))
+    return jax.lax.fori_loop(0, pairs, forward, q * state.scale)

@@ -1,0 +1,154 @@
+"""The losses of the method, one pure function per formula, and their weighted sum.
+
+Features are (N, H, W, C); Gram matrices (N, C, C), float32 whatever the features are.
+K is the number of regions, each with a style.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from msst_jax.images import normalize
+from msst_jax.models.vgg import VGG
+
+TERMS = ("style", "blend", "content", "smooth")
+
+
+class Weights(NamedTuple):
+    """The four factors of the loss (scalars)."""
+
+    style: jax.Array | float
+    blend: jax.Array | float
+    content: jax.Array | float
+    tv: jax.Array | float
+
+
+class Layers(NamedTuple):
+    """Which VGG layers are compared, and the factor of each."""
+
+    style: tuple[str, ...]
+    content: tuple[str, ...]
+    style_factors: tuple[float, ...]
+    content_factors: tuple[float, ...]
+
+
+class Targets(NamedTuple):
+    """What the images are compared with."""
+
+    grams: dict[str, jax.Array]
+    """{style layer: (K, C, C)} of the K style pictures."""
+    content: dict[str, jax.Array]
+    """{content layer: (1, H', W', C)} of the photo."""
+
+
+def gram(features: jax.Array) -> jax.Array:
+    """Gram matrices G = F^T F / (C H W): (N, H, W, C) to (N, C, C), float32.
+
+    Source: Gatys et al. 2016 (CVPR), eq. 3, divided as in Johnson et al. 2016 (arXiv:1603.08155), eq. 4.
+    """
+    n, h, w, c = features.shape
+    flat = features.reshape(n, h * w, c)
+    products = jnp.einsum("npc,npd->ncd", flat, flat, preferred_element_type=jnp.float32)
+    return products / (c * h * w)
+
+
+def style_distances(grams: jax.Array, targets: jax.Array) -> jax.Array:
+    """D[i, j] = mean((G(I_i) - G(s_j))^2): grams (I, C, C) and targets (J, C, C) to (I, J)."""
+    return jnp.mean(jnp.square(grams[:, None] - targets[None]), axis=(2, 3))
+
+
+def style_loss(distances: jax.Array) -> jax.Array:
+    """Sum of D[i, i]: each image against its own style."""
+    return jnp.trace(distances)
+
+
+def blend_loss(distances: jax.Array) -> jax.Array:
+    """Sum of D[i, j] over i != j: each image against the styles of the other regions."""
+    off_diagonal = 1 - jnp.eye(distances.shape[0], dtype=distances.dtype)
+    return jnp.sum(distances * off_diagonal)
+
+
+def content_loss(features: jax.Array, target: jax.Array) -> jax.Array:
+    """mean((F(R) - F(x))^2) of two feature maps (1, H, W, C). Source: Gatys et al. 2016, eq. 1, as a mean."""
+    difference = features.astype(jnp.float32) - target.astype(jnp.float32)
+    return jnp.mean(jnp.square(difference))
+
+
+def total_variation(image: jax.Array) -> jax.Array:
+    """Sum of |dR/dx| + |dR/dy| over pixels and channels of an image (H, W, 3).
+
+    Source: anisotropic total variation; Rudin, Osher & Fatemi 1992.
+    """
+    vertical = jnp.abs(image[1:] - image[:-1])
+    horizontal = jnp.abs(image[:, 1:] - image[:, :-1])
+    return jnp.sum(vertical) + jnp.sum(horizontal)
+
+
+def composite(pixels: jax.Array, masks: jax.Array) -> jax.Array:
+    """R = sum_k m_k I_k: images (K, H, W, 3) and masks (H, W, K) to (H, W, 3)."""
+    return jnp.sum(pixels * jnp.moveaxis(masks, -1, 0)[..., None], axis=0)
+
+
+def style_targets(vgg: VGG, style: jax.Array, layers: Sequence[str]) -> dict[str, jax.Array]:
+    """Gram matrices {layer: (1, C, C)} of one style picture (H, W, 3) in [0, 1]."""
+    features = vgg(normalize(style)[None], layers)
+    return {layer: gram(features[layer]) for layer in layers}
+
+
+def content_targets(vgg: VGG, content: jax.Array, layers: Sequence[str]) -> dict[str, jax.Array]:
+    """Features {layer: (1, H', W', C)} of the photo (H, W, 3) in [0, 1]."""
+    return vgg(normalize(content)[None], layers)
+
+
+def weighted_sum(values: Mapping[str, jax.Array], factors: Sequence[float]) -> jax.Array:
+    """Sum over layers of value times factor."""
+    return sum((value * factor for value, factor in zip(values.values(), factors, strict=True)), jnp.float32(0.0))
+
+
+def stylization_loss(
+    vgg: VGG,
+    targets: Targets,
+    masks: jax.Array,
+    layers: Layers,
+    pixels: jax.Array,
+    weights: Weights,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The loss of the method: L = style + blend + content_weight * (content + tv_weight * smooth).
+
+    Each image goes through VGG once, only as deep as its own losses need: the region images to the
+    deepest style layer, the composite to the deepest content layer.
+
+    Args:
+      vgg: the network.
+      targets: of the K styles and the photo.
+      masks: (H, W, K), sum 1 at every pixel.
+      layers: the layers to compare.
+      pixels: the unknowns, (K, H, W, 3) in [0, 1], one full image per region.
+      weights: the four factors.
+
+    Returns:
+      The loss and its weighted terms {"style", "blend", "content", "smooth"}, which add up to it.
+    """
+    distances = layer_distances(vgg, targets.grams, pixels, layers.style)
+    result = normalize(composite(pixels, masks))
+    features = vgg(result[None], layers.content)
+    contents = {layer: content_loss(features[layer], targets.content[layer]) for layer in layers.content}
+    own = {layer: style_loss(d) for layer, d in distances.items()}
+    other = {layer: blend_loss(d) for layer, d in distances.items()}
+    terms = {
+        "style": weights.style * weighted_sum(own, layers.style_factors),
+        "blend": weights.blend * weighted_sum(other, layers.style_factors),
+        "content": weights.content * weighted_sum(contents, layers.content_factors),
+        "smooth": weights.content * weights.tv * total_variation(result),
+    }
+    return sum(terms.values(), jnp.float32(0.0)), terms
+
+
+def layer_distances(
+    vgg: VGG, grams: Mapping[str, jax.Array], pixels: jax.Array, layers: Sequence[str]
+) -> dict[str, jax.Array]:
+    """{style layer: D (K, K)} of images (K, H, W, 3) in [0, 1] against target Gram matrices."""
+    features = vgg(normalize(pixels), layers)
+    return {layer: style_distances(gram(features[layer]), grams[layer]) for layer in layers}

@@ -1,0 +1,1 @@
+"""Networks in Flax NNX and where their weights come from."""

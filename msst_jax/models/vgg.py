@@ -1,0 +1,124 @@
+"""VGG-16 and VGG-19 feature extractors (Simonyan & Zisserman 2014, arXiv:1409.1556)."""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+
+from msst_jax.errors import UserError
+from msst_jax.models.pooling import average_pool, max_pool
+
+# Convolutions in each of the five blocks; configurations D and E of the paper.
+BLOCKS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
+WIDTHS = (64, 128, 256, 512, 512)
+POOLINGS: dict[str, Callable[[jax.Array], jax.Array]] = {"max": max_pool, "average": average_pool}
+
+
+def tap_names(name: str, deepest: str | None = None) -> tuple[str, ...]:
+    """Every tap of a network in order: conv1_1, relu1_1, conv1_2, ..., pool1, conv2_1, ..., pool5.
+
+    Args:
+      name: "vgg16" or "vgg19".
+      deepest: the last tap wanted; None for all.
+
+    Raises:
+      UserError: unknown network or tap.
+    """
+    if name not in BLOCKS:
+        raise UserError(f"unknown network {name!r}; use one of {', '.join(BLOCKS)}")
+    names: list[str] = []
+    for block, depth in enumerate(BLOCKS[name], start=1):
+        for index in range(1, depth + 1):
+            names += [f"conv{block}_{index}", f"relu{block}_{index}"]
+        names.append(f"pool{block}")
+    if deepest is None:
+        return tuple(names)
+    if deepest not in names:
+        raise UserError(f"{name} has no layer {deepest!r}; it has {', '.join(names)}")
+    return tuple(names[: names.index(deepest) + 1])
+
+
+def deepest_tap(name: str, taps: Sequence[str]) -> str:
+    """The last of `taps` in the order of the network.
+
+    Raises:
+      UserError: unknown network or tap, or no tap at all.
+    """
+    if not taps:
+        raise UserError(f"no layer of {name} was asked for; name at least one, such as relu3_1")
+    return max(taps, key=lambda tap: len(tap_names(name, tap)))
+
+
+class VGG(nnx.Module):
+    """The convolutional part of VGG, up to `deepest`.
+
+    Equal to torchvision.models.vgg16 / vgg19 `.features` (3x3 convolutions, zero padding 1).
+    Attributes conv1_1, conv1_2, ... are the convolutions.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        deepest: str | None = None,
+        pooling: str = "max",
+        dtype: DTypeLike = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        """Builds the network.
+
+        Args:
+          name: "vgg16" or "vgg19".
+          deepest: the last tap that will be asked for; None builds all five blocks.
+          pooling: "max" or "average".
+          dtype: type of the computation, float32 or bfloat16; parameters are float32.
+          rngs: random keys of the initial weights.
+
+        Raises:
+          UserError: unknown network, tap or pooling.
+        """
+        if pooling not in POOLINGS:
+            raise UserError(f"unknown pooling {pooling!r}; use one of {', '.join(POOLINGS)}")
+        self.taps = tap_names(name, deepest)
+        self.pooling = pooling
+        self.dtype = dtype
+        channels = 3
+        for tap in self.taps:
+            if tap.startswith("conv"):
+                width = WIDTHS[int(tap[4]) - 1]
+                conv = nnx.Conv(channels, width, (3, 3), padding=1, dtype=dtype, rngs=rngs)
+                setattr(self, tap, conv)
+                channels = width
+
+    def __call__(self, images: jax.Array, taps: Sequence[str]) -> dict[str, jax.Array]:
+        """Features of normalised images, computed only as deep as the deepest tap.
+
+        Args:
+          images: (N, H, W, 3), normalised by `images.normalize`.
+          taps: names such as "conv1_1", "relu3_1", "pool2".
+
+        Returns:
+          {tap: (N, H', W', C)} in the type of the computation.
+
+        Raises:
+          UserError: a tap that this network does not have.
+        """
+        missing = [tap for tap in taps if tap not in self.taps]
+        if missing:
+            raise UserError(f"no layer {', '.join(missing)} in this network; it has {', '.join(self.taps)}")
+        features: dict[str, jax.Array] = {}
+        x = images.astype(self.dtype)
+        for tap in self.taps:
+            if len(features) == len(set(taps)):
+                break
+            if tap.startswith("conv"):
+                x = getattr(self, tap)(x)
+            elif tap.startswith("relu"):
+                x = nnx.relu(x)
+            else:
+                x = POOLINGS[self.pooling](x)
+            if tap in taps:
+                features[tap] = x
+        return features

@@ -1,0 +1,138 @@
+"""Finds and loads frozen weights (safetensors; names are module paths such as conv1_1.kernel)."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.typing import DTypeLike
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from msst_jax.errors import UserError
+from msst_jax.models.vgg import VGG, deepest_tap, tap_names
+
+ASSETS = Path(__file__).parent.parent / "assets"
+EMBEDDED_VGG16 = ASSETS / "vgg16_relu4_3.safetensors"
+EMBEDDED_DEEPEST = "relu4_3"
+
+Model = TypeVar("Model", bound=nnx.Module)
+
+
+def weights_folder() -> Path:
+    """Where converted weights lie: $MSST_WEIGHTS, or ~/.cache/msst_jax."""
+    return Path(os.environ.get("MSST_WEIGHTS") or Path.home() / ".cache" / "msst_jax")
+
+
+def converted_path(name: str) -> Path:
+    """The file that `python -m convert_weights NAME` writes."""
+    return weights_folder() / f"{name}.safetensors"
+
+
+def read_tensors(path: Path) -> dict[str, np.ndarray]:
+    """All tensors of a safetensors file as float32.
+
+    Raises:
+      UserError: missing or damaged file.
+    """
+    try:
+        return {name: np.asarray(value, np.float32) for name, value in load_file(path).items()}
+    except FileNotFoundError:
+        raise UserError(f"weights {path} do not exist; check the name") from None
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"weights {path} are damaged ({error}); convert them again") from error
+
+
+def parameter_shapes(model: nnx.Module) -> dict[str, tuple[int, ...]]:
+    """{module path: shape} of every parameter of a model."""
+    return {_dotted(path): leaf.shape for path, leaf in nnx.to_flat_state(nnx.state(model, nnx.Param))}
+
+
+def mismatches(shapes: Mapping[str, tuple[int, ...]], tensors: Mapping[str, np.ndarray]) -> list[str]:
+    """What keeps `tensors` from being the parameters `shapes`, one sentence each; empty if nothing."""
+    problems = [f"{name} is missing" for name in shapes if name not in tensors]
+    problems += [f"{name} is not part of the network" for name in tensors if name not in shapes]
+    problems += [
+        f"{name} has shape {tensors[name].shape}, expected {shape}"
+        for name, shape in shapes.items()
+        if name in tensors and tensors[name].shape != shape
+    ]
+    return problems
+
+
+def assign(model: Model, tensors: Mapping[str, np.ndarray], origin: str) -> Model:
+    """Gives an abstract model (`nnx.eval_shape`) its parameters; every leaf is checked both ways.
+
+    Raises:
+      UserError: lists everything that does not fit.
+    """
+    problems = mismatches(parameter_shapes(model), tensors)
+    if problems:
+        raise UserError(f"weights {origin} do not fit: {'; '.join(problems)}")
+    params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
+    loaded = jax.tree.map_with_path(lambda path, _: jnp.asarray(tensors[_tree_name(path)]), params)
+    state = nnx.state(model)
+    nnx.replace_by_pure_dict(state, loaded)
+    return nnx.merge(nnx.graphdef(model), state)
+
+
+def find_vgg(name: str, deepest: str) -> Path:
+    """The weights of a VGG: converted ones where they are, else those embedded in the package.
+
+    Raises:
+      UserError: tells the `convert_weights` command that makes what is missing.
+    """
+    wanted = tap_names(name, deepest)
+    converted = converted_path(name)
+    if converted.exists():
+        return converted
+    if name == "vgg16" and len(wanted) <= len(tap_names(name, EMBEDDED_DEEPEST)):
+        return EMBEDDED_VGG16
+    raise UserError(
+        f"weights of {name} up to {deepest} are not in {weights_folder()}: run `python -m convert_weights {name}` "
+        f"(vgg16 up to {EMBEDDED_DEEPEST} is embedded and needs no download)"
+    )
+
+
+def load_vgg(
+    name: str,
+    taps: Sequence[str],
+    *,
+    pooling: str = "max",
+    dtype: DTypeLike = jnp.float32,
+    path: Path | None = None,
+) -> tuple[VGG, Path]:
+    """A VGG with its weights, as deep as the deepest of `taps`.
+
+    Args:
+      name: "vgg16" or "vgg19".
+      taps: the layers that will be asked for.
+      pooling: "max" or "average".
+      dtype: type of the computation, float32 or bfloat16.
+      path: a weights file; None looks where `find_vgg` looks.
+
+    Returns:
+      The network and the file its weights came from.
+
+    Raises:
+      UserError: unknown names, or weights missing, damaged or not fitting.
+    """
+    deepest = deepest_tap(name, taps)
+    path = path or find_vgg(name, deepest)
+    model = nnx.eval_shape(lambda: VGG(name, deepest=deepest, pooling=pooling, dtype=dtype, rngs=nnx.Rngs(0)))
+    wanted = set(model.taps)
+    deeper = {tap for tap in tap_names(name)} - wanted
+    tensors = {key: value for key, value in read_tensors(path).items() if key.split(".")[0] not in deeper}
+    return assign(model, tensors, str(path)), path
+
+
+def _dotted(path: Sequence[object]) -> str:
+    return ".".join(str(part) for part in path)
+
+
+def _tree_name(path: Sequence[object]) -> str:
+    return ".".join(str(getattr(part, "key", part)) for part in path)

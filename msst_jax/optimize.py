@@ -1,0 +1,212 @@
+"""The on-line loop: pixels follow the gradient of any loss with any optax transformation."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+Loss = Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
+"""loss(pixels) -> (scalar, {name of a term: scalar}), or loss(pixels, run) in a batched run."""
+
+# The host runs this many evaluations ahead of the device, so that neither waits for the other.
+LOOK_AHEAD = 2
+
+
+class State(NamedTuple):
+    """What one evaluation hands to the next; in a batched run every leaf has a leading axis."""
+
+    pixels: jax.Array
+    transform: optax.OptState
+    best_pixels: jax.Array
+    best_loss: jax.Array
+    alive: jax.Array
+    """False once the loss or the pixels were not finite; `pixels` then stay at the best."""
+
+
+class Solution(NamedTuple):
+    """What the loop found; in a batched run every array has a leading axis."""
+
+    pixels: np.ndarray
+    """After the last update (the best, if the run failed)."""
+    best_pixels: np.ndarray
+    """With the smallest loss that was evaluated."""
+    best_loss: np.ndarray
+    losses: dict[str, np.ndarray]
+    """"total" and each term at every evaluation, shape (evaluations,) or (B, evaluations)."""
+    finite: np.ndarray
+    """False where the run fell back to the best pixels because a loss or a pixel was not finite."""
+    interrupted: bool
+    compile_seconds: float
+    run_seconds: float
+
+
+def clip_to_range(pixels: jax.Array) -> jax.Array:
+    """Keeps pixels in [0, 1]."""
+    return jnp.clip(pixels, 0.0, 1.0)
+
+
+def minimize(
+    loss: Loss,
+    pixels: jax.Array | np.ndarray,
+    transform: optax.GradientTransformation,
+    evaluations: int,
+    *,
+    runs: Any = None,
+    project: Callable[[jax.Array], jax.Array] = clip_to_range,
+    on_evaluation: Callable[[int, float], None] | None = None,
+) -> Solution:
+    """Minimises `loss` over `pixels`; one evaluation and one update of `transform` at a time.
+
+    One step is jitted and the loop runs on the host: on CPU a loop inside XLA is about twice as slow.
+    Ctrl-C ends the loop after the evaluation at hand and returns what was found so far.
+
+    Args:
+      loss: `loss(pixels) -> (scalar, terms)`, terms a dict of scalars. A `jax.tree_util.Partial`
+        keeps its large arrays out of the compiled program.
+      pixels: the start; any shape.
+      transform: any optax transformation, with line search too.
+      evaluations: how many times loss and gradient are computed, at least 1.
+      runs: None, or a pytree whose leaves have a leading axis of B: then pixels too have a leading
+        axis B and B problems `loss(pixels[b], runs[b])` are minimised as one batch.
+      project: puts pixels back into the allowed set after every update.
+      on_evaluation: called as (evaluation counted from 1, loss summed over the runs), a little late.
+
+    Raises:
+      ValueError: evaluations below 1.
+    """
+    if evaluations < 1:
+        raise ValueError(f"evaluations must be at least 1, got {evaluations}")
+    loss = loss if isinstance(loss, jax.tree_util.Partial) else jax.tree_util.Partial(loss)
+    transform = optax.with_extra_args_support(transform)
+    state = initial_state(jnp.asarray(pixels), transform, batched=runs is not None)
+    step, compile_seconds = compile_step(loss, transform, project, state, runs)
+    started = time.perf_counter()
+    history: list[dict[str, jax.Array]] = []
+    reported = 0
+    with _interruption() as interrupted:
+        for index in range(evaluations):
+            state, terms = step(state, loss, runs)
+            history.append(terms)
+            if index < LOOK_AHEAD and not interrupted.is_set():
+                continue
+            reported = _report(history, reported, len(history) - LOOK_AHEAD, on_evaluation)
+            dead = not np.any(history[reported - 1]["alive"]) if reported else False
+            if interrupted.is_set() or dead:
+                break
+        _report(history, reported, len(history), on_evaluation)
+        losses = {name: np.stack([np.asarray(h[name]) for h in history], -1) for name in history[0]}
+        del losses["alive"]
+    return Solution(
+        pixels=np.asarray(state.pixels),
+        best_pixels=np.asarray(state.best_pixels),
+        best_loss=np.asarray(state.best_loss),
+        losses=losses,
+        finite=np.asarray(state.alive),
+        interrupted=interrupted.is_set(),
+        compile_seconds=compile_seconds,
+        run_seconds=time.perf_counter() - started,
+    )
+
+
+def initial_state(pixels: jax.Array, transform: optax.GradientTransformation, *, batched: bool) -> State:
+    """The state before the first evaluation. Leaves never share a buffer, so that they can be donated."""
+    init = jax.vmap(transform.init) if batched else transform.init
+    runs = pixels.shape[:1] if batched else ()
+    state = State(
+        pixels=pixels,
+        transform=init(pixels),
+        best_pixels=pixels,
+        best_loss=jnp.full(runs, jnp.inf, pixels.dtype),
+        alive=jnp.ones(runs, bool),
+    )
+    return jax.tree.map(jnp.copy, state)
+
+
+def compile_step(
+    loss: Loss,
+    transform: optax.GradientTransformationExtraArgs,
+    project: Callable[[jax.Array], jax.Array],
+    state: State,
+    runs: Any = None,
+) -> tuple[Callable[..., tuple[State, dict[str, jax.Array]]], float]:
+    """The compiled `step(state, loss, runs) -> (state, terms)`, which donates `state`, and the seconds it took."""
+
+    def single(state: State, loss: Loss, *run: Any) -> tuple[State, dict[str, jax.Array]]:
+        return _step(state, lambda pixels: loss(pixels, *run), transform, project)
+
+    def step(state: State, loss: Loss, runs: Any) -> tuple[State, dict[str, jax.Array]]:
+        if runs is None:
+            return single(state, loss)
+        return jax.vmap(single, in_axes=(0, None, 0))(state, loss, runs)
+
+    started = time.perf_counter()
+    compiled = jax.jit(step, donate_argnums=0).lower(state, loss, runs).compile()
+    return compiled, time.perf_counter() - started
+
+
+def _step(
+    state: State,
+    loss: Callable[[jax.Array], tuple[jax.Array, dict[str, jax.Array]]],
+    transform: optax.GradientTransformationExtraArgs,
+    project: Callable[[jax.Array], jax.Array],
+) -> tuple[State, dict[str, jax.Array]]:
+    (value, terms), gradient = jax.value_and_grad(loss, has_aux=True)(state.pixels)
+    better = value < state.best_loss  # false for NaN
+    best_pixels = jnp.where(better, state.pixels, state.best_pixels)
+    updates, transform_state = transform.update(
+        gradient, state.transform, state.pixels, value=value, grad=gradient, value_fn=lambda p: loss(p)[0]
+    )
+    new = project(optax.apply_updates(state.pixels, updates))
+    alive = state.alive & jnp.isfinite(value) & jnp.all(jnp.isfinite(new))
+    state = State(
+        pixels=jnp.where(alive, new, best_pixels),
+        transform=transform_state,
+        best_pixels=best_pixels,
+        best_loss=jnp.where(better, value, state.best_loss),
+        alive=alive,
+    )
+    return state, {"total": value, **terms, "alive": alive}
+
+
+def _report(
+    history: list[dict[str, jax.Array]],
+    reported: int,
+    until: int,
+    on_evaluation: Callable[[int, float], None] | None,
+) -> int:
+    """Reports evaluations up to `until`; reading their loss waits for the device."""
+    for index in range(reported, until):
+        total = float(np.sum(history[index]["total"]))
+        if on_evaluation is not None:
+            on_evaluation(index + 1, total)
+    return max(reported, until)
+
+
+@contextmanager
+def _interruption() -> Iterator[threading.Event]:
+    """Turns the first Ctrl-C into an event: an exception could strike while the state is being donated.
+
+    A second Ctrl-C raises KeyboardInterrupt as usual.
+    """
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    previous = signal.getsignal(signal.SIGINT)
+
+    def first(_number: int, _frame: object) -> None:
+        event.set()
+        signal.signal(signal.SIGINT, previous)
+
+    signal.signal(signal.SIGINT, first)
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, previous)

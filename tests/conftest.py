@@ -1,0 +1,25 @@
+"""What every test relies on: full precision, torchvision importable, no weights of the user."""
+
+from pathlib import Path
+
+import jax
+import pytest
+
+from convert_weights.torch_compat import import_torchvision
+
+SHARED = Path(__file__).parents[2] / "shared"
+
+jax.config.update("jax_default_matmul_precision", "highest")
+import_torchvision()
+
+
+@pytest.fixture(autouse=True)
+def no_user_weights(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MSST_WEIGHTS", str(tmp_path_factory.mktemp("weights")))
+
+
+@pytest.fixture
+def shared() -> Path:
+    if not SHARED.exists():
+        pytest.skip("the team's shared data is not beside this checkout")
+    return SHARED
