@@ -44,15 +44,16 @@ def resize(images: jax.Array, height: int, width: int) -> jax.Array:
     return jax.image.resize(images, shape, method="linear", antialias=True)
 
 
-def read_picture(path: str | Path, what: str = "picture") -> Image.Image:
+def read_picture(path: str | Path, what: str = "picture", backdrop: str = "white") -> Image.Image:
     """Reads any picture that Pillow knows as 8-bit sRGB.
 
-    EXIF rotation is applied, transparency is laid on white, an embedded colour profile is
+    EXIF rotation is applied, transparency is laid on `backdrop`, an embedded colour profile is
     converted to sRGB; CMYK, palette, grey and 16-bit grey become RGB.
 
     Args:
       path: the file.
       what: what the picture is for, named in errors ("photo", "style", "mask").
+      backdrop: the colour behind transparent pixels.
 
     Raises:
       UserError: missing file, folder, no picture, damaged, or larger than MAX_PIXELS.
@@ -69,7 +70,7 @@ def read_picture(path: str | Path, what: str = "picture") -> Image.Image:
                 if opened.width * opened.height > MAX_PIXELS:
                     raise Image.DecompressionBombError
                 opened.load()
-                return _to_rgb(ImageOps.exif_transpose(opened))
+                return _to_rgb(ImageOps.exif_transpose(opened), backdrop)
     except Image.DecompressionBombError:
         raise UserError(f"{what} {path} has more than {MAX_PIXELS // 10**6} megapixels; make it smaller") from None
     except UnidentifiedImageError:
@@ -79,14 +80,13 @@ def read_picture(path: str | Path, what: str = "picture") -> Image.Image:
         raise UserError(f"{what} {path} is damaged or cannot be read ({error}); give another copy") from error
 
 
-def _to_rgb(picture: Image.Image) -> Image.Image:
+def _to_rgb(picture: Image.Image, backdrop: str) -> Image.Image:
     if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
         return _wide_grey(picture).convert("RGB")
     picture = _to_srgb(picture)
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
-        white = Image.new("RGBA", picture.size, "white")
-        picture = Image.alpha_composite(white, picture)
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, backdrop), picture)
     return picture.convert("RGB")
 
 

@@ -1,0 +1,1 @@
+"""Every number of the program; see photo.py for what the fields mean."""

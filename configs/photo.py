@@ -1,0 +1,44 @@
+"""What a person gets by default: draft."""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    """The default config of stylize.py."""
+    config = ConfigDict()
+    # Inputs that the command line fills in: NAME=FILE pairs.
+    config.photo = ""
+    config.styles = ()
+    config.masks = ()
+
+    config.size = 512  # longest side in pixels; 0 = as it is
+    config.square = False  # stretch to size x size
+    config.style_scale = 1.0  # longest side of the styles, as a multiple of the photo's
+    config.hard_masks = False
+    config.feather = 0.4  # softness of the regions' edges: sigma in percent of the longest side
+
+    config.network = "vgg16"
+    config.weights = ""  # a safetensors file; empty = converted weights if there, else the embedded ones
+    config.pooling = "max"
+    config.dtype = "float32"  # or bfloat16
+    config.style_layers = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
+    config.style_layer_weights = ()  # empty = 1 for every layer
+    config.content_layers = ("relu3_3",)
+    config.content_layer_weights = ()
+
+    config.style_weight = 1e6
+    config.blend_ratio = 0.2  # blend_weight = blend_ratio * style_weight
+    config.content_weight = 1.0
+    config.tv_weight = 8.5e-5
+    config.tv_per_pixel = False  # divide the total variation by the number of pixels
+
+    config.steps = 300  # evaluations of loss and gradient, over all scales
+    config.steps_multiple = 0  # make the next multiple above `steps`; 0 = exactly `steps`
+    config.scales = (0.5, 1.0)  # sizes optimised one after the other, as fractions of `size`
+    config.scale_steps = (0.6, 0.4)  # how the steps are shared between them
+    config.init = "content"  # or "noise"
+    config.keep = "best"  # the evaluated pixels with the least loss, or "last"
+    config.optimizer = "lbfgs"  # or "adam"
+    config.learning_rate = 1.0
+    config.history = 100  # pairs that L-BFGS keeps
+    return config

@@ -1,0 +1,149 @@
+"""Sheets that show how a picture came about, and the JSON file beside every output."""
+
+import json
+import math
+import platform
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from PIL import Image, ImageDraw, ImageFont
+
+from msst_jax.files import write_atomically
+from msst_jax.images import to_picture
+from msst_jax.inputs import Inputs
+from msst_jax.regions import shares
+
+# One hue a region, in order; well apart for colour-blind eyes (Okabe & Ito 2008).
+REGION_COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (204, 121, 167), (240, 228, 66), (213, 94, 0))
+LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy", "pillow", "msst_jax")
+GAP = 8
+
+
+def sheet(pictures: Sequence[tuple[str, Image.Image]], height: int, columns: int = 0) -> Image.Image:
+    """Captioned pictures in rows, all of one height, on white.
+
+    Args:
+      pictures: (caption, picture) in reading order.
+      height: of every picture, in pixels.
+      columns: pictures in a row; 0 = all in one row.
+    """
+    columns = columns or len(pictures)
+    caption = max(14, height // 16)
+    font = ImageFont.load_default(caption)
+    scaled = [
+        p.resize((max(1, round(p.width * height / p.height)), height), Image.Resampling.LANCZOS) for _, p in pictures
+    ]
+    rows = [range(start, min(start + columns, len(scaled))) for start in range(0, len(scaled), columns)]
+    row_height = height + caption + 2 * GAP
+    width = max(sum(scaled[i].width + GAP for i in row) for row in rows) + GAP
+    page = Image.new("RGB", (width, len(rows) * row_height + GAP), "white")
+    draw = ImageDraw.Draw(page)
+    for number, row in enumerate(rows):
+        x, y = GAP, number * row_height + GAP
+        for i in row:
+            draw.text((x, y), pictures[i][0], fill="black", font=font)
+            page.paste(scaled[i], (x, y + caption + GAP))
+            x += scaled[i].width + GAP
+    return page
+
+
+def regions_overlay(inputs: Inputs) -> Image.Image:
+    """The photo in grey with every region in a colour of its own."""
+    colours = np.asarray([REGION_COLOURS[k % len(REGION_COLOURS)] for k in range(len(inputs.regions))], np.float32)
+    grey = inputs.photo.mean(-1, keepdims=True)
+    return to_picture(0.5 * grey + 0.5 * (inputs.masks @ colours) / 255.0)
+
+
+def inputs_sheet(inputs: Inputs, result: np.ndarray) -> Image.Image:
+    """Photo, regions, the style of each region, and the result (H, W, 3)."""
+    covered = zip(inputs.regions, shares(inputs.masks), strict=True)
+    named = ", ".join(f"{region.name} {share:.0%}" for region, share in covered)
+    return sheet(
+        [
+            ("photo", to_picture(inputs.photo)),
+            (f"regions: {named}", regions_overlay(inputs)),
+            *((f"style of {region.name}", to_picture(region.style)) for region in inputs.regions),
+            ("result", to_picture(result)),
+        ],
+        height=min(384, inputs.photo.shape[0]),
+    )
+
+
+def comparison_sheet(separate: np.ndarray, naive: np.ndarray, rough: np.ndarray, complete: np.ndarray) -> Image.Image:
+    """What each loss adds: separate, naive, without smooth, all; images (H, W, 3)."""
+    return sheet(
+        [
+            ("separate: each style alone, pasted", to_picture(separate)),
+            ("naive: no blend, no smooth loss", to_picture(naive)),
+            ("without smooth loss", to_picture(rough)),
+            ("all losses", to_picture(complete)),
+        ],
+        height=min(384, complete.shape[0]),
+        columns=2,
+    )
+
+
+def blend_strip(ratios: Sequence[float], results: np.ndarray) -> Image.Image:
+    """Results (B, H, W, 3) in the order of their blend ratios."""
+    captioned = [(f"blend {ratio:g}", to_picture(result)) for ratio, result in zip(ratios, results, strict=True)]
+    return sheet(captioned, height=min(384, results.shape[1]))
+
+
+def sidecar(
+    *,
+    config: ConfigDict,
+    inputs: Inputs,
+    weights: Path,
+    seed: int,
+    loss: dict[str, list[float]],
+    seconds: dict[str, float],
+    **more: Any,
+) -> dict[str, Any]:
+    """Everything needed to make a picture again, and what the run did.
+
+    `loss` holds "total" and the weighted terms per evaluation; the terms add up to the total.
+    """
+    return {
+        **more,
+        "regions": [
+            {"name": region.name, "style": region.style_file, "share": share}
+            for region, share in zip(inputs.regions, shares(inputs.masks), strict=True)
+        ],
+        "size": [inputs.photo.shape[1], inputs.photo.shape[0]],
+        "seed": seed,
+        "device": f"{jax.default_backend()}: {jax.devices()[0].device_kind}",
+        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in LIBRARIES}},
+        "weights": weights.name,
+        "seconds": seconds,
+        "loss": loss,
+        "config": config.to_dict(),
+    }
+
+
+def write_json(content: dict[str, Any], path: Path) -> None:
+    """Writes JSON whole or not at all; numbers that are not finite become null.
+
+    Raises:
+      UserError: unwritable place.
+    """
+    text = json.dumps(_finite(content), indent=1, allow_nan=False)
+
+    def write(name: Path) -> None:
+        name.write_text(text + "\n")
+
+    write_atomically(path, write)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,86 @@
+"""Gives every region of a photo a style of its own.
+
+python stylize.py                               the bundled example, no download
+python stylize.py PHOTO --mask person=person.png --style person=A.jpg --style background=B.jpg -o out.png
+python stylize.py PHOTO ... --blend 0,0.2,0.4   one batched run: each picture, and a strip of them
+python stylize.py PHOTO ... --config configs/seed.py --config.steps=300
+"""
+
+import sys
+from logging import getLogger
+from pathlib import Path
+
+from absl import app, flags, logging
+from ml_collections import ConfigDict, config_flags
+
+from configs import quickstart
+from msst_jax.errors import UserError
+from msst_jax.inputs import parse_pairs
+from msst_jax.photo import EXIT_INTERRUPTED, Job, parse_ratios, run
+
+DEFAULT_CONFIG = f"--config={Path(__file__).parent / 'configs' / 'photo.py'}"
+EXIT_BAD_INPUT = 2
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "File of numbers, default configs/photo.py; --config.FIELD=VALUE changes one of them."
+)
+_STYLE = flags.DEFINE_multi_string("style", [], "REGION=FILE: the painting that a region takes its style from.")
+_MASK = flags.DEFINE_multi_string("mask", [], "REGION=FILE: grey picture, white inside the region.")
+_OUTPUT = flags.DEFINE_string("output", None, "The picture to write; default outputs/PHOTO.png.", short_name="o")
+_BLEND = flags.DEFINE_string("blend", None, "Blend ratio, or a list such as 0,0.2,0.4.")
+_SEED = flags.DEFINE_integer("seed", 0, "Of the random start (config.init = 'noise').", lower_bound=0)
+_COMPARE = flags.DEFINE_boolean("compare", False, "Also make separate / naive / without smooth, and a sheet of them.")
+_QUIET = flags.DEFINE_boolean("quiet", False, "No progress bar and no messages but errors.")
+
+
+def _job(photos: list[str]) -> tuple[ConfigDict, Job]:
+    if len(photos) > 1:
+        raise UserError(f"one photo at a time, found {len(photos)}: {' '.join(photos)}")
+    config = _CONFIG.value
+    if not photos and DEFAULT_CONFIG in sys.argv:
+        config = quickstart.get_config()
+        config.update_from_flattened_dict(config_flags.get_override_values(flags.FLAGS["config"]))
+    elif not photos and not config.photo:
+        quickstart.use_example(config)
+    photo = photos[0] if photos else config.photo
+    return config, Job(
+        photo=photo,
+        styles=parse_pairs(_STYLE.value or config.styles, "style"),
+        masks=parse_pairs(_MASK.value or config.masks, "mask"),
+        output=Path(_OUTPUT.value or f"outputs/{Path(photo).stem}.png"),
+        blend_ratios=parse_ratios(_BLEND.value) if _BLEND.value is not None else [config.blend_ratio],
+        seed=_SEED.value,
+        compare=_COMPARE.value,
+        quiet=_QUIET.value,
+    )
+
+
+def main(argv: list[str]) -> int:
+    """Runs one job; returns the exit code."""
+    logging.get_absl_handler().setFormatter(None)
+    getLogger("jax").setLevel("WARNING")
+    if _QUIET.value:
+        logging.set_verbosity(logging.ERROR)
+    try:
+        return run(*_job(argv[1:]))
+    except UserError as error:
+        print(f"stylize.py: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        print("stylize.py: interrupted; nothing was written", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def _parse(argv: list[str]) -> list[str]:
+    """Flags, with one line and exit code 2 for anything wrong with them."""
+    if not any(arg in ("--config", "-config") or arg.startswith(("--config=", "-config=")) for arg in argv):
+        argv.insert(1, DEFAULT_CONFIG)
+    try:
+        return flags.FLAGS(argv)
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        print(f"stylize.py: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(EXIT_BAD_INPUT)
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=_parse)
