@@ -76,9 +76,14 @@ def _parse(argv: list[str]) -> list[str]:
     if not any(arg in ("--config", "-config") or arg.startswith(("--config=", "-config=")) for arg in argv):
         argv.insert(1, DEFAULT_CONFIG)
     try:
-        return flags.FLAGS(argv)
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        print(f"stylize.py: {' '.join(str(error).split())}", file=sys.stderr)
+        rest = flags.FLAGS(argv)
+        _CONFIG.value  # noqa: B018  a config file that cannot be loaded says so only here
+        return rest
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError, SyntaxError) as error:
+        reason: object = error
+        while isinstance(reason, AttributeError | KeyError):  # ml_collections wraps one in the other
+            reason = reason.args[0]
+        print(f"stylize.py: {' '.join(str(reason).split())}", file=sys.stderr)
         sys.exit(EXIT_BAD_INPUT)
 
 
