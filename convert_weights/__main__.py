@@ -1,0 +1,7 @@
+"""`python -m convert_weights`."""
+
+import sys
+
+from convert_weights.cli import main
+
+sys.exit(main())

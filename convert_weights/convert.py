@@ -1,0 +1,89 @@
+"""A torchvision state dict -> the tensors of a network here."""
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from convert_weights.networks import Network, Shapes
+from msst_jax.errors import UserError
+
+OIHW_TO_HWIO = (2, 3, 1, 0)
+
+
+def convert(
+    state: Mapping[str, np.ndarray], network: Network, *, deepest: str | None, dtype: DTypeLike, origin: str
+) -> dict[str, np.ndarray]:
+    """Renames, reorders and rounds; checks the whole network both ways first.
+
+    Args:
+      state: torchvision's state dict, float32.
+      network: the entry of the table.
+      deepest: the last layer to keep; None for all.
+      dtype: type of the result, float32 or float16.
+      origin: where the state dict came from, for the error.
+
+    Returns:
+      {module path: array}, kernels HWIO.
+
+    Raises:
+      UserError: names everything that is missing, unknown, of the wrong shape or not finite.
+    """
+    wanted = network.shapes(deepest)
+    problems = find_problems(state, network)
+    tensors = {
+        path: _cast(to_flax(state[key]), dtype)
+        for key, path in network.keys.items()
+        if path in wanted and key in state and not problems
+    }
+    problems += [f"{path} does not fit into {np.dtype(dtype)}" for path in tensors if not _finite(tensors[path])]
+    if problems:
+        raise UserError(f"{origin} cannot be converted, check that it is the right file: {'; '.join(problems)}")
+    return tensors
+
+
+def find_problems(state: Mapping[str, np.ndarray], network: Network) -> list[str]:
+    """What keeps a state dict from being this network, one sentence each; empty if nothing."""
+    shapes = network.shapes(None)
+    problems = [f"{key} is missing" for key in network.keys if key not in state]
+    problems += [f"{key} is not part of the network" for key in state if not _known(key, network)]
+    problems += [f"the table of keys has nothing for {path}" for path in shapes if path not in network.keys.values()]
+    for key, path in network.keys.items():
+        if key in state:
+            problems += _tensor_problems(key, state[key], path, shapes)
+    return problems
+
+
+def to_flax(tensor: np.ndarray) -> np.ndarray:
+    """OIHW kernels become HWIO; everything else stays as it is."""
+    return np.ascontiguousarray(tensor.transpose(OIHW_TO_HWIO) if tensor.ndim == 4 else tensor)
+
+
+def rounded(state: Mapping[str, np.ndarray], network: Network, dtype: DTypeLike) -> dict[str, np.ndarray]:
+    """The state dict that carries what was stored: through `dtype` and back to float32, dropped keys left out."""
+    return {key: _cast(state[key], dtype).astype(np.float32) for key in network.keys}
+
+
+def _tensor_problems(key: str, tensor: np.ndarray, path: str, shapes: Shapes) -> list[str]:
+    if path not in shapes:
+        return [f"the table of keys names {path}, which the network does not have"]
+    expected = shapes[path]
+    if len(expected) == 4:
+        expected = tuple(expected[OIHW_TO_HWIO.index(axis)] for axis in range(4))
+    if tensor.shape != expected:
+        return [f"{key} has shape {tensor.shape}, expected {expected}"]
+    return [] if _finite(tensor) else [f"{key} holds values that are not finite"]
+
+
+def _known(key: str, network: Network) -> bool:
+    return key in network.keys or any(fnmatchcase(key, pattern) for pattern in network.dropped)
+
+
+def _cast(tensor: np.ndarray, dtype: DTypeLike) -> np.ndarray:
+    with np.errstate(over="ignore"):  # found afterwards, and told by name
+        return tensor.astype(dtype)
+
+
+def _finite(tensor: np.ndarray) -> bool:
+    return bool(np.isfinite(tensor).all())

@@ -1,0 +1,117 @@
+"""Downloads that can be resumed and are checked against the hash in the file name."""
+
+import hashlib
+import http.client
+import os
+import re
+import urllib.request
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+
+from tqdm import tqdm
+
+from msst_jax.errors import UserError
+
+CHUNK = 1 << 20
+TIMEOUT = 30  # seconds without a byte
+RANGE_NOT_SATISFIABLE = 416
+PARTIAL_CONTENT = 206
+
+
+def download(url: str, folder: Path, *, quiet: bool = False) -> Path:
+    """Fetches a file named NAME-HASH.EXT into `folder`, unless it is there already.
+
+    What has arrived stays in a `.part` file, from which the next call goes on.
+
+    Args:
+      url: its file name holds the first hex digits of the SHA-256.
+      folder: where the file goes; made if needed.
+      quiet: no progress bar (there is none either when stderr is no terminal).
+
+    Raises:
+      UserError: no connection, an answer that is not the file, or a wrong hash.
+    """
+    target = folder / url.rsplit("/", 1)[-1]
+    part = target.with_name(f"{target.name}.part")
+    try:
+        if _has_hash(target, target.name):
+            return target
+        folder.mkdir(parents=True, exist_ok=True)
+        if not _has_hash(part, target.name):
+            resumed = _fetch(url, part, quiet)
+            if resumed and not _has_hash(part, target.name):
+                part.unlink()
+                _fetch(url, part, quiet)
+        if not _has_hash(part, target.name):
+            part.unlink()
+            raise UserError(f"{url} arrived with a wrong SHA-256 and was removed; run again, {_advice(target.name)}")
+        os.replace(part, target)
+    except (OSError, http.client.HTTPException) as error:
+        raise UserError(f"cannot download {url}: {_reason(error)}; run again, {_advice(target.name)}") from error
+    return target
+
+
+def sha256(path: Path) -> str:
+    """Hex digits of a file's SHA-256."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _fetch(url: str, part: Path, quiet: bool) -> bool:
+    """Completes `part`; true if it goes on from what was there."""
+    start = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
+    try:
+        response = urllib.request.urlopen(request, timeout=TIMEOUT)
+    except HTTPError as error:
+        error.close()
+        if start and error.code == RANGE_NOT_SATISFIABLE:
+            part.unlink()
+            return _fetch(url, part, quiet)
+        raise
+    with response:
+        resumed = response.status == PARTIAL_CONTENT
+        if resumed and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+            part.unlink()
+            return _fetch(url, part, quiet)
+        _copy(response, part, start if resumed else 0, quiet)
+    return resumed
+
+
+def _copy(response: http.client.HTTPResponse, part: Path, start: int, quiet: bool) -> None:
+    length = response.headers.get("Content-Length")
+    total = start + int(length) if length else None
+    bar = tqdm(
+        total=total,
+        initial=start,
+        unit="B",
+        unit_scale=True,
+        desc=part.stem,
+        disable=True if quiet else None,  # None: off when stderr is no terminal
+    )
+    with bar, part.open("ab" if start else "wb") as file:
+        while chunk := response.read(CHUNK):
+            file.write(chunk)
+            bar.update(len(chunk))
+        size = file.tell()
+    if total is not None and size < total:
+        raise ConnectionError(f"the connection ended after {size} of {total} bytes")
+
+
+def _has_hash(path: Path, name: str) -> bool:
+    digits = re.search(r"-([0-9a-f]{8,})\.", name)
+    if digits is None:
+        raise ValueError(f"{name} holds no hash")
+    return path.is_file() and sha256(path).startswith(digits[1])
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, HTTPError):
+        return f"the server says {error.code} {error.reason}"
+    if isinstance(error, URLError):
+        return str(error.reason)
+    return str(error) or type(error).__name__
+
+
+def _advice(name: str) -> str:
+    return f"or get {name} some other way and give it with --from {name}"

