@@ -65,6 +65,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _run(args: argparse.Namespace) -> None:
     network = NETWORKS[args.name]
+    if args.deepest and args.output is None:
+        raise UserError("--deepest needs --output FILE: a shortened file in the default place would hide a whole one")
     output: Path = args.output or converted_path(args.name)
     # Whatever can fail without the weights fails before they are fetched.
     network.shapes(args.deepest)

@@ -49,9 +49,25 @@ def gram(features: jax.Array) -> jax.Array:
     Source: Gatys et al. 2016 (CVPR), eq. 3, divided as in Johnson et al. 2016 (arXiv:1603.08155), eq. 4.
     """
     n, h, w, c = features.shape
-    flat = features.reshape(n, h * w, c)
-    products = jnp.einsum("npc,npd->ncd", flat, flat, preferred_element_type=jnp.float32)
-    return products / (c * h * w)
+    return _self_products(features.reshape(n, h * w, c)) / (c * h * w)
+
+
+@jax.custom_vjp
+def _self_products(flat: jax.Array) -> jax.Array:
+    """F^T F of (N, P, C), float32; its gradient F (A + A^T) takes one product where autodiff makes two."""
+    return jnp.einsum("npc,npd->ncd", flat, flat, preferred_element_type=jnp.float32)
+
+
+def _self_products_forward(flat: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return _self_products(flat), flat
+
+
+def _self_products_backward(flat: jax.Array, grad: jax.Array) -> tuple[jax.Array]:
+    symmetric = (grad + grad.swapaxes(1, 2)).astype(flat.dtype)
+    return (jnp.einsum("npd,ndc->npc", flat, symmetric),)
+
+
+_self_products.defvjp(_self_products_forward, _self_products_backward)
 
 
 def style_distances(grams: jax.Array, targets: jax.Array) -> jax.Array:

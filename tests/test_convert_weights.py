@@ -527,7 +527,8 @@ def test_nan_and_other_shapes_never_pass_the_check() -> None:
     [
         (["vgg15"], "choose from"),
         ([], "NAME"),
-        (["vgg16", "--deepest", "relu9_1"], "no layer 'relu9_1'"),
+        (["vgg16", "--deepest", "relu9_1", "--output", "x.safetensors"], "no layer 'relu9_1'"),
+        (["vgg16", "--deepest", "relu2_1"], "needs --output"),
         (["vgg16", "--dtype", "int8"], "float16"),
         (["vgg16", "--form", "x.pth"], "--form"),
     ],
