@@ -527,8 +527,7 @@ def test_nan_and_other_shapes_never_pass_the_check() -> None:
     [
         (["vgg15"], "choose from"),
         ([], "NAME"),
-        (["vgg16", "--deepest", "relu9_1", "--output", "x.safetensors"], "no layer 'relu9_1'"),
-        (["vgg16", "--deepest", "relu2_1"], "needs --output"),
+        (["vgg16", "--deepest", "relu9_1"], "no layer 'relu9_1'"),
         (["vgg16", "--dtype", "int8"], "float16"),
         (["vgg16", "--form", "x.pth"], "--form"),
     ],
@@ -537,6 +536,11 @@ def test_bad_arguments_end_with_2_before_anything_is_fetched(
     arguments: list[str], told: str, output: Path, capsys: Capture
 ) -> None:
     assert told in refused(capsys, output, *arguments)
+
+
+def test_a_shortened_file_cannot_hide_the_whole_one(capsys: Capture) -> None:
+    assert cli.main(["vgg16", "--from", "none.pth", "--deepest", "relu2_1"]) == 2
+    assert "--deepest needs --output" in capsys.readouterr().err
 
 
 def test_an_output_that_cannot_be_written_ends_with_2(tmp_path: Path, capsys: Capture) -> None:
