@@ -11,9 +11,11 @@ from logging import getLogger
 from pathlib import Path
 
 from absl import app, flags, logging
+from jax.errors import JaxRuntimeError
 from ml_collections import ConfigDict, config_flags
 
-from configs import quickstart
+from configs import photo, quickstart
+from msst_jax.configuration import check_fields, describe
 from msst_jax.errors import UserError
 from msst_jax.inputs import parse_pairs
 from msst_jax.photo import EXIT_INTERRUPTED, Job, parse_ratios, run
@@ -28,7 +30,9 @@ _STYLE = flags.DEFINE_multi_string("style", [], "REGION=FILE: the painting that 
 _MASK = flags.DEFINE_multi_string("mask", [], "REGION=FILE: grey picture, white inside the region.")
 _OUTPUT = flags.DEFINE_string("output", None, "The picture to write; default outputs/PHOTO.png.", short_name="o")
 _BLEND = flags.DEFINE_string("blend", None, "Blend ratio, or a list such as 0,0.2,0.4.")
-_SEED = flags.DEFINE_integer("seed", 0, "Of the random start (config.init = 'noise').", lower_bound=0)
+_SEED = flags.DEFINE_integer(
+    "seed", 0, "Of the random start (config.init = 'noise').", lower_bound=0, upper_bound=2**32 - 1
+)
 _COMPARE = flags.DEFINE_boolean("compare", False, "Also make separate / naive / without smooth, and a sheet of them.")
 _QUIET = flags.DEFINE_boolean("quiet", False, "No progress bar and no messages but errors.")
 
@@ -47,7 +51,7 @@ def _job(photos: list[str]) -> tuple[ConfigDict, Job]:
         photo=photo,
         styles=parse_pairs(_STYLE.value or config.styles, "style"),
         masks=parse_pairs(_MASK.value or config.masks, "mask"),
-        output=Path(_OUTPUT.value or f"outputs/{Path(photo).stem}.png"),
+        output=Path(f"outputs/{Path(photo).stem}.png" if _OUTPUT.value is None else _OUTPUT.value),
         blend_ratios=parse_ratios(_BLEND.value) if _BLEND.value is not None else [config.blend_ratio],
         seed=_SEED.value,
         compare=_COMPARE.value,
@@ -66,6 +70,11 @@ def main(argv: list[str]) -> int:
     except UserError as error:
         print(f"stylize.py: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
+    except (MemoryError, JaxRuntimeError) as error:
+        if isinstance(error, JaxRuntimeError) and "out of memory" not in str(error).lower():
+            raise
+        print("stylize.py: not enough memory; lower --config.size or give fewer blend ratios", file=sys.stderr)
+        return EXIT_BAD_INPUT
     except KeyboardInterrupt:
         print("stylize.py: interrupted; nothing was written", file=sys.stderr)
         return EXIT_INTERRUPTED
@@ -77,13 +86,10 @@ def _parse(argv: list[str]) -> list[str]:
         argv.insert(1, DEFAULT_CONFIG)
     try:
         rest = flags.FLAGS(argv)
-        _CONFIG.value  # noqa: B018  a config file that cannot be loaded says so only here
+        check_fields(_CONFIG.value, photo.get_config())
         return rest
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError, SyntaxError) as error:
-        reason: object = error
-        while isinstance(reason, AttributeError | KeyError):  # ml_collections wraps one in the other
-            reason = reason.args[0]
-        print(f"stylize.py: {' '.join(str(reason).split())}", file=sys.stderr)
+    except Exception as error:  # a config file is a program and can raise anything
+        print(f"stylize.py: {describe(error)}", file=sys.stderr)
         sys.exit(EXIT_BAD_INPUT)
 
 

@@ -1,16 +1,19 @@
 """Checks the numbers of a config before any work begins."""
 
-import math
+from numbers import Real
 from typing import Any
 
+import numpy as np
+from absl import flags
 from ml_collections import ConfigDict
 
 from msst_jax.errors import UserError
-from msst_jax.models.vgg import BLOCKS, POOLINGS
+from msst_jax.models.vgg import BLOCKS, PADDINGS, POOLINGS
 
 CHOICES: dict[str, tuple[Any, ...]] = {
     "network": tuple(BLOCKS),
     "pooling": tuple(POOLINGS),
+    "padding": PADDINGS,
     "dtype": ("float32", "bfloat16"),
     "init": ("content", "noise"),
     "keep": ("best", "last"),
@@ -18,6 +21,8 @@ CHOICES: dict[str, tuple[Any, ...]] = {
 }
 NOT_NEGATIVE = ("size", "feather", "style_weight", "blend_ratio", "content_weight", "tv_weight", "steps_multiple")
 POSITIVE = ("steps", "style_scale", "learning_rate", "history")
+MAX_FEATHER = 100  # percent of the longest side
+LARGEST = float(np.finfo(np.float32).max)
 
 
 def check_config(config: ConfigDict) -> None:
@@ -31,6 +36,8 @@ def check_config(config: ConfigDict) -> None:
             raise UserError(f"config.{field} is {config[field]!r}; use one of {', '.join(map(str, allowed))}")
     for field in (*NOT_NEGATIVE, *POSITIVE):
         check_number(f"config.{field}", config[field], positive=field in POSITIVE)
+    if config.feather > MAX_FEATHER:
+        raise UserError(f"config.feather is {config.feather} percent of the longest side; use at most {MAX_FEATHER}")
     for kind in ("style", "content"):
         _check_layers(config, kind)
     if len(config.scales) != len(config.scale_steps) or not config.scales:
@@ -42,10 +49,41 @@ def check_config(config: ConfigDict) -> None:
         raise UserError(f"config.scales ends with {config.scales[-1]}; the last scale must be 1.0, the full size")
 
 
+def check_fields(config: ConfigDict, default: ConfigDict) -> None:
+    """Refuses a config that lacks a field of `default`, or has one of another kind.
+
+    Raises:
+      UserError: names the fields.
+    """
+    missing = [field for field in default if not hasattr(config, field)]
+    if missing:
+        raise UserError(f"the config has no field {', '.join(missing)}; start it from that of configs/photo.py")
+    for field, value in default.items():
+        kind: Any = Real if type(value) in (int, float) else type(value)
+        if not isinstance(config[field], kind):
+            raise UserError(f"config.{field} is {config[field]!r}; it must be like {value!r}")
+
+
+def describe(error: Exception) -> str:
+    """One line for what absl and ml_collections raise when a flag or a config file cannot be used."""
+    reason: object = error
+    while isinstance(reason, AttributeError | KeyError):  # ml_collections wraps one in the other
+        reason = reason.args[0]
+    text = " ".join(str(reason).split())
+    if isinstance(error, OSError | flags.Error):  # of several lines, the last tells the cause
+        text = str(error).strip().splitlines()[-1].rpartition("failure to load: ")[-1].strip()
+    if isinstance(error, OSError):
+        return f"the config file cannot be read ({text}); check --config"
+    return f"the config has no field {text}" if text.startswith("'") else text
+
+
 def check_number(name: str, value: float, *, positive: bool = False) -> None:
-    """Raises UserError unless `value` is finite and not negative (or above zero, if `positive`)."""
-    if not math.isfinite(value) or value < 0 or (positive and value == 0):
-        raise UserError(f"{name} is {value}; it must be {'above zero' if positive else 'zero or more'}")
+    """Raises UserError unless `value` is a finite float32 and not negative (or above zero, if `positive`)."""
+    if not isinstance(value, Real):
+        raise UserError(f"{name} is {value!r}; it must be a number")
+    if not 0 <= value <= LARGEST or (positive and value == 0):
+        allowed = f"at most {LARGEST:.3g}" if value > LARGEST else "above zero" if positive else "zero or more"
+        raise UserError(f"{name} is {value}; it must be {allowed}")
 
 
 def _check_layers(config: ConfigDict, kind: str) -> None:

@@ -33,16 +33,16 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Fails now, not after minutes of work, if `path` cannot be written.
+    """Fails now, not after minutes of work, if `path` cannot be written. Leaves nothing behind, no folder either.
 
     Raises:
       UserError: if `path` is a folder, or its folder cannot be made or written to.
     """
-    if path.is_dir():
-        raise UserError(f"cannot write {path}: it is a folder; give a file name such as {path / 'out.png'}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent):
+        if path.is_dir():
+            raise UserError(f"cannot write {path}: it is a folder; give a file name such as {path / 'out.png'}")
+        existing = next(folder for folder in path.parents if folder.exists())
+        with tempfile.NamedTemporaryFile(prefix=f".{path.stem}-", suffix=path.suffix, dir=existing):
             pass
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}; choose another output") from error

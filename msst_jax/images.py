@@ -59,11 +59,11 @@ def read_picture(path: str | Path, what: str = "picture", backdrop: str = "white
       UserError: missing file, folder, no picture, damaged, or larger than MAX_PIXELS.
     """
     path = Path(path)
-    if path.is_dir():
-        raise UserError(f"{what} {path} is a folder; give a picture file")
-    if not path.exists():
-        raise UserError(f"{what} {path} does not exist; check the name")
     try:
+        if path.is_dir():
+            raise UserError(f"{what} {path} is a folder; give a picture file")
+        if not path.exists():
+            raise UserError(f"{what} {path} does not exist; check the name")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of large pictures and odd metadata
             with Image.open(path) as opened:
@@ -92,7 +92,7 @@ def _to_rgb(picture: Image.Image, backdrop: str) -> Image.Image:
 
 def _wide_grey(picture: Image.Image) -> Image.Image:
     """16-bit grey, or floats, to 8 bits; Pillow's own convert would clip instead of scale."""
-    values = np.asarray(picture, np.float64)
+    values = np.nan_to_num(np.asarray(picture, np.float64))
     full_scale = 65535.0
     if picture.mode == "F" and values.max(initial=0.0) <= 1.0:
         full_scale = 1.0
@@ -108,7 +108,7 @@ def _to_srgb(picture: Image.Image) -> Image.Image:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         target = ImageCms.createProfile("sRGB")
         return cast(Image.Image, ImageCms.profileToProfile(picture, source, target, outputMode=mode))
-    except ImageCms.PyCMSError:  # a broken profile must not lose the picture
+    except (ImageCms.PyCMSError, OSError):  # a broken profile must not lose the picture
         return picture
 
 
@@ -116,8 +116,10 @@ def fit(width: int, height: int, size: int, square: bool = False) -> tuple[int, 
     """The (width, height) of a picture whose longest side becomes `size` pixels (0 = as it is).
 
     Raises:
-      UserError: if a side would fall below MIN_SIDE.
+      UserError: if a side would fall below MIN_SIDE, or the picture would have more than MAX_PIXELS.
     """
+    if min(width, height) < 2:
+        raise UserError(f"a picture of {width}x{height} is too small; every side must have at least 2 pixels")
     if square:
         side = size or max(width, height)
         target = (side, side)
@@ -126,7 +128,12 @@ def fit(width: int, height: int, size: int, square: bool = False) -> tuple[int, 
     else:
         scale = size / max(width, height)
         target = (max(1, round(width * scale)), max(1, round(height * scale)))
-    if min(width, height) < 2 or min(target) < MIN_SIDE:
+    if target[0] * target[1] > MAX_PIXELS:
+        raise UserError(
+            f"a picture of {width}x{height} becomes {target[0]}x{target[1]} pixels, more than "
+            f"{MAX_PIXELS // 10**6} megapixels: lower the size"
+        )
+    if min(target) < MIN_SIDE:
         raise UserError(
             f"a picture of {width}x{height} becomes {target[0]}x{target[1]} pixels; every side must have at least "
             f"{MIN_SIDE}: crop it or raise the size"

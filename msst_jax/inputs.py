@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from msst_jax import images, regions
 from msst_jax.errors import UserError
+from msst_jax.models.vgg import deepest_tap, tap_names
 
 
 class Region(NamedTuple):
@@ -70,10 +71,24 @@ def load_inputs(config: ConfigDict, photo: str, styles: Mapping[str, str], masks
     stacked = regions.combine(found or {regions.BACKGROUND: np.ones((height, width), np.float32)}, list(styles))
     if config.hard_masks:
         stacked = regions.harden(stacked)
+        regions.check_shares(stacked, list(styles))
     stacked = regions.feather(stacked, config.feather / 100 * max(height, width))
     style_size = round(max(height, width) * config.style_scale)
     loaded = tuple(
         Region(name, file, images.load_image(file, style_size, square=config.square, what="style"))
         for name, file in styles.items()
     )
+    _check_smallest_scale(config, [content, *(region.style for region in loaded)])
     return Inputs(content, stacked, loaded)
+
+
+def _check_smallest_scale(config: ConfigDict, pictures: Iterable[np.ndarray]) -> None:
+    """Every picture must keep a pixel at the deepest layer, also where it is smallest."""
+    taps = tap_names(config.network, deepest_tap(config.network, [*config.style_layers, *config.content_layers]))
+    needed = 2 ** sum(tap.startswith("pool") for tap in taps)
+    side = min(min(picture.shape[:2]) for picture in pictures)
+    if round(side * min(config.scales)) < needed:
+        raise UserError(
+            f"a side of {side} pixels becomes {round(side * min(config.scales))} at the scale {min(config.scales)}; "
+            f"{taps[-1]} of {config.network} needs {needed}: raise config.size or config.scales"
+        )

@@ -77,6 +77,7 @@ def run(config: ConfigDict, job: Job) -> int:
         config.network,
         [*layers.style, *layers.content],
         pooling=config.pooling,
+        padding=config.padding,
         dtype=dtype,
         path=Path(config.weights) if config.weights else None,
     )

@@ -65,7 +65,7 @@ def combine(masks: Mapping[str, np.ndarray], names: Sequence[str]) -> np.ndarray
             return np.ones((*_any_shape(masks), 1), np.float32)
         claimed[BACKGROUND] = np.clip(1 - sum(claimed.values()), 0, 1)
     stacked = np.stack([claimed[name] for name in names], -1).astype(np.float32)
-    _check_shares(stacked, names)
+    check_shares(stacked, names)
     return _normalized(stacked)
 
 
@@ -73,15 +73,15 @@ def _any_shape(masks: Mapping[str, np.ndarray]) -> tuple[int, ...]:
     return next(iter(masks.values())).shape
 
 
-def _check_shares(stacked: np.ndarray, names: Sequence[str]) -> None:
+def check_shares(stacked: np.ndarray, names: Sequence[str]) -> None:
+    """Raises UserError if one of the masks (H, W, K) is empty, or pixels lie in none of them."""
     for index, name in enumerate(names):
         if stacked[..., index].max() < 0.5:
             raise UserError(f"region {name!r} is empty: other regions claim the whole photo; leave its --style out")
     unclaimed = float(np.mean(stacked.sum(-1) < 0.5))
     if unclaimed > UNCLAIMED_LIMIT:
-        raise UserError(
-            f"{unclaimed:.1%} of the photo lies in no region ({', '.join(names)}); add --style {BACKGROUND}=FILE"
-        )
+        advice = "paint the masks larger" if BACKGROUND in names else f"add --style {BACKGROUND}=FILE"
+        raise UserError(f"{unclaimed:.1%} of the photo lies in no region ({', '.join(names)}); {advice}")
 
 
 def _normalized(stacked: np.ndarray) -> np.ndarray:

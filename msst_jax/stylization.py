@@ -21,6 +21,9 @@ from msst_jax.optimize import Solution, minimize
 Progress = Callable[[int, float], None]
 """Called as (evaluation counted over all scales, loss summed over the pictures)."""
 
+OwnLoss = Callable[[jax.Array, jax.Array], dict[str, jax.Array]]
+"""own_loss(pixels (K, H, W, 3), result (H, W, 3)) -> {name: weighted scalar}, added to the loss of the method."""
+
 
 class Scene(NamedTuple):
     """Photo, masks and styles at one scale, on the device."""
@@ -80,6 +83,7 @@ def stylize(
     runs: Sequence[losses.Weights],
     *,
     seed: int = 0,
+    own_loss: OwnLoss | None = None,
     progress: Progress | None = None,
 ) -> Outcome:
     """Optimises B pictures of one photo as one batch, one for each of `runs`.
@@ -90,6 +94,7 @@ def stylize(
       inputs: photo, masks and styles at their final size.
       runs: the factors of the loss, for each picture.
       seed: of the random start (config.init = "noise").
+      own_loss: more terms of a loss; see `OwnLoss`.
       progress: see `Progress`.
     """
     layers = layers_of(config)
@@ -103,7 +108,7 @@ def stylize(
         )
         height, width = scene.photo.shape[:2]
         scaled = weights._replace(tv=weights.tv / (height * width)) if config.tv_per_pixel else weights
-        return Partial(partial(_loss, layers), vgg, targets, scene.masks), scaled
+        return Partial(partial(_loss, layers, own_loss), vgg, targets, scene.masks), scaled
 
     pixels, solutions = _coarse_to_fine(config, problem, inputs, (len(runs), len(inputs.regions)), seed, progress)
     results = jax.vmap(losses.composite, in_axes=(0, None))(pixels, jnp.asarray(inputs.masks))
@@ -141,13 +146,18 @@ def stylize_separately(config: ConfigDict, vgg: VGG, inputs: Inputs, *, progress
 
 def _loss(
     layers: losses.Layers,
+    own_loss: OwnLoss | None,
     vgg: VGG,
     targets: losses.Targets,
     masks: jax.Array,
     pixels: jax.Array,
     weights: losses.Weights,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    return losses.stylization_loss(vgg, targets, masks, layers, pixels, weights)
+    total, terms = losses.stylization_loss(vgg, targets, masks, layers, pixels, weights)
+    if own_loss is None:
+        return total, terms
+    own = own_loss(pixels, losses.composite(pixels, masks))
+    return total + sum(own.values()), {**terms, **own}
 
 
 def _separate_loss(

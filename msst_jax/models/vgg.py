@@ -14,6 +14,7 @@ from msst_jax.models.pooling import average_pool, max_pool
 BLOCKS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 WIDTHS = (64, 128, 256, 512, 512)
 POOLINGS: dict[str, Callable[[jax.Array], jax.Array]] = {"max": max_pool, "average": average_pool}
+PADDINGS = ("zeros", "replicate")
 
 
 def tap_names(name: str, deepest: str | None = None) -> tuple[str, ...]:
@@ -64,6 +65,7 @@ class VGG(nnx.Module):
         *,
         deepest: str | None = None,
         pooling: str = "max",
+        padding: str = "zeros",
         dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ):
@@ -73,22 +75,28 @@ class VGG(nnx.Module):
           name: "vgg16" or "vgg19".
           deepest: the last tap that will be asked for; None builds all five blocks.
           pooling: "max" or "average".
+          padding: what the first convolution sees beyond the border: "zeros" as torchvision, or "replicate", the
+            border itself, which spares pictures made from these features a pale frame.
           dtype: type of the computation, float32 or bfloat16; parameters are float32.
           rngs: random keys of the initial weights.
 
         Raises:
-          UserError: unknown network, tap or pooling.
+          UserError: unknown network, tap, pooling or padding.
         """
         if pooling not in POOLINGS:
             raise UserError(f"unknown pooling {pooling!r}; use one of {', '.join(POOLINGS)}")
+        if padding not in PADDINGS:
+            raise UserError(f"unknown padding {padding!r}; use one of {', '.join(PADDINGS)}")
         self.taps = tap_names(name, deepest)
+        self.padding = padding
         self.pooling = pooling
         self.dtype = dtype
         channels = 3
         for tap in self.taps:
             if tap.startswith("conv"):
                 width = WIDTHS[int(tap[4]) - 1]
-                conv = nnx.Conv(channels, width, (3, 3), padding=1, dtype=dtype, rngs=rngs)
+                border = 0 if channels == 3 and padding == "replicate" else 1
+                conv = nnx.Conv(channels, width, (3, 3), padding=border, dtype=dtype, rngs=rngs)
                 setattr(self, tap, conv)
                 channels = width
 
@@ -110,6 +118,8 @@ class VGG(nnx.Module):
             raise UserError(f"no layer {', '.join(missing)} in this network; it has {', '.join(self.taps)}")
         features: dict[str, jax.Array] = {}
         x = images.astype(self.dtype)
+        if self.padding == "replicate":
+            x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
         for tap in self.taps:
             if len(features) == len(set(taps)):
                 break

@@ -103,6 +103,7 @@ def load_vgg(
     taps: Sequence[str],
     *,
     pooling: str = "max",
+    padding: str = "zeros",
     dtype: DTypeLike = jnp.float32,
     path: Path | None = None,
 ) -> tuple[VGG, Path]:
@@ -112,6 +113,7 @@ def load_vgg(
       name: "vgg16" or "vgg19".
       taps: the layers that will be asked for.
       pooling: "max" or "average".
+      padding: "zeros" or "replicate"; see `VGG`.
       dtype: type of the computation, float32 or bfloat16.
       path: a weights file; None looks where `find_vgg` looks.
 
@@ -123,7 +125,9 @@ def load_vgg(
     """
     deepest = deepest_tap(name, taps)
     path = path or find_vgg(name, deepest)
-    model = nnx.eval_shape(lambda: VGG(name, deepest=deepest, pooling=pooling, dtype=dtype, rngs=nnx.Rngs(0)))
+    model = nnx.eval_shape(
+        lambda: VGG(name, deepest=deepest, pooling=pooling, padding=padding, dtype=dtype, rngs=nnx.Rngs(0))
+    )
     wanted = set(model.taps)
     deeper = {tap for tap in tap_names(name)} - wanted
     tensors = {key: value for key, value in read_tensors(path).items() if key.split(".")[0] not in deeper}

@@ -1,0 +1,52 @@
+"""The original program, number for number.
+
+The original is a PyTorch program for two regions; its numbers are listed under "configs/seed.py" in the design
+notes of this project and pinned by tests/test_golden.py, which holds this config against a recorded run of it.
+The recorded run is on VGG-16, whose weights are embedded here; the original's default was VGG-19:
+`--config.network=vgg19`. The layers have the same names in both.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import photo
+
+
+def get_config() -> ConfigDict:
+    """The config that repeats the original."""
+    config = photo.get_config()
+    # Inputs: the original stretches every picture to a square, and its masks are 0 or 1.
+    config.size = 512
+    config.square = True
+    config.style_scale = 1.0
+    config.hard_masks = True
+    config.feather = 0.0
+
+    # Features: taken before the ReLU, all layers alike (as in PyTorch's style-transfer tutorial, which it grew from).
+    config.network = "vgg16"
+    config.pooling = "max"
+    config.padding = "zeros"
+    config.dtype = "float32"
+    config.style_layers = ("conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1")
+    config.style_layer_weights = ()
+    config.content_layers = ("conv2_2",)
+    config.content_layer_weights = ()
+
+    # Loss: the original's factors. Total variation is a sum over the normalised result, so it grows with the size.
+    config.style_weight = 1e6
+    config.blend_ratio = 0.2
+    config.content_weight = 1.0
+    config.tv_weight = 8.5e-5
+    config.tv_per_pixel = False
+
+    # Optimiser: torch.optim.LBFGS(lr=1), with torch's history of 100. The original counts evaluations but looks at
+    # the count only between steps of 20 evaluations, and goes on while it is not above `steps`: 300 means 320.
+    config.optimizer = "lbfgs"
+    config.learning_rate = 1.0
+    config.history = 100
+    config.steps = 300
+    config.steps_multiple = 20
+    config.scales = (1.0,)
+    config.scale_steps = (1.0,)
+    config.init = "content"
+    config.keep = "last"
+    return config
