@@ -1,7 +1,7 @@
 """The original program, number for number.
 
-The original is a PyTorch program for two regions; its numbers are listed under "configs/seed.py" in the design
-notes of this project and pinned by tests/test_golden.py, which holds this config against a recorded run of it.
+The original is a PyTorch program for two regions. Every number below is that program's; tests/test_golden.py holds
+this config against a recorded run of it, and tests/torch_reference.py is its loop written anew in PyTorch.
 The recorded run is on VGG-16, whose weights are embedded here; the original's default was VGG-19:
 `--config.network=vgg19`. The layers have the same names in both.
 """
@@ -21,7 +21,7 @@ def get_config() -> ConfigDict:
     config.hard_masks = True
     config.feather = 0.0
 
-    # Features: taken before the ReLU, all layers alike (as in PyTorch's style-transfer tutorial, which it grew from).
+    # Features: taken before the ReLU, all layers alike.
     config.network = "vgg16"
     config.pooling = "max"
     config.padding = "zeros"

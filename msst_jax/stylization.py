@@ -76,6 +76,26 @@ def evaluations_of(config: ConfigDict) -> list[int]:
     return [max(1, end - begin) for begin, end in zip([0, *ends[:-1]], ends, strict=True)]
 
 
+def problem_of(
+    config: ConfigDict, vgg: VGG, scene: Scene, weights: losses.Weights, own_loss: OwnLoss | None = None
+) -> tuple[Partial, losses.Weights]:
+    """What `optimize.minimize` takes for one scene: `loss(pixels, run)` and `runs`.
+
+    The large arrays are arguments of the Partial, so that they stay out of the compiled program.
+    `weights` has a leading axis of B runs; the weights returned are those for the size of the scene.
+    """
+    layers = layers_of(config)
+    grams = [_style_targets(vgg, style, layers.style) for style in scene.styles]
+    targets = losses.Targets(
+        jax.tree.map(lambda *values: jnp.concatenate(values), *grams),
+        _content_targets(vgg, scene.photo, layers.content),
+    )
+    if config.tv_per_pixel:
+        height, width = scene.photo.shape[:2]
+        weights = weights._replace(tv=weights.tv / (height * width))
+    return Partial(partial(_loss, layers, own_loss), vgg, targets, scene.masks), weights
+
+
 def stylize(
     config: ConfigDict,
     vgg: VGG,
@@ -97,18 +117,10 @@ def stylize(
       own_loss: more terms of a loss; see `OwnLoss`.
       progress: see `Progress`.
     """
-    layers = layers_of(config)
     weights = jax.tree.map(lambda *values: jnp.asarray(values, jnp.float32), *runs)
 
     def problem(scene: Scene) -> tuple[Partial, losses.Weights]:
-        grams = [_style_targets(vgg, style, layers.style) for style in scene.styles]
-        targets = losses.Targets(
-            jax.tree.map(lambda *values: jnp.concatenate(values), *grams),
-            _content_targets(vgg, scene.photo, layers.content),
-        )
-        height, width = scene.photo.shape[:2]
-        scaled = weights._replace(tv=weights.tv / (height * width)) if config.tv_per_pixel else weights
-        return Partial(partial(_loss, layers, own_loss), vgg, targets, scene.masks), scaled
+        return problem_of(config, vgg, scene, weights, own_loss)
 
     pixels, solutions = _coarse_to_fine(config, problem, inputs, (len(runs), len(inputs.regions)), seed, progress)
     results = jax.vmap(losses.composite, in_axes=(0, None))(pixels, jnp.asarray(inputs.masks))
@@ -191,7 +203,7 @@ def _coarse_to_fine(
     pixels = None
     solutions: list[Solution] = []
     for scale, evaluations in zip(config.scales, evaluations_of(config), strict=True):
-        scene = _scene_at(inputs, scale)
+        scene = scene_at(inputs, scale)
         if pixels is None:
             pixels = _start(config.init, jax.random.key(seed), scene.photo, batch)
         else:
@@ -221,7 +233,9 @@ def _shifted(progress: Progress | None, done: int) -> Progress | None:
     return lambda evaluation, total: progress(done + evaluation, total)
 
 
-def _scene_at(inputs: Inputs, scale: float) -> Scene:
+def scene_at(inputs: Inputs, scale: float) -> Scene:
+    """The inputs on the device, every side multiplied by `scale`."""
+
     def shrink(image: np.ndarray) -> jax.Array:
         if scale == 1:
             return jnp.asarray(image)

@@ -1,0 +1,248 @@
+"""The original program's optimisation, written anew in plain PyTorch: the twin that tests and benchmarks compare with.
+
+It shares no code with msst_jax. Pictures go in and out as numpy arrays, (H, W, 3) float32 in [0, 1]; inside they are
+NCHW tensors. Two structures compute the same loss:
+
+- "original": each loss sends its images through VGG for itself, 2 K + 1 passes an evaluation (five for K = 2),
+  and gradients are also computed for the network's weights, which nobody uses;
+- "lean": one pass over the batch [I_1, ..., I_K, R] and no gradients of weights.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file
+from torch import Tensor, nn
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+Structure = Literal["original", "lean"]
+
+
+class Settings(NamedTuple):
+    """The numbers of the loss; the defaults are the original's."""
+
+    style_layers: tuple[str, ...] = ("conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1")
+    content_layers: tuple[str, ...] = ("conv2_2",)
+    style_factors: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0, 1.0)
+    content_factors: tuple[float, ...] = (1.0,)
+    style_weight: float = 1e6
+    blend_ratio: float = 0.2
+    content_weight: float = 1.0
+    tv_weight: float = 8.5e-5
+
+
+class Terms(NamedTuple):
+    """The loss before weighting."""
+
+    distances: dict[str, Tensor]
+    """{style layer: D (K, K)}: image i against style j."""
+    contents: dict[str, Tensor]
+    """{content layer: scalar}."""
+    variation: Tensor
+
+
+class Run(NamedTuple):
+    """A finished optimisation."""
+
+    losses: np.ndarray
+    """(evaluations,)."""
+    images: np.ndarray
+    """(K, H, W, 3) after the last step."""
+
+
+def to_tensor(images: np.ndarray) -> Tensor:
+    """(..., H, W, 3) to (..., 3, H, W)."""
+    return torch.from_numpy(np.moveaxis(images, -1, -3).astype(np.float32))
+
+
+def to_array(images: Tensor) -> np.ndarray:
+    """(..., 3, H, W) to (..., H, W, 3)."""
+    return np.moveaxis(images.detach().numpy().copy(), -3, -1)
+
+
+def network(weights: Path | Mapping[str, np.ndarray]) -> nn.Sequential:
+    """VGG with layers named conv1_1, relu1_1, ..., as deep as the weights go.
+
+    Args:
+      weights: a safetensors file, or {"conv1_1.kernel": (3, 3, I, O), "conv1_1.bias": (O,), ...}.
+    """
+    tensors = load_file(weights) if isinstance(weights, Path) else weights
+    names = sorted({name.partition(".")[0] for name in tensors})
+    net = nn.Sequential()
+    for before, name in zip(["", *names], names, strict=False):
+        block = name[4]
+        if before and before[4] != block:
+            net.add_module(f"pool{before[4]}", nn.MaxPool2d(2))
+        kernel = torch.from_numpy(np.asarray(tensors[f"{name}.kernel"], np.float32)).permute(3, 2, 0, 1).contiguous()
+        conv = nn.Conv2d(kernel.shape[1], kernel.shape[0], 3, padding=1)
+        conv.weight.data.copy_(kernel)
+        conv.bias.data.copy_(torch.from_numpy(np.asarray(tensors[f"{name}.bias"], np.float32)))  # type: ignore[union-attr]
+        net.add_module(name, conv)
+        net.add_module(name.replace("conv", "relu"), nn.ReLU())  # not in place: taps lie before it
+    return net
+
+
+def normalize(images: Tensor) -> Tensor:
+    """ImageNet mean and deviation out of (..., 3, H, W)."""
+    return (images - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
+
+
+def gram(features: Tensor) -> Tensor:
+    """(N, C, H, W) to (N, C, C), divided by C H W."""
+    n, c, h, w = features.shape
+    flat = features.reshape(n, c, h * w)
+    return flat @ flat.transpose(1, 2) / (c * h * w)
+
+
+def mean_square(a: Tensor, b: Tensor) -> Tensor:
+    """Mean of (a - b)^2."""
+    return nn.functional.mse_loss(a, b)
+
+
+def variation(image: Tensor) -> Tensor:
+    """Sum of absolute differences of neighbours in (3, H, W)."""
+    return (image[:, 1:] - image[:, :-1]).abs().sum() + (image[:, :, 1:] - image[:, :, :-1]).abs().sum()
+
+
+class Reference:
+    """The loss of one photo and its K styles."""
+
+    def __init__(
+        self,
+        weights: Path | Mapping[str, np.ndarray],
+        content: np.ndarray,
+        styles: Sequence[np.ndarray],
+        masks: np.ndarray,
+        settings: Settings | None = None,
+        structure: Structure = "original",
+    ):
+        """Computes the targets.
+
+        Args:
+          weights: see `network`.
+          content: (H, W, 3).
+          styles: K pictures (h, w, 3).
+          masks: (H, W, K).
+          settings: the numbers of the loss.
+          structure: see the top of this file.
+        """
+        self.settings = settings or Settings()
+        self.net = network(weights)
+        if structure == "lean":
+            self.net.requires_grad_(False)
+        self.terms: Callable[[Tensor], Terms] = self._lean if structure == "lean" else self._original
+        self.masks = torch.from_numpy(np.moveaxis(masks, -1, 0).astype(np.float32))[:, None]
+        with torch.no_grad():
+            photo = self.features(normalize(to_tensor(content))[None], self.settings.content_layers)
+            self.contents = photo
+            self.grams: dict[str, list[Tensor]] = {layer: [] for layer in self.settings.style_layers}
+            for style in styles:
+                taps = self.features(normalize(to_tensor(style))[None], self.settings.style_layers)
+                for layer, features in taps.items():
+                    self.grams[layer].append(gram(features)[0])
+
+    def features(self, images: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+        """{layer: (N, C, h, w)} of normalised images (N, 3, H, W); nothing deeper than needed is computed."""
+        found: dict[str, Tensor] = {}
+        for name, layer in self.net.named_children():
+            images = layer(images)
+            if name in layers:
+                found[name] = images
+            if len(found) == len(layers):
+                break
+        return found
+
+    def composite(self, images: Tensor) -> Tensor:
+        """(K, 3, H, W) to R (3, H, W)."""
+        return (images * self.masks).sum(0)
+
+    def _original(self, images: Tensor) -> Terms:
+        """Five passes for K = 2: style and blend loss take each image for themselves, then the composite."""
+        layers = self.settings.style_layers
+        others = [[j for j in range(len(images)) if j != i] for i in range(len(images))]
+        found: dict[tuple[str, int, int], Tensor] = {}
+        for pairs in ([[i] for i in range(len(images))], others):
+            for i, targets in enumerate(pairs):
+                for layer, features in self.features(normalize(images[i])[None], layers).items():
+                    own = gram(features)[0]
+                    found |= {(layer, i, j): mean_square(own, self.grams[layer][j]) for j in targets}
+        count = range(len(images))
+        distances = {x: torch.stack([torch.stack([found[x, i, j] for j in count]) for i in count]) for x in layers}
+        result = normalize(self.composite(images))
+        taps = self.features(result[None], self.settings.content_layers)
+        contents = {layer: mean_square(features, self.contents[layer]) for layer, features in taps.items()}
+        return Terms(distances, contents, variation(result))
+
+    def _lean(self, images: Tensor) -> Terms:
+        """One pass over the batch [I_1, ..., I_K, R]."""
+        batch = normalize(torch.cat([images, self.composite(images)[None]]))
+        wanted = {*self.settings.style_layers, *self.settings.content_layers}
+        taps = self.features(batch, tuple(wanted))
+        distances = {}
+        for layer in self.settings.style_layers:
+            difference = gram(taps[layer][:-1])[:, None] - torch.stack(self.grams[layer])[None]
+            distances[layer] = difference.square().mean((2, 3))
+        contents = {x: mean_square(taps[x][-1:], self.contents[x]) for x in self.settings.content_layers}
+        return Terms(distances, contents, variation(batch[-1]))
+
+    def total(self, terms: Terms) -> Tensor:
+        """The weighted sum."""
+        s = self.settings
+        style = torch.zeros(())
+        blend = torch.zeros(())
+        for layer, factor in zip(s.style_layers, s.style_factors, strict=True):
+            own = terms.distances[layer].trace()
+            style = style + factor * own
+            blend = blend + factor * (terms.distances[layer].sum() - own)
+        content = torch.zeros(())
+        for layer, factor in zip(s.content_layers, s.content_factors, strict=True):
+            content = content + factor * terms.contents[layer]
+        smooth = s.tv_weight * terms.variation
+        return s.style_weight * (style + s.blend_ratio * blend) + s.content_weight * (content + smooth)
+
+    def value_and_gradient(self, images: np.ndarray) -> tuple[float, np.ndarray, Terms]:
+        """Loss, its gradient (K, H, W, 3) and its terms at images (K, H, W, 3)."""
+        pixels = to_tensor(images).requires_grad_()
+        terms = self.terms(pixels)
+        value = self.total(terms)
+        value.backward()
+        assert pixels.grad is not None
+        return value.item(), to_array(pixels.grad), terms
+
+
+class Optimization:
+    """The original's loop: torch's L-BFGS, pixels clamped in place before every evaluation."""
+
+    def __init__(self, reference: Reference, images: np.ndarray, evaluations_per_step: int = 20):
+        """Starts at images (K, H, W, 3)."""
+        self.reference = reference
+        self.pixels = to_tensor(images).contiguous().requires_grad_()
+        # torch's own limit of evaluations, 5/4 of the iterations, would cut steps of 2 or 3 short.
+        count = evaluations_per_step
+        self.optimizer = torch.optim.LBFGS([self.pixels], lr=1, max_iter=count, max_eval=2 * count, history_size=100)
+        self.losses: list[float] = []
+
+    def step(self) -> None:
+        """`evaluations_per_step` evaluations and updates."""
+        self.optimizer.step(self._evaluate)
+
+    def _evaluate(self) -> float:
+        self.pixels.data.clamp_(0, 1)
+        self.optimizer.zero_grad()
+        loss = self.reference.total(self.reference.terms(self.pixels))
+        loss.backward()
+        self.losses.append(loss.item())
+        return self.losses[-1]
+
+
+def run(reference: Reference, images: np.ndarray, steps: int) -> Run:
+    """Stops after the first full step that has made more than `steps` evaluations."""
+    optimization = Optimization(reference, images)
+    while len(optimization.losses) <= steps:
+        optimization.step()
+    return Run(np.array(optimization.losses), to_array(optimization.pixels.clamp(0, 1)))
