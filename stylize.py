@@ -51,7 +51,7 @@ def _job(photos: list[str]) -> tuple[ConfigDict, Job]:
         photo=photo,
         styles=parse_pairs(_STYLE.value or config.styles, "style"),
         masks=parse_pairs(_MASK.value or config.masks, "mask"),
-        output=Path(f"outputs/{Path(photo).stem}.png" if _OUTPUT.value is None else _OUTPUT.value),
+        output=Path(f"outputs/{Path(photo).stem or 'photo'}.png" if _OUTPUT.value is None else _OUTPUT.value),
         blend_ratios=parse_ratios(_BLEND.value) if _BLEND.value is not None else [config.blend_ratio],
         seed=_SEED.value,
         compare=_COMPARE.value,

@@ -158,7 +158,7 @@ def _step(
     project: Callable[[jax.Array], jax.Array],
 ) -> tuple[State, dict[str, jax.Array]]:
     (value, terms), gradient = jax.value_and_grad(loss, has_aux=True)(state.pixels)
-    better = value < state.best_loss  # false for NaN
+    better = jnp.isfinite(value) & (value < state.best_loss)
     best_pixels = jnp.where(better, state.pixels, state.best_pixels)
     updates, transform_state = transform.update(
         gradient, state.transform, state.pixels, value=value, grad=gradient, value_fn=lambda p: loss(p)[0]

@@ -51,7 +51,7 @@ def parse_ratios(text: str) -> list[float]:
         raise UserError(f"--blend {text!r} is no list of numbers; write for example --blend 0,0.2,0.4") from None
     for ratio in ratios:
         check_number("--blend", ratio)
-    if len(set(ratios)) != len(ratios):
+    if len({f"{ratio:g}" for ratio in ratios}) != len(ratios):
         raise UserError(f"--blend {text!r} names a ratio twice; leave one out")
     return ratios
 
@@ -68,8 +68,10 @@ def run(config: ConfigDict, job: Job) -> int:
     """
     started = time.perf_counter()
     check_config(config)
-    images.check_output_format(job.output)
+    for ratio in job.blend_ratios:
+        check_number("blend ratio times config.style_weight", ratio * config.style_weight)
     check_writable(job.output)
+    images.check_output_format(job.output)
     _check_overwrites(job)
     layers = layers_of(config)
     dtype = jnp.bfloat16 if config.dtype == "bfloat16" else jnp.float32
@@ -88,10 +90,17 @@ def run(config: ConfigDict, job: Job) -> int:
     return _exit_code(job, outcome)
 
 
+def blend_paths(job: Job) -> list[Path]:
+    """Where the pictures of a list of blend ratios go."""
+    return [beside(job.output, f"blend{ratio:g}") for ratio in job.blend_ratios]
+
+
 def _check_overwrites(job: Job) -> None:
+    outputs = [job.output, *blend_paths(job), beside(job.output, "inputs"), beside(job.output, "comparison")]
+    written = {path.resolve() for path in outputs}
     for file in (job.photo, *job.styles.values(), *job.masks.values()):
-        if Path(file).resolve() == job.output.resolve():
-            raise UserError(f"the output {job.output} would overwrite an input; choose another name with -o")
+        if Path(file).resolve() in written:
+            raise UserError(f"the output {job.output} would overwrite the input {file}; choose another name with -o")
 
 
 def _runs(config: ConfigDict, job: Job) -> list[Weights]:
@@ -152,7 +161,7 @@ def _write(
         images.save_image(outcome.results[0], job.output)
         write_sidecar(job.output, outcome.losses[0], blend_ratio=job.blend_ratios[0])
     else:
-        paths = [beside(job.output, f"blend{ratio:g}") for ratio in job.blend_ratios]
+        paths = blend_paths(job)
         for path, ratio, result, loss in zip(paths, job.blend_ratios, outcome.results, outcome.losses, strict=False):
             images.save_image(result, path)
             write_sidecar(path, loss, blend_ratio=ratio)

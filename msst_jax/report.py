@@ -34,7 +34,6 @@ def sheet(pictures: Sequence[tuple[str, Image.Image]], height: int, columns: int
     """
     columns = columns or len(pictures)
     caption = max(14, height // 16)
-    font = ImageFont.load_default(caption)
     scaled = [
         p.resize((max(1, round(p.width * height / p.height)), height), Image.Resampling.LANCZOS) for _, p in pictures
     ]
@@ -46,10 +45,17 @@ def sheet(pictures: Sequence[tuple[str, Image.Image]], height: int, columns: int
     for number, row in enumerate(rows):
         x, y = GAP, number * row_height + GAP
         for i in row:
-            draw.text((x, y), pictures[i][0], fill="black", font=font)
+            draw.text((x, y), pictures[i][0], fill="black", font=_font(pictures[i][0], caption, scaled[i].width))
             page.paste(scaled[i], (x, y + caption + GAP))
             x += scaled[i].width + GAP
     return page
+
+
+def _font(text: str, size: int, width: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    """The largest font up to `size` in which `text` is no wider than `width`, but not below 8 pixels."""
+    while size > 8 and ImageFont.load_default(size).getlength(text) > width:
+        size -= 1
+    return ImageFont.load_default(size)
 
 
 def regions_overlay(inputs: Inputs) -> Image.Image:

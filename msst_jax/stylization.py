@@ -68,12 +68,16 @@ def weights_of(config: ConfigDict, blend_ratio: float) -> losses.Weights:
 
 
 def evaluations_of(config: ConfigDict) -> list[int]:
-    """Evaluations at each scale; they add up to `steps`, or to the next multiple above it."""
+    """Evaluations at each scale; they add up to `steps`, or to the next multiple above it.
+
+    The last scale gets at least one; a coarser one may get none and is then left out.
+    """
     total = config.steps
     if config.steps_multiple:
         total = (config.steps // config.steps_multiple + 1) * config.steps_multiple
     ends = [round(total * share) for share in np.cumsum(config.scale_steps) / np.sum(config.scale_steps)]
-    return [max(1, end - begin) for begin, end in zip([0, *ends[:-1]], ends, strict=True)]
+    starts = [min(start, total - 1) for start in [0, *ends]]
+    return [end - start for start, end in zip(starts[:-1], [*starts[1:-1], total], strict=True)]
 
 
 def problem_of(
@@ -203,6 +207,8 @@ def _coarse_to_fine(
     pixels = None
     solutions: list[Solution] = []
     for scale, evaluations in zip(config.scales, evaluations_of(config), strict=True):
+        if not evaluations:
+            continue
         scene = scene_at(inputs, scale)
         if pixels is None:
             pixels = _start(config.init, jax.random.key(seed), scene.photo, batch)

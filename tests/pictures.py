@@ -1,0 +1,89 @@
+"""Small pictures, a config that runs in a moment, and stylize.py as a command."""
+
+import multiprocessing
+import os
+import runpy
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+from PIL import Image
+
+from configs import photo
+
+SCRIPT = Path(__file__).parents[1] / "stylize.py"
+QUICK = {
+    "size": 32,
+    "steps": 3,
+    "scales": (1.0,),
+    "scale_steps": (1.0,),
+    "style_layers": ("relu1_1", "relu2_1"),
+    "style_layer_weights": (),
+    "content_layers": ("relu2_1",),
+    "content_layer_weights": (),
+    "history": 4,
+}
+
+
+def quick_config(**changes: Any) -> ConfigDict:
+    """configs/photo.py with the shallow layers, one scale and few steps."""
+    config = photo.get_config()
+    config.update({**QUICK, **changes})
+    return config
+
+
+def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """A picture (height, width, 3) of blotches, uint8."""
+    rng = np.random.default_rng(seed)
+    small = Image.fromarray(rng.integers(0, 256, (max(2, height // 4), max(2, width // 4), 3), np.uint8))
+    return np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))
+
+
+def save(path: Path, values: np.ndarray | Image.Image, **options: Any) -> str:
+    """Writes a picture and returns its name."""
+    picture = values if isinstance(values, Image.Image) else Image.fromarray(values)
+    picture.save(path, **options)
+    return str(path)
+
+
+def stripe(height: int, width: int, begin: float, end: float) -> np.ndarray:
+    """A mask (height, width), white between two fractions of its width."""
+    columns = (np.arange(width) + 0.5) / width
+    return np.tile(np.where((columns >= begin) & (columns < end), 255, 0).astype(np.uint8), (height, 1))
+
+
+def make_scene(folder: Path, height: int = 24, width: int = 32) -> Path:
+    """photo.png, a.png, b.png, c.png and the masks left.png and middle.png in `folder`."""
+    save(folder / "photo.png", noise(height, width))
+    for seed, name in enumerate("abc", start=1):
+        save(folder / f"{name}.png", noise(28, 36, seed))
+    save(folder / "left.png", stripe(height, width, 0, 0.4))
+    save(folder / "middle.png", stripe(height, width, 0.4, 0.7))
+    return folder
+
+
+def run_script(arguments: Sequence[str], folder: Path) -> tuple[int | None, str]:
+    """Runs `python stylize.py ARGUMENTS` in `folder`: (exit code, stderr).
+
+    A process of its own, forked from one that has imported JAX already.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pytest", "ml_collections.config_flags", "msst_jax.photo"])
+    stderr = folder / "stderr.txt"
+    process = context.Process(target=_script, args=(list(arguments), folder, stderr))
+    process.start()
+    process.join()
+    text = stderr.read_text()
+    stderr.unlink()
+    return process.exitcode, text
+
+
+def _script(arguments: list[str], folder: Path, stderr: Path) -> None:
+    os.chdir(folder)
+    os.dup2(os.open(stderr, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+    sys.argv = [str(SCRIPT), *arguments]
+    sys.path.insert(0, str(SCRIPT.parent))
+    runpy.run_path(str(SCRIPT), run_name="__main__")
