@@ -92,7 +92,8 @@ def _check_layers(config: ConfigDict, kind: str) -> None:
         raise UserError(f"config.{kind}_layers is {layers}; name at least one layer, each once")
     if weights and len(weights) != len(layers):
         raise UserError(
-            f"config.{kind}_layer_weights has {len(weights)} values for {len(layers)} layers; give as many, or () for 1 each"
+            f"config.{kind}_layer_weights has {len(weights)} values for {len(layers)} layers; "
+            "give as many, or () for 1 each"
         )
     for weight in weights:
         check_number(f"config.{kind}_layer_weights", weight)
