@@ -18,7 +18,7 @@ def get_config() -> ConfigDict:
     use_example(config)
     config.size = 320
     config.steps = 130
-    # The two style pictures have far more contrast than most paintings: their style loss starts about ten times as high.
+    # The two style pictures have far more contrast than most paintings: their style loss starts ten times as high.
     config.content_weight = 5.0
     config.tv_weight = 5.0
     return config

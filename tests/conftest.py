@@ -23,3 +23,9 @@ def shared() -> Path:
     if not SHARED.exists():
         pytest.skip("the team's shared data is not beside this checkout")
     return SHARED
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    """Where the converter writes; the folder is not there yet."""
+    return tmp_path / "converted" / "out.safetensors"
