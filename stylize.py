@@ -1,9 +1,9 @@
 """Gives every region of a photo a style of its own.
 
-python stylize.py                               the bundled example, no download
+python stylize.py                                     the bundled example, no download
 python stylize.py PHOTO --mask person=person.png --style person=A.jpg --style background=B.jpg -o out.png
-python stylize.py PHOTO ... --blend 0,0.2,0.4   one batched run: each picture, and a strip of them
-python stylize.py PHOTO ... --config configs/seed.py --config.steps=300
+python stylize.py PHOTO --style person=A.jpg --style background=B.jpg   regions found by a network
+python stylize.py PHOTO --regions-only -o masks.png   what it finds: overlay, masks, shares
 """
 
 import sys
@@ -18,7 +18,7 @@ from configs import photo, quickstart
 from msst_jax.configuration import check_fields, describe
 from msst_jax.errors import UserError
 from msst_jax.inputs import parse_pairs
-from msst_jax.photo import EXIT_INTERRUPTED, Job, parse_ratios, run
+from msst_jax.photo import EXIT_INTERRUPTED, Job, default_output, parse_ratios, run
 
 DEFAULT_CONFIG = f"--config={Path(__file__).parent / 'configs' / 'photo.py'}"
 EXIT_BAD_INPUT = 2
@@ -30,9 +30,9 @@ _STYLE = flags.DEFINE_multi_string("style", [], "REGION=FILE: the painting that 
 _MASK = flags.DEFINE_multi_string("mask", [], "REGION=FILE: grey picture, white inside the region.")
 _OUTPUT = flags.DEFINE_string("output", None, "The picture to write; default outputs/PHOTO.png.", short_name="o")
 _BLEND = flags.DEFINE_string("blend", None, "Blend ratio, or a list such as 0,0.2,0.4.")
-_SEED = flags.DEFINE_integer(
-    "seed", 0, "Of the random start (config.init = 'noise').", lower_bound=0, upper_bound=2**32 - 1
-)
+_SEED = flags.DEFINE_integer("seed", 0, "Of the random start (config.init).", lower_bound=0, upper_bound=2**32 - 1)
+_SEGMENTER = flags.DEFINE_string("segmenter", None, "Network that finds regions without a mask (config.segmenter).")
+_REGIONS_ONLY = flags.DEFINE_boolean("regions-only", False, "Write what the segmenter finds: overlay, masks, shares.")
 _COMPARE = flags.DEFINE_boolean("compare", False, "Also make separate / naive / without smooth, and a sheet of them.")
 _QUIET = flags.DEFINE_boolean("quiet", False, "No progress bar and no messages but errors.")
 
@@ -46,16 +46,18 @@ def _job(photos: list[str]) -> tuple[ConfigDict, Job]:
         config.update_from_flattened_dict(config_flags.get_override_values(flags.FLAGS["config"]))
     elif not photos and not config.photo:
         quickstart.use_example(config)
+    config.segmenter = _SEGMENTER.value or config.segmenter
     photo = photos[0] if photos else config.photo
     return config, Job(
         photo=photo,
         styles=parse_pairs(_STYLE.value or config.styles, "style"),
         masks=parse_pairs(_MASK.value or config.masks, "mask"),
-        output=Path(f"outputs/{Path(photo).stem or 'photo'}.png" if _OUTPUT.value is None else _OUTPUT.value),
+        output=default_output(photo, _REGIONS_ONLY.value) if _OUTPUT.value is None else Path(_OUTPUT.value),
         blend_ratios=parse_ratios(_BLEND.value) if _BLEND.value is not None else [config.blend_ratio],
         seed=_SEED.value,
         compare=_COMPARE.value,
         quiet=_QUIET.value,
+        regions_only=_REGIONS_ONLY.value,
     )
 
 

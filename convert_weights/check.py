@@ -3,13 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 
+from convert_weights.deeplab import block_modules
 from convert_weights.torch_compat import import_torch, import_torchvision
 from msst_jax.models.vgg import tap_names
-from msst_jax.models.weights import load_vgg
+from msst_jax.models.weights import load_deeplab, load_vgg
 
 # Of the layer's maximum: float32 convolutions that add in another order reach 5e-6 at conv5_4.
 TOLERANCE = 2e-5
@@ -63,6 +65,19 @@ def compare_vgg(name: str, path: Path, state: Mapping[str, np.ndarray], deepest:
     return [compare(tap, np.asarray(ours[tap]), their) for tap, their in zip(taps, theirs, strict=True)]
 
 
+def compare_deeplab(name: str, path: Path, state: Mapping[str, np.ndarray], deepest: str | None) -> list[Row]:
+    """Every block of a converted DeepLab-V3 and its logits against torchvision's, on a random normalised picture.
+
+    Arguments and errors as `compare_vgg`; `deepest` is None, these networks are never shortened.
+    """
+    images = np.random.default_rng(0).normal(size=PICTURE).astype(np.float32)
+    theirs = _torch_blocks(name, state, images)
+    model, _ = load_deeplab(name, path=path)
+    with jax.default_matmul_precision("highest"):
+        ours = jax.jit(lambda model, images: dict(model.blocks(images)))(model, images)
+    return [compare(block, np.asarray(ours[block]), their) for block, their in theirs.items()]
+
+
 def compare(layer: str, ours: np.ndarray, theirs: np.ndarray) -> Row:
     """The row of one layer; both arrays NHWC."""
     if ours.shape != theirs.shape:
@@ -86,10 +101,32 @@ def _torch_taps(name: str, state: Mapping[str, np.ndarray], images: np.ndarray, 
     return outputs
 
 
+def _torch_blocks(name: str, state: Mapping[str, np.ndarray], images: np.ndarray) -> dict[str, np.ndarray]:
+    """{block of `DeepLabV3.blocks`: what torchvision's module gives}, NHWC."""
+    torch = import_torch()
+    build_torch = getattr(import_torchvision().models.segmentation, name)
+    with torch.device("meta"):
+        network = build_torch(weights=None, weights_backbone=None, aux_loss=False).eval()
+    own = {key: torch.tensor(value) for key, value in state.items()}
+    own |= {key: torch.tensor(0) for key in network.state_dict() if key.endswith("num_batches_tracked")}
+    network.load_state_dict(own, assign=True)
+    outputs: dict[str, np.ndarray] = {}
+
+    def keep(block: str, output: Any) -> None:
+        outputs[block] = output.permute(0, 2, 3, 1).numpy().copy()  # a later layer may work in place
+
+    modules = dict(network.named_modules())
+    for block, module in block_modules(name).items():
+        modules[module].register_forward_hook(lambda _, __, output, block=block: keep(block, output))
+    with torch.no_grad():
+        keep("logits", network(torch.tensor(images).permute(0, 3, 1, 2))["out"])
+    return outputs
+
+
 def table(rows: Sequence[Row]) -> str:
     """The rows as lines of text under a heading."""
-    lines = [f"{'layer':<12}{'shape':<22}{'max |ours - torch|':>18}{'max |torch|':>14}{'ratio':>10}  ok"]
+    lines = [f"{'layer':<14}{'shape':<22}{'max |ours - torch|':>18}{'max |torch|':>14}{'ratio':>10}  ok"]
     for row in rows:
         numbers = f"{row.error:>18.2e}{row.maximum:>14.4g}{row.ratio:>10.1e}"
-        lines.append(f"{row.layer:<12}{row.shape!s:<22}{numbers}  {'yes' if row.ok else 'NO'}")
+        lines.append(f"{row.layer:<14}{row.shape!s:<22}{numbers}  {'yes' if row.ok else 'NO'}")
     return "\n".join(lines)

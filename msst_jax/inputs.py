@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
+from PIL import Image
 
-from msst_jax import images, regions
+from msst_jax import images, regions, segmentation
 from msst_jax.errors import UserError
 from msst_jax.models.vgg import deepest_tap, tap_names
 
@@ -18,6 +19,8 @@ class Region(NamedTuple):
     style_file: str
     style: np.ndarray
     """(h, w, 3) in [0, 1]."""
+    origin: str = "mask"
+    """Where it comes from: "mask", "segmenter", or "rest", what no other region claims."""
 
 
 class Inputs(NamedTuple):
@@ -28,6 +31,8 @@ class Inputs(NamedTuple):
     masks: np.ndarray
     """(H, W, K), sum 1 at every pixel."""
     regions: tuple[Region, ...]
+    segmenter: dict[str, str] | None = None
+    """Name and weights file of the network that found regions; None if there was none to find."""
 
 
 def parse_pairs(pairs: Iterable[str], flag: str) -> dict[str, str]:
@@ -47,14 +52,25 @@ def parse_pairs(pairs: Iterable[str], flag: str) -> dict[str, str]:
     return found
 
 
-def load_inputs(config: ConfigDict, photo: str, styles: Mapping[str, str], masks: Mapping[str, str]) -> Inputs:
+def load_inputs(
+    config: ConfigDict,
+    photo: str,
+    styles: Mapping[str, str],
+    masks: Mapping[str, str],
+    *,
+    segmenter: segmentation.Segmenter | None = None,
+) -> Inputs:
     """Reads the photo, its masks and the styles at the size that the config asks for.
 
+    Regions without a mask, except the background, are found by the segmenter; a mask comes before
+    what the segmenter finds.
+
     Args:
-      config: see configs/photo.py (size, square, style_scale, hard_masks, feather).
+      config: see configs/photo.py (size, square, style_scale, hard_masks, feather, segmenter, min_speck).
       photo: file of the photo.
       styles: {region: file of its style}.
       masks: {region: file of its mask}.
+      segmenter: the network to use; None loads `config.segmenter`, and only if a region needs it.
 
     Raises:
       UserError: anything wrong with the files, or regions and styles that do not match.
@@ -68,18 +84,41 @@ def load_inputs(config: ConfigDict, photo: str, styles: Mapping[str, str], masks
     content = images.load_image(photo, config.size, square=config.square, what="photo")
     height, width = content.shape[:2]
     found = {name: regions.read_mask(file, picture.size, (width, height)) for name, file in masks.items()}
+    missing = [name for name in styles if name not in masks and name != regions.BACKGROUND]
+    used = None
+    if missing:
+        segmentation.check_names(missing)
+        segmenter = segmenter or segmentation.load_segmenter(config.segmenter, missing)
+        found |= _segmented(config, segmenter, picture, missing, found, (width, height))
+        used = segmenter.record()
     stacked = regions.combine(found or {regions.BACKGROUND: np.ones((height, width), np.float32)}, list(styles))
     if config.hard_masks:
         stacked = regions.harden(stacked)
         regions.check_shares(stacked, list(styles))
     stacked = regions.feather(stacked, config.feather / 100 * max(height, width))
     style_size = round(max(height, width) * config.style_scale)
-    loaded = tuple(
-        Region(name, file, images.load_image(file, style_size, square=config.square, what="style"))
-        for name, file in styles.items()
-    )
+    loaded = []
+    for name, file in styles.items():
+        style = images.load_image(file, style_size, square=config.square, what="style")
+        origin = "mask" if name in masks else "segmenter" if name in missing else "rest"
+        loaded.append(Region(name, file, style, origin))
     _check_smallest_scale(config, [content, *(region.style for region in loaded)])
-    return Inputs(content, stacked, loaded)
+    return Inputs(content, stacked, tuple(loaded), used)
+
+
+def _segmented(
+    config: ConfigDict,
+    segmenter: segmentation.Segmenter,
+    picture: Image.Image,
+    names: list[str],
+    masks: Mapping[str, np.ndarray],
+    size: tuple[int, int],
+) -> dict[str, np.ndarray]:
+    """Masks {name: (H, W)} of what the segmenter finds where no mask of a person's lies; size is (width, height)."""
+    probabilities = segmentation.class_probabilities(segmenter.model, picture, size)
+    found = segmentation.region_masks(probabilities, names, min_speck=config.min_speck, hard=config.hard_masks)
+    free = np.clip(1 - sum(masks.values()), 0, 1)
+    return {name: mask * free for name, mask in found.items()}
 
 
 def _check_smallest_scale(config: ConfigDict, pictures: Iterable[np.ndarray]) -> None:

@@ -15,7 +15,8 @@ from tqdm import tqdm
 from msst_jax import images, report
 from msst_jax.configuration import check_config, check_number
 from msst_jax.errors import UserError
-from msst_jax.files import check_writable
+from msst_jax.files import check_overwrites, check_writable
+from msst_jax.found import write_regions
 from msst_jax.inputs import Inputs, load_inputs
 from msst_jax.losses import Weights
 from msst_jax.models.vgg import VGG
@@ -37,6 +38,13 @@ class Job(NamedTuple):
     seed: int = 0
     compare: bool = False
     quiet: bool = False
+    regions_only: bool = False
+    """Write what the segmenter finds instead; see msst_jax/found.py."""
+
+
+def default_output(photo: str, regions_only: bool) -> Path:
+    """Where the picture goes if a person does not say."""
+    return Path("outputs") / f"{Path(photo).stem or 'photo'}{'_regions' if regions_only else ''}.png"
 
 
 def parse_ratios(text: str) -> list[float]:
@@ -57,7 +65,7 @@ def parse_ratios(text: str) -> list[float]:
 
 
 def run(config: ConfigDict, job: Job) -> int:
-    """Stylises one photo and writes everything; returns the exit code.
+    """Stylises one photo, or finds its regions, and writes everything; returns the exit code.
 
     Writes `job.output` and its JSON. With several blend ratios that is a strip, and each picture is
     written beside it as NAME_blend0.2.png with a JSON of its own. NAME_inputs.png shows photo, regions, styles
@@ -72,7 +80,12 @@ def run(config: ConfigDict, job: Job) -> int:
         check_number("blend ratio times config.style_weight", ratio * config.style_weight)
     check_writable(job.output)
     images.check_output_format(job.output)
-    _check_overwrites(job)
+    files = [job.photo, *job.styles.values(), *job.masks.values()]
+    if job.regions_only:
+        write_regions(config, job.photo, job.output, inputs=files)
+        return 0
+    written = [job.output, *blend_paths(job), beside(job.output, "inputs"), beside(job.output, "comparison")]
+    check_overwrites(job.output, written, files)
     layers = layers_of(config)
     dtype = jnp.bfloat16 if config.dtype == "bfloat16" else jnp.float32
     vgg, weights = load_vgg(
@@ -93,14 +106,6 @@ def run(config: ConfigDict, job: Job) -> int:
 def blend_paths(job: Job) -> list[Path]:
     """Where the pictures of a list of blend ratios go."""
     return [beside(job.output, f"blend{ratio:g}") for ratio in job.blend_ratios]
-
-
-def _check_overwrites(job: Job) -> None:
-    outputs = [job.output, *blend_paths(job), beside(job.output, "inputs"), beside(job.output, "comparison")]
-    written = {path.resolve() for path in outputs}
-    for file in (job.photo, *job.styles.values(), *job.masks.values()):
-        if Path(file).resolve() in written:
-            raise UserError(f"the output {job.output} would overwrite the input {file}; choose another name with -o")
 
 
 def _runs(config: ConfigDict, job: Job) -> list[Weights]:
@@ -144,7 +149,7 @@ def _write(
 ) -> None:
     count = len(job.blend_ratios)
     common: dict[str, Any] = {"photo": job.photo, "masks": dict(job.masks), "evaluations": outcome.evaluations}
-    common["interrupted"] = outcome.interrupted
+    common |= {"interrupted": outcome.interrupted, "segmenter": inputs.segmenter}
 
     def write_sidecar(path: Path, loss: dict[str, list[float]], **more: Any) -> None:
         seconds = {

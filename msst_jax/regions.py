@@ -20,14 +20,14 @@ def read_mask(path: str | Path, photo_size: tuple[int, int], size: tuple[int, in
 
     Args:
       path: any picture; colour is turned to grey, transparent counts as outside.
-      photo_size: (width, height) of the photo's file; a mask of another size is resized, and that is said.
+      photo_size: (width, height) of the photo's file; a mask of other proportions is stretched, and that is said.
       size: (width, height) wanted.
 
     Raises:
       UserError: not a picture, or nothing is inside.
     """
     picture = read_picture(path, "mask", backdrop="black").convert("L")
-    if picture.size != photo_size:
+    if picture.size != size and not _alike(picture.size, photo_size):
         logging.warning(
             "mask %s is %dx%d, the photo %dx%d: the mask is stretched to fit", path, *picture.size, *photo_size
         )
@@ -37,6 +37,13 @@ def read_mask(path: str | Path, photo_size: tuple[int, int], size: tuple[int, in
     if mask.max() < 0.5:
         raise UserError(f"mask {path} is black: nothing is inside; paint the region white")
     return mask
+
+
+def _alike(size: tuple[int, int], photo_size: tuple[int, int]) -> bool:
+    """Whether a (width, height) has the photo's proportions, but for the rounding of a side."""
+    larger, smaller = sorted((size, photo_size), reverse=True)
+    scale = smaller[0] / larger[0]
+    return abs(larger[1] * scale - smaller[1]) < 1
 
 
 def combine(masks: Mapping[str, np.ndarray], names: Sequence[str]) -> np.ndarray:

@@ -3,7 +3,7 @@
 import json
 import math
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,14 @@ from msst_jax.files import write_atomically
 from msst_jax.images import to_picture
 from msst_jax.inputs import Inputs
 from msst_jax.regions import shares
+from msst_jax.segmentation import percent
+from msst_jax.voc import CLASSES, COLOURS
 
 # One hue a region, in order; well apart for colour-blind eyes (Okabe & Ito 2008).
 REGION_COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (204, 121, 167), (240, 228, 66), (213, 94, 0))
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy", "pillow", "msst_jax")
 GAP = 8
+OVERLAY = 0.6  # how much of a class's colour covers the photo
 
 
 def sheet(pictures: Sequence[tuple[str, Image.Image]], height: int, columns: int = 0) -> Image.Image:
@@ -63,6 +66,37 @@ def regions_overlay(inputs: Inputs) -> Image.Image:
     colours = np.asarray([REGION_COLOURS[k % len(REGION_COLOURS)] for k in range(len(inputs.regions))], np.float32)
     grey = inputs.photo.mean(-1, keepdims=True)
     return to_picture(0.5 * grey + 0.5 * (inputs.masks @ colours) / 255.0)
+
+
+def classes_overlay(photo: np.ndarray, masks: Mapping[str, np.ndarray], shares: Mapping[str, float]) -> Image.Image:
+    """The photo with every class in its VOC colour, and below it the names with their shares.
+
+    Args:
+      photo: (H, W, 3) in [0, 1].
+      masks: {class: (H, W) in [0, 1]} of all classes but the background, which keeps the photo's colours.
+      shares: {class: share of the photo}, the background's too.
+    """
+    painted = photo * (1 - OVERLAY * sum(masks.values(), np.zeros(photo.shape[:2], np.float32)))[..., None]
+    for name, mask in masks.items():
+        painted = painted + OVERLAY * mask[..., None] * np.asarray(_class_colour(name), np.float32) / 255
+    picture = to_picture(painted)
+    line = max(14, picture.height // 20)
+    font = ImageFont.load_default(line)
+    texts = {name: f"{name} {percent(share)}" for name, share in shares.items()}
+    width = max(picture.width, *(round(font.getlength(text)) + line + 3 * GAP for text in texts.values()))
+    page = Image.new("RGB", (width, picture.height + len(texts) * (line + GAP) + GAP), "white")
+    page.paste(picture)
+    draw = ImageDraw.Draw(page)
+    for number, (name, text) in enumerate(texts.items()):
+        y = picture.height + GAP + number * (line + GAP)
+        fill = _class_colour(name) if name in masks else None
+        draw.rectangle((GAP, y, GAP + line, y + line - 1), fill=fill, outline="black")
+        draw.text((line + 2 * GAP, y), text, fill="black", font=font)
+    return page
+
+
+def _class_colour(name: str) -> tuple[int, int, int]:
+    return COLOURS[CLASSES.index(name)]
 
 
 def inputs_sheet(inputs: Inputs, result: np.ndarray) -> Image.Image:
@@ -117,17 +151,24 @@ def sidecar(
     return {
         **more,
         "regions": [
-            {"name": region.name, "style": region.style_file, "share": share}
+            {"name": region.name, "style": region.style_file, "share": share, "origin": region.origin}
             for region, share in zip(inputs.regions, shares(inputs.masks), strict=True)
         ],
         "size": [inputs.photo.shape[1], inputs.photo.shape[0]],
         "seed": seed,
-        "device": f"{jax.default_backend()}: {jax.devices()[0].device_kind}",
-        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in LIBRARIES}},
+        **environment(),
         "weights": weights.name,
         "seconds": seconds,
         "loss": loss,
         "config": config.to_dict(),
+    }
+
+
+def environment() -> dict[str, Any]:
+    """The device, and the versions of Python and the libraries."""
+    return {
+        "device": f"{jax.default_backend()}: {jax.devices()[0].device_kind}",
+        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in LIBRARIES}},
     }
 
 

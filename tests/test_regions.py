@@ -98,6 +98,19 @@ def test_a_mask_of_the_photos_size_is_resized_in_silence(tmp_path: Path, caplog:
     assert not caplog.text
 
 
+@pytest.mark.parametrize("size", [(20, 13), (60, 40), (150, 100), (20, 14)])
+def test_a_mask_of_the_photos_proportions_is_resized_in_silence(tmp_path: Path, caplog, size: tuple[int, int]):
+    """As those that --regions-only writes: the photo's size, the work's, or what an editor exports."""
+    path = save(tmp_path / "m.png", stripe(size[1], size[0], 0, 0.5))
+    assert regions.read_mask(path, (300, 200), (40, 27)).shape == (27, 40)
+    assert not caplog.text
+    square = save(tmp_path / "square.png", stripe(32, 32, 0, 0.5))
+    regions.read_mask(square, (300, 200), (32, 32))
+    assert not caplog.text
+    regions.read_mask(square, (300, 200), (40, 27))
+    assert "square.png is 32x32, the photo 300x200" in caplog.text
+
+
 @pytest.mark.parametrize("level", [0, 100])
 def test_a_black_mask_is_refused(tmp_path: Path, level: int):
     path = save(tmp_path / "m.png", np.full((8, 8), level, np.uint8))
@@ -169,7 +182,8 @@ def test_inputs_of_any_shape_have_masks_that_sum_to_one(tmp_path: Path, height: 
     [
         ({}, {}, {}, "no style was given; add --style NAME=FILE"),
         ({}, {"background": "a"}, {"dog": "left"}, "'dog' has a mask but no style; add --style dog=FILE"),
-        ({}, {"dog": "a"}, {}, "no region 'dog'; regions are background: .* give --mask dog=FILE"),
+        ({}, {"dgo": "a"}, {}, "no region 'dgo'; regions are background, aeroplane.* give --mask dgo=FILE"),
+        ({}, {"dog": "a", "cat": "a"}, {"cat": "left"}, "run `python -m convert_weights .* give --mask dog=FILE$"),
         ({"hard_masks": True}, {"dog": "a", "cat": "b", "background": "c"}, {"dog": "left", "cat": "left"}, "'cat' is"),
         ({"scales": (0.02, 1.0)}, {"background": "a"}, {}, "becomes 0 at the scale 0.02; relu2_1 of vgg16 needs 2"),
         ({"style_scale": 0.4}, {"background": "a"}, {}, "style .*a.png: .* every side must have at least 16"),

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from msst_jax.errors import UserError
 from msst_jax.photo import EXIT_INTERRUPTED, EXIT_NOTHING_BETTER, Job, run
 from tests.pictures import QUICK, SCRIPT, make_scene, noise, quick_config, run_script, save
+from tests.segmenters import WEIGHTS, animals, converted, painted
 
 TWO = ["--style=dog=a.png", "--style=background=b.png", "--mask=dog=left.png"]
 KEYS = {
@@ -206,6 +207,20 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(scene: Path, monkeypatch: py
     assert not names(wanted.output.parent)
 
 
+def test_regions_that_a_segmenter_finds_are_told_from_masks_in_the_json(tmp_path: Path, monkeypatch):
+    scene = make_scene(tmp_path, 60, 80)
+    save(scene / "photo.png", painted(animals()))
+    files = {"person": "a", "statue": "b", "background": "c"}
+    converted(monkeypatch)
+    wanted = job(scene, files, {"statue": "middle"}, output=tmp_path / "out" / "out.png")
+    assert run(quick_config(), wanted) == 0
+    content = sidecar(wanted.output)
+    assert content["segmenter"] == {"name": "deeplabv3_resnet101", "weights": WEIGHTS}
+    assert [region["origin"] for region in content["regions"]] == ["segmenter", "mask", "rest"]
+    assert run(quick_config(), wanted._replace(styles={"background": wanted.styles["person"]}, masks={})) == 0
+    assert sidecar(wanted.output)["segmenter"] is None
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -218,7 +233,17 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(scene: Path, monkeypatch: py
         (["photo.png", "--style=a.png"], "'a.png' is not NAME=FILE; write"),
         (["photo.png", *TWO, "--style=dog=c.png"], "--style names the region 'dog' twice (a.png and c.png); leave"),
         (["photo.png", *TWO, "--mask=dog=b.png"], "--mask names the region 'dog' twice"),
-        (["photo.png", *TWO, "--style=dgo=c.png"], "no region 'dgo'; regions are dog, background: correct the name"),
+        (["photo.png", *TWO, "--style=dgo=c.png"], "no region 'dgo'; regions are background, aeroplane"),
+        (["photo.png", *TWO[:2]], "weights of deeplabv3_resnet101 are not in"),
+        (
+            ["photo.png", *TWO[:2], "--segmenter=deeplabv3_resnet50"],
+            "run `python -m convert_weights deeplabv3_resnet50`",
+        ),
+        (["photo.png", *TWO[:2]], "; or do without it: give --mask dog=FILE"),
+        (["photo.png", *TWO, "--segmenter=yolo"], "config.segmenter is 'yolo'; use one of deeplabv3_resnet101, "),
+        (["photo.png", "--regions-only"], "run `python -m convert_weights deeplabv3_resnet101`"),
+        (["photo.png", "--regions-only", "-o", "photo.jpg", "--mask=x=photo_cat.png"], "input photo_cat.png; choose"),
+        (["photo.png", *TWO, "--config.min_speck=-1"], "config.min_speck is -1.0; it must be zero or more"),
         (["photo.png", "--style=background=nope.jpg"], "style nope.jpg does not exist; check the name"),
         (["photo.png", *TWO[:2], "--mask=dog=nope.png"], "mask nope.png does not exist"),
         (["photo.png", *TWO[:2], "--mask=dog=black.png"], "mask black.png is black: nothing is inside; paint"),

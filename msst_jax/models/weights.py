@@ -14,11 +14,15 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from msst_jax.errors import UserError
+from msst_jax.models.deeplab import DeepLabV3
 from msst_jax.models.vgg import VGG, deepest_tap, tap_names
 
 ASSETS = Path(__file__).parent.parent / "assets"
 EMBEDDED_VGG16 = ASSETS / "vgg16_relu4_3.safetensors"
 EMBEDDED_DEEPEST = "relu4_3"
+# What a weights file holds: BatchNorm's statistics are no parameters to flax.
+WEIGHTS = (nnx.Param, nnx.BatchStat)
+MOST_TOLD = 12  # problems of one kind; a wrong file may have hundreds
 
 Model = TypeVar("Model", bound=nnx.Module)
 
@@ -48,33 +52,39 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
 
 
 def parameter_shapes(model: nnx.Module) -> dict[str, tuple[int, ...]]:
-    """{module path: shape} of every parameter of a model."""
-    return {_dotted(path): leaf.shape for path, leaf in nnx.to_flat_state(nnx.state(model, nnx.Param))}
+    """{module path: shape} of every parameter and BatchNorm statistic of a model."""
+    return {_dotted(path): leaf.shape for path, leaf in nnx.to_flat_state(nnx.state(model, nnx.Any(*WEIGHTS)))}
 
 
 def mismatches(shapes: Mapping[str, tuple[int, ...]], tensors: Mapping[str, np.ndarray]) -> list[str]:
     """What keeps `tensors` from being the parameters `shapes`, one sentence each; empty if nothing."""
-    problems = [f"{name} is missing" for name in shapes if name not in tensors]
-    problems += [f"{name} is not part of the network" for name in tensors if name not in shapes]
-    problems += [
+    missing = [f"{name} is missing" for name in shapes if name not in tensors]
+    unknown = [f"{name} is not part of the network" for name in tensors if name not in shapes]
+    misshapen = [
         f"{name} has shape {tensors[name].shape}, expected {shape}"
         for name, shape in shapes.items()
         if name in tensors and tensors[name].shape != shape
     ]
-    return problems
+    return shortened(missing) + shortened(unknown) + shortened(misshapen)
+
+
+def shortened(problems: list[str]) -> list[str]:
+    """Problems of one kind, no more than a person reads."""
+    more = len(problems) - MOST_TOLD
+    return [*problems[:MOST_TOLD], f"{more} more like this"] if more > 0 else problems
 
 
 def assign(model: Model, tensors: Mapping[str, np.ndarray], origin: str) -> Model:
-    """Gives an abstract model (`nnx.eval_shape`) its parameters; every leaf is checked both ways.
+    """Gives an abstract model (`nnx.eval_shape`) its parameters and statistics; every leaf is checked both ways.
 
     Raises:
-      UserError: lists everything that does not fit.
+      UserError: lists what does not fit.
     """
     problems = mismatches(parameter_shapes(model), tensors)
     if problems:
         raise UserError(f"weights {origin} do not fit: {'; '.join(problems)}")
-    params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
-    loaded = jax.tree.map_with_path(lambda path, _: jnp.asarray(tensors[_tree_name(path)]), params)
+    weights = nnx.to_pure_dict(nnx.state(model, nnx.Any(*WEIGHTS)))
+    loaded = jax.tree.map_with_path(lambda path, _: jnp.asarray(tensors[_tree_name(path)]), weights)
     state = nnx.state(model)
     nnx.replace_by_pure_dict(state, loaded)
     return nnx.merge(nnx.graphdef(model), state)
@@ -132,6 +142,31 @@ def load_vgg(
     deeper = {tap for tap in tap_names(name)} - wanted
     tensors = {key: value for key, value in read_tensors(path).items() if key.split(".")[0] not in deeper}
     return assign(model, tensors, str(path)), path
+
+
+def load_deeplab(
+    name: str, *, output_stride: int | None = None, dtype: DTypeLike = jnp.float32, path: Path | None = None
+) -> tuple[DeepLabV3, Path]:
+    """A DeepLab-V3 of 21 classes with its weights.
+
+    Args:
+      name: one of `deeplab.NAMES`.
+      output_stride: 8 or 16; None for what the weights were trained at.
+      dtype: type of the computation, float32 or bfloat16.
+      path: a weights file; None for the one that `convert_weights` writes.
+
+    Returns:
+      The network and the file its weights came from.
+
+    Raises:
+      UserError: unknown names, or weights missing (tells the command that makes them), damaged or not fitting.
+    """
+    model = nnx.eval_shape(lambda: DeepLabV3(name, output_stride=output_stride, dtype=dtype, rngs=nnx.Rngs(0)))
+    if path is None:
+        path = converted_path(name)
+        if not path.exists():
+            raise UserError(f"weights of {name} are not in {weights_folder()}: run `python -m convert_weights {name}`")
+    return assign(model, read_tensors(path), str(path)), path
 
 
 def _dotted(path: Sequence[object]) -> str:

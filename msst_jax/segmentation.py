@@ -1,0 +1,260 @@
+"""Regions found by a segmentation network: class probabilities of a photo, and region masks made of them."""
+
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from PIL import Image
+from scipy import ndimage
+
+from msst_jax import images
+from msst_jax.errors import UserError
+from msst_jax.models import weights
+from msst_jax.regions import BACKGROUND
+from msst_jax.voc import CLASSES
+
+SHORT_SIDE = 520  # torchvision's preset: what its DeepLab weights were evaluated at
+SINGLE_CLASSES = tuple((index,) for index in range(1, len(CLASSES)))  # every class but the background
+MAX_PIXELS = 8 * SHORT_SIDE**2  # of what the network sees; a longer strip would take many gigabytes
+
+
+class Segmenter(NamedTuple):
+    """A network with its weights, and what to call them in the JSON."""
+
+    model: nnx.Module
+    """Normalised images (N, h, w, 3) to class scores (N, h, w, 21)."""
+    name: str
+    weights: str
+    """Name of the weights file."""
+
+    def record(self) -> dict[str, str]:
+        """What the JSON says of it."""
+        return {"name": self.name, "weights": self.weights}
+
+
+def load_segmenter(name: str, wanted: Iterable[str] = ()) -> Segmenter:
+    """The network called `name` (see msst_jax.models.deeplab).
+
+    Args:
+      name: for example "deeplabv3_resnet101".
+      wanted: the regions it is needed for; the error says how to do without it.
+
+    Raises:
+      UserError: no such network, or weights that are missing, damaged or not fitting.
+    """
+    try:
+        model, path = weights.load_deeplab(name)
+    except UserError as error:
+        masks = " ".join(f"--mask {region}=FILE" for region in wanted)
+        raise UserError(f"{error}{f'; or do without it: give {masks}' if masks else ''}") from error
+    return Segmenter(model, name, path.name)
+
+
+def preprocess(photo: Image.Image | np.ndarray) -> jax.Array:
+    """What the network sees of a photo: float32 (h, w, 3), the shorter side 520 pixels, normalised.
+
+    Args:
+      photo: 8-bit RGB picture, or (H, W, 3) in [0, 1], which is rounded to 8 bits as in a file.
+
+    Source: torchvision.transforms._presets.SemanticSegmentation on a Pillow picture (resize_size=520): bilinear and
+    antialiased, rounded to 8 bits, then normalised. On a tensor instead of a picture the same preset rounds
+    otherwise: up to one level of 255 apart.
+
+    Raises:
+      UserError: a strip so long that the network would need more than MAX_PIXELS.
+    """
+    picture = photo if isinstance(photo, Image.Image) else images.to_picture(photo)
+    short, long = sorted(picture.size)
+    longer = SHORT_SIDE * long // short
+    if SHORT_SIDE * longer > MAX_PIXELS:
+        raise UserError(
+            f"the photo is {picture.width}x{picture.height}, too long a strip for the segmenter (at most "
+            f"{MAX_PIXELS // SHORT_SIDE**2} to 1); crop it, or give a --mask for every region but background"
+        )
+    target = (SHORT_SIDE, longer) if picture.width <= picture.height else (longer, SHORT_SIDE)
+    resized = picture if picture.size == target else picture.resize(target, Image.Resampling.BILINEAR)
+    return images.normalize(jnp.asarray(images.to_array(resized)))
+
+
+def class_probabilities(
+    model: nnx.Module, photo: Image.Image | np.ndarray, size: tuple[int, int] | None = None
+) -> np.ndarray:
+    """Probability of every class at every pixel: float32 (H, W, 21), sum 1 over the classes of `voc.CLASSES`.
+
+    The scores, not the probabilities, are resized, so that the likeliest class is the one that torchvision's
+    scores give. Compiled once for every shape.
+
+    Args:
+      model: normalised images (N, h, w, 3) to scores (N, h, w, 21).
+      photo: 8-bit RGB picture, or (H, W, 3) in [0, 1]; give it as large as it is, `preprocess` resizes it.
+      size: (width, height) of the result; None = the photo's.
+
+    Source of the resizing of the scores: torch.nn.functional.interpolate(mode="bilinear", align_corners=False).
+
+    Raises:
+      UserError: as `preprocess`.
+    """
+    if size is None:
+        size = photo.size if isinstance(photo, Image.Image) else (photo.shape[1], photo.shape[0])
+    return np.asarray(_probabilities(*nnx.split(model), preprocess(photo), size))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def _probabilities(definition: nnx.GraphDef, state: nnx.State, image: jax.Array, size: tuple[int, int]) -> jax.Array:
+    scores = nnx.merge(definition, state)(image[None])[0]
+    # Scores are smooth (the network's grid is coarser than any photo), so shrinking them needs no antialiasing.
+    shape = (size[1], size[0], scores.shape[-1])
+    return jax.nn.softmax(jax.image.resize(scores, shape, method="linear", antialias=False))
+
+
+def classes_of(region: str) -> tuple[int, ...]:
+    """The classes that a region's name joins: "person+dog" to (15, 12).
+
+    Raises:
+      UserError: a name that is no class, or one joined with the background.
+    """
+    names = region.split("+")
+    for name in names:
+        if name not in CLASSES:
+            raise UserError(
+                f"there is no region {name!r}; regions are {', '.join(CLASSES)}, or any name with a mask: "
+                f"correct the name or give --mask {region}=FILE"
+            )
+    if BACKGROUND in names:
+        raise UserError(f"region {region!r}: {BACKGROUND} is what no other region claims, it cannot be joined")
+    return tuple(CLASSES.index(name) for name in names)
+
+
+def check_names(names: Iterable[str]) -> dict[str, tuple[int, ...]]:
+    """The classes of every region but the background.
+
+    Raises:
+      UserError: as `classes_of`, or a class in two regions.
+    """
+    groups = {name: classes_of(name) for name in names if name != BACKGROUND}
+    owners: dict[int, str] = {}
+    for name, group in groups.items():
+        for index in group:
+            if index in owners:
+                raise UserError(
+                    f"class {CLASSES[index]!r} is named twice, in region {owners[index]!r} and in {name!r}; "
+                    "leave one out"
+                )
+            owners[index] = name
+    return groups
+
+
+def region_masks(
+    probabilities: np.ndarray, names: Sequence[str], *, min_speck: float = 0.0, hard: bool = False
+) -> dict[str, np.ndarray]:
+    """The masks {name: float32 (H, W) in [0, 1]} of regions; their sum is at most 1.
+
+    "background" gets no mask here: it is what the others leave, `regions.combine` gives it that.
+
+    Args:
+      probabilities: (H, W, 21), see `class_probabilities`.
+      names: classes, joined by + where a region has several.
+      min_speck: percent of the photo; smaller pieces of a region are given back, see `remove_specks`.
+      hard: 1 where one of the region's classes is the likeliest, 0 elsewhere, instead of probabilities.
+
+    Raises:
+      UserError: as `check_names`, or a region that is not in the photo; the error lists the classes that are.
+    """
+    groups = check_names(names)
+    # Specks of classes that nobody named are removed too: they would be holes in a region that somebody did name.
+    named = {index for group in groups.values() for index in group}
+    others = [group for group in SINGLE_CLASSES if group[0] not in named]
+    cleaned = remove_specks(probabilities, [*groups.values(), *others], min_speck)
+    masks = {name: mask_of(cleaned, group, hard=hard) for name, group in groups.items()}
+    for name, mask in masks.items():
+        if mask.max() < 0.5:
+            raise UserError(_not_found(name, groups[name], probabilities, min_speck))
+    return masks
+
+
+def mask_of(probabilities: np.ndarray, classes: Sequence[int], *, hard: bool = False) -> np.ndarray:
+    """The mask, float32 (H, W) in [0, 1], of some classes; see `region_masks`."""
+    if hard:
+        return np.isin(probabilities.argmax(-1), classes).astype(np.float32)
+    return np.clip(probabilities[..., list(classes)].sum(-1), 0, 1).astype(np.float32)
+
+
+def _not_found(name: str, group: tuple[int, ...], probabilities: np.ndarray, min_speck: float) -> str:
+    pieces = np.isin(probabilities.argmax(-1), group)
+    if not pieces.any():
+        reason = "was not found in the photo"
+    elif _specks(pieces, min_speck / 100 * pieces.size).all():
+        reason = f"was found only in specks smaller than config.min_speck = {min_speck:g}% of the photo"
+    else:
+        reason = "is nowhere more than half certain"
+    return (
+        f"region {name!r} {reason}; found: {describe(found_classes(probabilities, min_speck))}: "
+        f"leave its --style out or give --mask {name}=FILE"
+    )
+
+
+def remove_specks(probabilities: np.ndarray, groups: Iterable[Sequence[int]], percent: float) -> np.ndarray:
+    """Gives small pieces of regions back to the classes that are likeliest there without them.
+
+    A piece is a connected part (edges or corners touch) of the pixels whose likeliest class is one of the region's.
+    With a piece goes the faint halo around it: all that lies nearer to it than to a piece that stays.
+
+    Args:
+      probabilities: (H, W, C), sum 1 over the classes; class 0 is the background.
+      groups: the classes of each region, without the background.
+      percent: of the photo; smaller pieces are removed, 0 = none.
+
+    Returns:
+      (H, W, C), sum 1; region by region no piece is smaller than `percent`.
+    """
+    smallest = percent / 100 * probabilities[..., 0].size
+    pieces = [list(group) for group in groups]
+    while True:  # what is given back can make a speck elsewhere; a class never returns to a pixel, so this ends
+        likeliest = probabilities.argmax(-1)
+        specks = [(group, _specks(np.isin(likeliest, group), smallest)) for group in pieces]
+        specks = [(group, speck) for group, speck in specks if speck.any()]
+        if not specks:
+            return probabilities
+        probabilities = probabilities.copy()
+        for group, speck in specks:
+            probabilities[..., group] *= ~speck[..., None]
+        total = probabilities.sum(-1, keepdims=True)
+        probabilities[..., :1] += total <= 0
+        probabilities /= np.where(total > 0, total, 1)
+
+
+def _specks(inside: np.ndarray, smallest: float) -> np.ndarray:
+    """Pixels (H, W) nearest to a piece of `inside` with fewer than `smallest` pixels."""
+    pieces, _ = ndimage.label(inside, structure=np.ones((3, 3)))
+    small = np.bincount(pieces.ravel()) < smallest
+    small[0] = False  # piece 0 is what lies outside
+    if not small.any():
+        return np.zeros_like(inside)
+    nearest = ndimage.distance_transform_edt(pieces == 0, return_distances=False, return_indices=True)
+    return small[pieces[tuple(nearest)]]
+
+
+def found_classes(probabilities: np.ndarray, min_speck: float = 0.0) -> dict[str, float]:
+    """The share of the photo of every class found in it, largest first; they add up to 1.
+
+    Args:
+      probabilities: (H, W, 21).
+      min_speck: percent of the photo; smaller pieces do not count.
+    """
+    cleaned = remove_specks(probabilities, SINGLE_CLASSES, min_speck)
+    shares = np.bincount(cleaned.argmax(-1).ravel(), minlength=len(CLASSES)) / cleaned[..., 0].size
+    return {CLASSES[index]: float(shares[index]) for index in np.argsort(-shares, kind="stable") if shares[index]}
+
+
+def describe(shares: Mapping[str, float]) -> str:
+    """ "background 62%, cat 30%, sofa 8%"."""
+    return ", ".join(f"{name} {percent(share)}" for name, share in shares.items())
+
+
+def percent(share: float) -> str:
+    """0.3 to "30%"; what rounds to nothing is "<1%"."""
+    return f"{share:.0%}" if share >= 0.005 else "<1%"

@@ -1,0 +1,64 @@
+"""A segmenter that needs no training: red is a person, green a cat, blue a dog, black the background."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from msst_jax.images import IMAGENET_MEAN, IMAGENET_STD
+from msst_jax.models import weights
+from msst_jax.segmentation import Segmenter
+from msst_jax.voc import CLASSES
+
+PERSON, CAT, DOG = (CLASSES.index(name) for name in ("person", "cat", "dog"))
+COLOURS = {0: (0, 0, 0), PERSON: (255, 0, 0), CAT: (0, 255, 0), DOG: (0, 0, 255)}
+WEIGHTS = "deeplabv3_resnet101.safetensors"
+
+
+class ColourSegmenter(nnx.Module):
+    """Scores are linear in the colours, so between two classes there is no third."""
+
+    def __init__(self, sharpness: float = 5.0):
+        self.sharpness = sharpness
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        colours = images * jnp.asarray(IMAGENET_STD) + jnp.asarray(IMAGENET_MEAN)
+        scores = jnp.full((*images.shape[:3], len(CLASSES)), -1.0)
+        scores = scores.at[..., (PERSON, CAT, DOG)].set(colours)
+        return self.sharpness * scores.at[..., 0].set(1 - colours.sum(-1))
+
+
+def colour_segmenter() -> Segmenter:
+    return Segmenter(ColourSegmenter(), "deeplabv3_resnet101", WEIGHTS)
+
+
+def painted(labels: np.ndarray) -> np.ndarray:
+    """The photo, uint8 (H, W, 3), in which `ColourSegmenter` sees the classes (H, W)."""
+    photo = np.zeros((*labels.shape, 3), np.uint8)
+    for label, colour in COLOURS.items():
+        photo[labels == label] = colour
+    return photo
+
+
+def animals(height: int = 60, width: int = 80) -> np.ndarray:
+    """Classes (H, W): a person left, a cat right, a small dog between them, background."""
+    labels = np.zeros((height, width), int)
+    labels[height // 6 :, : width // 4] = PERSON
+    labels[height // 3 :, -width // 3 :] = CAT
+    labels[height // 2 : height // 2 + 6, width // 2 - 4 : width // 2 + 4] = DOG
+    return labels
+
+
+def converted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """As if the weights were converted; the names of the networks that are loaded are appended to the list."""
+    loaded: list[str] = []
+
+    def load(name: str, *, path: Path | None = None) -> tuple[nnx.Module, Path]:
+        loaded.append(name)
+        return ColourSegmenter(), path or Path("/somewhere") / f"{name}.safetensors"
+
+    monkeypatch.setattr(weights, "load_deeplab", load)
+    return loaded

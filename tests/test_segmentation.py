@@ -1,0 +1,354 @@
+"""Regions found by a network: what it sees, what its scores become, and how they mix with masks of a person's."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from PIL import Image
+from torchvision.models.segmentation import DeepLabV3_ResNet101_Weights
+
+from convert_weights import cli
+from msst_jax import images, regions, segmentation, voc
+from msst_jax.errors import UserError
+from msst_jax.inputs import Inputs, load_inputs
+from msst_jax.models import weights
+from tests.pictures import make_scene, noise, quick_config, save, stripe
+from tests.segmenters import CAT, DOG, PERSON, ColourSegmenter, animals, colour_segmenter, converted, painted
+
+PUBLISHED = DeepLabV3_ResNet101_Weights.DEFAULT
+SIZES = [(427, 640), (333, 500), (701, 300), (520, 600), (1200, 900), (65, 97)]
+
+
+def probabilities_of(labels: np.ndarray, certainty: float = 0.9) -> np.ndarray:
+    """(H, W, 21), `certainty` for the classes `labels` (H, W), the rest shared by the others."""
+    others = (1 - certainty) / (len(voc.CLASSES) - 1)
+    return np.where(np.arange(len(voc.CLASSES)) == labels[..., None], certainty, others).astype(np.float32)
+
+
+def torch_preset(picture: Image.Image) -> np.ndarray:
+    return PUBLISHED.transforms()(picture).permute(1, 2, 0).numpy()
+
+
+def test_names_and_order_of_the_classes_are_those_of_the_published_weights():
+    assert ["__background__", *voc.CLASSES[1:]] == PUBLISHED.meta["categories"]
+    assert voc.CLASSES[0] == regions.BACKGROUND
+
+
+def test_colours_are_those_of_the_voc_masks():
+    """VOC spreads the bits of the class over the highest bits of red, green and blue."""
+    for index, colour in enumerate(voc.COLOURS):
+        bits = [[index >> (3 * place + channel) & 1 for place in range(3)] for channel in range(3)]
+        assert colour == tuple(sum(bit << (7 - place) for place, bit in enumerate(row)) for row in bits)
+    assert len(voc.COLOURS) == len(voc.CLASSES)
+
+
+def test_colours_are_those_of_a_mask_of_voc(shared: Path):
+    mask = next(iter(sorted((shared / "data" / "voc21" / "masks").glob("voc_*.png"))))
+    palette = np.reshape(Image.open(mask).getpalette(), (-1, 3))[: len(voc.COLOURS)]
+    np.testing.assert_array_equal(palette, voc.COLOURS)
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_the_network_sees_what_the_preset_of_torchvision_gives(height: int, width: int):
+    photo = noise(height, width)
+    wanted = torch_preset(Image.fromarray(photo))
+    assert min(wanted.shape[:2]) == segmentation.SHORT_SIDE
+    np.testing.assert_allclose(segmentation.preprocess(Image.fromarray(photo)), wanted, atol=1e-5)
+    np.testing.assert_allclose(segmentation.preprocess(photo.astype(np.float32) / 255), wanted, atol=1e-5)
+
+
+def test_a_strip_that_would_fill_the_memory_is_refused():
+    with pytest.raises(UserError, match=r"^the photo is 901x100, too long a strip .*at most 8 to 1\); crop it, or"):
+        segmentation.preprocess(Image.new("RGB", (901, 100)))
+    assert segmentation.preprocess(Image.new("RGB", (100, 800))).shape == (4160, 520, 3)
+
+
+@pytest.mark.parametrize("size", [None, (320, 240), (1000, 300), (64, 48)])
+def test_scores_are_resized_as_torch_does_and_become_probabilities(size: tuple[int, int] | None):
+    photo = Image.fromarray(noise(480, 640))
+    model = ColourSegmenter(sharpness=5.0)
+    found = segmentation.class_probabilities(model, photo, size)
+    width, height = size or photo.size
+    assert found.shape == (height, width, 21)
+    scores = torch.from_numpy(np.array(model(torch_preset(photo)[None]))).permute(0, 3, 1, 2)
+    resized = torch.nn.functional.interpolate(scores, (height, width), mode="bilinear", align_corners=False)
+    np.testing.assert_allclose(found, resized.softmax(1)[0].permute(1, 2, 0), atol=1e-4)
+    np.testing.assert_allclose(found.sum(-1), 1, atol=1e-5)
+
+
+def test_a_region_joins_classes_and_the_rest_is_background():
+    labels = animals()
+    found = segmentation.region_masks(probabilities_of(labels), ["background", "person+dog"])
+    assert list(found) == ["person+dog"]
+    np.testing.assert_array_equal(found["person+dog"] > 0.5, np.isin(labels, (PERSON, DOG)))
+    assert found["person+dog"].max() == pytest.approx(0.905)
+    masks = regions.combine(found, ["background", "person+dog"])
+    np.testing.assert_array_equal(masks[..., 0] > 0.5, np.isin(labels, (0, CAT)))
+
+
+@pytest.mark.parametrize("min_speck", [0.0, 0.3])
+@pytest.mark.parametrize("hard", [True, False])
+def test_masks_and_background_sum_to_one(hard: bool, min_speck: float):
+    rng = np.random.default_rng(0)
+    photo = Image.fromarray((noise(60, 80) * rng.random()).astype(np.uint8))
+    found = segmentation.class_probabilities(ColourSegmenter(sharpness=4.0), photo)
+    masks = segmentation.region_masks(found, ["cat", "person", "dog"], hard=hard, min_speck=min_speck)
+    assert sum(masks.values()).max() <= 1 + 1e-6
+    assert {mask.dtype for mask in masks.values()} == {np.dtype(np.float32)}
+    np.testing.assert_allclose(regions.combine(masks, [*masks, "background"]).sum(-1), 1, atol=1e-6)
+    if hard:
+        assert {value for mask in masks.values() for value in np.unique(mask)} == {0, 1}
+        if not min_speck:
+            np.testing.assert_array_equal(masks["cat"], found.argmax(-1) == CAT)
+    else:
+        assert ((masks["cat"] > 0.1) & (masks["cat"] < 0.9)).any()
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["dgo"], r"^there is no region 'dgo'; regions are background, aeroplane, .*tvmonitor, or any .* --mask dgo="),
+        (["person+dgo"], r"no region 'dgo'; .* give --mask person\+dgo=FILE"),
+        (["person+"], r"no region ''; "),
+        (["person+background"], r"'person\+background': background is what no other region claims"),
+        (["person+dog", "dog"], r"class 'dog' is named twice, in region 'person\+dog' and in 'dog'; leave one out"),
+        (["dog+dog"], r"class 'dog' is named twice"),
+        (["bird"], r"^region 'bird' was not found in the photo; found: background 56%, cat 22%, person 21%, dog 1%: "),
+        (["bird+sheep", "cat"], r"^region 'bird\+sheep' was not found .* give --mask bird\+sheep=FILE$"),
+    ],
+)
+def test_regions_that_are_not_there_are_refused(names: list[str], message: str):
+    with pytest.raises(UserError, match=message):
+        segmentation.region_masks(probabilities_of(animals()), [*names, "background"])
+
+
+def test_a_region_that_is_too_small_or_too_faint_says_so():
+    probabilities = probabilities_of(animals())
+    specks = r"'dog' was found only in specks smaller than config.min_speck = 2% of the photo"
+    with pytest.raises(UserError, match=rf"{specks}; found: background 57%, cat 22%, person 21%: leave its --style"):
+        segmentation.region_masks(probabilities, ["dog"], min_speck=2.0)
+    faint = probabilities_of(animals(), 0.4)
+    with pytest.raises(UserError, match="'dog' is nowhere more than half certain; found: background 56%"):
+        segmentation.region_masks(faint, ["dog"])
+    assert segmentation.region_masks(faint, ["dog"], hard=True)["dog"].max() == 1
+
+
+def test_what_was_found_has_shares_that_add_up_to_one():
+    labels = animals()
+    found = segmentation.found_classes(probabilities_of(labels))
+    assert list(found) == ["background", "cat", "person", "dog"]
+    assert found["dog"] == pytest.approx((labels == DOG).mean())
+    assert sum(found.values()) == pytest.approx(1)
+    assert list(segmentation.found_classes(probabilities_of(labels), 2.0)) == ["background", "cat", "person"]
+    assert segmentation.describe({"cat": 0.996, "dog": 0.004}) == "cat 100%, dog <1%"
+
+
+def with_specks() -> np.ndarray:
+    """Probabilities (100, 100, 21): a cat, in it a speck of dog and one of bird, and a speck of cat far away."""
+    labels = np.zeros((100, 100), int)
+    labels[10:50, 10:50] = CAT
+    labels[20:24, 20:24] = DOG
+    labels[30:33, 30:33] = voc.CLASSES.index("bird")
+    labels[80:84, 80:84] = CAT
+    probabilities = probabilities_of(labels, 0.6)
+    probabilities[15:45, 15:45, CAT] += 0.5  # the likeliest class in the specks, but for the speck's own
+    probabilities[75:90, 75:90, CAT] += 0.1  # the far speck's halo
+    return probabilities / probabilities.sum(-1, keepdims=True)
+
+
+def test_specks_go_back_to_the_class_around_them_with_their_halo():
+    masks = segmentation.region_masks(with_specks(), ["cat", "background"], min_speck=0.3)
+    assert (masks["cat"][10:50, 10:50] > 0.5).all()
+    assert not masks["cat"][75:90, 75:90].any()
+    with pytest.raises(UserError, match="'dog' was found only in specks"):
+        segmentation.region_masks(with_specks(), ["cat", "dog"], min_speck=0.3)
+
+
+def test_without_a_limit_every_speck_stays():
+    probabilities = with_specks()
+    masks = segmentation.region_masks(probabilities, ["cat", "dog"], hard=True)
+    np.testing.assert_array_equal(masks["cat"] == 1, probabilities.argmax(-1) == CAT)
+    assert masks["dog"].sum() == 16
+    assert segmentation.remove_specks(probabilities, segmentation.SINGLE_CLASSES, 0.0) is probabilities
+
+
+def test_a_piece_of_two_joined_classes_is_one_piece():
+    labels = np.zeros((50, 50), int)
+    labels[10:40, 10:40] = PERSON
+    labels[40:42, 20:24] = DOG
+    probabilities = probabilities_of(labels)
+    joined = segmentation.region_masks(probabilities, ["person+dog"], min_speck=1.0, hard=True)
+    np.testing.assert_array_equal(joined["person+dog"] == 1, labels > 0)
+    with pytest.raises(UserError, match="'dog' was found only in specks"):
+        segmentation.region_masks(probabilities, ["person", "dog"], min_speck=1.0)
+
+
+def test_no_piece_below_the_limit_is_left_in_noise_and_probabilities_sum_to_one():
+    logits = np.random.default_rng(0).normal(size=(10, 12, 21)).repeat(4, 0).repeat(4, 1)
+    probabilities = (np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)).astype(np.float32)
+    before = probabilities.copy()
+    cleaned = segmentation.remove_specks(probabilities, segmentation.SINGLE_CLASSES, 2.0)
+    np.testing.assert_array_equal(probabilities, before)
+    np.testing.assert_allclose(cleaned.sum(-1), 1, atol=1e-5)
+    assert min(segmentation.found_classes(cleaned).values()) >= 0.02
+    again = segmentation.remove_specks(cleaned, segmentation.SINGLE_CLASSES, 2.0)
+    np.testing.assert_array_equal(cleaned, again)
+
+
+def test_a_certain_speck_becomes_background():
+    labels = np.zeros((20, 20), int)
+    labels[3, 3] = CAT
+    cleaned = segmentation.remove_specks(probabilities_of(labels, 1.0), [(CAT,)], 1.0)
+    np.testing.assert_array_equal(cleaned[..., 0], 1)
+    assert not cleaned[..., 1:].any()
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Path:
+    """a.png, b.png, c.png, left.png and middle.png, and a photo.png with a person, a cat and a small dog."""
+    make_scene(tmp_path, 60, 80)
+    save(tmp_path / "photo.png", painted(animals()))
+    return tmp_path
+
+
+def load(scene: Path, styles: str, masks: dict[str, str] | None = None, **changes: Any) -> Inputs:
+    """The inputs of the regions `styles`, parted by spaces, and mask files by name."""
+    return load_inputs(
+        quick_config(**{"size": 0, "feather": 0.0, **changes}),
+        str(scene / "photo.png"),
+        {name: str(scene / "a.png") for name in styles.split()},
+        {name: str(scene / file) for name, file in (masks or {}).items()},
+        segmenter=colour_segmenter(),
+    )
+
+
+def test_regions_without_masks_are_found(scene: Path):
+    inputs = load(scene, "cat background person+dog", hard_masks=True)
+    labels = animals()
+    for index, group in enumerate([(CAT,), (0,), (PERSON, DOG)]):
+        assert (inputs.masks[..., index] == np.isin(labels, group)).mean() > 0.99
+    assert [region.origin for region in inputs.regions] == ["segmenter", "rest", "segmenter"]
+    assert inputs.segmenter == {"name": "deeplabv3_resnet101", "weights": "deeplabv3_resnet101.safetensors"}
+
+
+@pytest.mark.parametrize(("changes", "shape"), [({"size": 40}, (30, 40)), ({"size": 33, "square": True}, (33, 33))])
+def test_regions_have_the_size_of_the_work(scene: Path, changes: dict[str, Any], shape: tuple[int, int]):
+    inputs = load(scene, "person background", **changes)
+    assert inputs.masks.shape == (*shape, 2)
+    np.testing.assert_allclose(inputs.masks.sum(-1), 1, atol=1e-6)
+    assert regions.shares(inputs.masks)[0] == pytest.approx((animals() == PERSON).mean(), abs=0.02)
+
+
+def test_a_mask_wins_over_the_segmenter(scene: Path):
+    """The mask says that the left 40% are dog: the person is there no more, nor the dog in the middle."""
+    cat_only = load(scene, "cat dog background", {"dog": "left.png"}, hard_masks=True)
+    np.testing.assert_array_equal(cat_only.masks[..., 1], stripe(60, 80, 0, 0.4) / 255)
+    assert [region.origin for region in cat_only.regions] == ["segmenter", "mask", "rest"]
+    with pytest.raises(UserError, match="region 'person' is empty: other regions claim"):
+        load(scene, "person dog background", {"dog": "left.png"})
+    soft = load(scene, "cat dog background", {"dog": "middle.png"})
+    np.testing.assert_allclose(soft.masks[:, 33:55, 1], 1)
+
+
+def test_names_that_are_no_class_need_a_mask(scene: Path):
+    inputs = load(scene, "statue cat background", {"statue": "left.png"})
+    assert [region.origin for region in inputs.regions] == ["mask", "segmenter", "rest"]
+    with pytest.raises(UserError, match=r"no region 'statue'; regions are background, .* give --mask statue=FILE"):
+        load(scene, "statue cat background", {"cat": "left.png"})
+
+
+def test_the_network_is_loaded_only_for_a_region_without_a_mask(scene: Path, monkeypatch: pytest.MonkeyPatch):
+    loaded = converted(monkeypatch)
+    files = {name: str(scene / f"{name}.png") for name in ("photo", "a", "left")}
+    config = quick_config(segmenter="deeplabv3_mobilenet_v3_large")
+    both = {"dog": files["a"], "background": files["a"]}
+    inputs = load_inputs(config, files["photo"], both, {"dog": files["left"]})
+    assert inputs.segmenter is None
+    assert [region.origin for region in inputs.regions] == ["mask", "rest"]
+    assert load_inputs(config, files["photo"], {"background": files["a"]}, {}).segmenter is None
+    with pytest.raises(UserError, match="no region 'dgo'"):
+        load_inputs(config, files["photo"], {"dgo": files["a"], "cat": files["a"]}, {})
+    assert not loaded
+    found = load_inputs(config, files["photo"], both, {})
+    assert loaded == ["deeplabv3_mobilenet_v3_large"]
+    assert found.segmenter == {"name": loaded[0], "weights": f"{loaded[0]}.safetensors"}
+
+
+def test_missing_weights_tell_both_ways_out(scene: Path):
+    styles = {name: str(scene / "a.png") for name in ("person", "cat", "background")}
+    with pytest.raises(UserError) as raised:
+        load_inputs(quick_config(), str(scene / "photo.png"), styles, {"cat": str(scene / "left.png")})
+    assert re.fullmatch(
+        r"weights of deeplabv3_resnet101 are not in \S+: run `python -m convert_weights deeplabv3_resnet101`; "
+        r"or do without it: give --mask person=FILE",
+        str(raised.value),
+    )
+
+
+def test_damaged_weights_are_one_line_too(scene: Path):
+    path = weights.converted_path("deeplabv3_resnet101")
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"nothing")
+    with pytest.raises(
+        UserError, match=r"^weights \S+ are damaged \([^\n]*; or do without it: give --mask person=FILE"
+    ):
+        segmentation.load_segmenter("deeplabv3_resnet101", ["person"])
+
+
+MOBILENET = "deeplabv3_mobilenet_v3_large"
+PHOTOS = 5
+AGREEMENT = 0.999
+
+
+def confident(photos: list[Image.Image]) -> torch.nn.Module:
+    """torchvision's network with random weights, and scores as far apart as a trained network's.
+
+    Its statistics are those of a photo, so that no layer saturates; the last layer is shifted and scaled until
+    several classes are found in a photo.
+    """
+    torch.manual_seed(0)
+    net = getattr(torchvision.models.segmentation, MOBILENET)(weights=None, weights_backbone=None, aux_loss=True)
+    for module in net.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(module.weight)
+        elif isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0
+    net.train().classifier[0].convs[4].eval()  # the pooled picture is one pixel: it has no statistics
+    torch_scores(net, photos[0])
+    with torch.no_grad():
+        last = net.eval().classifier[4]
+        scores = torch.cat([torch_scores(net, photo).flatten(2)[0] for photo in photos[:2]], 1)
+        scale = 5 / scores.std(1)
+        last.weight *= scale[:, None, None, None]
+        last.bias.copy_((last.bias - scores.mean(1)) * scale)
+    return net
+
+
+def torch_scores(net: torch.nn.Module, picture: Image.Image) -> torch.Tensor:
+    """torchvision's own way: (1, 21, h, w) at the size of the preset."""
+    with torch.no_grad():
+        return net(PUBLISHED.transforms()(picture)[None])["out"]
+
+
+@pytest.mark.slow
+def test_the_whole_way_of_a_photo_agrees_with_torchvision(shared: Path, tmp_path: Path):
+    files = sorted((shared / "data" / "voc21" / "images").glob("*.jpg"))[::60][:PHOTOS]
+    photos = [Image.open(file).convert("RGB") for file in files]
+    net = confident(photos)
+    torch.save(net.state_dict(), tmp_path / "net.pth")
+    output = weights.converted_path(MOBILENET)
+    assert cli.main([MOBILENET, "--from", str(tmp_path / "net.pth"), "--output", str(output), "--quiet"]) == 0
+    ours = segmentation.load_segmenter(MOBILENET)
+    for file, photo in zip(files, photos, strict=True):
+        scores = torch_scores(net, photo)
+        resized = torch.nn.functional.interpolate(scores, photo.size[::-1], mode="bilinear", align_corners=False)
+        wanted = resized[0].argmax(0).numpy()
+        found = segmentation.class_probabilities(ours.model, images.read_picture(file)).argmax(-1)
+        agreement = (found == wanted).mean()
+        print(f"{file.name}: {agreement:.4%} of {wanted.size} pixels, {len(np.unique(wanted))} classes")
+        assert agreement >= AGREEMENT
+        assert len(np.unique(wanted)) > 2

@@ -1,0 +1,91 @@
+"""The evaluation of segmentations: its numbers, and how it refuses bad input."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks import segmentation
+from msst_jax import segmentation as segmenter
+
+Capture = pytest.CaptureFixture[str]
+
+
+def pair(folder: Path, name: str, mask: np.ndarray) -> None:
+    for part in ("images", "masks"):
+        (folder / part).mkdir(exist_ok=True)
+    Image.new("RGB", mask.shape[::-1]).save(folder / "images" / f"{name}.jpg")
+    picture = Image.fromarray(mask.astype(np.uint8)).convert("P")
+    picture.putdata(mask.ravel().tolist())
+    picture.save(folder / "masks" / f"{name}.png")
+
+
+def test_intersection_over_union_by_hand() -> None:
+    truth = np.array([[0, 0, 15, 15], [255, 0, 15, 12]])
+    found = np.array([[0, 15, 15, 15], [3, 0, 0, 0]])
+    counts = segmentation.confusion(truth, found)
+    assert counts.sum() == 7
+    scores = segmentation.intersection_over_union(counts)
+    assert scores[0] == 2 / 5
+    assert scores[15] == 2 / 4
+    assert scores[12] == 0
+    assert np.isnan(scores[3])  # seen only where the mask says nothing
+    assert np.isnan(scores).sum() == 18
+
+
+def test_the_table_over_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    mask = np.zeros((6, 8), int)
+    mask[:, 4:], mask[0] = 15, 255
+    pair(tmp_path, "a", mask)
+    pair(tmp_path, "b", np.zeros((5, 4), int))
+
+    def all_background(_: object, photo: Image.Image) -> np.ndarray:
+        return np.eye(21)[np.zeros(photo.size[::-1], int)]
+
+    monkeypatch.setattr(segmenter, "class_probabilities", all_background)
+    monkeypatch.setattr(segmentation, "load", lambda _: None)
+    assert segmentation.main(["--weights", "x", "--data", str(tmp_path)]) == 0
+    told = capsys.readouterr().out
+    assert f"| background | {40 / 60:.1%} |" in told
+    assert "| person | 0.0% |" in told
+    assert "| dog | - |" in told
+    assert f"| **mean** | **{20 / 60:.1%}** |" in told
+    assert "2 photos; 66.7% of the pixels right" in told
+
+
+@pytest.mark.parametrize(
+    ("weights", "data", "told"),
+    [
+        ("none.safetensors", "good", "cannot be read"),
+        ("deeplabv3_resnet50", "good", "python -m convert_weights deeplabv3_resnet50"),
+        ("vgg16_relu4_3.safetensors", "good", "are of vgg16"),
+        ("fake", "empty", "has no images"),
+        ("fake", "unmasked", "every photo needs one of its name"),
+        ("fake", "odd", "another size than the photo"),
+        ("fake", "colour", "must hold class indices"),
+    ],
+)
+def test_bad_input_ends_with_2_and_one_line(
+    weights: str, data: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    folder = tmp_path / data
+    folder.mkdir()
+    if data != "empty":
+        pair(folder, "a", np.zeros((4, 4), int))
+    mask = folder / "masks" / "a.png"
+    if data == "unmasked":
+        mask.unlink()
+    elif data == "odd":
+        Image.new("L", (3, 4)).save(mask)
+    elif data == "colour":
+        Image.new("RGB", (4, 4)).save(mask)
+    if weights == "fake":
+        monkeypatch.setattr(segmentation, "load", lambda _: None)
+    elif weights.startswith("vgg16"):
+        weights = str(Path(segmenter.__file__).parent / "assets" / weights)
+    assert segmentation.main(["--weights", weights, "--data", str(folder)]) == 2
+    captured = capsys.readouterr()
+    assert told in captured.err
+    assert captured.err.count("\n") == 1
+    assert not captured.out
