@@ -235,10 +235,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(scene: Path, monkeypatch: py
         (["photo.png", *TWO, "--blend=a,b"], "--blend 'a,b' is no list of numbers; write for example"),
         (["photo.png", *TWO, "--blend=0.2,0.2000001"], "names a ratio twice; leave one out"),
         (["photo.png", *TWO, "--blend=1e33"], "blend ratio times config.style_weight is 1e+39; it must be at most"),
-        (
-            ["photo.png", *TWO[:1], "--style=background=photo_inputs.png", TWO[2]],
-            "overwrite the input photo_inputs.png",
-        ),
+        (["photo.png", TWO[0], "--style=background=c_inputs.png", "-o", "c.png"], "overwrite the input c_inputs.png"),
         (["photo.png", *TWO, "--seed=-1"], "--seed=-1: -1 is not an integer in the range"),
         (["photo.png", *TWO, "--seed=99999999999999999999"], "is not an integer in the range"),
         (["photo.png", *TWO, "--blnd=0"], "Unknown command line flag 'blnd'"),
