@@ -16,6 +16,7 @@ from ml_collections import ConfigDict, config_flags
 
 from configs import photo, quickstart
 from msst_jax.configuration import check_fields, describe
+from msst_jax.devices import make_repeatable
 from msst_jax.errors import UserError
 from msst_jax.inputs import parse_pairs
 from msst_jax.photo import EXIT_INTERRUPTED, Job, parse_ratios, run
@@ -63,6 +64,7 @@ def main(argv: list[str]) -> int:
     """Runs one job; returns the exit code."""
     logging.get_absl_handler().setFormatter(None)
     getLogger("jax").setLevel("WARNING")
+    make_repeatable()
     if _QUIET.value:
         logging.set_verbosity(logging.ERROR)
     try:
