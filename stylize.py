@@ -2,8 +2,7 @@
 
 python stylize.py                               the bundled example, no download
 python stylize.py PHOTO --mask person=person.png --style person=A.jpg --style background=B.jpg -o out.png
-python stylize.py PHOTO ... --blend 0,0.2,0.4   one batched run: each picture, and a strip of them
-python stylize.py PHOTO ... --config configs/seed.py --config.steps=300
+python stylize.py PHOTO ... --config configs/seed.py --blend 0,0.2,0.4
 """
 
 import sys
@@ -48,6 +47,8 @@ def _job(photos: list[str]) -> tuple[ConfigDict, Job]:
     elif not photos and not config.photo:
         quickstart.use_example(config)
     photo = photos[0] if photos else config.photo
+    if photo != config.photo:  # the files that a config names go with the photo that it names
+        config.styles = config.masks = ()
     return config, Job(
         photo=photo,
         styles=parse_pairs(_STYLE.value or config.styles, "style"),
@@ -65,8 +66,7 @@ def main(argv: list[str]) -> int:
     logging.get_absl_handler().setFormatter(None)
     getLogger("jax").setLevel("WARNING")
     make_repeatable()
-    if _QUIET.value:
-        logging.set_verbosity(logging.ERROR)
+    logging.set_verbosity(logging.ERROR if _QUIET.value else logging.INFO)
     try:
         return run(*_job(argv[1:]))
     except UserError as error:

@@ -19,8 +19,18 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "keep": ("best", "last"),
     "optimizer": ("lbfgs", "adam"),
 }
-NOT_NEGATIVE = ("size", "feather", "style_weight", "blend_ratio", "content_weight", "tv_weight", "steps_multiple")
-POSITIVE = ("steps", "style_scale", "learning_rate", "history")
+NOT_NEGATIVE = (
+    "size",
+    "feather",
+    "style_weight",
+    "blend_ratio",
+    "content_weight",
+    "tv_weight",
+    "steps_multiple",
+    "learning_rate",
+    "max_step",
+)
+POSITIVE = ("steps", "style_scale", "history")
 MAX_FEATHER = 100  # percent of the longest side
 LARGEST = float(np.finfo(np.float32).max)
 
