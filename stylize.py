@@ -16,16 +16,14 @@ from ml_collections import ConfigDict, config_flags
 
 from configs import photo, quickstart
 from msst_jax.configuration import check_fields, describe
+from msst_jax.devices import make_repeatable
 from msst_jax.errors import UserError
 from msst_jax.inputs import parse_pairs
-from msst_jax.photo import EXIT_INTERRUPTED, Job, default_output, parse_ratios, run
+from msst_jax.photo import EXIT_BAD_INPUT, EXIT_INTERRUPTED, Job, default_output, parse_ratios, run
 
 DEFAULT_CONFIG = f"--config={Path(__file__).parent / 'configs' / 'photo.py'}"
-EXIT_BAD_INPUT = 2
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "File of numbers, default configs/photo.py; --config.FIELD=VALUE changes one of them."
-)
+_CONFIG = config_flags.DEFINE_config_file("config", None, "File of numbers; --config.FIELD=VALUE changes one of them.")
 _STYLE = flags.DEFINE_multi_string("style", [], "REGION=FILE: the painting that a region takes its style from.")
 _MASK = flags.DEFINE_multi_string("mask", [], "REGION=FILE: grey picture, white inside the region.")
 _OUTPUT = flags.DEFINE_string("output", None, "The picture to write; default outputs/PHOTO.png.", short_name="o")
@@ -48,6 +46,8 @@ def _job(photos: list[str]) -> tuple[ConfigDict, Job]:
         quickstart.use_example(config)
     config.segmenter = _SEGMENTER.value or config.segmenter
     photo = photos[0] if photos else config.photo
+    if photo != config.photo:  # the files that a config names go with the photo that it names
+        config.styles = config.masks = ()
     return config, Job(
         photo=photo,
         styles=parse_pairs(_STYLE.value or config.styles, "style"),
@@ -65,8 +65,8 @@ def main(argv: list[str]) -> int:
     """Runs one job; returns the exit code."""
     logging.get_absl_handler().setFormatter(None)
     getLogger("jax").setLevel("WARNING")
-    if _QUIET.value:
-        logging.set_verbosity(logging.ERROR)
+    make_repeatable()
+    logging.set_verbosity(logging.ERROR if _QUIET.value else logging.INFO)
     try:
         return run(*_job(argv[1:]))
     except UserError as error:

@@ -89,7 +89,7 @@ def start_ours(config: ConfigDict, inputs: Inputs, evaluations: int, total: int)
         nonlocal state
         history = []
         for _ in range(evaluations):
-            state, terms = step(state, problem, runs)
+            state, terms, _ = step(state, problem, runs)
             history.append(terms["total"])
         jax.block_until_ready(state)
         return [float(total[0]) for total in history]

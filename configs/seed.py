@@ -43,6 +43,7 @@ def get_config() -> ConfigDict:
     # the count only between steps of 20 evaluations, and goes on while it is not above `steps`: 300 means 320.
     config.optimizer = "lbfgs"
     config.learning_rate = 1.0
+    config.max_step = 0.0
     config.history = 100
     config.steps = 300
     config.steps_multiple = 20

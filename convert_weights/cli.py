@@ -68,6 +68,8 @@ def _run(args: argparse.Namespace) -> None:
     if args.deepest and args.output is None:
         raise UserError("--deepest needs --output FILE: a shortened file in the default place would hide a whole one")
     output: Path = args.output or converted_path(args.name)
+    if args.source and Path(args.source).resolve() == output.resolve():
+        raise UserError(f"--output {output} would overwrite the source; choose another name")
     # Whatever can fail without the weights fails before they are fetched.
     network.shapes(args.deepest)
     check_writable(output)

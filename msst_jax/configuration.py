@@ -30,8 +30,10 @@ NOT_NEGATIVE = (
     "content_weight",
     "tv_weight",
     "steps_multiple",
+    "learning_rate",
+    "max_step",
 )
-POSITIVE = ("steps", "style_scale", "learning_rate", "history")
+POSITIVE = ("steps", "style_scale", "history")
 PERCENT = {"feather": "the longest side", "min_speck": "the photo"}
 LARGEST = float(np.finfo(np.float32).max)
 

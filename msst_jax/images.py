@@ -70,14 +70,23 @@ def read_picture(path: str | Path, what: str = "picture", backdrop: str = "white
                 if opened.width * opened.height > MAX_PIXELS:
                     raise Image.DecompressionBombError
                 opened.load()
-                return _to_rgb(ImageOps.exif_transpose(opened), backdrop)
+                return _to_rgb(_turned(opened), backdrop)
     except Image.DecompressionBombError:
         raise UserError(f"{what} {path} has more than {MAX_PIXELS // 10**6} megapixels; make it smaller") from None
     except UnidentifiedImageError:
         found = "is empty" if path.stat().st_size == 0 else "is not a picture that Pillow can read"
         raise UserError(f"{what} {path} {found}; give a PNG, JPEG, WebP or TIFF file") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # Pillow's many decoders raise whatever damaged data lead them to
         raise UserError(f"{what} {path} is damaged or cannot be read ({error}); give another copy") from error
+
+
+def _turned(picture: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(picture)
+    except Exception:  # broken EXIF data must not lose the picture
+        return picture
 
 
 def _to_rgb(picture: Image.Image, backdrop: str) -> Image.Image:
@@ -186,11 +195,14 @@ def save_picture(picture: Image.Image, path: str | Path) -> None:
     """Writes a picture whole or not at all; the ending chooses the format.
 
     Raises:
-      UserError: unknown ending or unwritable place.
+      UserError: unknown ending, unwritable place, or a picture too large for the format.
     """
     path = Path(path)
     check_output_format(path)
-    write_atomically(path, lambda name: picture.save(name, quality=95))
+    try:
+        write_atomically(path, lambda name: picture.save(name, quality=95))
+    except ValueError as error:  # WebP and JPEG have a largest side
+        raise UserError(f"cannot write {path}: {error}; choose another format, such as .png") from error
 
 
 def save_image(image: np.ndarray | jax.Array, path: str | Path) -> None:

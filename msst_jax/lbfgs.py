@@ -6,6 +6,7 @@ of the parameters, which would also see rounding and clamping), and pairs with y
 Source: Nocedal & Wright, Numerical Optimization, algorithm 7.4 (two-loop recursion).
 """
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -37,8 +38,10 @@ class LbfgsState(NamedTuple):
     """gamma = y.s / y.y of the last stored pair: the initial inverse Hessian."""
 
 
-def torch_lbfgs(learning_rate: float = 1.0, history_size: int = 100) -> optax.GradientTransformation:
-    """L-BFGS without line search, number for number as torch.optim.LBFGS.
+def torch_lbfgs(
+    learning_rate: float = 1.0, history_size: int = 100, max_step: float = math.inf
+) -> optax.GradientTransformation:
+    """L-BFGS without line search, number for number as torch.optim.LBFGS with its tolerances at 0.
 
     torch makes `max_iter` iterations per call of `step`; here one update is one iteration, and one
     gradient is needed for each. Memory: 2 * history_size * size of the parameters.
@@ -46,6 +49,8 @@ def torch_lbfgs(learning_rate: float = 1.0, history_size: int = 100) -> optax.Gr
     Args:
       learning_rate: factor of every step.
       history_size: pairs kept (m).
+      max_step: longest step, as the root mean square over all parameters; a longer one is shortened. torch has no
+        such limit, and its first steps with little history can overshoot far.
 
     Raises:
       ValueError: history_size below 1.
@@ -73,7 +78,11 @@ def torch_lbfgs(learning_rate: float = 1.0, history_size: int = 100) -> optax.Gr
         state = _store(state, gradient)
         direction = _two_loop(state, gradient)
         first = jnp.minimum(1.0, 1.0 / jnp.sum(jnp.abs(gradient)))
-        step = direction * jnp.where(state.updates == 0, first, 1.0) * learning_rate
+        factor = jnp.where(state.updates == 0, first, 1.0) * learning_rate
+        if math.isfinite(max_step):
+            length = jnp.sqrt(jnp.mean(jnp.square(direction)))
+            factor = jnp.minimum(factor, max_step / length)
+        step = direction * factor
         state = state._replace(updates=state.updates + 1, gradient=gradient, step=step)
         return unravel(step), state
 

@@ -15,6 +15,9 @@ from msst_jax.models.vgg import VGG
 
 TERMS = ("style", "blend", "content", "smooth")
 
+# GPU and TPU would round the factors of float32 products; a Gram matrix sums hundreds of thousands of them.
+GRAM_PRECISION = jax.lax.Precision.HIGHEST
+
 
 class Weights(NamedTuple):
     """The four factors of the loss (scalars)."""
@@ -55,7 +58,7 @@ def gram(features: jax.Array) -> jax.Array:
 @jax.custom_vjp
 def _self_products(flat: jax.Array) -> jax.Array:
     """F^T F of (N, P, C), float32; its gradient F (A + A^T) takes one product where autodiff makes two."""
-    return jnp.einsum("npc,npd->ncd", flat, flat, preferred_element_type=jnp.float32)
+    return jnp.einsum("npc,npd->ncd", flat, flat, precision=GRAM_PRECISION, preferred_element_type=jnp.float32)
 
 
 def _self_products_forward(flat: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -64,7 +67,7 @@ def _self_products_forward(flat: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 def _self_products_backward(flat: jax.Array, grad: jax.Array) -> tuple[jax.Array]:
     symmetric = (grad + grad.swapaxes(1, 2)).astype(flat.dtype)
-    return (jnp.einsum("npd,ndc->npc", flat, symmetric),)
+    return (jnp.einsum("npd,ndc->npc", flat, symmetric, precision=GRAM_PRECISION),)
 
 
 _self_products.defvjp(_self_products_forward, _self_products_backward)

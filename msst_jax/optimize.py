@@ -4,7 +4,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import jax
@@ -28,6 +28,10 @@ class State(NamedTuple):
     best_loss: jax.Array
     alive: jax.Array
     """False once the loss or the pixels were not finite; `pixels` then stay at the best."""
+
+
+Step = tuple[State, dict[str, jax.Array], jax.Array]
+"""What one evaluation gives: the state, "total" and the terms before the update, and whether the run is alive."""
 
 
 class Solution(NamedTuple):
@@ -61,6 +65,7 @@ def minimize(
     runs: Any = None,
     project: Callable[[jax.Array], jax.Array] = clip_to_range,
     on_evaluation: Callable[[int, float], None] | None = None,
+    stop: threading.Event | None = None,
 ) -> Solution:
     """Minimises `loss` over `pixels`; one evaluation and one update of `transform` at a time.
 
@@ -77,6 +82,7 @@ def minimize(
         axis B and B problems `loss(pixels[b], runs[b])` are minimised as one batch.
       project: puts pixels back into the allowed set after every update.
       on_evaluation: called as (evaluation counted from 1, loss summed over the runs), a little late.
+      stop: ends the loop like Ctrl-C once it is set; see `interruption`, which is used if None is given.
 
     Raises:
       ValueError: evaluations below 1.
@@ -88,28 +94,24 @@ def minimize(
     state = initial_state(jnp.asarray(pixels), transform, batched=runs is not None)
     step, compile_seconds = compile_step(loss, transform, project, state, runs)
     started = time.perf_counter()
-    history: list[dict[str, jax.Array]] = []
+    history: list[tuple[dict[str, jax.Array], jax.Array]] = []
     reported = 0
-    with _interruption() as interrupted:
-        for index in range(evaluations):
-            state, terms = step(state, loss, runs)
-            history.append(terms)
-            if index < LOOK_AHEAD and not interrupted.is_set():
-                continue
+    with interruption() if stop is None else nullcontext(stop) as stopped:
+        for _ in range(evaluations):
+            state, terms, alive = step(state, loss, runs)
+            history.append((terms, alive))
             reported = _report(history, reported, len(history) - LOOK_AHEAD, on_evaluation)
-            dead = not np.any(history[reported - 1]["alive"]) if reported else False
-            if interrupted.is_set() or dead:
+            dead = reported > 0 and not np.any(history[reported - 1][1])
+            if stopped.is_set() or dead:
                 break
         _report(history, reported, len(history), on_evaluation)
-        losses = {name: np.stack([np.asarray(h[name]) for h in history], -1) for name in history[0]}
-        del losses["alive"]
     return Solution(
         pixels=np.asarray(state.pixels),
         best_pixels=np.asarray(state.best_pixels),
         best_loss=np.asarray(state.best_loss),
-        losses=losses,
+        losses={name: np.stack([np.asarray(terms[name]) for terms, _ in history], -1) for name in history[0][0]},
         finite=np.asarray(state.alive),
-        interrupted=interrupted.is_set(),
+        interrupted=stopped.is_set(),
         compile_seconds=compile_seconds,
         run_seconds=time.perf_counter() - started,
     )
@@ -135,13 +137,13 @@ def compile_step(
     project: Callable[[jax.Array], jax.Array],
     state: State,
     runs: Any = None,
-) -> tuple[Callable[..., tuple[State, dict[str, jax.Array]]], float]:
-    """The compiled `step(state, loss, runs) -> (state, terms)`, which donates `state`, and the seconds it took."""
+) -> tuple[Callable[..., Step], float]:
+    """The compiled `step(state, loss, runs)`, which donates `state`, and the seconds it took."""
 
-    def single(state: State, loss: Loss, *run: Any) -> tuple[State, dict[str, jax.Array]]:
+    def single(state: State, loss: Loss, *run: Any) -> Step:
         return _step(state, lambda pixels: loss(pixels, *run), transform, project)
 
-    def step(state: State, loss: Loss, runs: Any) -> tuple[State, dict[str, jax.Array]]:
+    def step(state: State, loss: Loss, runs: Any) -> Step:
         if runs is None:
             return single(state, loss)
         return jax.vmap(single, in_axes=(0, None, 0))(state, loss, runs)
@@ -156,7 +158,7 @@ def _step(
     loss: Callable[[jax.Array], tuple[jax.Array, dict[str, jax.Array]]],
     transform: optax.GradientTransformationExtraArgs,
     project: Callable[[jax.Array], jax.Array],
-) -> tuple[State, dict[str, jax.Array]]:
+) -> Step:
     (value, terms), gradient = jax.value_and_grad(loss, has_aux=True)(state.pixels)
     better = jnp.isfinite(value) & (value < state.best_loss)
     best_pixels = jnp.where(better, state.pixels, state.best_pixels)
@@ -172,25 +174,27 @@ def _step(
         best_loss=jnp.where(better, value, state.best_loss),
         alive=alive,
     )
-    return state, {"total": value, **terms, "alive": alive}
+    if "total" in terms:
+        raise ValueError("a term of the loss is named 'total'; that is the name of their sum: rename it")
+    return state, {"total": value, **terms}, alive
 
 
 def _report(
-    history: list[dict[str, jax.Array]],
+    history: list[tuple[dict[str, jax.Array], jax.Array]],
     reported: int,
     until: int,
     on_evaluation: Callable[[int, float], None] | None,
 ) -> int:
     """Reports evaluations up to `until`; reading their loss waits for the device."""
     for index in range(reported, until):
-        total = float(np.sum(history[index]["total"]))
+        total = float(np.sum(history[index][0]["total"]))
         if on_evaluation is not None:
             on_evaluation(index + 1, total)
     return max(reported, until)
 
 
 @contextmanager
-def _interruption() -> Iterator[threading.Event]:
+def interruption() -> Iterator[threading.Event]:
     """Turns the first Ctrl-C into an event: an exception could strike while the state is being donated.
 
     A second Ctrl-C raises KeyboardInterrupt as usual.

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
+from PIL import Image
 from tqdm import tqdm
 
 from msst_jax import images, report
@@ -23,7 +24,10 @@ from msst_jax.models.vgg import VGG
 from msst_jax.models.weights import load_vgg
 from msst_jax.stylization import Outcome, evaluations_of, layers_of, stylize, stylize_separately, weights_of
 
+Curves = dict[str, list[float]]
+
 EXIT_NOTHING_BETTER = 1
+EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 
 
@@ -69,7 +73,7 @@ def run(config: ConfigDict, job: Job) -> int:
 
     Writes `job.output` and its JSON. With several blend ratios that is a strip, and each picture is
     written beside it as NAME_blend0.2.png with a JSON of its own. NAME_inputs.png shows photo, regions, styles
-    and result; `compare` adds NAME_comparison.png.
+    and result; `compare` adds NAME_comparison.png, at the last of the ratios.
 
     Raises:
       UserError: bad input; nothing has been written then.
@@ -78,34 +82,57 @@ def run(config: ConfigDict, job: Job) -> int:
     check_config(config)
     for ratio in job.blend_ratios:
         check_number("blend ratio times config.style_weight", ratio * config.style_weight)
-    check_writable(job.output)
-    images.check_output_format(job.output)
-    files = [job.photo, *job.styles.values(), *job.masks.values()]
     if job.regions_only:
-        write_regions(config, job.photo, job.output, inputs=files)
+        check_writable(job.output)
+        images.check_output_format(job.output)
+        write_regions(config, job.photo, job.output, inputs=_input_files(job))
         return 0
-    written = [job.output, *blend_paths(job), beside(job.output, "inputs"), beside(job.output, "comparison")]
-    check_overwrites(job.output, written, files)
+    _check_outputs(job)
     layers = layers_of(config)
-    dtype = jnp.bfloat16 if config.dtype == "bfloat16" else jnp.float32
     vgg, weights = load_vgg(
         config.network,
         [*layers.style, *layers.content],
         pooling=config.pooling,
         padding=config.padding,
-        dtype=dtype,
+        dtype=jnp.bfloat16 if config.dtype == "bfloat16" else jnp.float32,
         path=Path(config.weights) if config.weights else None,
     )
     inputs = load_inputs(config, job.photo, job.styles, job.masks)
     outcome = _optimize(config, vgg, inputs, job)
-    separate = _separate(config, vgg, inputs, job) if job.compare and not outcome.interrupted else None
-    _write(config, job, inputs, weights, outcome, separate, started)
-    return _exit_code(job, outcome)
+    _write_pictures(config, job, inputs, weights, outcome, started)
+    code = _exit_code(job, outcome)
+    if job.compare and code == 0:
+        code = _compare(config, vgg, inputs, job, outcome)
+    return code
 
 
 def blend_paths(job: Job) -> list[Path]:
     """Where the pictures of a list of blend ratios go."""
     return [beside(job.output, f"blend{ratio:g}") for ratio in job.blend_ratios]
+
+
+def beside(output: Path, what: str) -> Path:
+    """out.png, "inputs" to out_inputs.png."""
+    return output.with_name(f"{output.stem}_{what}{output.suffix}")
+
+
+def _input_files(job: Job) -> list[str]:
+    return [job.photo, *job.styles.values(), *job.masks.values()]
+
+
+def _check_outputs(job: Job) -> None:
+    """Every file that may be written can be, and none is an input."""
+    check_writable(job.output)
+    images.check_output_format(job.output)
+    pictures = [job.output, beside(job.output, "inputs")]
+    if len(job.blend_ratios) > 1:
+        pictures += blend_paths(job)
+    if job.compare:
+        pictures.append(beside(job.output, "comparison"))
+    outputs = [*pictures, *(path.with_suffix(".json") for path in pictures)]
+    for path in outputs:
+        check_writable(path)
+    check_overwrites(job.output, outputs, _input_files(job))
 
 
 def _runs(config: ConfigDict, job: Job) -> list[Weights]:
@@ -133,68 +160,96 @@ def _optimize(config: ConfigDict, vgg: VGG, inputs: Inputs, job: Job) -> Outcome
         return stylize(config, vgg, inputs, _runs(config, job), seed=job.seed, progress=progress)
 
 
-def _separate(config: ConfigDict, vgg: VGG, inputs: Inputs, job: Job) -> Outcome:
+def _compare(config: ConfigDict, vgg: VGG, inputs: Inputs, job: Job, outcome: Outcome) -> int:
+    """Makes the separate picture and the sheet of the comparison; returns the exit code."""
     with _progress_bar("separate", sum(evaluations_of(config)), job.quiet) as bar:
-        return stylize_separately(config, vgg, inputs, progress=lambda _evaluation, _total: bar.update())
-
-
-def _write(
-    config: ConfigDict,
-    job: Job,
-    inputs: Inputs,
-    weights: Path,
-    outcome: Outcome,
-    separate: Outcome | None,
-    started: float,
-) -> None:
-    count = len(job.blend_ratios)
-    common: dict[str, Any] = {"photo": job.photo, "masks": dict(job.masks), "evaluations": outcome.evaluations}
-    common |= {"interrupted": outcome.interrupted, "segmenter": inputs.segmenter}
-
-    def write_sidecar(path: Path, loss: dict[str, list[float]], **more: Any) -> None:
-        seconds = {
-            "compile": outcome.compile_seconds,
-            "optimize": outcome.optimize_seconds,
-            "total": time.perf_counter() - started,
-        }
-        content = report.sidecar(
-            config=config, inputs=inputs, weights=weights, seed=job.seed, loss=loss, seconds=seconds, **common, **more
+        separate = stylize_separately(
+            config, vgg, inputs, seed=job.seed, progress=lambda _evaluation, _total: bar.update()
         )
-        report.write_json(content, path.with_suffix(".json"))
+    if separate.interrupted:
+        logging.warning("interrupted during the comparison: its sheet is left out")
+        return EXIT_INTERRUPTED
+    if not np.all(separate.finite):
+        logging.warning("the loss of the separate picture was not finite: the sheet shows its best pixels so far")
+    count = len(job.blend_ratios)
+    naive, rough = outcome.results[count:]
+    page = report.comparison_sheet(separate.results[0], naive, rough, outcome.results[count - 1])
+    _save(page, beside(job.output, "comparison"))
+    return 0
+
+
+def _save(picture: Image.Image, path: Path) -> None:
+    images.save_picture(picture, path)
+    logging.info("wrote %s", path)
+
+
+def _write_pictures(
+    config: ConfigDict, job: Job, inputs: Inputs, weights: Path, outcome: Outcome, started: float
+) -> None:
+    """The pictures asked for, each with its JSON, and the sheet of the inputs."""
+    count = len(job.blend_ratios)
+    results = outcome.results[:count]
+
+    def save(picture: Image.Image, path: Path, ratio: float | list[float], loss: Curves, **more: Any) -> None:
+        content = _sidecar(config, job, inputs, weights, outcome, started)
+        if isinstance(ratio, float):
+            content["config"]["blend_ratio"] = ratio
+        _save(picture, path)
+        report.write_json({"blend_ratio": ratio, **more, **content, "loss": loss}, path.with_suffix(".json"))
 
     if count == 1:
-        images.save_image(outcome.results[0], job.output)
-        write_sidecar(job.output, outcome.losses[0], blend_ratio=job.blend_ratios[0])
+        save(images.to_picture(results[0]), job.output, job.blend_ratios[0], outcome.losses[0])
     else:
         paths = blend_paths(job)
-        for path, ratio, result, loss in zip(paths, job.blend_ratios, outcome.results, outcome.losses, strict=False):
-            images.save_image(result, path)
-            write_sidecar(path, loss, blend_ratio=ratio)
-        images.save_picture(report.blend_strip(job.blend_ratios, outcome.results[:count]), job.output)
+        for path, ratio, result, loss in zip(paths, job.blend_ratios, results, outcome.losses, strict=False):
+            save(images.to_picture(result), path, ratio, loss)
         summed = {
             name: np.sum([loss[name] for loss in outcome.losses[:count]], 0).tolist() for name in outcome.losses[0]
         }
-        write_sidecar(job.output, summed, blend_ratio=list(job.blend_ratios), pictures=[path.name for path in paths])
-    images.save_picture(report.inputs_sheet(inputs, outcome.results[count - 1]), beside(job.output, "inputs"))
-    if separate is not None:
-        naive, rough = outcome.results[count:]
-        page = report.comparison_sheet(separate.results[0], naive, rough, outcome.results[count - 1])
-        images.save_picture(page, beside(job.output, "comparison"))
+        strip = report.blend_strip(job.blend_ratios, results)
+        save(strip, job.output, list(job.blend_ratios), summed, pictures=[path.name for path in paths])
+    _save(report.inputs_sheet(inputs, results[-1]), beside(job.output, "inputs"))
 
 
-def beside(output: Path, what: str) -> Path:
-    """out.png, "inputs" to out_inputs.png."""
-    return output.with_name(f"{output.stem}_{what}{output.suffix}")
+def _sidecar(
+    config: ConfigDict, job: Job, inputs: Inputs, weights: Path, outcome: Outcome, started: float
+) -> dict[str, Any]:
+    """What the JSON files of one run have in common."""
+    made = config.copy_and_resolve_references()
+    made.update(
+        photo=job.photo,
+        styles=tuple(f"{name}={file}" for name, file in job.styles.items()),
+        masks=tuple(f"{name}={file}" for name, file in job.masks.items()),
+    )
+    return report.sidecar(
+        config=made,
+        inputs=inputs,
+        weights=weights,
+        seed=job.seed,
+        seconds={
+            "compile": outcome.compile_seconds,
+            "optimize": outcome.optimize_seconds,
+            "total": time.perf_counter() - started,
+        },
+        photo=job.photo,
+        masks=dict(job.masks),
+        evaluations=outcome.evaluations,
+        interrupted=outcome.interrupted,
+        segmenter=inputs.segmenter,
+    )
 
 
 def _exit_code(job: Job, outcome: Outcome) -> int:
     """Tells how the run ended, and what that means for a calling script."""
+    count = len(job.blend_ratios)
     if outcome.interrupted:
         logging.warning("interrupted after %d evaluations: wrote the best picture so far", sum(outcome.evaluations))
-    if not np.all(outcome.finite):
-        logging.warning("the loss was not finite: fell back to the best picture so far; lower the weights or steps")
-    logging.info("wrote %s", job.output)
-    if not np.all(outcome.improved):
-        logging.error("nothing better than the start was found; the picture is the start")
+    for ratio, finite in zip(job.blend_ratios, outcome.finite, strict=False):
+        if not finite:
+            logging.warning("blend %g: the loss was not finite: fell back to the best picture so far", ratio)
+    for ratio, improved in zip(job.blend_ratios, outcome.improved, strict=False):
+        if not improved:
+            logging.error("blend %g: nothing better than the start was found", ratio)
+    if not np.any(outcome.improved[:count]):
         return EXIT_NOTHING_BETTER
     return EXIT_INTERRUPTED if outcome.interrupted else 0

@@ -31,11 +31,17 @@ def read_mask(path: str | Path, photo_size: tuple[int, int], size: tuple[int, in
         logging.warning(
             "mask %s is %dx%d, the photo %dx%d: the mask is stretched to fit", path, *picture.size, *photo_size
         )
+    brightest = int(np.asarray(picture).max())
+    if brightest < 128:
+        found = (
+            "is black: nothing is inside" if brightest == 0 else f"is dark: its brightest value is {brightest} of 255"
+        )
+        raise UserError(f"mask {path} {found}; paint the region white")
     if picture.size != size:
         picture = picture.resize(size, Image.Resampling.BILINEAR)
     mask = np.asarray(picture, np.float32) / np.float32(255.0)
     if mask.max() < 0.5:
-        raise UserError(f"mask {path} is black: nothing is inside; paint the region white")
+        raise UserError(f"mask {path} is too thin: nothing of it is left at {size[0]}x{size[1]}; paint it larger")
     return mask
 
 

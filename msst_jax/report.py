@@ -1,5 +1,6 @@
 """Sheets that show how a picture came about, and the JSON file beside every output."""
 
+import hashlib
 import json
 import math
 import platform
@@ -25,6 +26,7 @@ REGION_COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (204, 121, 167),
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy", "pillow", "msst_jax")
 GAP = 8
 OVERLAY = 0.6  # how much of a class's colour covers the photo
+MAX_SIDE = 16000  # WebP holds no more
 
 
 def sheet(pictures: Sequence[tuple[str, Image.Image]], height: int, columns: int = 0) -> Image.Image:
@@ -51,6 +53,7 @@ def sheet(pictures: Sequence[tuple[str, Image.Image]], height: int, columns: int
             draw.text((x, y), pictures[i][0], fill="black", font=_font(pictures[i][0], caption, scaled[i].width))
             page.paste(scaled[i], (x, y + caption + GAP))
             x += scaled[i].width + GAP
+    page.thumbnail((MAX_SIDE, MAX_SIDE))
     return page
 
 
@@ -140,14 +143,10 @@ def sidecar(
     inputs: Inputs,
     weights: Path,
     seed: int,
-    loss: dict[str, list[float]],
     seconds: dict[str, float],
     **more: Any,
 ) -> dict[str, Any]:
-    """Everything needed to make a picture again, and what the run did.
-
-    `loss` holds "total" and the weighted terms per evaluation; the terms add up to the total.
-    """
+    """Everything needed to make a picture again; the loss is added for each picture."""
     return {
         **more,
         "regions": [
@@ -158,8 +157,8 @@ def sidecar(
         "seed": seed,
         **environment(),
         "weights": weights.name,
+        "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
         "seconds": seconds,
-        "loss": loss,
         "config": config.to_dict(),
     }
 

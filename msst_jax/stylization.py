@@ -1,5 +1,7 @@
 """One photo, K styles: the method of the project, run coarse to fine on the on-line loop."""
 
+import math
+import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -16,7 +18,7 @@ from msst_jax.images import resize
 from msst_jax.inputs import Inputs
 from msst_jax.lbfgs import torch_lbfgs
 from msst_jax.models.vgg import VGG
-from msst_jax.optimize import Solution, minimize
+from msst_jax.optimize import Solution, interruption, minimize
 
 Progress = Callable[[int, float], None]
 """Called as (evaluation counted over all scales, loss summed over the pictures)."""
@@ -131,7 +133,9 @@ def stylize(
     return _outcome(results, solutions)
 
 
-def stylize_separately(config: ConfigDict, vgg: VGG, inputs: Inputs, *, progress: Progress | None = None) -> Outcome:
+def stylize_separately(
+    config: ConfigDict, vgg: VGG, inputs: Inputs, *, seed: int = 0, progress: Progress | None = None
+) -> Outcome:
     """Each style optimised alone on the whole photo (style and content loss), then pasted by the masks.
 
     This is what the original program calls vanilla. Its K runs are one batch; the Outcome holds one
@@ -147,7 +151,7 @@ def stylize_separately(config: ConfigDict, vgg: VGG, inputs: Inputs, *, progress
         loss = Partial(partial(_separate_loss, layers, weights), vgg, content, whole)
         return loss, jax.tree.map(lambda *values: jnp.stack(values), *grams)
 
-    pixels, solutions = _coarse_to_fine(config, problem, inputs, (len(inputs.regions), 1), 0, progress)
+    pixels, solutions = _coarse_to_fine(config, problem, inputs, (len(inputs.regions), 1), seed, progress)
     result = losses.composite(pixels[:, 0], jnp.asarray(inputs.masks))
     summed = [
         solution._replace(
@@ -173,6 +177,8 @@ def _loss(
     if own_loss is None:
         return total, terms
     own = own_loss(pixels, losses.composite(pixels, masks))
+    if taken := own.keys() & terms.keys():
+        raise ValueError(f"own_loss returns {', '.join(taken)}; those terms are the method's: use other names")
     return total + sum(own.values()), {**terms, **own}
 
 
@@ -202,8 +208,22 @@ def _coarse_to_fine(
 ) -> tuple[jax.Array, list[Solution]]:
     """Solves `problem` at each scale, starting from the pixels of the scale before.
 
-    `batch` is (runs, images a run); returns pixels (runs, images, H, W, 3) and a Solution a scale.
+    `batch` is (runs, images a run); returns pixels (runs, images, H, W, 3) and a Solution a scale. Ctrl-C at any
+    moment, also while a scale compiles, ends the optimisation and keeps what was found.
     """
+    with interruption() as stop:
+        return _solve_scales(config, problem, inputs, batch, seed, progress, stop)
+
+
+def _solve_scales(
+    config: ConfigDict,
+    problem: Callable[[Scene], tuple[Partial, Any]],
+    inputs: Inputs,
+    batch: tuple[int, int],
+    seed: int,
+    progress: Progress | None,
+    stop: threading.Event,
+) -> tuple[jax.Array, list[Solution]]:
     pixels = None
     solutions: list[Solution] = []
     for scale, evaluations in zip(config.scales, evaluations_of(config), strict=True):
@@ -214,7 +234,7 @@ def _coarse_to_fine(
             pixels = _start(config.init, jax.random.key(seed), scene.photo, batch)
         else:
             pixels = jnp.clip(resize(pixels, *scene.photo.shape[:2]), 0.0, 1.0)
-        if solutions and solutions[-1].interrupted:
+        if solutions and stop.is_set():
             continue  # only brings what is there to its full size
         loss, runs = problem(scene)
         solution = minimize(
@@ -223,6 +243,7 @@ def _coarse_to_fine(
             _optimizer(config, evaluations),
             evaluations,
             runs=runs,
+            stop=stop,
             on_evaluation=_shifted(progress, sum(solution.losses["total"].shape[-1] for solution in solutions)),
         )
         keep_best = config.keep == "best" or solution.interrupted
@@ -263,8 +284,8 @@ def _start(init: str, key: jax.Array, photo: jax.Array, batch: tuple[int, int]) 
 def _optimizer(config: ConfigDict, evaluations: int) -> optax.GradientTransformation:
     """L-BFGS keeps no more history than it can fill: at 512x512 each pair takes 12 MB for two images."""
     if config.optimizer == "adam":
-        return optax.adam(config.learning_rate)
-    return torch_lbfgs(config.learning_rate, min(config.history, evaluations))
+        return optax.adam(config.learning_rate or 0.02)
+    return torch_lbfgs(config.learning_rate or 1.0, min(config.history, evaluations), config.max_step or math.inf)
 
 
 def _outcome(results: jax.Array, solutions: list[Solution]) -> Outcome:

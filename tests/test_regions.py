@@ -114,7 +114,8 @@ def test_a_mask_of_the_photos_proportions_is_resized_in_silence(tmp_path: Path, 
 @pytest.mark.parametrize("level", [0, 100])
 def test_a_black_mask_is_refused(tmp_path: Path, level: int):
     path = save(tmp_path / "m.png", np.full((8, 8), level, np.uint8))
-    with pytest.raises(UserError, match=r"m.png is black: nothing is inside; paint the region white"):
+    found = {0: "is black: nothing is inside", 100: "is dark: its brightest value is 100 of 255"}[level]
+    with pytest.raises(UserError, match=rf"m.png {found}; paint the region white"):
         regions.read_mask(path, (8, 8), (8, 8))
 
 

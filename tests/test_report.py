@@ -1,5 +1,6 @@
 """Sheets show every picture with its caption, and the JSON beside an output can be read by anything."""
 
+import hashlib
 import json
 import math
 from importlib import metadata
@@ -58,14 +59,15 @@ def test_sheets_show_what_they_promise(inputs: Inputs):
         assert has_colour(report.comparison_sheet(*pictures), (255, 0, 0))
 
 
-def test_the_sidecar_tells_how_to_make_the_picture_again(inputs: Inputs):
+def test_the_sidecar_tells_how_to_make_the_picture_again(inputs: Inputs, tmp_path: Path):
     config = quick_config()
+    weights = tmp_path / "vgg16.safetensors"
+    weights.write_bytes(b"numbers")
     content = report.sidecar(
         config=config,
         inputs=inputs,
-        weights=Path("/somewhere/vgg16.safetensors"),
+        weights=weights,
         seed=3,
-        loss={"total": [1.0]},
         seconds={"compile": 1.0},
         more="than that",
     )
@@ -74,6 +76,7 @@ def test_the_sidecar_tells_how_to_make_the_picture_again(inputs: Inputs):
     assert [region["share"] for region in content["regions"]] == pytest.approx([0.25, 0.25, 0.5])
     assert content["seed"] == 3
     assert content["weights"] == "vgg16.safetensors"
+    assert content["weights_sha256"] == hashlib.sha256(b"numbers").hexdigest()
     assert content["versions"]["jax"] == metadata.version("jax")
     assert content["device"].startswith(("cpu", "gpu", "tpu"))
     assert content["more"] == "than that"

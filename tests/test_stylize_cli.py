@@ -260,10 +260,7 @@ def test_regions_that_a_segmenter_finds_are_told_from_masks_in_the_json(tmp_path
         (["photo.png", *TWO, "--blend=a,b"], "--blend 'a,b' is no list of numbers; write for example"),
         (["photo.png", *TWO, "--blend=0.2,0.2000001"], "names a ratio twice; leave one out"),
         (["photo.png", *TWO, "--blend=1e33"], "blend ratio times config.style_weight is 1e+39; it must be at most"),
-        (
-            ["photo.png", *TWO[:1], "--style=background=photo_inputs.png", TWO[2]],
-            "overwrite the input photo_inputs.png",
-        ),
+        (["photo.png", TWO[0], "--style=background=c_inputs.png", "-o", "c.png"], "overwrite the input c_inputs.png"),
         (["photo.png", *TWO, "--seed=-1"], "--seed=-1: -1 is not an integer in the range"),
         (["photo.png", *TWO, "--seed=99999999999999999999"], "is not an integer in the range"),
         (["photo.png", *TWO, "--blnd=0"], "Unknown command line flag 'blnd'"),
@@ -314,7 +311,7 @@ def test_quiet_prints_nothing_and_otherwise_a_stretched_mask_and_the_output_are_
     code, stderr = run_script(["photo.png", *TWO[:2], "--mask=dog=other.png", *more, *quick_flags()], scene)
     assert code == 0
     stretched = "mask other.png is 11x10, the photo 32x24: the mask is stretched to fit\n"
-    assert stderr == ("" if quiet else f"{stretched}wrote new/folder/out.jpg\n")
+    assert stderr == ("" if quiet else f"{stretched}wrote new/folder/out.jpg\nwrote new/folder/out_inputs.jpg\n")
     assert names(scene / "new" / "folder") == ["out.jpg", "out.json", "out_inputs.jpg"]
 
 
@@ -322,7 +319,7 @@ def test_the_seed_config_runs_from_the_command_line(scene: Path):
     config = f"--config={SCRIPT.parent / 'configs' / 'seed.py'}"
     changes = ["--config.size=24", "--config.steps=2", "--config.steps_multiple=3", "--blend=0.3", "--config.history=4"]
     code, stderr = run_script(["photo.png", config, *TWO, *changes], scene)
-    assert (code, stderr) == (0, "wrote outputs/photo.png\n")
+    assert (code, stderr) == (0, "wrote outputs/photo.png\nwrote outputs/photo_inputs.png\n")
     content = sidecar(scene / "outputs" / "photo.png")
     assert content["evaluations"] == [3]
     assert content["size"] == [24, 24]

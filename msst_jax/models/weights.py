@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
 from msst_jax.errors import UserError
@@ -29,7 +29,7 @@ Model = TypeVar("Model", bound=nnx.Module)
 
 def weights_folder() -> Path:
     """Where converted weights lie: $MSST_WEIGHTS, or ~/.cache/msst_jax."""
-    return Path(os.environ.get("MSST_WEIGHTS") or Path.home() / ".cache" / "msst_jax")
+    return Path(os.environ.get("MSST_WEIGHTS") or Path.home() / ".cache" / "msst_jax").expanduser()
 
 
 def converted_path(name: str) -> Path:
@@ -82,7 +82,7 @@ def assign(model: Model, tensors: Mapping[str, np.ndarray], origin: str) -> Mode
     """
     problems = mismatches(parameter_shapes(model), tensors)
     if problems:
-        raise UserError(f"weights {origin} do not fit: {'; '.join(problems)}")
+        raise UserError(f"weights {origin} do not fit: {'; '.join(problems)}; convert them again")
     weights = nnx.to_pure_dict(nnx.state(model, nnx.Any(*WEIGHTS)))
     loaded = jax.tree.map_with_path(lambda path, _: jnp.asarray(tensors[_tree_name(path)]), weights)
     state = nnx.state(model)
@@ -98,14 +98,25 @@ def find_vgg(name: str, deepest: str) -> Path:
     """
     wanted = tap_names(name, deepest)
     converted = converted_path(name)
-    if converted.exists():
+    embedded = name == "vgg16" and len(wanted) <= len(tap_names(name, EMBEDDED_DEEPEST))
+    if converted.exists() and not (embedded and not _holds(converted, wanted)):
         return converted
-    if name == "vgg16" and len(wanted) <= len(tap_names(name, EMBEDDED_DEEPEST)):
+    if embedded:
         return EMBEDDED_VGG16
     raise UserError(
         f"weights of {name} up to {deepest} are not in {weights_folder()}: run `python -m convert_weights {name}` "
         f"(vgg16 up to {EMBEDDED_DEEPEST} is embedded and needs no download)"
     )
+
+
+def _holds(path: Path, taps: Sequence[str]) -> bool:
+    """Whether a weights file has every convolution among `taps`; of a damaged one, reading it will tell."""
+    try:
+        with safe_open(path, "numpy") as file:
+            names = set(file.keys())
+    except (SafetensorError, OSError):
+        return True
+    return all(f"{tap}.kernel" in names for tap in taps if tap.startswith("conv"))
 
 
 def load_vgg(
