@@ -21,4 +21,5 @@ def test_the_quickstart_makes_the_same_good_picture_twice(tmp_path: Path) -> Non
     first, second = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("first", "second"))
     assert first["loss"] == second["loss"]
     assert first["loss"]["style"][-1] < 0.3 * first["loss"]["style"][0]
-    assert Image.open(tmp_path / "first.png").size == tuple(first["size"])
+    with Image.open(tmp_path / "first.png") as picture:
+        assert picture.size == tuple(first["size"])
