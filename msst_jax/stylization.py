@@ -1,7 +1,6 @@
 """One photo, K styles: the method of the project, run coarse to fine on the on-line loop."""
 
 import math
-import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -211,44 +210,32 @@ def _coarse_to_fine(
     `batch` is (runs, images a run); returns pixels (runs, images, H, W, 3) and a Solution a scale. Ctrl-C at any
     moment, also while a scale compiles, ends the optimisation and keeps what was found.
     """
-    with interruption() as stop:
-        return _solve_scales(config, problem, inputs, batch, seed, progress, stop)
-
-
-def _solve_scales(
-    config: ConfigDict,
-    problem: Callable[[Scene], tuple[Partial, Any]],
-    inputs: Inputs,
-    batch: tuple[int, int],
-    seed: int,
-    progress: Progress | None,
-    stop: threading.Event,
-) -> tuple[jax.Array, list[Solution]]:
     pixels = None
     solutions: list[Solution] = []
-    for scale, evaluations in zip(config.scales, evaluations_of(config), strict=True):
-        if not evaluations:
-            continue
-        scene = scene_at(inputs, scale)
-        if pixels is None:
-            pixels = _start(config.init, jax.random.key(seed), scene.photo, batch)
-        else:
-            pixels = jnp.clip(resize(pixels, *scene.photo.shape[:2]), 0.0, 1.0)
-        if solutions and stop.is_set():
-            continue  # only brings what is there to its full size
-        loss, runs = problem(scene)
-        solution = minimize(
-            loss,
-            pixels,
-            _optimizer(config, evaluations),
-            evaluations,
-            runs=runs,
-            stop=stop,
-            on_evaluation=_shifted(progress, sum(solution.losses["total"].shape[-1] for solution in solutions)),
-        )
-        keep_best = config.keep == "best" or solution.interrupted
-        pixels = jnp.asarray(solution.best_pixels if keep_best else solution.pixels)
-        solutions.append(solution._replace(pixels=np.empty(0), best_pixels=np.empty(0)))
+    with interruption() as stop:
+        for scale, evaluations in zip(config.scales, evaluations_of(config), strict=True):
+            if not evaluations:
+                continue
+            scene = scene_at(inputs, scale)
+            if pixels is None:
+                pixels = _start(config.init, jax.random.key(seed), scene.photo, batch)
+            else:
+                pixels = jnp.clip(resize(pixels, *scene.photo.shape[:2]), 0.0, 1.0)
+            if solutions and stop.is_set():
+                continue  # only brings what is there to its full size
+            loss, runs = problem(scene)
+            solution = minimize(
+                loss,
+                pixels,
+                _optimizer(config, evaluations),
+                evaluations,
+                runs=runs,
+                stop=stop,
+                on_evaluation=_shifted(progress, sum(solution.losses["total"].shape[-1] for solution in solutions)),
+            )
+            keep_best = config.keep == "best" or solution.interrupted
+            pixels = jnp.asarray(solution.best_pixels if keep_best else solution.pixels)
+            solutions.append(solution._replace(pixels=np.empty(0), best_pixels=np.empty(0)))
     assert pixels is not None
     return pixels, solutions
 

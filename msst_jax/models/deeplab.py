@@ -12,11 +12,11 @@ from msst_jax.errors import UserError
 from msst_jax.models.layers import Conv, ConvNorm
 from msst_jax.models.mobilenet import MobileNetV3
 from msst_jax.models.resnet import ResNet
+from msst_jax.voc import CLASSES
 
 NAMES = ("deeplabv3_resnet101", "deeplabv3_resnet50", "deeplabv3_mobilenet_v3_large")
 # What torchvision's weights were trained at.
 OUTPUT_STRIDES = {"deeplabv3_resnet101": 8, "deeplabv3_resnet50": 8, "deeplabv3_mobilenet_v3_large": 16}
-CLASSES = 21  # Pascal VOC's, background first
 RATES = (12, 24, 36)
 WIDTH = 256
 
@@ -50,7 +50,7 @@ class DeepLabV3(nnx.Module):
         self,
         name: str,
         *,
-        classes: int = CLASSES,
+        classes: int = len(CLASSES),
         output_stride: int | None = None,
         dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
