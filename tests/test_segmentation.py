@@ -16,6 +16,7 @@ from msst_jax import images, regions, segmentation, voc
 from msst_jax.errors import UserError
 from msst_jax.inputs import Inputs, load_inputs
 from msst_jax.models import weights
+from msst_jax.models.deeplab import NAMES
 from tests.pictures import make_scene, noise, quick_config, save, stripe
 from tests.segmenters import CAT, DOG, PERSON, ColourSegmenter, animals, colour_segmenter, converted, painted
 
@@ -299,19 +300,18 @@ def test_damaged_weights_are_one_line_too(scene: Path):
         segmentation.load_segmenter("deeplabv3_resnet101", ["person"])
 
 
-MOBILENET = "deeplabv3_mobilenet_v3_large"
 PHOTOS = 5
 AGREEMENT = 0.999
 
 
-def confident(photos: list[Image.Image]) -> torch.nn.Module:
+def confident(name: str, photos: list[Image.Image]) -> torch.nn.Module:
     """torchvision's network with random weights, and scores as far apart as a trained network's.
 
     Its statistics are those of a photo, so that no layer saturates; the last layer is shifted and scaled until
     several classes are found in a photo.
     """
     torch.manual_seed(0)
-    net = getattr(torchvision.models.segmentation, MOBILENET)(weights=None, weights_backbone=None, aux_loss=True)
+    net = getattr(torchvision.models.segmentation, name)(weights=None, weights_backbone=None, aux_loss=True)
     for module in net.modules():
         if isinstance(module, torch.nn.Conv2d):
             torch.nn.init.kaiming_normal_(module.weight)
@@ -335,14 +335,15 @@ def torch_scores(net: torch.nn.Module, picture: Image.Image) -> torch.Tensor:
 
 
 @pytest.mark.slow
-def test_the_whole_way_of_a_photo_agrees_with_torchvision(shared: Path, tmp_path: Path):
+@pytest.mark.parametrize("name", NAMES)
+def test_the_whole_way_of_a_photo_agrees_with_torchvision(name: str, shared: Path, tmp_path: Path):
     files = sorted((shared / "data" / "voc21" / "images").glob("*.jpg"))[::60][:PHOTOS]
     photos = [Image.open(file).convert("RGB") for file in files]
-    net = confident(photos)
+    net = confident(name, photos)
     torch.save(net.state_dict(), tmp_path / "net.pth")
-    output = weights.converted_path(MOBILENET)
-    assert cli.main([MOBILENET, "--from", str(tmp_path / "net.pth"), "--output", str(output), "--quiet"]) == 0
-    ours = segmentation.load_segmenter(MOBILENET)
+    output = weights.converted_path(name)
+    assert cli.main([name, "--from", str(tmp_path / "net.pth"), "--output", str(output), "--quiet"]) == 0
+    ours = segmentation.load_segmenter(name)
     for file, photo in zip(files, photos, strict=True):
         scores = torch_scores(net, photo)
         resized = torch.nn.functional.interpolate(scores, photo.size[::-1], mode="bilinear", align_corners=False)

@@ -9,7 +9,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from msst_jax.errors import UserError
-from msst_jax.models.layers import Conv, ConvNorm
+from msst_jax.models.layers import Conv, ConvNorm, apart
 from msst_jax.models.mobilenet import MobileNetV3
 from msst_jax.models.resnet import ResNet
 from msst_jax.voc import CLASSES
@@ -35,7 +35,7 @@ class ASPP(nnx.Module):
         """aspp.0 to aspp.3 and aspp.pooling, then aspp, all (N, H, W, 256) of features (N, H, W, inputs)."""
         parts = []
         for index, branch in enumerate(self.branches):
-            parts.append(nnx.relu(branch(x)))
+            parts.append(nnx.relu(apart(branch, x)))
             yield f"aspp.{index}", parts[-1]
         mean = nnx.relu(self.pooling(x.mean((1, 2), keepdims=True)))
         parts.append(jnp.broadcast_to(mean, parts[0].shape))

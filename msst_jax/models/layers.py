@@ -1,12 +1,37 @@
 """Layers of the segmentation networks, for inference: convolutions with frozen BatchNorm, parameters in float32."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import lax
+from jax.experimental.xla_metadata import set_xla_metadata
 from jax.typing import DTypeLike
 
 from msst_jax.models.convolutions import convolve
+
+
+def apart(block: nnx.Module, x: jax.Array) -> jax.Array:
+    """block(x), compiled apart on CPU: the same numbers, sooner and in less memory.
+
+    In a row of blocks with shortcuts XLA on CPU fuses the sum at the end of a block into the next block, and with it
+    the sums of all blocks before: the 23rd block of ResNet-101's layer 3 reads 22 earlier results. In branches side
+    by side it keeps the buffers of all branches. A call that is not inlined ends both (520 pixels, two cores: layer 3
+    takes 0.59 instead of 0.97 s; the whole network 264 instead of 519 MB), and equal blocks are compiled once.
+    """
+    return lax.platform_dependent(x, cpu=functools.partial(_called, block), default=block)
+
+
+def _called(block: nnx.Module, x: jax.Array) -> jax.Array:
+    with set_xla_metadata(inlineable="false"):
+        return _call(block, x)
+
+
+@jax.jit
+def _call(block: nnx.Module, x: jax.Array) -> jax.Array:
+    with set_xla_metadata(inlineable="true"):  # the calls within, such as relu's, are to be fused as ever
+        return block(x)
 
 
 def _kernel(size: int, inputs: int, outputs: int, rngs: nnx.Rngs) -> nnx.Param:

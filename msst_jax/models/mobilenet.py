@@ -10,7 +10,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from msst_jax.errors import UserError
-from msst_jax.models.layers import Conv, ConvNorm
+from msst_jax.models.layers import Conv, ConvNorm, apart
 
 EPSILON = 1e-3  # of BatchNorm, in all of torchvision's MobileNetV3
 OUTPUT_STRIDE = 16
@@ -121,6 +121,6 @@ class MobileNetV3(nnx.Module):
         x = nnx.hard_swish(self.stem(x))
         yield "stem", x
         for index, layer in enumerate(self.layers):
-            x = layer(x)
+            x = apart(layer, x)
             yield f"layers.{index}", x
         yield "last", nnx.hard_swish(self.last(x))
