@@ -7,10 +7,9 @@ python stylize.py PHOTO --regions-only -o masks.png   what it finds: overlay, ma
 """
 
 import sys
-from logging import getLogger
 from pathlib import Path
 
-from absl import app, flags, logging
+from absl import app, flags
 from jax.errors import JaxRuntimeError
 from ml_collections import ConfigDict, config_flags
 
@@ -19,6 +18,7 @@ from msst_jax.configuration import check_fields, describe
 from msst_jax.devices import make_repeatable
 from msst_jax.errors import UserError
 from msst_jax.inputs import parse_pairs
+from msst_jax.messages import only_own
 from msst_jax.photo import EXIT_BAD_INPUT, EXIT_INTERRUPTED, Job, default_output, parse_ratios, run
 
 DEFAULT_CONFIG = f"--config={Path(__file__).parent / 'configs' / 'photo.py'}"
@@ -63,10 +63,8 @@ def _job(photos: list[str]) -> tuple[ConfigDict, Job]:
 
 def main(argv: list[str]) -> int:
     """Runs one job; returns the exit code."""
-    logging.get_absl_handler().setFormatter(None)
-    getLogger("jax").setLevel("WARNING")
+    only_own(_QUIET.value)
     make_repeatable()
-    logging.set_verbosity(logging.ERROR if _QUIET.value else logging.INFO)
     try:
         return run(*_job(argv[1:]))
     except UserError as error:

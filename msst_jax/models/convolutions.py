@@ -95,3 +95,61 @@ def _moves(size: int, dilation: int, length: int) -> Iterator[tuple[int, slice, 
         if abs(offset) < length:
             ahead, behind = max(offset, 0), max(-offset, 0)
             yield tap, slice(behind, length - ahead), slice(ahead, length - behind)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def valid_convolution(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
+    """Convolution without padding, for training: its gradients too are fast on the platform.
+
+    Args:
+      x: (N, H, W, C).
+      kernel: (k, k, C, D).
+      stride: step between outputs.
+
+    Returns:
+      (N, (H - k) // stride + 1, (W - k) // stride + 1, D).
+    """
+    on_cpu = functools.partial(_padded_and_cropped, stride=stride)
+    return lax.platform_dependent(x, kernel, cpu=on_cpu, default=functools.partial(_valid, stride=stride))
+
+
+def _forward(x: jax.Array, kernel: jax.Array, stride: int) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return valid_convolution(x, kernel, stride), (x, kernel)
+
+
+def _backward(stride: int, saved: tuple[jax.Array, jax.Array], grad: jax.Array) -> tuple[jax.Array, jax.Array]:
+    on_cpu = functools.partial(_gradients_on_cpu, stride=stride)
+    return lax.platform_dependent(*saved, grad, cpu=on_cpu, default=functools.partial(_gradients, stride=stride))
+
+
+valid_convolution.defvjp(_forward, _backward)
+
+
+def _valid(x: jax.Array, kernel: jax.Array, *, stride: int) -> jax.Array:
+    return lax.conv_general_dilated(x, kernel, (stride, stride), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+def _gradients(x: jax.Array, kernel: jax.Array, grad: jax.Array, *, stride: int) -> tuple[jax.Array, jax.Array]:
+    _, vjp = jax.vjp(functools.partial(_valid, stride=stride), x, kernel)
+    return vjp(grad)
+
+
+def _padded_and_cropped(x: jax.Array, kernel: jax.Array, *, stride: int) -> jax.Array:
+    """One ring of outputs too many, then dropped: without padding XLA on CPU takes a way 2 to 10 times slower."""
+    padded = lax.conv_general_dilated(
+        x, kernel, (stride, stride), [(stride, stride)] * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    return padded[:, 1:-1, 1:-1]
+
+
+def _gradients_on_cpu(x: jax.Array, kernel: jax.Array, grad: jax.Array, *, stride: int) -> tuple[jax.Array, jax.Array]:
+    """The kernel's gradient one image at a time: half the time of the whole batch's for 3x3 kernels."""
+
+    def of_kernel(x: jax.Array, grad: jax.Array) -> jax.Array:
+        _, vjp = jax.vjp(lambda kernel: _padded_and_cropped(x, kernel, stride=stride), kernel)
+        return vjp(grad)[0]
+
+    _, vjp = jax.vjp(lambda x: _padded_and_cropped(x, kernel, stride=stride), x)
+    if kernel.shape[0] > 3:
+        return vjp(grad)[0], of_kernel(x, grad)
+    return vjp(grad)[0], functools.reduce(jnp.add, (of_kernel(x[i : i + 1], grad[i : i + 1]) for i in range(len(x))))

@@ -56,6 +56,11 @@ def parameter_shapes(model: nnx.Module) -> dict[str, tuple[int, ...]]:
     return {_dotted(path): leaf.shape for path, leaf in nnx.to_flat_state(nnx.state(model, nnx.Any(*WEIGHTS)))}
 
 
+def dotted_tensors(params: nnx.State) -> dict[str, np.ndarray]:
+    """{module path: array} of a state of parameters: what a weights file holds."""
+    return {_dotted(path): np.asarray(leaf[...]) for path, leaf in nnx.to_flat_state(params)}
+
+
 def mismatches(shapes: Mapping[str, tuple[int, ...]], tensors: Mapping[str, np.ndarray]) -> list[str]:
     """What keeps `tensors` from being the parameters `shapes`, one sentence each; empty if nothing."""
     missing = [f"{name} is missing" for name in shapes if name not in tensors]

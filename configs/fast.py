@@ -1,0 +1,51 @@
+"""The fast model: trained once for a set of styles, it stylises a photo in one forward pass.
+
+    python train.py --config configs/fast.py --workdir runs/x --photos DIR --style person=A.jpg --style background=B.jpg
+
+The layers and their factors are those of configs/photo.py, so that both methods aim at the same look.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    """The default config of train.py."""
+    config = ConfigDict()
+    config.task = "stylizer"
+
+    config.width = 32  # channels of the network at full size
+    config.blocks = 5  # residual blocks
+    config.dtype = "float32"  # of the computation, or bfloat16; parameters and Gram matrices are float32
+
+    config.size = 256  # side of the crops in pixels
+    config.smallest_crop = 0.6  # side of a crop at least, as a share of the photo's shorter side
+    config.batch = 8  # photos a step, over all devices of all hosts
+    config.without_mask = "error"  # photos that have no mask file: "error", or "random" regions
+    config.segmenter = "deeplabv3_resnet101"  # makes the masks if there is no --masks
+    config.workers = 4  # threads that read photos
+    config.seed = 0
+
+    config.network = "vgg16"
+    config.style_size = 384  # longest side of the style pictures
+    config.style_layers = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
+    config.style_layer_weights = (20.0, 2.5, 1.0, 5.0)
+    config.content_layers = ("relu3_3",)
+    config.content_layer_weights = ()
+    config.style_weight = 1e6
+    config.blend_ratio = 0.05  # blend_weight = blend_ratio * style_weight
+    config.content_weight = 0.6
+    config.tv_weight = 10.0  # of the total variation per pixel
+
+    config.steps = 40_000
+    config.learning_rate = 1e-3
+    config.warmup = 500  # steps until the learning rate is reached; it falls as a cosine from there
+    config.clip = 1.0  # norm of the gradient at most (0 = no limit); the losses are large, so nearly all are cut to it
+    config.ema = 0.999  # decay of the average of the weights, which is what is used
+
+    config.log_every = 10
+    config.sample_every = 500
+    config.samples = 4  # photos of the sample sheet; they are not trained on
+    config.checkpoint_every = 1000
+    config.keep_last = 3
+    config.keep_every = 10_000
+    return config.lock()

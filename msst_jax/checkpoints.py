@@ -1,0 +1,106 @@
+"""Checkpoints of a training run: written beside the run, the newest that is whole is read back."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from absl import logging
+from orbax.checkpoint import v1 as ocp
+
+from msst_jax.errors import UserError
+
+Result = TypeVar("Result")
+
+
+def open_checkpoints(folder: Path, *, keep_last: int, keep_every: int) -> ocp.training.Checkpointer:
+    """The checkpoints in a folder; left-overs of killed runs are removed. Use as a context.
+
+    Args:
+      folder: where they lie.
+      keep_last: so many newest ones stay.
+      keep_every: those at multiples of so many steps stay for good; 0 = none.
+    """
+    policies = ocp.training.preservation_policies
+    kept = [policies.LatestN(keep_last), *([policies.EveryNSteps(keep_every)] if keep_every else [])]
+    return ocp.training.Checkpointer(
+        folder.resolve(),
+        save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
+        preservation_policy=policies.AnyPreservationPolicy(kept),
+        cleanup_tmp_directories=True,
+    )
+
+
+def save(checkpoints: ocp.training.Checkpointer, step: int, state: Any, position: dict[str, Any]) -> None:
+    """Starts to write a checkpoint; training goes on meanwhile. Waits for the one before.
+
+    Args:
+      checkpoints: see `open_checkpoints`.
+      step: its number.
+      state: arrays. They are copied first, since the next step takes their memory.
+      position: of the data iterator, JSON.
+
+    Raises:
+      UserError: the disk is full, or refuses; the checkpoint before stays.
+    """
+    copied = jax.tree.map(np.array, state)
+    _told(lambda: checkpoints.save_checkpointables_async(step, {"state": copied, "position": position}), checkpoints)
+
+
+def finish(checkpoints: ocp.training.Checkpointer) -> None:
+    """Waits until all is written.
+
+    Raises:
+      UserError: as `save`.
+    """
+    _told(checkpoints.wait, checkpoints)
+
+
+def _told(action: Callable[[], Result], checkpoints: ocp.training.Checkpointer) -> Result:
+    try:
+        return action()
+    except (OSError, ValueError, RuntimeError) as error:  # tensorstore reports a full disk as ValueError
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"cannot write a checkpoint to {checkpoints.directory}: {reason}; free some space and start the same "
+            "command again: it goes on from the checkpoint before"
+        ) from error
+
+
+def restore(checkpoints: ocp.training.Checkpointer, state: Any) -> tuple[Any, dict[str, Any]] | None:
+    """State and data position of the newest checkpoint that can be read; None if there is no checkpoint.
+
+    A damaged one is passed over with a warning, and removed, so that its step can be written again.
+
+    Args:
+      checkpoints: see `open_checkpoints`.
+      state: of the shapes and types expected.
+
+    Raises:
+      UserError: there are checkpoints, and none can be read.
+    """
+    wanted = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), state)  # numpy in, numpy out
+    damaged = []
+    for step in sorted((checkpoint.step for checkpoint in checkpoints.checkpoints), reverse=True):
+        try:
+            found = checkpoints.load_checkpointables(step, {"state": wanted, "position": None})
+            _check_types(found["state"], wanted)
+        except Exception as error:  # orbax and tensorstore raise whatever a damaged file leads them to
+            reason = str(error).strip().splitlines()[0][:200]
+            logging.warning("checkpoint %d is damaged (%s): falling back to the one before", step, reason)
+            damaged.append(step)
+            continue
+        for broken in damaged:
+            checkpoints.delete(broken)
+        return found["state"], found["position"]
+    if damaged:
+        raise UserError(f"no checkpoint in {checkpoints.directory} can be read; begin anew with --restart")
+    return None
+
+
+def _check_types(state: Any, wanted: Any) -> None:
+    """Orbax casts without a word."""
+    for leaf, expected in zip(jax.tree.leaves(state), jax.tree.leaves(wanted), strict=True):
+        if (leaf.shape, leaf.dtype) != (expected.shape, expected.dtype):
+            raise ValueError(f"found {leaf.dtype}{leaf.shape} for {expected.dtype}{expected.shape}")

@@ -1,0 +1,272 @@
+"""Photos and their region masks to batches for training: random crops, in an order that can be resumed."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import grain
+import numpy as np
+from PIL import Image, ImageDraw
+
+from msst_jax.errors import UserError
+from msst_jax.images import read_picture
+from msst_jax.regions import BACKGROUND
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+HELD_OUT_SHARE = 0.1  # of the photos at most
+TFDS = "tfds:"
+
+
+class Photos(Protocol):
+    """Pictures with a name each, in any order."""
+
+    def __len__(self) -> int:
+        """How many."""
+
+    def name(self, index: int) -> str:
+        """Stem of the mask file."""
+
+    def read(self, index: int) -> Image.Image:
+        """The picture, 8-bit RGB; UserError if it is damaged."""
+
+
+class FolderPhotos:
+    """The pictures of one or more folders, in the order of their names."""
+
+    def __init__(self, files: Sequence[Path]):
+        self.files = list(files)
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self.files)
+
+    def name(self, index: int) -> str:
+        """File name without its ending."""
+        return self.files[index].stem
+
+    def read(self, index: int) -> Image.Image:
+        """The picture, 8-bit RGB; UserError if it is damaged."""
+        return read_picture(self.files[index], "photo")
+
+
+class TfdsPhotos:
+    """The "image" of a prepared TensorFlow dataset with random access; no TensorFlow is needed."""
+
+    def __init__(self, name: str):
+        """Opens split "train" of a dataset; a split of its own can be named as in "coco/2017:validation".
+
+        Raises:
+          UserError: the extra is not installed, or there is no such prepared dataset.
+        """
+        try:
+            import tensorflow_datasets as tfds
+        except ImportError as error:
+            raise UserError(f"{TFDS}{name} needs the extra tfds ({error}): pip install -e '.[tfds]'") from error
+        dataset, _, split = name.partition(":")
+        try:
+            self.source = tfds.data_source(dataset, split=split or "train")
+        except Exception as error:  # tfds raises many kinds for a name or a format that it cannot serve
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(f"{TFDS}{name} cannot be read ({reason}); prepare it as array_record first") from error
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self.source)
+
+    def name(self, index: int) -> str:
+        """The number of the example."""
+        return f"{index:08d}"
+
+    def read(self, index: int) -> Image.Image:
+        """The picture, 8-bit RGB."""
+        image = np.asarray(self.source[index]["image"])
+        return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).convert("RGB")
+
+
+def find_photos(places: Sequence[str]) -> Photos:
+    """The photos of folders, or of one "tfds:NAME".
+
+    Raises:
+      UserError: no folder, or no pictures in it.
+    """
+    if any(place.startswith(TFDS) for place in places):
+        if len(places) > 1:
+            raise UserError(f"--photos {TFDS}NAME cannot be joined with others; give one place")
+        return TfdsPhotos(places[0].removeprefix(TFDS))
+    files: list[Path] = []
+    for place in places:
+        folder = Path(place).expanduser()
+        if not folder.is_dir():
+            raise UserError(f"photos {place} is no folder; give a folder of pictures, or {TFDS}NAME")
+        found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS)
+        if not found:
+            raise UserError(f"photos {place} has no pictures ({', '.join(ENDINGS)}); give a folder that has some")
+        files += found
+    return FolderPhotos(files)
+
+
+def held_out(count: int, wanted: int) -> list[int]:
+    """Indices of `wanted` photos that stay out of training, evenly spread; fewer if there are few photos."""
+    wanted = min(wanted, int(count * HELD_OUT_SHARE))
+    return [index * count // wanted for index in range(wanted)]
+
+
+def mask_files(folders: Sequence[Path], names: Sequence[str], stem: str) -> dict[str, Path]:
+    """{region: file} of a photo's masks: FOLDER/REGION/STEM.png, or FOLDER/STEM.png for the only region to find."""
+    wanted = [name for name in names if name != BACKGROUND]
+    found: dict[str, Path] = {}
+    for folder in folders:
+        for name in wanted:
+            places = [folder / name / f"{stem}.png"]
+            if len(wanted) == 1:
+                places.append(folder / f"{stem}.png")
+            for place in places:
+                if place.exists():
+                    found[name] = place
+    return found
+
+
+class Crop(NamedTuple):
+    """How a photo becomes an example."""
+
+    size: int
+    """Side in pixels."""
+    smallest: float
+    """Side of the crop at least, as a share of the photo's shorter side."""
+
+
+class Examples:
+    """A random-access source of photos with masks, for grain. What cannot be read is replaced by the next photo.
+
+    `damaged` names the photos that could not be read and why, `small` those that had to be enlarged.
+    """
+
+    def __init__(self, photos: Photos, indices: Sequence[int], masks: Sequence[Path], names: Sequence[str], size: int):
+        self.photos = photos
+        self.indices = indices
+        self.masks = masks
+        self.names = names
+        self.size = size
+        self.damaged: dict[str, str] = {}
+        self.small: set[str] = set()
+
+    def __len__(self) -> int:
+        """How many photos, damaged ones too."""
+        return len(self.indices)
+
+    def __getitem__(self, position: int) -> dict[str, Any]:
+        """{"photo": RGB picture, "masks": {region: grey picture}}; a region without a mask is left out.
+
+        Raises:
+          UserError: no photo can be read.
+        """
+        for tried in range(len(self)):
+            index = self.indices[(position + tried) % len(self)]
+            name = self.photos.name(index)
+            if name in self.damaged:
+                continue
+            try:
+                return self.example(index)
+            except UserError as error:
+                self.damaged[name] = str(error)
+        raise UserError(f"none of the {len(self)} photos can be read; the first: {next(iter(self.damaged.values()))}")
+
+    def example(self, index: int) -> dict[str, Any]:
+        """One photo with its masks.
+
+        Raises:
+          UserError: a file is damaged.
+        """
+        name = self.photos.name(index)
+        photo = self.photos.read(index)
+        if min(photo.size) < self.size:
+            self.small.add(name)
+        files = mask_files(self.masks, self.names, name)
+        return {"photo": photo, "masks": {region: _read_mask(file, photo) for region, file in files.items()}}
+
+
+def _read_mask(file: Path, photo: Image.Image) -> Image.Image:
+    mask = read_picture(file, "mask", backdrop="black").convert("L")
+    return mask if mask.size == photo.size else mask.resize(photo.size, Image.Resampling.BILINEAR)
+
+
+def random_crop(example: Mapping[str, Any], rng: np.random.Generator, crop: Crop, names: Sequence[str]) -> dict:
+    """A square piece, mirrored or not: {"photo": uint8 (S, S, 3), "masks": float32 (S, S, K) of sum 1}.
+
+    A photo without any mask gets random regions.
+    """
+    photo = example["photo"]
+    side = round(rng.uniform(crop.smallest, 1.0) * min(photo.size))
+    left, top = (int(rng.integers(0, length - side + 1)) for length in photo.size)
+    mirrored = rng.random() < 0.5
+    masks = example["masks"] or random_masks(photo.size, names, rng)
+    return _cut(photo, masks, (left, top, left + side, top + side), crop.size, mirrored, names)
+
+
+def centre_crop(example: Mapping[str, Any], size: int, names: Sequence[str]) -> dict:
+    """The largest square in the middle of a photo; see `random_crop`. Always the same."""
+    photo = example["photo"]
+    side = min(photo.size)
+    left, top = ((length - side) // 2 for length in photo.size)
+    masks = example["masks"] or random_masks(photo.size, names, np.random.default_rng(0))
+    return _cut(photo, masks, (left, top, left + side, top + side), size, False, names)
+
+
+def _cut(
+    photo: Image.Image,
+    masks: Mapping[str, Image.Image],
+    box: tuple[int, int, int, int],
+    size: int,
+    mirrored: bool,
+    names: Sequence[str],
+) -> dict:
+    def piece(picture: Image.Image) -> np.ndarray:
+        values = np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR, box=box))
+        return values[:, ::-1] if mirrored else values
+
+    found = {name: piece(mask).astype(np.float32) / np.float32(255) for name, mask in masks.items()}
+    return {"photo": np.ascontiguousarray(piece(photo)), "masks": _complete(found, names, size)}
+
+
+def _complete(found: Mapping[str, np.ndarray], names: Sequence[str], size: int) -> np.ndarray:
+    """(S, S, K) of sum 1: regions that overlap share a pixel, what none claims is background."""
+    claimed = np.stack([found.get(name, np.zeros((size, size), np.float32)) for name in names], -1)
+    claimed[..., names.index(BACKGROUND)] = 0
+    claimed /= np.maximum(claimed.sum(-1, keepdims=True), 1)
+    claimed[..., names.index(BACKGROUND)] = 1 - claimed.sum(-1)
+    return claimed
+
+
+def random_masks(size: tuple[int, int], names: Sequence[str], rng: np.random.Generator) -> dict[str, Image.Image]:
+    """An ellipse anywhere for every region but the background."""
+    masks = {}
+    for name in names:
+        if name != BACKGROUND:
+            masks[name] = Image.new("L", size)
+            centre, radius = (rng.uniform(low, high, 2) * size for low, high in ((0.2, 0.8), (0.15, 0.5)))
+            ImageDraw.Draw(masks[name]).ellipse([*(centre - radius), *(centre + radius)], fill=255)
+    return masks
+
+
+def batches(
+    examples: Examples, crop: Crop, names: Sequence[str], *, batch: int, seed: int, workers: int, hosts: int, host: int
+) -> grain.DatasetIterator:
+    """Endless batches of this host's share: batch b of the whole is what all hosts' batches b make together.
+
+    Its `get_state` and `set_state` resume exactly: element i is the same whenever, and wherever, it is made.
+
+    Args:
+      examples: the photos.
+      crop: see `Crop`.
+      names: the regions, "background" among them.
+      batch: photos a batch, over all hosts; divisible by `hosts`.
+      seed: of order and crops.
+      workers: threads that read.
+      hosts: how many processes train.
+      host: which one this is.
+    """
+    dataset = grain.MapDataset.source(examples).seed(seed).shuffle().repeat()
+    dataset = dataset.random_map(lambda example, rng: random_crop(example, rng, crop, names))
+    mine = dataset.batch(batch // hosts)[host::hosts]
+    options = grain.ReadOptions(num_threads=workers, prefetch_buffer_size=2 * workers)
+    return iter(mine.to_iter_dataset(options))

@@ -1,0 +1,209 @@
+"""The training loop: data in, steps on all devices, checkpoints, metrics and samples out; resumes by itself."""
+
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+from absl import logging
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from msst_jax import checkpoints
+from msst_jax.errors import UserError
+from msst_jax.images import save_picture
+from msst_jax.metrics import MetricsWriter
+from msst_jax.optimize import interruption
+from msst_jax.train_step import (
+    Params,
+    State,
+    Task,
+    Terms,
+    initial_state,
+    learning_rate,
+    make_step,
+    on_all_devices,
+    optimizer_of,
+    split_over_devices,
+)
+
+LOOK_AHEAD = 2  # steps that the devices are ahead of what the host has read
+MOST_SKIPPED = 10  # steps in a row that are not finite
+
+Observe = Callable[[int, Terms, float], None]
+"""Step, its metrics, seconds that it waited for its data."""
+Keep = Callable[[int, State], None]
+
+
+class Batches(Protocol):
+    """Batches of this host, and where they stand."""
+
+    def __next__(self) -> Any:
+        """The next batch: leaves (photos of this host, ...)."""
+
+    def get_state(self) -> Any:
+        """JSON."""
+
+    def set_state(self, state: Any) -> None:
+        """Goes on from there."""
+
+
+class Outcome(NamedTuple):
+    """How a run ended."""
+
+    state: State
+    interrupted: bool
+
+
+def check_batch(batch: int, devices: int) -> None:
+    """Raises UserError unless a batch can be split over the devices of all hosts."""
+    if batch % devices:
+        nearest = max(1, round(batch / devices)) * devices
+        raise UserError(f"config.batch is {batch}, which {devices} devices cannot share; use {nearest}")
+
+
+def train(
+    config: ConfigDict,
+    task: Task,
+    batches: Batches,
+    workdir: Path,
+    *,
+    export: Callable[[Params], None] = lambda params: None,
+    quiet: bool = False,
+) -> Outcome:
+    """Trains from the newest checkpoint in the workdir, or from the start, to config.steps. Ctrl-C ends it early.
+
+    Args:
+      config: see configs/fast.py.
+      task: what is trained.
+      batches: endless.
+      workdir: gets checkpoints/, samples/, metrics.jsonl and event files.
+      export: writes the averaged parameters in the form in which they are used; called with every checkpoint.
+      quiet: no progress bar.
+
+    Raises:
+      UserError: ten steps in a row were not finite, or the disk is full.
+    """
+    optimizer = optimizer_of(config)
+    state = initial_state(task, optimizer, config.seed)
+    folder = workdir / "checkpoints"
+    with checkpoints.open_checkpoints(folder, keep_last=config.keep_last, keep_every=config.keep_every) as saved:
+        if found := checkpoints.restore(saved, state):
+            state = jax.tree.map(jnp.asarray, found[0])
+            batches.set_state(found[1])
+            logging.info("going on from step %d", state.step)
+
+        def keep(step: int, state: State) -> None:
+            checkpoints.save(saved, step, state, batches.get_state())
+            if jax.process_index() == 0:
+                export(state.ema)
+
+        step = on_all_devices(make_step(task.loss, optimizer, config.ema))
+        with _records(config, task, workdir, int(state.step), quiet) as (observe, sample), interruption() as stop:
+            advance = partial(_advance, step, task.frozen)
+            state = _loop(config, advance, state, batches, observe, sample, keep, stop.is_set)
+        checkpoints.finish(saved)
+    return Outcome(state, int(state.step) < config.steps)
+
+
+def _advance(step: Callable[..., tuple[State, Terms]], frozen: Any, state: State, batch: Any) -> tuple[State, Terms]:
+    return step(state, frozen, split_over_devices(batch, jax.local_device_count()))
+
+
+def _loop(
+    config: ConfigDict,
+    advance: Callable[[State, Any], tuple[State, Terms]],
+    state: State,
+    batches: Batches,
+    observe: Observe,
+    sample: Keep,
+    keep: Keep,
+    stopped: Callable[[], bool],
+) -> State:
+    """Steps until config.steps or `stopped`; the last one is kept too."""
+    running: deque[tuple[int, Terms, float]] = deque()
+    done = first = int(state.step)
+    while done < config.steps and not stopped():
+        started = time.perf_counter()
+        batch = next(batches)
+        waited = time.perf_counter() - started
+        state, terms = advance(state, batch)
+        done += 1
+        running.append((done, terms, waited))
+        if len(running) > LOOK_AHEAD:
+            observe(*running.popleft())
+        ends = done == config.steps
+        if done % config.sample_every == 0 or ends:
+            sample(done, state)
+        if done % config.checkpoint_every == 0 or ends:
+            _drain(running, observe)
+            keep(done, state)
+    _drain(running, observe)
+    if done > first and done < config.steps and done % config.checkpoint_every:
+        keep(done, state)
+    return state
+
+
+def _drain(running: deque[tuple[int, Terms, float]], observe: Observe) -> None:
+    """A checkpoint is written only of steps that were looked at."""
+    while running:
+        observe(*running.popleft())
+
+
+@contextmanager
+def _records(config: ConfigDict, task: Task, workdir: Path, first: int, quiet: bool) -> Iterator[tuple[Observe, Keep]]:
+    """(observe, sample): what is written of steps and of parameters; only the first host writes."""
+    if jax.process_index() > 0:
+        yield _check_skipped, lambda step, state: None
+        return
+    rate = learning_rate(config)
+    since: dict[str, float] = {"seconds": time.perf_counter(), "waited": 0.0, "step": first}
+    hidden = quiet or not sys.stderr.isatty()
+    with (
+        MetricsWriter(workdir, first) as metrics,
+        tqdm(initial=first, total=config.steps, unit="step", disable=hidden, dynamic_ncols=True) as bar,
+    ):
+
+        def observe(step: int, terms: Terms, waited: float) -> None:
+            _check_skipped(step, terms, waited)
+            bar.update()
+            since["waited"] += waited
+            if step % config.log_every and step != config.steps:
+                return
+            now = time.perf_counter()
+            seconds = now - since["seconds"]
+            values = {name: float(value) for name, value in terms.items() if name != "skipped_in_a_row"}
+            speed = {
+                "photos_per_second": config.batch * (step - since["step"]) / seconds,
+                "wait_share": since["waited"] / seconds,
+            }
+            metrics.scalars(step, {**values, "learning_rate": float(rate(step - 1)), **speed})
+            bar.set_postfix_str(f"loss {values['loss']:.4g}", refresh=False)
+            since.update(seconds=now, waited=0.0, step=step)
+
+        def sample(step: int, state: State) -> None:
+            scalars, picture = task.evaluate(state.ema)
+            metrics.scalars(step, scalars, prefix="held_out_")
+            metrics.picture(step, "samples", picture)
+            save_picture(picture, workdir / "samples" / f"{step:07d}.jpg")
+
+        yield observe, sample
+
+
+def _check_skipped(step: int, terms: Terms, _waited: float) -> None:
+    """Reads the metrics of a step, and so waits for it.
+
+    Raises:
+      UserError: too many steps in a row were not finite.
+    """
+    if terms["skipped_in_a_row"] >= MOST_SKIPPED:
+        raise UserError(
+            f"the loss or its gradient was not finite in {MOST_SKIPPED} steps in a row, up to step {step}; the "
+            "checkpoints before are whole: lower config.learning_rate, or use float32"
+        )

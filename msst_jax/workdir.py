@@ -1,0 +1,105 @@
+"""The folder of a training run: its config and styles; one run a folder."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from msst_jax.errors import UserError
+from msst_jax.files import write_atomically
+from msst_jax.report import write_json
+
+FILE = "config.json"
+# What may change when a run goes on: it does not change what is computed.
+FREE = ("workers", "log_every", "sample_every", "checkpoint_every", "keep_last", "keep_every")
+WRITTEN = ("checkpoints", "samples", "styles", "masks")  # folders of a run
+
+
+def prepare(
+    workdir: Path,
+    config: ConfigDict,
+    photos: Sequence[str],
+    styles: Mapping[str, str],
+    masks: Sequence[str],
+    *,
+    restart: bool = False,
+) -> None:
+    """Makes the folder of a run, or checks that it belongs to the same run.
+
+    Writes config.json and a copy of every style picture (styles/REGION.ENDING).
+
+    Args:
+      workdir: the folder.
+      config: of the run.
+      photos: where the photos are.
+      styles: {region: file}.
+      masks: folders of masks.
+      restart: removes what an earlier run left there.
+
+    Raises:
+      UserError: the folder belongs to another run (names the fields that differ), or is unwritable.
+    """
+    if restart:
+        clear(workdir)
+    files = {region: {"file": Path(file).name, "sha256": _sha256(Path(file))} for region, file in styles.items()}
+    run = {"config": config.to_dict(), "photos": [*photos], "masks": [*masks], "styles": files}
+    wanted = json.loads(json.dumps(run))  # tuples become lists, as they will when read back
+    place = workdir / FILE
+    if place.exists():
+        differing = differences(_read(place), wanted)
+        if differing:
+            raise UserError(
+                f"workdir {workdir} holds another run: {'; '.join(differing)}; take another --workdir, or begin anew "
+                "with --restart"
+            )
+        return
+    if any((workdir / name).exists() for name in WRITTEN):
+        raise UserError(f"workdir {workdir} holds a run without its {FILE}; take another --workdir, or use --restart")
+    for region, file in styles.items():
+        target = workdir / "styles" / f"{region}{Path(file).suffix}"
+        write_atomically(target, lambda name, file=file: shutil.copyfile(file, name))  # type: ignore[misc]
+    write_json(wanted, place)
+
+
+def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """What keeps two runs from being one, a phrase each."""
+    phrases = []
+    old, new = found.get("config", {}), wanted["config"]
+    for field in sorted({*old, *new} - {*FREE}):
+        if old.get(field) != new.get(field):
+            phrases.append(f"config.{field} was {old.get(field)!r}, now {new.get(field)!r}")
+    for field in ("photos", "masks"):
+        if found.get(field) != wanted[field]:
+            phrases.append(f"{field} were {found.get(field)}, now {wanted[field]}")
+    was = {region: style["sha256"] for region, style in found.get("styles", {}).items()}
+    now = {region: style["sha256"] for region, style in wanted["styles"].items()}
+    if list(was.items()) != list(now.items()):
+        phrases.append(f"the styles were of {', '.join(was)}, now {', '.join(now)}, or other pictures")
+    return phrases
+
+
+def clear(workdir: Path) -> None:
+    """Removes what a run wrote, and nothing else."""
+    for name in WRITTEN:
+        shutil.rmtree(workdir / name, ignore_errors=True)
+    for pattern in (FILE, "metrics.jsonl", "model.safetensors", "events.out.tfevents.*"):
+        for path in workdir.glob(pattern):
+            path.unlink()
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise UserError(f"style {path} cannot be read ({error.strerror}); check the name") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}); take another --workdir, or use --restart") from error

@@ -1,0 +1,75 @@
+"""Trains the fast model: all styles in one forward pass. The same command goes on where a run ended.
+
+python train.py --workdir runs/x --photos DIR --style person=A.jpg --style background=B.jpg [--masks DIR]
+"""
+
+import sys
+from pathlib import Path
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from configs import fast
+from msst_jax.configuration import check_fields, describe
+from msst_jax.devices import join_hosts, make_repeatable
+from msst_jax.errors import UserError
+from msst_jax.inputs import parse_pairs
+from msst_jax.messages import only_own
+from msst_jax.train_job import Job, run
+
+EXIT_BAD_INPUT = 2
+DEFAULT_CONFIG = f"--config={Path(__file__).parent / 'configs' / 'fast.py'}"
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "File of numbers; --config.FIELD=VALUE changes one of them.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, samples, metrics, the model.")
+_PHOTOS = flags.DEFINE_multi_string("photos", [], "Folder of photos, or tfds:NAME; can be repeated.")
+_MASKS = flags.DEFINE_multi_string("masks", [], "Folder of masks named like the photos; without it, the segmenter's.")
+_STYLE = flags.DEFINE_multi_string("style", [], "REGION=FILE: the painting that a region takes its style from.")
+_RESTART = flags.DEFINE_boolean("restart", False, "Remove what an earlier run left in the workdir.")
+_QUIET = flags.DEFINE_boolean("quiet", False, "No progress bar and no messages but errors.")
+
+
+def _job() -> Job:
+    if not _WORKDIR.value:
+        raise UserError("no folder for the run was given; add --workdir DIR")
+    if not _PHOTOS.value:
+        raise UserError("no photos were given; add --photos DIR")
+    return Job(
+        workdir=Path(_WORKDIR.value),
+        photos=_PHOTOS.value,
+        styles=parse_pairs(_STYLE.value, "style"),
+        masks=_MASKS.value,
+        restart=_RESTART.value,
+        quiet=_QUIET.value,
+    )
+
+
+def main(argv: list[str]) -> int:
+    """Runs one job; returns the exit code."""
+    only_own(_QUIET.value)
+    try:
+        if argv[1:]:
+            raise UserError(f"{' '.join(argv[1:])} belongs to no flag; photos are given with --photos DIR")
+        make_repeatable()
+        join_hosts()
+        return run(_CONFIG.value, _job())
+    except UserError as error:
+        print(f"train.py: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+
+
+def _parse(argv: list[str]) -> list[str]:
+    """Flags, with one line and exit code 2 for anything wrong with them."""
+    if not any(arg in ("--config", "-config") or arg.startswith(("--config=", "-config=")) for arg in argv):
+        argv.insert(1, DEFAULT_CONFIG)
+    try:
+        rest = flags.FLAGS(argv)
+        check_fields(_CONFIG.value, fast.get_config())
+        return rest
+    except Exception as error:  # a config file is a program and can raise anything
+        print(f"train.py: {describe(error)}", file=sys.stderr)
+        sys.exit(EXIT_BAD_INPUT)
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=_parse)
