@@ -2,8 +2,8 @@
 
 python stylize.py                                     the bundled example, no download
 python stylize.py PHOTO --mask person=person.png --style person=A.jpg --style background=B.jpg -o out.png
-python stylize.py PHOTO --style person=A.jpg --style background=B.jpg   regions found by a network
 python stylize.py PHOTO --regions-only -o masks.png   what it finds: overlay, masks, shares
+python stylize.py PHOTO|FOLDER --model DIR|builtin    with a trained fast model, at once
 """
 
 import sys
@@ -18,8 +18,9 @@ from msst_jax.configuration import check_fields, describe
 from msst_jax.devices import make_repeatable
 from msst_jax.errors import UserError
 from msst_jax.inputs import parse_pairs
+from msst_jax.job import EXIT_BAD_INPUT, EXIT_INTERRUPTED, Job, default_output, parse_ratios
 from msst_jax.messages import only_own
-from msst_jax.photo import EXIT_BAD_INPUT, EXIT_INTERRUPTED, Job, default_output, parse_ratios, run
+from msst_jax.photo import run
 
 DEFAULT_CONFIG = f"--config={Path(__file__).parent / 'configs' / 'photo.py'}"
 
@@ -32,6 +33,7 @@ _SEED = flags.DEFINE_integer("seed", 0, "Of the random start (config.init).", lo
 _SEGMENTER = flags.DEFINE_string("segmenter", None, "Network that finds regions without a mask (config.segmenter).")
 _REGIONS_ONLY = flags.DEFINE_boolean("regions-only", False, "Write what the segmenter finds: overlay, masks, shares.")
 _COMPARE = flags.DEFINE_boolean("compare", False, "Also make separate / naive / without smooth, and a sheet of them.")
+_MODEL = flags.DEFINE_string("model", "", "Fast model: a workdir of train.py, or builtin.")
 _QUIET = flags.DEFINE_boolean("quiet", False, "No progress bar and no messages but errors.")
 
 
@@ -44,6 +46,8 @@ def _job(photos: list[str]) -> tuple[ConfigDict, Job]:
         config.update_from_flattened_dict(config_flags.get_override_values(flags.FLAGS["config"]))
     elif not photos and not config.photo:
         quickstart.use_example(config)
+    if _MODEL.value:  # its styles and its blend are its own
+        config.styles, config.blend_ratio = (), 0.0
     config.segmenter = _SEGMENTER.value or config.segmenter
     photo = photos[0] if photos else config.photo
     if photo != config.photo:  # the files that a config names go with the photo that it names
@@ -57,6 +61,8 @@ def _job(photos: list[str]) -> tuple[ConfigDict, Job]:
         seed=_SEED.value,
         compare=_COMPARE.value,
         quiet=_QUIET.value,
+        model=_MODEL.value,
+        segmenter=_SEGMENTER.value or "",
         regions_only=_REGIONS_ONLY.value,
     )
 

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from msst_jax.errors import UserError
 from msst_jax.images import read_picture
-from msst_jax.regions import BACKGROUND
+from msst_jax.regions import BACKGROUND, complete
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 HELD_OUT_SHARE = 0.1  # of the photos at most
@@ -225,16 +225,7 @@ def _cut(
         return values[:, ::-1] if mirrored else values
 
     found = {name: piece(mask).astype(np.float32) / np.float32(255) for name, mask in masks.items()}
-    return {"photo": np.ascontiguousarray(piece(photo)), "masks": _complete(found, names, size)}
-
-
-def _complete(found: Mapping[str, np.ndarray], names: Sequence[str], size: int) -> np.ndarray:
-    """(S, S, K) of sum 1: regions that overlap share a pixel, what none claims is background."""
-    claimed = np.stack([found.get(name, np.zeros((size, size), np.float32)) for name in names], -1)
-    claimed[..., names.index(BACKGROUND)] = 0
-    claimed /= np.maximum(claimed.sum(-1, keepdims=True), 1)
-    claimed[..., names.index(BACKGROUND)] = 1 - claimed.sum(-1)
-    return claimed
+    return {"photo": np.ascontiguousarray(piece(photo)), "masks": complete(found, names, (size, size))}
 
 
 def random_masks(size: tuple[int, int], names: Sequence[str], rng: np.random.Generator) -> dict[str, Image.Image]:

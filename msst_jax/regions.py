@@ -120,3 +120,19 @@ def feather(masks: np.ndarray, sigma: float) -> np.ndarray:
 def shares(masks: np.ndarray) -> list[float]:
     """The share of the picture that each of the masks (H, W, K) covers; they add up to 1."""
     return [float(share) for share in masks.mean((0, 1), dtype=np.float64)]
+
+
+def complete(found: Mapping[str, np.ndarray], names: Sequence[str], shape: tuple[int, int]) -> np.ndarray:
+    """Masks by name to float32 (H, W, K) of sum 1, where regions may be absent; unlike `combine` it asks for nothing.
+
+    Args:
+      found: {name: (H, W) in [0, 1]}; a region that is not there is empty. Where regions overlap they share the pixel.
+      names: the regions wanted; "background" is one of them and gets what no other claims.
+      shape: (H, W).
+    """
+    claimed = np.stack([found.get(name, np.zeros(shape, np.float32)) for name in names], -1).astype(np.float32)
+    rest = names.index(BACKGROUND)
+    claimed[..., rest] = 0
+    claimed /= np.maximum(claimed.sum(-1, keepdims=True), 1)
+    claimed[..., rest] = 1 - claimed.sum(-1)
+    return claimed

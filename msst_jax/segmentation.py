@@ -258,3 +258,16 @@ def describe(shares: Mapping[str, float]) -> str:
 def percent(share: float) -> str:
     """0.3 to "30%"; what rounds to nothing is "<1%"."""
     return f"{share:.0%}" if share >= 0.005 else "<1%"
+
+
+def masks_if_found(
+    probabilities: np.ndarray, names: Sequence[str], *, min_speck: float = 0.0, hard: bool = False
+) -> dict[str, np.ndarray]:
+    """As `region_masks`, but a region that is not in the photo gets an empty mask.
+
+    Raises:
+      UserError: as `check_names`.
+    """
+    groups = check_names(names)
+    cleaned = remove_specks(probabilities, [*groups.values()], min_speck)
+    return {name: mask_of(cleaned, group, hard=hard) for name, group in groups.items()}

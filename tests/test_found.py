@@ -12,7 +12,8 @@ from msst_jax import report, voc
 from msst_jax.errors import UserError
 from msst_jax.found import write_regions
 from msst_jax.inputs import Inputs, load_inputs
-from msst_jax.photo import Job, default_output, run
+from msst_jax.job import Job, default_output
+from msst_jax.photo import run
 from tests.pictures import make_scene, noise, quick_config, save
 from tests.segmenters import CAT, DOG, PERSON, WEIGHTS, animals, colour_segmenter, converted, painted
 

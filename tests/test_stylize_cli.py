@@ -20,7 +20,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from msst_jax.errors import UserError
-from msst_jax.photo import EXIT_INTERRUPTED, EXIT_NOTHING_BETTER, Job, run
+from msst_jax.job import EXIT_INTERRUPTED, EXIT_NOTHING_BETTER, Job
+from msst_jax.photo import run
 from tests.pictures import QUICK, SCRIPT, make_scene, noise, quick_config, run_script, save
 from tests.segmenters import WEIGHTS, animals, converted, painted
 
