@@ -235,6 +235,8 @@ def _write(
         seconds=seconds,
         photo=str(item.file),
         masks={name: str(file) for name, file in _masks_of(job, item.file).items()},
+        evaluations=[],
+        interrupted=False,
         segmenter=item.inputs.segmenter,
         model={"name": job.model, "training": model.training},
     )
