@@ -342,7 +342,7 @@ def test_the_whole_way_of_a_photo_agrees_with_torchvision(name: str, shared: Pat
     net = confident(name, photos)
     torch.save(net.state_dict(), tmp_path / "net.pth")
     output = weights.converted_path(name)
-    assert cli.main([name, "--from", str(tmp_path / "net.pth"), "--output", str(output), "--quiet"]) == 0
+    assert cli.main([name, "--from", str(tmp_path / "net.pth"), "--output", str(output), "--check"]) == 0
     ours = segmentation.load_segmenter(name)
     for file, photo in zip(files, photos, strict=True):
         scores = torch_scores(net, photo)
