@@ -15,11 +15,11 @@ from jax.errors import JaxRuntimeError
 from ml_collections import ConfigDict, config_flags
 
 from configs import photo, quickstart
-from msst_jax.configuration import check_fields, describe
+from msst_jax.configuration import CHOICES, check_fields, describe
 from msst_jax.devices import make_repeatable
 from msst_jax.errors import UserError
 from msst_jax.inputs import parse_pairs
-from msst_jax.photo import EXIT_BAD_INPUT, EXIT_INTERRUPTED, Job, default_output, parse_ratios, run
+from msst_jax.photo import EXIT_BAD_INPUT, EXIT_INTERRUPTED, Job, check_arguments, default_output, parse_ratios, run
 
 DEFAULT_CONFIG = f"--config={Path(__file__).parent / 'configs' / 'photo.py'}"
 
@@ -29,15 +29,14 @@ _MASK = flags.DEFINE_multi_string("mask", [], "REGION=FILE: grey picture, white 
 _OUTPUT = flags.DEFINE_string("output", None, "The picture to write; default outputs/PHOTO.png.", short_name="o")
 _BLEND = flags.DEFINE_string("blend", None, "Blend ratio, or a list such as 0,0.2,0.4.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of the random start (config.init).", lower_bound=0, upper_bound=2**32 - 1)
-_SEGMENTER = flags.DEFINE_string("segmenter", None, "Network that finds regions without a mask (config.segmenter).")
+_SEGMENTER = flags.DEFINE_string("segmenter", None, f"Finds regions without a mask: {', '.join(CHOICES['segmenter'])}.")
 _REGIONS_ONLY = flags.DEFINE_boolean("regions-only", False, "Write what the segmenter finds: overlay, masks, shares.")
 _COMPARE = flags.DEFINE_boolean("compare", False, "Also make separate / naive / without smooth, and a sheet of them.")
 _QUIET = flags.DEFINE_boolean("quiet", False, "No progress bar and no messages but errors.")
 
 
 def _job(photos: list[str]) -> tuple[ConfigDict, Job]:
-    if len(photos) > 1:
-        raise UserError(f"one photo at a time, found {len(photos)}: {' '.join(photos)}")
+    check_arguments(photos, _REGIONS_ONLY.value, [*_STYLE.value, *_MASK.value])
     config = _CONFIG.value
     if not photos and DEFAULT_CONFIG in sys.argv:
         config = quickstart.get_config()

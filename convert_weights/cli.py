@@ -72,7 +72,7 @@ def _run(args: argparse.Namespace) -> None:
         raise UserError(f"--output {output} would overwrite the source; choose another name")
     # Whatever can fail without the weights fails before they are fetched.
     network.shapes(args.deepest)
-    check_writable(output)
+    check_writable(output, f"{args.name}.safetensors")
     if args.check:
         import_torchvision()
     source = read_source(network, args.source, weights_folder(), quiet=args.quiet)

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from msst_jax import images, report
 from msst_jax.configuration import check_config, check_number
 from msst_jax.errors import UserError
-from msst_jax.files import check_overwrites, check_writable
+from msst_jax.files import check_outputs, check_writable
 from msst_jax.found import write_regions
 from msst_jax.inputs import Inputs, load_inputs
 from msst_jax.losses import Weights
@@ -68,6 +68,23 @@ def parse_ratios(text: str) -> list[float]:
     return ratios
 
 
+def check_arguments(photos: Sequence[str], regions_only: bool, pairs: Sequence[str]) -> None:
+    """Refuses arguments of the command line that contradict each other.
+
+    Args:
+      photos: the pictures named.
+      regions_only: whether a person asked for the regions instead of a picture.
+      pairs: all that was given with --style and --mask.
+
+    Raises:
+      UserError: several photos, or regions wanted and given.
+    """
+    if len(photos) > 1:
+        raise UserError(f"one photo at a time, found {len(photos)}: {' '.join(photos)}")
+    if regions_only and pairs:
+        raise UserError(f"--regions-only takes no --style or --mask, found {', '.join(pairs)}; leave them out")
+
+
 def run(config: ConfigDict, job: Job) -> int:
     """Stylises one photo, or finds its regions, and writes everything; returns the exit code.
 
@@ -82,9 +99,9 @@ def run(config: ConfigDict, job: Job) -> int:
     check_config(config)
     for ratio in job.blend_ratios:
         check_number("blend ratio times config.style_weight", ratio * config.style_weight)
+    check_writable(job.output)
+    images.check_output_format(job.output)
     if job.regions_only:
-        check_writable(job.output)
-        images.check_output_format(job.output)
         write_regions(config, job.photo, job.output, inputs=_input_files(job))
         return 0
     _check_outputs(job)
@@ -122,17 +139,13 @@ def _input_files(job: Job) -> list[str]:
 
 def _check_outputs(job: Job) -> None:
     """Every file that may be written can be, and none is an input."""
-    check_writable(job.output)
-    images.check_output_format(job.output)
     pictures = [job.output, beside(job.output, "inputs")]
     if len(job.blend_ratios) > 1:
         pictures += blend_paths(job)
     if job.compare:
         pictures.append(beside(job.output, "comparison"))
     outputs = [*pictures, *(path.with_suffix(".json") for path in pictures)]
-    for path in outputs:
-        check_writable(path)
-    check_overwrites(job.output, outputs, _input_files(job))
+    check_outputs(job.output, outputs, _input_files(job))
 
 
 def _runs(config: ConfigDict, job: Job) -> list[Weights]:

@@ -90,7 +90,9 @@ def check_shares(stacked: np.ndarray, names: Sequence[str]) -> None:
     """Raises UserError if one of the masks (H, W, K) is empty, or pixels lie in none of them."""
     for index, name in enumerate(names):
         if stacked[..., index].max() < 0.5:
-            raise UserError(f"region {name!r} is empty: other regions claim the whole photo; leave its --style out")
+            others = {other: share for other, share in zip(names, shares(stacked), strict=True) if other != name}
+            found = f"the other regions leave nothing for it ({describe(others)})" if others else "its mask is dark"
+            raise UserError(f"region {name!r} is empty: {found}; leave its --style out")
     unclaimed = float(np.mean(stacked.sum(-1) < 0.5))
     if unclaimed > UNCLAIMED_LIMIT:
         advice = "paint the masks larger" if BACKGROUND in names else f"add --style {BACKGROUND}=FILE"
@@ -120,3 +122,13 @@ def feather(masks: np.ndarray, sigma: float) -> np.ndarray:
 def shares(masks: np.ndarray) -> list[float]:
     """The share of the picture that each of the masks (H, W, K) covers; they add up to 1."""
     return [float(share) for share in masks.mean((0, 1), dtype=np.float64)]
+
+
+def describe(shares: Mapping[str, float]) -> str:
+    """ "background 62%, cat 30%, sofa 8%"."""
+    return ", ".join(f"{name} {percent(share)}" for name, share in shares.items())
+
+
+def percent(share: float) -> str:
+    """0.3 to "30%"; what rounds to nothing is "<1%"."""
+    return f"{share:.0%}" if share >= 0.005 else "<1%"

@@ -192,7 +192,8 @@ def test_a_shortened_file_cannot_hide_the_whole_one(capsys: Capture) -> None:
 
 
 def test_an_output_that_cannot_be_written_ends_with_2(tmp_path: Path, capsys: Capture) -> None:
-    assert "is a folder" in refused(capsys, tmp_path, "vgg16", "--from", "none.pth")
+    told = refused(capsys, tmp_path, "vgg16", "--from", "none.pth")
+    assert f"is a folder; give a file name such as {tmp_path / 'vgg16.safetensors'}" in told
     (tmp_path / "file").touch()
     assert "cannot write" in refused(capsys, tmp_path / "file" / "out", "vgg16", "--from", "none.pth")
 
