@@ -11,19 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
-from PIL import Image
 from tqdm import tqdm
 
 from msst_jax import images, regions, report
 from msst_jax.data import ENDINGS
 from msst_jax.errors import UserError
 from msst_jax.fast import FastModel, compute_type, load_model
-from msst_jax.files import check_overwrites, check_writable
-from msst_jax.inputs import Inputs, Region
+from msst_jax.files import check_outputs
+from msst_jax.inputs import Inputs, Region, find_masks
 from msst_jax.job import Job, blend_path
 from msst_jax.losses import TERMS, composite
 from msst_jax.models.stylizer import Stylizer, blend_mixtures
-from msst_jax.segmentation import Segmenter, class_probabilities, load_segmenter, masks_if_found
+from msst_jax.segmentation import Segmenter, load_segmenter
 from msst_jax.voc import CLASSES
 
 BATCH_PIXELS = 2**21  # photos of one size are stylised together up to so many pixels
@@ -130,10 +129,7 @@ def _check(job: Job, model: FastModel, targets: Mapping[Path, Path]) -> None:
         raise UserError(f"cannot write to {job.output}: it is a file; the pictures of a folder need a folder")
     for output in targets.values():
         images.check_output_format(output)
-        for path in _written(job, output):
-            check_writable(path)
-    everything = [path for output in targets.values() for path in _written(job, output)]
-    check_overwrites(job.output, everything, [*map(str, targets), *job.masks.values()])
+        check_outputs(output, _written(job, output), [*map(str, targets), *job.masks.values()])
 
 
 def _written(job: Job, output: Path) -> list[Path]:
@@ -185,12 +181,12 @@ def _inputs(
 ) -> Inputs:
     """A photo cut into the regions of the model; one that is not in the photo is empty."""
     picture = images.read_picture(file, "photo")
-    content = images.load_image(file, config.size, square=config.square, what="photo")
+    content = images.load_image(file, config.size, square=config.square, what="photo", picture=picture)
     height, width = content.shape[:2]
     found = {name: regions.read_mask(path, picture.size, (width, height)) for name, path in masks.items()}
     missing = [name for name in model.regions if name not in masks and name != regions.BACKGROUND]
     if segmenter and missing:
-        found |= _found(config, segmenter, picture, missing, found, (width, height))
+        found |= find_masks(config, segmenter, picture, missing, found, (width, height), must_exist=False)
     stacked = regions.complete(found, model.regions, (height, width))
     stacked = regions.harden(stacked) if config.hard_masks else stacked
     stacked = regions.feather(stacked, config.feather / 100 * max(height, width))
@@ -199,20 +195,6 @@ def _inputs(
         origin = "mask" if name in masks else "segmenter" if segmenter and name in missing else "rest"
         made.append(Region(name, style, np.empty((0, 0, 3), np.float32), origin))
     return Inputs(content, stacked, tuple(made), segmenter.record() if segmenter else None)
-
-
-def _found(
-    config: ConfigDict,
-    segmenter: Segmenter,
-    picture: Image.Image,
-    names: Sequence[str],
-    masks: Mapping[str, np.ndarray],
-    size: tuple[int, int],
-) -> dict[str, np.ndarray]:
-    probabilities = class_probabilities(segmenter.model, picture, size)
-    found = masks_if_found(probabilities, names, min_speck=config.min_speck, hard=config.hard_masks)
-    free = np.clip(1 - sum(masks.values()), 0, 1)
-    return {name: mask * free for name, mask in found.items()}
 
 
 def _write(

@@ -8,7 +8,6 @@ from msst_jax.configuration import check_number
 from msst_jax.errors import UserError
 
 EXIT_NOTHING_BETTER = 1
-EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 
 
@@ -32,6 +31,23 @@ class Job(NamedTuple):
     """The network that must find the regions; empty = the config's."""
     regions_only: bool = False
     """Write what the segmenter finds instead; see msst_jax/found.py."""
+
+
+def check_arguments(photos: Sequence[str], regions_only: bool, pairs: Sequence[str]) -> None:
+    """Refuses arguments of the command line that contradict each other.
+
+    Args:
+      photos: the pictures named.
+      regions_only: whether a person asked for the regions instead of a picture.
+      pairs: all that was given with --style and --mask.
+
+    Raises:
+      UserError: several photos, or regions wanted and given.
+    """
+    if len(photos) > 1:
+        raise UserError(f"one photo at a time, found {len(photos)}: {' '.join(photos)}")
+    if regions_only and pairs:
+        raise UserError(f"--regions-only takes no --style or --mask, found {', '.join(pairs)}; leave them out")
 
 
 def default_output(photo: str, regions_only: bool) -> Path:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from msst_jax import fast_photo, images, report
 from msst_jax.configuration import check_config, check_number
 from msst_jax.errors import UserError
-from msst_jax.files import check_overwrites, check_writable
+from msst_jax.files import check_outputs, check_writable
 from msst_jax.found import write_regions
 from msst_jax.inputs import Inputs, load_inputs
 from msst_jax.job import EXIT_INTERRUPTED, EXIT_NOTHING_BETTER, Job, beside, blend_path
@@ -45,9 +45,9 @@ def run(config: ConfigDict, job: Job) -> int:
         raise UserError(f"photo {job.photo} is a folder; give a picture, or a fast model with --model")
     for ratio in job.blend_ratios:
         check_number("blend ratio times config.style_weight", ratio * config.style_weight)
+    check_writable(job.output)
+    images.check_output_format(job.output)
     if job.regions_only:
-        check_writable(job.output)
-        images.check_output_format(job.output)
         write_regions(config, job.photo, job.output, inputs=_input_files(job))
         return 0
     _check_outputs(job)
@@ -75,17 +75,13 @@ def _input_files(job: Job) -> list[str]:
 
 def _check_outputs(job: Job) -> None:
     """Every file that may be written can be, and none is an input."""
-    check_writable(job.output)
-    images.check_output_format(job.output)
     pictures = [job.output, beside(job.output, "inputs")]
     if len(job.blend_ratios) > 1:
         pictures += [blend_path(job.output, ratio) for ratio in job.blend_ratios]
     if job.compare:
         pictures.append(beside(job.output, "comparison"))
     outputs = [*pictures, *(path.with_suffix(".json") for path in pictures)]
-    for path in outputs:
-        check_writable(path)
-    check_overwrites(job.output, outputs, _input_files(job))
+    check_outputs(job.output, outputs, _input_files(job))
 
 
 def _runs(config: ConfigDict, job: Job) -> list[Weights]:

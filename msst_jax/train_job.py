@@ -17,7 +17,7 @@ from msst_jax.errors import UserError
 from msst_jax.fast import MODEL_FILE, compute_type, make_task, save_model
 from msst_jax.models.weights import load_vgg
 from msst_jax.regions import BACKGROUND
-from msst_jax.segmentation import check_names, class_probabilities, load_segmenter, masks_if_found
+from msst_jax.segmentation import check_names, class_probabilities, load_segmenter, region_masks
 from msst_jax.stylization import layers_of
 from msst_jax.training import check_batch, train
 
@@ -123,7 +123,7 @@ def _segmented(config: ConfigDict, photos: data.Photos, names: Sequence[str], jo
                 photo = photos.read(index)
             except UserError:
                 continue  # training names it
-            found = masks_if_found(class_probabilities(model, photo), wanted, min_speck=MIN_SPECK)
+            found = region_masks(class_probabilities(model, photo), wanted, min_speck=MIN_SPECK, must_exist=False)
             for name in wanted:
                 grey = images.to_picture(np.repeat(found[name][..., None], 3, -1)).convert("L")
                 images.save_picture(grey, folder / name / f"{photos.name(index)}.png")
