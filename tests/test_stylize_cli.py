@@ -226,7 +226,7 @@ def test_regions_that_a_segmenter_finds_are_told_from_masks_in_the_json(tmp_path
     ("arguments", "message"),
     [
         (["nope.png", *TWO], "photo nope.png does not exist; check the name"),
-        ([".", *TWO], "photo . is a folder; give a picture file"),
+        ([".", *TWO], "photo . is a folder; give a picture, or a fast model"),
         (["empty.png", *TWO], "photo empty.png is empty; give a PNG"),
         (["photo.png", "b.png", *TWO], "one photo at a time, found 2: photo.png b.png"),
         (["strip.png", "--style=background=a.png"], "becomes 512x1 pixels; every side must have at least 16"),
