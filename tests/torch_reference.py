@@ -89,7 +89,20 @@ def network(weights: Path | Mapping[str, np.ndarray]) -> nn.Sequential:
 
 def normalize(images: Tensor) -> Tensor:
     """ImageNet mean and deviation out of (..., 3, H, W)."""
-    return (images - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
+    mean, std = (torch.tensor(values, device=images.device)[:, None, None] for values in (MEAN, STD))
+    return (images - mean) / std
+
+
+def taps_of(net: nn.Sequential, images: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+    """{layer: (N, C, h, w)} of normalised images (N, 3, H, W); nothing deeper than needed is computed."""
+    found: dict[str, Tensor] = {}
+    for name, layer in net.named_children():
+        images = layer(images)
+        if name in layers:
+            found[name] = images
+        if len(found) == len(set(layers)):
+            break
+    return found
 
 
 def gram(features: Tensor) -> Tensor:
@@ -104,9 +117,27 @@ def mean_square(a: Tensor, b: Tensor) -> Tensor:
     return nn.functional.mse_loss(a, b)
 
 
+def distances_of(grams: Tensor, targets: Tensor) -> Tensor:
+    """Mean square differences of every pair: (..., I, C, C) and (J, C, C) to (..., I, J)."""
+    return (grams[..., :, None, :, :] - targets).square().mean((-2, -1))
+
+
 def variation(image: Tensor) -> Tensor:
-    """Sum of absolute differences of neighbours in (3, H, W)."""
-    return (image[:, 1:] - image[:, :-1]).abs().sum() + (image[:, :, 1:] - image[:, :, :-1]).abs().sum()
+    """Sum of absolute differences of neighbours in (..., 3, H, W)."""
+    return (image[..., 1:, :] - image[..., :-1, :]).abs().sum() + (image[..., 1:] - image[..., :-1]).abs().sum()
+
+
+def weighted_total(terms: Terms, settings: Settings) -> Tensor:
+    """The weighted sum."""
+    style, blend, content = (torch.zeros((), device=terms.variation.device) for _ in range(3))
+    for layer, factor in zip(settings.style_layers, settings.style_factors, strict=True):
+        own = terms.distances[layer].trace()
+        style = style + factor * own
+        blend = blend + factor * (terms.distances[layer].sum() - own)
+    for layer, factor in zip(settings.content_layers, settings.content_factors, strict=True):
+        content = content + factor * terms.contents[layer]
+    smooth = settings.tv_weight * terms.variation
+    return settings.style_weight * (style + settings.blend_ratio * blend) + settings.content_weight * (content + smooth)
 
 
 class Reference:
@@ -138,24 +169,13 @@ class Reference:
         self.terms: Callable[[Tensor], Terms] = self._lean if structure == "lean" else self._original
         self.masks = torch.from_numpy(np.moveaxis(masks, -1, 0).astype(np.float32))[:, None]
         with torch.no_grad():
-            photo = self.features(normalize(to_tensor(content))[None], self.settings.content_layers)
+            photo = taps_of(self.net, normalize(to_tensor(content))[None], self.settings.content_layers)
             self.contents = photo
             self.grams: dict[str, list[Tensor]] = {layer: [] for layer in self.settings.style_layers}
             for style in styles:
-                taps = self.features(normalize(to_tensor(style))[None], self.settings.style_layers)
+                taps = taps_of(self.net, normalize(to_tensor(style))[None], self.settings.style_layers)
                 for layer, features in taps.items():
                     self.grams[layer].append(gram(features)[0])
-
-    def features(self, images: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
-        """{layer: (N, C, h, w)} of normalised images (N, 3, H, W); nothing deeper than needed is computed."""
-        found: dict[str, Tensor] = {}
-        for name, layer in self.net.named_children():
-            images = layer(images)
-            if name in layers:
-                found[name] = images
-            if len(found) == len(layers):
-                break
-        return found
 
     def composite(self, images: Tensor) -> Tensor:
         """(K, 3, H, W) to R (3, H, W)."""
@@ -168,13 +188,13 @@ class Reference:
         found: dict[tuple[str, int, int], Tensor] = {}
         for pairs in ([[i] for i in range(len(images))], others):
             for i, targets in enumerate(pairs):
-                for layer, features in self.features(normalize(images[i])[None], layers).items():
+                for layer, features in taps_of(self.net, normalize(images[i])[None], layers).items():
                     own = gram(features)[0]
                     found |= {(layer, i, j): mean_square(own, self.grams[layer][j]) for j in targets}
         count = range(len(images))
         distances = {x: torch.stack([torch.stack([found[x, i, j] for j in count]) for i in count]) for x in layers}
         result = normalize(self.composite(images))
-        taps = self.features(result[None], self.settings.content_layers)
+        taps = taps_of(self.net, result[None], self.settings.content_layers)
         contents = {layer: mean_square(features, self.contents[layer]) for layer, features in taps.items()}
         return Terms(distances, contents, variation(result))
 
@@ -182,28 +202,16 @@ class Reference:
         """One pass over the batch [I_1, ..., I_K, R]."""
         batch = normalize(torch.cat([images, self.composite(images)[None]]))
         wanted = {*self.settings.style_layers, *self.settings.content_layers}
-        taps = self.features(batch, tuple(wanted))
+        taps = taps_of(self.net, batch, tuple(wanted))
         distances = {}
         for layer in self.settings.style_layers:
-            difference = gram(taps[layer][:-1])[:, None] - torch.stack(self.grams[layer])[None]
-            distances[layer] = difference.square().mean((2, 3))
+            distances[layer] = distances_of(gram(taps[layer][:-1]), torch.stack(self.grams[layer]))
         contents = {x: mean_square(taps[x][-1:], self.contents[x]) for x in self.settings.content_layers}
         return Terms(distances, contents, variation(batch[-1]))
 
     def total(self, terms: Terms) -> Tensor:
         """The weighted sum."""
-        s = self.settings
-        style = torch.zeros(())
-        blend = torch.zeros(())
-        for layer, factor in zip(s.style_layers, s.style_factors, strict=True):
-            own = terms.distances[layer].trace()
-            style = style + factor * own
-            blend = blend + factor * (terms.distances[layer].sum() - own)
-        content = torch.zeros(())
-        for layer, factor in zip(s.content_layers, s.content_factors, strict=True):
-            content = content + factor * terms.contents[layer]
-        smooth = s.tv_weight * terms.variation
-        return s.style_weight * (style + s.blend_ratio * blend) + s.content_weight * (content + smooth)
+        return weighted_total(terms, self.settings)
 
     def value_and_gradient(self, images: np.ndarray) -> tuple[float, np.ndarray, Terms]:
         """Loss, its gradient (K, H, W, 3) and its terms at images (K, H, W, 3)."""
