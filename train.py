@@ -15,7 +15,7 @@ from msst_jax.devices import join_hosts, make_repeatable
 from msst_jax.errors import UserError
 from msst_jax.inputs import parse_pairs
 from msst_jax.messages import only_own
-from msst_jax.train_job import Job, run
+from msst_jax.train_job import EXIT_INTERRUPTED, Job, run
 
 EXIT_BAD_INPUT = 2
 DEFAULT_CONFIG = f"--config={Path(__file__).parent / 'configs' / 'fast.py'}"
@@ -56,6 +56,9 @@ def main(argv: list[str]) -> int:
     except UserError as error:
         print(f"train.py: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        print("train.py: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        return EXIT_INTERRUPTED
 
 
 def _parse(argv: list[str]) -> list[str]:
