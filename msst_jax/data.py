@@ -268,6 +268,6 @@ def batches(
     """
     dataset = grain.MapDataset.source(examples).seed(seed).shuffle().repeat()
     dataset = dataset.random_map(lambda example, rng: random_crop(example, rng, crop, names))
-    mine = dataset.batch(batch // hosts)[host::hosts]
+    mine = dataset.batch(batch // hosts, drop_remainder=True)[host::hosts]
     options = grain.ReadOptions(num_threads=workers, prefetch_buffer_size=2 * workers)
     return iter(mine.to_iter_dataset(options))

@@ -87,7 +87,7 @@ def test_a_step_on_four_devices_is_the_step_on_one_with_the_same_batch():
     assert metrics.keys() == {"loss", "style", "blend", "content", "smooth", "gradient_norm", *COUNTS}
     for gradients in (_gradients(four), _gradients(one)):
         largest = max(gradients.values())
-        assert all(largest > 1e-2 for name, largest in gradients.items() if "kernel" in name)
+        assert all(size > 1e-4 * largest for name, size in gradients.items() if "kernel" in name)
         assert all(size < 1e-6 * largest for name, size in gradients.items() if re.search(USELESS, name))
     moved = jax.tree.map(lambda new, old: np.abs(new - old).max(), four.params, state.params)
     assert min(jax.tree.leaves(moved)) > 0

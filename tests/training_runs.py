@@ -14,9 +14,10 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from configs import fast
+from msst_jax.metrics import read_records
 from msst_jax.train_job import Job
 from msst_jax.train_step import Evaluation, Task, Terms
-from tests.pictures import noise, save, stripe
+from tests.pictures import Script, noise, save, stripe
 
 TRAIN = Path(__file__).parents[1] / "train.py"
 TINY: dict[str, Any] = {
@@ -87,6 +88,15 @@ def curve(workdir: Path, *, without: set[str] = SPEED) -> list[dict[str, Any]]:
     """The metrics of every step, in order, but for what is measured in seconds."""
     records = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     return [{name: value for name, value in record.items() if name not in without} for record in records]
+
+
+def wait_for_step(workdir: Path, step: int, script: Script) -> None:
+    """Returns when the metrics of a step are written, or train.py has ended."""
+    while script.process.is_alive():
+        path = workdir / "metrics.jsonl"
+        if path.exists() and any(record["step"] >= step for record in read_records(path)):
+            return
+        script.process.join(0.01)
 
 
 def cache_settings(folder: Path) -> dict[str, Any]:
