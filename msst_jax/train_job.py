@@ -185,14 +185,16 @@ def _split(config: ConfigDict, inputs: Inputs, masks: Sequence[Path]) -> tuple[E
     shown = Examples(photos, [*outside, *inside], masks, names, config.size)  # the next one stands in for a damaged one
     count = len(outside) or min(config.samples, len(inside))
     crops = [data.centre_crop(shown[position], config.size, names) for position in range(count)]
-    return Examples(photos, inside, masks, names, config.size), crops
+    training = Examples(photos, inside, masks, names, config.size)
+    training.damaged = shown.damaged  # known already
+    return training, crops
 
 
 def _tell(outcome: Outcome, examples: Examples, job: Job) -> None:
     """What a person should know at the end."""
     step, skipped = int(outcome.state.step), int(outcome.state.skipped)
     if examples.damaged:
-        logging.warning("%d of %d photos could not be read", len(examples.damaged), len(examples))
+        logging.warning("%d photos could not be read and were left out", len(examples.damaged))
     if examples.small:
         logging.warning("%d photos are smaller than the crop and were enlarged", len(examples.small))
     if skipped:
