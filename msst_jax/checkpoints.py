@@ -1,5 +1,6 @@
 """Checkpoints of a training run: written beside the run, the newest that is whole is read back."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -80,12 +81,10 @@ def restore(checkpoints: ocp.training.Checkpointer, state: Any) -> tuple[Any, di
     Raises:
       UserError: there are checkpoints, and none can be read.
     """
-    wanted = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), state)  # numpy in, numpy out
     damaged = []
     for step in sorted((checkpoint.step for checkpoint in checkpoints.checkpoints), reverse=True):
         try:
-            found = checkpoints.load_checkpointables(step, {"state": wanted, "position": None})
-            _check_types(found["state"], wanted)
+            found = _load(checkpoints, step, state)
         except Exception as error:  # orbax and tensorstore raise whatever a damaged file leads them to
             reason = str(error).strip().splitlines()[0][:200]
             logging.warning("checkpoint %d is damaged (%s): falling back to the one before", step, reason)
@@ -93,14 +92,22 @@ def restore(checkpoints: ocp.training.Checkpointer, state: Any) -> tuple[Any, di
             continue
         for broken in damaged:
             checkpoints.delete(broken)
-        return found["state"], found["position"]
+        return found
     if damaged:
         raise UserError(f"no checkpoint in {checkpoints.directory} can be read; begin anew with --restart")
     return None
 
 
-def _check_types(state: Any, wanted: Any) -> None:
-    """Orbax casts without a word."""
-    for leaf, expected in zip(jax.tree.leaves(state), jax.tree.leaves(wanted), strict=True):
+def _load(checkpoints: ocp.training.Checkpointer, step: int, state: Any) -> tuple[Any, dict[str, Any]]:
+    """State, in numpy, and position; where types are given instead of arrays, orbax does not cast without a word."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of a damaged one it leaves coroutines behind
+        found = checkpoints.load_checkpointables(step, {"state": jax.tree.map(_numpy, state), "position": None})
+    for leaf, expected in zip(jax.tree.leaves(found["state"]), jax.tree.leaves(state), strict=True):
         if (leaf.shape, leaf.dtype) != (expected.shape, expected.dtype):
             raise ValueError(f"found {leaf.dtype}{leaf.shape} for {expected.dtype}{expected.shape}")
+    return found["state"], found["position"]
+
+
+def _numpy(_leaf: Any) -> type:
+    return np.ndarray
