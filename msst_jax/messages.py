@@ -9,7 +9,10 @@ PACKAGE = str(Path(__file__).parent)
 
 
 def only_own(quiet: bool) -> None:
-    """Shows the program's messages without time stamps; of the libraries', which share the logger, errors only."""
+    """Shows the program's messages without time stamps; of the libraries', which share the logger, errors only.
+
+    Orbax raises what it logs as an error, and is told of then.
+    """
     handler = logging.get_absl_handler()
     handler.setFormatter(None)
     handler.addFilter(_is_own)
@@ -18,4 +21,6 @@ def only_own(quiet: bool) -> None:
 
 
 def _is_own(record: LogRecord) -> bool:
-    return record.levelno >= ERROR or record.pathname.startswith(PACKAGE)
+    if record.levelno >= ERROR:
+        return "/orbax/" not in record.pathname
+    return record.pathname.startswith(PACKAGE)
