@@ -1,7 +1,8 @@
 """Checkpoints of a training run: written beside the run, the newest that is whole is read back."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,22 +16,33 @@ from msst_jax.errors import UserError
 Result = TypeVar("Result")
 
 
-def open_checkpoints(folder: Path, *, keep_last: int, keep_every: int) -> ocp.training.Checkpointer:
-    """The checkpoints in a folder; left-overs of killed runs are removed. Use as a context.
+@contextmanager
+def open_checkpoints(folder: Path, *, keep_last: int, keep_every: int) -> Iterator[ocp.training.Checkpointer]:
+    """The checkpoints in a folder; left-overs of killed runs are removed. In the end it waits until all is written.
 
     Args:
       folder: where they lie.
       keep_last: so many newest ones stay.
       keep_every: those at multiples of so many steps stay for good; 0 = none.
+
+    Raises:
+      UserError: as `save`.
     """
     policies = ocp.training.preservation_policies
     kept = [policies.LatestN(keep_last), *([policies.EveryNSteps(keep_every)] if keep_every else [])]
-    return ocp.training.Checkpointer(
+    checkpoints = ocp.training.Checkpointer(
         folder.resolve(),
         save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
         preservation_policy=policies.AnyPreservationPolicy(kept),
         cleanup_tmp_directories=True,
     )
+    try:
+        yield checkpoints
+    except BaseException:
+        with suppress(Exception):  # it would tell again of a failed save
+            checkpoints.close()
+        raise
+    _told(checkpoints.close, checkpoints)
 
 
 def save(checkpoints: ocp.training.Checkpointer, step: int, state: Any, position: dict[str, Any]) -> None:
@@ -47,15 +59,6 @@ def save(checkpoints: ocp.training.Checkpointer, step: int, state: Any, position
     """
     copied = jax.tree.map(np.array, state)
     _told(lambda: checkpoints.save_checkpointables_async(step, {"state": copied, "position": position}), checkpoints)
-
-
-def finish(checkpoints: ocp.training.Checkpointer) -> None:
-    """Waits until all is written.
-
-    Raises:
-      UserError: as `save`.
-    """
-    _told(checkpoints.wait, checkpoints)
 
 
 def _told(action: Callable[[], Result], checkpoints: ocp.training.Checkpointer) -> Result:

@@ -139,7 +139,7 @@ class Crop(NamedTuple):
 class Examples:
     """A random-access source of photos with masks, for grain. What cannot be read is replaced by the next photo.
 
-    `damaged` and `small` are the indices of the photos that could not be read, and of those that had to be enlarged.
+    `damaged` has the indices of the photos that could not be read, and why; `small` of those that had to be enlarged.
     """
 
     def __init__(self, photos: Photos, indices: Sequence[int], masks: Sequence[Path], names: Sequence[str], size: int):
@@ -148,7 +148,7 @@ class Examples:
         self.masks = masks
         self.names = names
         self.size = size
-        self.damaged: set[int] = set()
+        self.damaged: dict[int, UserError] = {}
         self.small: set[int] = set()
 
     def __len__(self) -> int:
@@ -168,8 +168,8 @@ class Examples:
             try:
                 return self.example(index)
             except UserError as error:
-                logging.warning("left out: %s", error)
-                self.damaged.add(index)
+                if self.damaged.setdefault(index, error) is error:  # two threads may find it at once
+                    logging.warning("left out: %s", error)
         raise UserError(f"none of the {len(self)} photos can be read; give a folder of pictures that can")
 
     def example(self, index: int) -> dict[str, Any]:

@@ -110,7 +110,6 @@ def train(
             advance = partial(_advance, step, replicated(task.frozen))
             stopped = partial(_stopped, stop.is_set, config.log_every)
             state = _loop(config, advance, replicated(state), batches, observe, sample, keep, stopped)
-        checkpoints.finish(saved)
     return Outcome(state, int(state.step) < config.steps)
 
 

@@ -29,7 +29,6 @@ def write(folder: Path, steps: list[int], keep_last: int = 3, keep_every: int = 
     with checkpoints.open_checkpoints(folder, keep_last=keep_last, keep_every=keep_every) as saved:
         for step in steps:
             checkpoints.save(saved, step, state_of(step), {"next": step})
-        checkpoints.finish(saved)
 
 
 def read(folder: Path, expected: Any = None) -> Any:
@@ -80,7 +79,6 @@ def test_a_copy_is_written_not_what_the_next_step_makes_of_the_memory(tmp_path: 
         checkpoints.save(saved, 3, state, {"next": 3})
         for leaf in state.params.values():
             leaf.delete()
-        checkpoints.finish(saved)
     np.testing.assert_array_equal(read(tmp_path)[0].params["kernel"], state_of(3).params["kernel"])
 
 

@@ -160,7 +160,7 @@ def test_damaged_photos_are_replaced_by_the_next_and_named_once(caplog: pytest.L
     batch = iterator(source)
     seen = [index for _ in range(6) for index in grey(next(batch))]
     assert set(seen) == {0, 1, 4, 5, 6, 7}
-    assert source.damaged == {2, 3}
+    assert source.damaged.keys() == {2, 3}
     for index in (2, 3):
         assert f"left out: photo {index}.png is damaged" in caplog.text
 

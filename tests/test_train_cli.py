@@ -171,6 +171,7 @@ def no_space_after_the_first_checkpoint() -> None:
     def limited(*arguments: Any) -> None:
         made.append(1)
         if len(made) == 2:
+            arguments[0].wait()
             resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
         save_one(*arguments)
 
@@ -179,12 +180,12 @@ def no_space_after_the_first_checkpoint() -> None:
 
 def test_a_full_disk_during_a_checkpoint_is_one_line_and_the_one_before_stays(tmp_path: Path, photos: Path, xla):
     flags = [*tiny_flags(photos), "--quiet"]
+    assert run_script([*flags, "--workdir=whole"], tmp_path, TRAIN, settings=xla) == (0, "")
     code, stderr = run_script(flags, tmp_path, TRAIN, settings=xla, before=no_space_after_the_first_checkpoint)
-    assert code == 2
+    assert code == 2, stderr
     assert re.fullmatch(r"train.py: cannot write [^\n]*start the same command again[^\n]*\n", stderr)
     assert checkpoints_of(tmp_path / "run") == [2]
     assert run_script(flags, tmp_path, TRAIN, settings=xla) == (0, "")
-    assert run_script([*flags, "--workdir=whole"], tmp_path, TRAIN, settings=xla) == (0, "")
     jax.tree.map(np.testing.assert_array_equal, state_of(tmp_path / "run", 6), state_of(tmp_path / "whole", 6))
     assert curve(tmp_path / "run") == curve(tmp_path / "whole")
 
