@@ -13,8 +13,8 @@ from flax import nnx
 from msst_jax import losses
 from msst_jax.fast import loss_of_images
 from msst_jax.images import normalize
-from msst_jax.models.convolutions import valid_convolution
-from msst_jax.models.stylizer import Stylizer, blend_mixtures, doubled, instance_norm
+from msst_jax.models.convolutions import doubled, doubled_convolution, valid_convolution
+from msst_jax.models.stylizer import Stylizer, blend_mixtures, instance_norm
 from msst_jax.models.vgg import VGG
 from msst_jax.models.weights import EMBEDDED_VGG16, assign, dotted_tensors, load_vgg, parameter_shapes
 from tests import torch_reference
@@ -107,26 +107,48 @@ def test_doubling_equals_torch() -> None:
     np.testing.assert_array_equal(doubled(jnp.asarray(x)), torch_reference.to_array(expected))
 
 
-# --- the convolution
+# --- the convolutions, in all the forms of convolutions.py
 
 
-@pytest.mark.parametrize(("size", "stride"), [(3, 1), (3, 2), (9, 1), (9, 2)])
-def test_valid_convolution_and_its_gradients_equal_torch(size: int, stride: int) -> None:
+def assert_convolution_equals_torch(ours: Any, theirs: Any, x: np.ndarray, kernel: np.ndarray) -> None:
+    """Values, and gradients for a random cotangent."""
+    images = to_tensor(x).requires_grad_()
+    weights = to_torch("kernel", kernel).requires_grad_()
+    expected = theirs(images, weights)
+    value, pull = jax.vjp(jax.jit(ours), x, kernel)
+    cotangent = np.random.default_rng(1).normal(size=value.shape).astype(np.float32)
+    expected.backward(to_tensor(cotangent))
+    assert images.grad is not None
+    assert weights.grad is not None
+    of_images, of_kernel = pull(cotangent)
+    assert relative_error(value, expected.movedim(1, -1)) <= 1e-5
+    assert relative_error(of_images, images.grad.movedim(1, -1)) <= 1e-5
+    assert relative_error(of_kernel, weights.grad.permute(2, 3, 1, 0)) <= 1e-5
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "inputs", "outputs"),
+    [(3, 1, 5, 6), (3, 1, 3, 6), (3, 2, 5, 6), (9, 1, 5, 6), (9, 1, 3, 6), (9, 1, 6, 3), (9, 2, 3, 6), (2, 1, 5, 6)],
+)
+@pytest.mark.parametrize("shape", [(3, 22, 16), (2, 19, 24)])
+def test_valid_convolution_and_its_gradients_equal_torch(
+    size: int, stride: int, inputs: int, outputs: int, shape: tuple[int, ...]
+) -> None:
     rng = np.random.default_rng(size)
-    for shape in ((3, 22, 17, 4), (2, 19, 24, 4)):
-        x, kernel = (rng.normal(size=s).astype(np.float32) for s in (shape, (size, size, 4, 6)))
-        images = to_tensor(x).requires_grad_()
-        weights = to_torch("kernel", kernel).requires_grad_()
-        expected = torch.nn.functional.conv2d(images, weights, stride=stride)
-        value, pull = jax.vjp(jax.jit(partial(valid_convolution, stride=stride)), x, kernel)
-        cotangent = rng.normal(size=value.shape).astype(np.float32)
-        expected.backward(to_tensor(cotangent))
-        assert images.grad is not None
-        assert weights.grad is not None
-        of_images, of_kernel = pull(cotangent)
-        assert relative_error(value, expected.movedim(1, -1)) <= 1e-5
-        assert relative_error(of_images, images.grad.movedim(1, -1)) <= 1e-5
-        assert relative_error(of_kernel, weights.grad.permute(2, 3, 1, 0)) <= 1e-5
+    x, kernel = (rng.normal(size=s).astype(np.float32) for s in ((*shape, inputs), (size, size, inputs, outputs)))
+    theirs = partial(torch.nn.functional.conv2d, stride=stride)
+    assert_convolution_equals_torch(partial(valid_convolution, stride=stride), theirs, x, kernel)
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 8), (1, 1, 3)])
+def test_convolution_of_a_doubled_picture_equals_torch(shape: tuple[int, ...]) -> None:
+    def theirs(images: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        images = torch.nn.functional.interpolate(images, scale_factor=2, mode="nearest")
+        return torch.nn.functional.conv2d(torch.nn.functional.pad(images, (1, 1, 1, 1), mode="reflect"), weights)
+
+    rng = np.random.default_rng(0)
+    x, kernel = (rng.normal(size=s).astype(np.float32) for s in ((*shape, 5), (3, 3, 5, 6)))
+    assert_convolution_equals_torch(doubled_convolution, theirs, x, kernel)
 
 
 # --- the training loss

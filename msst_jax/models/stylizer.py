@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from msst_jax.models.convolutions import valid_convolution
+from msst_jax.models.convolutions import doubled_convolution, valid_convolution
 
 STRIDE = 4  # two convolutions with stride 2
 EPSILON = 1e-5  # torch.nn.InstanceNorm2d's
@@ -29,19 +29,32 @@ def instance_norm(x: jax.Array, scale: jax.Array, shift: jax.Array) -> jax.Array
 
 
 class ReflectConv(nnx.Module):
-    """Convolution of a picture that is mirrored at its border; no bias, a normalisation follows.
+    """Convolution of a picture that is mirrored at its border, or doubled before; no bias, a normalisation follows.
 
-    Source: torch.nn.Conv2d(padding_mode="reflect", bias=False).
+    Source: torch.nn.Conv2d(padding_mode="reflect", bias=False), after torch.nn.Upsample(scale_factor=2) if doubled.
     """
 
-    def __init__(self, inputs: int, outputs: int, size: int, *, stride: int = 1, dtype: DTypeLike, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        size: int,
+        *,
+        stride: int = 1,
+        double: bool = False,
+        dtype: DTypeLike,
+        rngs: nnx.Rngs,
+    ):
         shape = (size, size, inputs, outputs)
         self.kernel = nnx.Param(nnx.initializers.he_normal()(rngs.params(), shape, jnp.float32))
         self.stride = stride
+        self.double = double
         self.dtype = dtype
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(N, H, W, inputs) to (N, ceil(H / stride), ceil(W / stride), outputs)."""
+        """(N, H, W, inputs) to (N, ceil(H / stride), ceil(W / stride), outputs), or (N, 2H, 2W, outputs) if doubled."""
+        if self.double:
+            return doubled_convolution(x.astype(self.dtype), self.kernel[...])
         border = self.kernel.shape[0] // 2
         x = jnp.pad(x, ((0, 0), (border, border), (border, border), (0, 0)), mode="reflect")
         return valid_convolution(x.astype(self.dtype), self.kernel[...].astype(self.dtype), self.stride)
@@ -66,13 +79,15 @@ class StyledConv(nnx.Module):
     Source: Dumoulin et al. 2016 (arXiv:1610.07629), eq. 5.
     """
 
-    def __init__(self, inputs: int, outputs: int, styles: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
-        self.conv = ReflectConv(inputs, outputs, 3, dtype=dtype, rngs=rngs)
+    def __init__(
+        self, inputs: int, outputs: int, styles: int, *, double: bool = False, dtype: DTypeLike, rngs: nnx.Rngs
+    ):
+        self.conv = ReflectConv(inputs, outputs, 3, double=double, dtype=dtype, rngs=rngs)
         self.scale = nnx.Param(jnp.ones((styles, outputs)))
         self.shift = nnx.Param(jnp.zeros((styles, outputs)))
 
     def __call__(self, x: jax.Array, mixtures: jax.Array) -> jax.Array:
-        """(N, H, W, inputs), mixtures (N, styles) to (N, H, W, outputs)."""
+        """(N, H, W, inputs), mixtures (N, styles) to (N, H, W, outputs), or (N, 2H, 2W, outputs) if doubled."""
         scale, shift = (
             jnp.dot(mixtures, vectors[...], precision=jax.lax.Precision.HIGHEST) for vectors in (self.scale, self.shift)
         )
@@ -121,8 +136,8 @@ class Stylizer(nnx.Module):
         self.blocks = nnx.List(ResidualBlock(4 * width, styles, dtype=dtype, rngs=rngs) for _ in range(blocks))
         self.decoder = nnx.List(
             [
-                StyledConv(4 * width, 2 * width, styles, dtype=dtype, rngs=rngs),
-                StyledConv(2 * width, width, styles, dtype=dtype, rngs=rngs),
+                StyledConv(4 * width, 2 * width, styles, double=True, dtype=dtype, rngs=rngs),
+                StyledConv(2 * width, width, styles, double=True, dtype=dtype, rngs=rngs),
             ]
         )
         self.output = ReflectConv(width, 3, 9, dtype=dtype, rngs=rngs)
@@ -149,14 +164,9 @@ class Stylizer(nnx.Module):
         for block in self.blocks:
             x = block(x, mixtures)
         for styled in self.decoder:
-            x = nnx.relu(styled(doubled(x), mixtures))
+            x = nnx.relu(styled(x, mixtures))
         x = nnx.sigmoid(self.output(x).astype(jnp.float32) + self.bias[...])
         return x[:, :height, :width].reshape(n, -1, height, width, 3)
-
-
-def doubled(x: jax.Array) -> jax.Array:
-    """(N, H, W, C) to (N, 2H, 2W, C), every pixel four times. Source: torch.nn.Upsample(scale_factor=2)."""
-    return x.repeat(2, axis=1).repeat(2, axis=2)
 
 
 def blend_mixtures(styles: int, ratio: float) -> jax.Array:

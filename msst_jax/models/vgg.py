@@ -8,6 +8,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from msst_jax.errors import UserError
+from msst_jax.models.convolutions import valid_convolution
 from msst_jax.models.pooling import average_pool, max_pool
 
 # Convolutions in each of the five blocks; configurations D and E of the paper.
@@ -52,6 +53,22 @@ def deepest_tap(name: str, taps: Sequence[str]) -> str:
     return max(taps, key=lambda tap: len(tap_names(name, tap)))
 
 
+class PictureConv(nnx.Module):
+    """The first convolution. The gradient of a picture, with its three channels, is slow in XLA's own form on CPU."""
+
+    def __init__(self, outputs: int, *, padding: str, dtype: DTypeLike, rngs: nnx.Rngs):
+        self.kernel = nnx.Param(nnx.initializers.lecun_normal()(rngs.params(), (3, 3, 3, outputs), jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(outputs))
+        self.padding = padding
+        self.dtype = dtype
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(N, H, W, 3) to (N, H, W, outputs)."""
+        mode = "edge" if self.padding == "replicate" else "constant"
+        x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode=mode)
+        return valid_convolution(x, self.kernel[...].astype(self.dtype)) + self.bias[...].astype(self.dtype)
+
+
 class VGG(nnx.Module):
     """The convolutional part of VGG, up to `deepest`.
 
@@ -88,15 +105,17 @@ class VGG(nnx.Module):
         if padding not in PADDINGS:
             raise UserError(f"unknown padding {padding!r}; use one of {', '.join(PADDINGS)}")
         self.taps = tap_names(name, deepest)
-        self.padding = padding
         self.pooling = pooling
         self.dtype = dtype
         channels = 3
         for tap in self.taps:
             if tap.startswith("conv"):
                 width = WIDTHS[int(tap[4]) - 1]
-                border = 0 if channels == 3 and padding == "replicate" else 1
-                conv = nnx.Conv(channels, width, (3, 3), padding=border, dtype=dtype, rngs=rngs)
+                conv: nnx.Module
+                if channels == 3:
+                    conv = PictureConv(width, padding=padding, dtype=dtype, rngs=rngs)
+                else:
+                    conv = nnx.Conv(channels, width, (3, 3), padding=1, dtype=dtype, rngs=rngs)
                 setattr(self, tap, conv)
                 channels = width
 
@@ -118,8 +137,6 @@ class VGG(nnx.Module):
             raise UserError(f"no layer {', '.join(missing)} in this network; it has {', '.join(self.taps)}")
         features: dict[str, jax.Array] = {}
         x = images.astype(self.dtype)
-        if self.padding == "replicate":
-            x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
         for tap in self.taps:
             if len(features) == len(set(taps)):
                 break
