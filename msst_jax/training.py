@@ -153,6 +153,7 @@ def _loop(
             observe(*running.popleft())
         ends = done == config.steps
         if done % config.sample_every == 0 or ends:
+            _drain(running, observe)  # so that the records come in order; the sample waits for the step anyway
             sample(done, state)
         if done % config.checkpoint_every == 0 or ends:
             _drain(running, observe)

@@ -44,7 +44,8 @@ def xla(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def checkpoints_of(workdir: Path) -> list[int]:
-    return sorted(int(path.name) for path in (workdir / "checkpoints").iterdir())
+    """Steps of those that are complete."""
+    return sorted(int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdecimal())
 
 
 def state_of(workdir: Path, step: int) -> Any:

@@ -67,6 +67,8 @@ def test_a_task_of_its_own_is_learned_without_a_special_case(tmp_path: Path):
             assert sheet.size == (8, 8)
     assert list(tmp_path.glob("events.out.tfevents.*"))
     assert len(exported) == 3
+    steps = [record["step"] for record in curve(tmp_path)]
+    assert steps == sorted(steps)
 
 
 def test_the_share_of_time_spent_waiting_for_data_is_reported(tmp_path: Path):
