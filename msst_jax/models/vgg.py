@@ -8,7 +8,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from msst_jax.errors import UserError
-from msst_jax.models.convolutions import valid_convolution
+from msst_jax.models.convolutions import picture_convolution
 from msst_jax.models.pooling import average_pool, max_pool
 
 # Convolutions in each of the five blocks; configurations D and E of the paper.
@@ -64,9 +64,11 @@ class PictureConv(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """(N, H, W, 3) to (N, H, W, outputs)."""
-        mode = "edge" if self.padding == "replicate" else "constant"
-        x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode=mode)
-        return valid_convolution(x, self.kernel[...].astype(self.dtype)) + self.bias[...].astype(self.dtype)
+        kernel, bias = self.kernel[...].astype(self.dtype), self.bias[...].astype(self.dtype)
+        if self.padding == "zeros":
+            return picture_convolution(x, kernel, 1) + bias
+        x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+        return picture_convolution(x, kernel, 0) + bias
 
 
 class VGG(nnx.Module):
