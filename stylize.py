@@ -2,8 +2,8 @@
 
 python stylize.py                                     the bundled example, no download
 python stylize.py PHOTO --mask person=person.png --style person=A.jpg --style background=B.jpg -o out.png
-python stylize.py PHOTO --style person=A.jpg --style background=B.jpg   regions found by a network
 python stylize.py PHOTO --regions-only -o masks.png   what it finds: overlay, masks, shares
+python stylize.py PHOTO|FOLDER --model DIR|builtin    with a trained fast model, at once
 """
 
 import sys
@@ -14,14 +14,16 @@ from jax.errors import JaxRuntimeError
 from ml_collections import ConfigDict, config_flags
 
 from configs import photo, quickstart
-from msst_jax.configuration import check_fields, describe
+from msst_jax.command import EXIT_BAD_INPUT, parse_flags
+from msst_jax.configuration import CHOICES
 from msst_jax.devices import make_repeatable
 from msst_jax.errors import UserError
 from msst_jax.inputs import parse_pairs
+from msst_jax.job import EXIT_INTERRUPTED, Job, check_arguments, default_output, parse_ratios
 from msst_jax.messages import only_own
-from msst_jax.photo import EXIT_BAD_INPUT, EXIT_INTERRUPTED, Job, default_output, parse_ratios, run
+from msst_jax.photo import run
 
-DEFAULT_CONFIG = f"--config={Path(__file__).parent / 'configs' / 'photo.py'}"
+DEFAULT_CONFIG = Path(__file__).parent / "configs" / "photo.py"
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "File of numbers; --config.FIELD=VALUE changes one of them.")
 _STYLE = flags.DEFINE_multi_string("style", [], "REGION=FILE: the painting that a region takes its style from.")
@@ -29,21 +31,23 @@ _MASK = flags.DEFINE_multi_string("mask", [], "REGION=FILE: grey picture, white 
 _OUTPUT = flags.DEFINE_string("output", None, "The picture to write; default outputs/PHOTO.png.", short_name="o")
 _BLEND = flags.DEFINE_string("blend", None, "Blend ratio, or a list such as 0,0.2,0.4.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of the random start (config.init).", lower_bound=0, upper_bound=2**32 - 1)
-_SEGMENTER = flags.DEFINE_string("segmenter", None, "Network that finds regions without a mask (config.segmenter).")
+_SEGMENTER = flags.DEFINE_string("segmenter", None, f"Finds regions without a mask: {', '.join(CHOICES['segmenter'])}.")
 _REGIONS_ONLY = flags.DEFINE_boolean("regions-only", False, "Write what the segmenter finds: overlay, masks, shares.")
 _COMPARE = flags.DEFINE_boolean("compare", False, "Also make separate / naive / without smooth, and a sheet of them.")
+_MODEL = flags.DEFINE_string("model", "", "Fast model: a workdir of train.py, or builtin.")
 _QUIET = flags.DEFINE_boolean("quiet", False, "No progress bar and no messages but errors.")
 
 
 def _job(photos: list[str]) -> tuple[ConfigDict, Job]:
-    if len(photos) > 1:
-        raise UserError(f"one photo at a time, found {len(photos)}: {' '.join(photos)}")
+    check_arguments(photos, _REGIONS_ONLY.value, [*_STYLE.value, *_MASK.value])
     config = _CONFIG.value
-    if not photos and DEFAULT_CONFIG in sys.argv:
+    if not photos and f"--config={DEFAULT_CONFIG}" in sys.argv:
         config = quickstart.get_config()
         config.update_from_flattened_dict(config_flags.get_override_values(flags.FLAGS["config"]))
     elif not photos and not config.photo:
         quickstart.use_example(config)
+    if _MODEL.value:  # its styles and its blend are its own
+        config.styles, config.blend_ratio = (), 0.0
     config.segmenter = _SEGMENTER.value or config.segmenter
     photo = photos[0] if photos else config.photo
     if photo != config.photo:  # the files that a config names go with the photo that it names
@@ -57,6 +61,8 @@ def _job(photos: list[str]) -> tuple[ConfigDict, Job]:
         seed=_SEED.value,
         compare=_COMPARE.value,
         quiet=_QUIET.value,
+        model=_MODEL.value,
+        segmenter=_SEGMENTER.value or "",
         regions_only=_REGIONS_ONLY.value,
     )
 
@@ -80,18 +86,5 @@ def main(argv: list[str]) -> int:
         return EXIT_INTERRUPTED
 
 
-def _parse(argv: list[str]) -> list[str]:
-    """Flags, with one line and exit code 2 for anything wrong with them."""
-    if not any(arg in ("--config", "-config") or arg.startswith(("--config=", "-config=")) for arg in argv):
-        argv.insert(1, DEFAULT_CONFIG)
-    try:
-        rest = flags.FLAGS(argv)
-        check_fields(_CONFIG.value, photo.get_config())
-        return rest
-    except Exception as error:  # a config file is a program and can raise anything
-        print(f"stylize.py: {describe(error)}", file=sys.stderr)
-        sys.exit(EXIT_BAD_INPUT)
-
-
 if __name__ == "__main__":
-    app.run(main, flags_parser=_parse)
+    app.run(main, flags_parser=lambda argv: parse_flags(argv, DEFAULT_CONFIG, photo.get_config()))

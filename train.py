@@ -10,15 +10,14 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from configs import fast
-from msst_jax.configuration import check_fields, describe
+from msst_jax.command import EXIT_BAD_INPUT, parse_flags
 from msst_jax.devices import join_hosts, make_repeatable
 from msst_jax.errors import UserError
 from msst_jax.inputs import parse_pairs
 from msst_jax.messages import only_own
-from msst_jax.train_job import Job, run
+from msst_jax.train_job import EXIT_INTERRUPTED, Job, run
 
-EXIT_BAD_INPUT = 2
-DEFAULT_CONFIG = f"--config={Path(__file__).parent / 'configs' / 'fast.py'}"
+DEFAULT_CONFIG = Path(__file__).parent / "configs" / "fast.py"
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "File of numbers; --config.FIELD=VALUE changes one of them.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, samples, metrics, the model.")
@@ -56,20 +55,10 @@ def main(argv: list[str]) -> int:
     except UserError as error:
         print(f"train.py: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
-
-
-def _parse(argv: list[str]) -> list[str]:
-    """Flags, with one line and exit code 2 for anything wrong with them."""
-    if not any(arg in ("--config", "-config") or arg.startswith(("--config=", "-config=")) for arg in argv):
-        argv.insert(1, DEFAULT_CONFIG)
-    try:
-        rest = flags.FLAGS(argv)
-        check_fields(_CONFIG.value, fast.get_config())
-        return rest
-    except Exception as error:  # a config file is a program and can raise anything
-        print(f"train.py: {describe(error)}", file=sys.stderr)
-        sys.exit(EXIT_BAD_INPUT)
+    except KeyboardInterrupt:
+        print("train.py: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        return EXIT_INTERRUPTED
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=_parse)
+    app.run(main, flags_parser=lambda argv: parse_flags(argv, DEFAULT_CONFIG, fast.get_config()))

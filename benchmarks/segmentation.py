@@ -23,7 +23,8 @@ from PIL import Image
 from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 
-from msst_jax.errors import UserError
+from msst_jax.errors import ArgumentParser, UserError, print_line
+from msst_jax.images import read_picture
 from msst_jax.models.deeplab import NAMES, DeepLabV3
 from msst_jax.models.weights import load_deeplab
 from msst_jax.voc import CLASSES
@@ -55,7 +56,7 @@ def read_mask(path: Path) -> np.ndarray:
         with Image.open(path) as picture:
             mask = np.asarray(picture)
             mode = picture.mode
-    except OSError as error:
+    except Exception as error:  # Pillow's many decoders raise whatever damaged data lead them to
         raise UserError(f"mask {path} cannot be read ({error}); every photo needs one of its name") from error
     if mode not in ("P", "L") or not np.isin(mask, [*range(len(CLASSES)), IGNORED]).all():
         raise UserError(f"mask {path} ({mode}) must hold class indices 0 to {len(CLASSES) - 1}, or {IGNORED}")
@@ -66,7 +67,7 @@ def evaluate(model: DeepLabV3, folder: Path, limit: int | None = None) -> tuple[
     """The confusion matrix over the first `limit` pairs of a folder, and how many pairs that were.
 
     Raises:
-      UserError: no photos, or a mask that does not fit its photo.
+      UserError: no photos, one that cannot be used, or a mask that does not fit its photo.
     """
     from msst_jax.segmentation import class_probabilities
 
@@ -75,12 +76,15 @@ def evaluate(model: DeepLabV3, folder: Path, limit: int | None = None) -> tuple[
         raise UserError(f"{folder} has no images/*.jpg; give a folder with images/ and masks/")
     counts = np.zeros((len(CLASSES), len(CLASSES)), int)
     for path in tqdm(photos, unit="photo", disable=None):
-        with Image.open(path) as picture:
-            photo = picture.convert("RGB")
+        photo = read_picture(path, "photo")
         truth = read_mask(folder / "masks" / f"{path.stem}.png")
         if truth.shape != photo.size[::-1]:
             raise UserError(f"the mask of {path} has another size than the photo")
-        counts += confusion(truth, class_probabilities(model, photo).argmax(-1))
+        try:
+            found = class_probabilities(model, photo).argmax(-1)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
+        counts += confusion(truth, found)
     return counts, len(photos)
 
 
@@ -150,14 +154,16 @@ def print_speed(name: str, size: int, pairs: int) -> None:
     """The table of the second use.
 
     Raises:
-      RuntimeError: the two do not compute the same.
+      UserError: the two do not compute the same.
     """
     load_before = os.getloadavg()[0]
     running = programs(name, size)
     ours, theirs = (program() for program in running.values())  # warms up
     error = np.abs(ours - theirs).max() / np.abs(theirs).max()
     if not error <= AGREEMENT:
-        raise RuntimeError(f"the programs do not compute the same: they differ by {error:.1e} of the largest score")
+        raise UserError(
+            f"the programs do not compute the same: they differ by {error:.1e} of the largest score; run the tests"
+        )
     seconds: dict[str, list[float]] = {program: [] for program in running}
     for _ in tqdm(range(pairs), unit="pair", disable=None):
         for program, call in running.items():
@@ -176,27 +182,45 @@ def print_speed(name: str, size: int, pairs: int) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Reads the flags, measures, prints; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", metavar="FILE|NAME", help="what to evaluate")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="folder with images/ and masks/")
-    parser.add_argument("--limit", type=int, help="evaluate the first so many photos only")
-    parser.add_argument("--speed", action="store_true", help="time this project and torchvision instead")
-    parser.add_argument("--network", choices=NAMES, default=NAMES[0], help="what to time")
-    parser.add_argument("--size", type=int, default=520, help="side of the timed picture in pixels")
-    parser.add_argument("--pairs", type=int, default=5, help="how many times the programs take turns")
-    flags = parser.parse_args(arguments)
-    if not flags.speed and not (flags.weights and flags.data):
-        parser.error("give --weights and --data, or --speed")
+    """Measures and prints; returns the exit code: 0 done, 2 bad input, 130 interrupted."""
     try:
+        flags = _parse(arguments)
         if flags.speed:
             print_speed(flags.network, flags.size, flags.pairs)
         else:
             print_accuracy(flags.weights, flags.data, flags.limit)
     except UserError as error:
-        print(f"benchmarks.segmentation: {error}", file=sys.stderr)
+        print_line("benchmarks.segmentation", error)
         return 2
+    except KeyboardInterrupt:
+        print_line("benchmarks.segmentation", "interrupted; run again for a whole table")
+        return 130
     return 0
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = ArgumentParser(
+        prog="python -m benchmarks.segmentation",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--weights", metavar="FILE|NAME", help="what to evaluate")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder with images/ and masks/")
+    parser.add_argument("--limit", type=_count, help="evaluate the first so many photos only")
+    parser.add_argument("--speed", action="store_true", help="time this project and torchvision instead")
+    parser.add_argument("--network", choices=NAMES, default=NAMES[0], help="what to time")
+    parser.add_argument("--size", type=_count, default=520, help="side of the timed picture in pixels")
+    parser.add_argument("--pairs", type=_count, default=5, help="how many times the programs take turns")
+    flags = parser.parse_args(arguments)
+    if not flags.speed and not (flags.weights and flags.data):
+        parser.error("give --weights and --data, or --speed")
+    return flags
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 up")
+    return int(text)
 
 
 if __name__ == "__main__":

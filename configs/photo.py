@@ -32,7 +32,7 @@ def get_config() -> ConfigDict:
     config.hard_masks = False
     config.feather = 0.4  # softness of the regions' edges: sigma in percent of the longest side
     config.segmenter = "deeplabv3_resnet101"  # finds the regions that have no mask
-    config.min_speck = 0.3  # percent of the photo: smaller pieces of what the segmenter finds are dropped
+    config.min_speck = 0.3  # percent of the photo: smaller pieces and holes of what the segmenter finds go
 
     config.network = "vgg16"
     config.weights = ""  # a safetensors file; empty = converted weights if there, else the embedded ones

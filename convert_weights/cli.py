@@ -1,10 +1,8 @@
 """The command line of the converter."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from convert_weights.check import CheckFailed, table
 from convert_weights.convert import convert, rounded
@@ -12,7 +10,7 @@ from convert_weights.networks import NETWORKS
 from convert_weights.output import save_tensors
 from convert_weights.sources import read_source
 from convert_weights.torch_compat import import_torchvision
-from msst_jax.errors import UserError
+from msst_jax.errors import ArgumentParser, UserError, print_line
 from msst_jax.files import check_writable, write_atomically
 from msst_jax.models.weights import converted_path, weights_folder
 
@@ -37,18 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(reason: object, code: int) -> int:
-    line = " ".join(str(reason).splitlines())  # other libraries' reasons inside may have several
-    print(f"convert_weights: {line}", file=sys.stderr)
+    print_line("convert_weights", reason)
     return code
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see python -m convert_weights --help")
-
-
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = _Parser(prog="python -m convert_weights", description="Makes weights that msst_jax can read.")
+    parser = ArgumentParser(prog="python -m convert_weights", description="Makes weights that msst_jax can read.")
     parser.add_argument("name", choices=NETWORKS, metavar="NAME", help=f"one of {', '.join(NETWORKS)}")
     parser.add_argument(
         "--from",
@@ -72,7 +64,7 @@ def _run(args: argparse.Namespace) -> None:
         raise UserError(f"--output {output} would overwrite the source; choose another name")
     # Whatever can fail without the weights fails before they are fetched.
     network.shapes(args.deepest)
-    check_writable(output)
+    check_writable(output, f"{args.name}.safetensors")
     if args.check:
         import_torchvision()
     source = read_source(network, args.source, weights_folder(), quiet=args.quiet)

@@ -31,7 +31,7 @@ def download(url: str, folder: Path, *, quiet: bool = False) -> Path:
     Raises:
       UserError: no connection, an answer that is not the file, or a wrong hash.
     """
-    target = folder / url.rsplit("/", 1)[-1]
+    target = folder / file_name(url)
     part = target.with_name(f"{target.name}.part")
     try:
         if _has_hash(target, target.name):
@@ -49,6 +49,23 @@ def download(url: str, folder: Path, *, quiet: bool = False) -> Path:
     except (OSError, http.client.HTTPException) as error:
         raise UserError(f"cannot download {url}: {_reason(error)}; run again, {_advice(target.name)}") from error
     return target
+
+
+def file_name(url: str) -> str:
+    """The file that a URL names: "https://host/folder/vgg16-397923af.pth" to "vgg16-397923af.pth"."""
+    return url.rsplit("/", 1)[-1]
+
+
+def hash_in(name: str) -> str:
+    """The first hex digits of the SHA-256 of a published file: "vgg16-397923af.pth" to "397923af".
+
+    Raises:
+      ValueError: the name holds none.
+    """
+    digits = re.search(r"-([0-9a-f]{8,})\.", name)
+    if digits is None:
+        raise ValueError(f"{name} holds no hash")
+    return digits[1]
 
 
 def sha256(path: Path) -> str:
@@ -99,10 +116,7 @@ def _copy(response: http.client.HTTPResponse, part: Path, start: int, quiet: boo
 
 
 def _has_hash(path: Path, name: str) -> bool:
-    digits = re.search(r"-([0-9a-f]{8,})\.", name)
-    if digits is None:
-        raise ValueError(f"{name} holds no hash")
-    return path.is_file() and sha256(path).startswith(digits[1])
+    return path.is_file() and sha256(path).startswith(hash_in(name))
 
 
 def _reason(error: Exception) -> str:

@@ -4,6 +4,7 @@ Its checkpoint is a pickle of numpy arrays. `_Reader` rebuilds those arrays with
 file and knows nothing else, so nothing that a pickle names is ever called.
 """
 
+import gzip
 import io
 import pickle
 import subprocess
@@ -57,7 +58,9 @@ def read_archive(path: Path) -> dict[str, np.ndarray]:
       UserError: the archive is missing, damaged, another one, or its pickle holds more than arrays.
     """
     try:
-        with tarfile.open(path, "r:gz") as archive:
+        with gzip.open(path) as stream:
+            whole = io.BytesIO(stream.read())  # gzip tells damage when it has read the checksum at the end
+        with tarfile.open(fileobj=whole) as archive:
             member = archive.extractfile(MEMBER)
             content = b"" if member is None else member.read()
     except FileNotFoundError:

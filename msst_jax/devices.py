@@ -1,8 +1,16 @@
-"""Settings of the device, for scripts to make before the first computation."""
+"""Settings of the devices, for scripts to make before the first computation, and what several hosts do together."""
 
 import os
+from collections.abc import Callable
+from typing import TypeVar
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from msst_jax.errors import UserError
+
+Result = TypeVar("Result")
 
 
 def make_repeatable() -> None:
@@ -18,15 +26,47 @@ def join_hosts() -> None:
 
     Either JAX_COORDINATOR_ADDRESS (host:port of process 0), JAX_NUM_PROCESSES and JAX_PROCESS_ID, or what Slurm, Open
     MPI or a TPU pod set. To be called before the first computation.
+
+    Raises:
+      UserError: JAX_COORDINATOR_ADDRESS without a number of processes, or a number that is none.
     """
     environ = os.environ
-    if "JAX_COORDINATOR_ADDRESS" in environ:
-        jax.distributed.initialize(
-            environ["JAX_COORDINATOR_ADDRESS"], int(environ["JAX_NUM_PROCESSES"]), int(environ["JAX_PROCESS_ID"])
-        )
+    if address := environ.get("JAX_COORDINATOR_ADDRESS"):
+        count, index = (_whole_number(name) for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID"))
+        jax.distributed.initialize(address, count, index)
     elif (
         int(environ.get("SLURM_NTASKS", 1)) > 1
         or int(environ.get("OMPI_COMM_WORLD_SIZE", 1)) > 1
         or "," in environ.get("TPU_WORKER_HOSTNAMES", "")
     ):
         jax.distributed.initialize()
+
+
+def _whole_number(name: str) -> int:
+    value = os.environ.get(name, "")
+    if not value.isdecimal():
+        raise UserError(f"{name} is {value!r}; beside JAX_COORDINATOR_ADDRESS it must be a whole number")
+    return int(value)
+
+
+def on_any_host(flag: bool) -> bool:
+    """Whether a flag is set on one host at least. All hosts must ask, each as often as the others."""
+    if jax.process_count() == 1:
+        return flag
+    return bool(multihost_utils.process_allgather(np.array(flag)).any())
+
+
+def together(action: Callable[[], Result]) -> Result:
+    """Does something on every host and waits for the others; where it fails on one host, it fails on all.
+
+    Raises:
+      UserError: what `action` raised here, or a hint at the other host's message.
+    """
+    error = None
+    try:
+        result = action()
+    except UserError as raised:
+        error = raised
+    if on_any_host(error is not None):
+        raise error or UserError("another host cannot go on; its message says why")
+    return result

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -101,7 +100,7 @@ def make_task(
     factors = weights_of(config, config.blend_ratio)
 
     def init(key: jax.Array) -> Params:
-        return jax.jit(lambda key: nnx.state(network_of(config, len(styles), nnx.Rngs(key))))(key)
+        return nnx.state(network_of(config, len(styles), nnx.Rngs(key)))
 
     def stylised(params: Params, batch: Batch) -> tuple[jax.Array, jax.Array]:
         photos = batch["photo"].astype(jnp.float32) / 255
@@ -155,7 +154,14 @@ def save_model(path: Path, config: ConfigDict, regions: Sequence[str], styles: S
     tensors = {name: value.astype(np.float16) for name, value in dotted_tensors(params).items()}
     made = {"network": "stylizer", "regions": list(regions), "styles": list(styles), "config": config.to_dict()}
     metadata = {"msst_jax": json.dumps(made)}
-    write_atomically(path, partial(save_file, tensors, metadata=metadata))
+
+    def write(name: Path) -> None:
+        try:
+            save_file(tensors, name, metadata=metadata)
+        except SafetensorError as error:  # a full disk, for example
+            raise OSError(error) from error
+
+    write_atomically(path, write)
 
 
 def find_model(name: str) -> Path:

@@ -32,15 +32,20 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def check_writable(path: Path) -> None:
+def check_writable(path: Path, example: str = "out.png") -> None:
     """Fails now, not after minutes of work, if `path` cannot be written. Leaves nothing behind, no folder either.
+
+    Args:
+      path: the file to write.
+      example: a file name that the error suggests; with the ending of `path`, if that has one.
 
     Raises:
       UserError: if `path` is a folder, or its folder cannot be made or written to.
     """
     try:
         if path.is_dir():
-            raise UserError(f"cannot write {path}: it is a folder; give a file name such as {path / 'out.png'}")
+            name = Path(example).with_suffix(path.suffix or Path(example).suffix)
+            raise UserError(f"cannot write {path}: it is a folder; give a file name such as {path / name}")
         existing = next(folder for folder in path.parents if folder.exists())
         with tempfile.NamedTemporaryFile(prefix=f".{path.stem}-", suffix=path.suffix, dir=existing):
             pass
@@ -48,9 +53,22 @@ def check_writable(path: Path) -> None:
         raise UserError(f"cannot write {path}: {error.strerror or error}; choose another output") from error
 
 
-def check_overwrites(output: Path, written: Iterable[Path], inputs: Iterable[str]) -> None:
-    """Raises UserError if one of the files `written` for `output` is also one of the `inputs`."""
-    resolved = {path.resolve() for path in written}
+def check_outputs(output: Path, written: Iterable[Path], inputs: Iterable[str]) -> None:
+    """Fails before the work if not all files can be written that go with one output.
+
+    Args:
+      output: what a person named.
+      written: all files that may be written for it.
+      inputs: files that must not be written over.
+
+    Raises:
+      UserError: one of the files cannot be written, or is one of the inputs.
+    """
+    resolved = {path.resolve(): path for path in written}
+    for path in resolved.values():
+        if path != output and path.is_dir():
+            raise UserError(f"cannot write {path} beside {output}: it is a folder; choose another name with -o")
+        check_writable(path)
     for file in inputs:
         if Path(file).resolve() in resolved:
             raise UserError(f"the output {output} would overwrite the input {file}; choose another name with -o")

@@ -1,7 +1,8 @@
 """What a segmenter finds in a photo: an overlay to look at, masks to edit and give back with --mask, the shares."""
 
+import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,8 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from msst_jax import images, report, segmentation
-from msst_jax.files import check_overwrites
-from msst_jax.regions import BACKGROUND
+from msst_jax.files import check_outputs
+from msst_jax.regions import BACKGROUND, describe
 from msst_jax.voc import CLASSES
 
 
@@ -32,7 +33,8 @@ def write_regions(
 
     Writes the overlay to `output`, a grey mask for every class but the background beside it (see `mask_path`; hard
     ones if `config.hard_masks`), and OUTPUT.json with the share of every class. Given back with --mask, the masks
-    are the regions that the segmenter gives itself.
+    are the regions that the segmenter gives itself. Masks that an earlier run left there, of classes that are not
+    found now, are removed.
 
     Args:
       config: see configs/photo.py (size, square, hard_masks, segmenter, min_speck).
@@ -45,37 +47,55 @@ def write_regions(
       UserError: bad input; nothing has been written then.
     """
     started = time.perf_counter()
-    check_overwrites(output, [output, *(mask_path(output, name) for name in CLASSES[1:])], [photo, *inputs])
+    record_path = output.with_suffix(".json")
+    paths = {name: mask_path(output, name) for name in CLASSES if name != BACKGROUND}
+    check_outputs(output, [output, record_path, *paths.values()], [photo, *inputs])
     picture = images.read_picture(photo, "photo")
-    content = images.load_image(photo, config.size, square=config.square, what="photo")
+    content = images.load_image(photo, config.size, square=config.square, what="photo", picture=picture)
     segmenter = segmenter or segmentation.load_segmenter(config.segmenter)
     size = (content.shape[1], content.shape[0])
-    probabilities = segmentation.class_probabilities(segmenter.model, picture, size)
-    cleaned = segmentation.remove_specks(probabilities, segmentation.SINGLE_CLASSES, config.min_speck)
-    shares = segmentation.found_classes(cleaned)
-    masks = {
-        name: segmentation.mask_of(cleaned, segmentation.classes_of(name), hard=config.hard_masks)
-        for name in shares
-        if name != BACKGROUND
-    }
+    shares, masks = _segmented(config, segmenter, picture, size)
     images.save_picture(report.classes_overlay(content, masks, shares), output)
     for name, mask in masks.items():
-        images.save_picture(Image.fromarray(np.round(mask * 255).astype(np.uint8)), mask_path(output, name))
+        images.save_picture(Image.fromarray(np.round(mask * 255).astype(np.uint8)), paths[name])
+    stale = _earlier_masks(record_path) & {path.name for name, path in paths.items() if name not in masks}
+    for name in stale:
+        output.with_name(name).unlink(missing_ok=True)
     record = {
         "photo": photo,
         "shares": shares,
-        "masks": {name: mask_path(output, name).name for name in masks},
+        "masks": {name: paths[name].name for name in masks},
         "segmenter": segmenter.record(),
         "size": list(size),
         **report.environment(),
         "seconds": {"total": time.perf_counter() - started},
         "config": config.to_dict(),
     }
-    report.write_json(record, output.with_suffix(".json"))
-    _tell(output, shares, masks)
+    report.write_json(record, record_path)
+    logging.info("found: %s", describe(shares))
+    logging.info("wrote %s", ", ".join(map(str, [output, *(paths[name] for name in masks)])))
+    if stale:
+        logging.info("removed %s: of an earlier run, not found now", ", ".join(sorted(stale)))
 
 
-def _tell(output: Path, shares: Mapping[str, float], masks: Mapping[str, np.ndarray]) -> None:
-    written = [output, *(mask_path(output, name) for name in masks)]
-    logging.info("found: %s", segmentation.describe(shares))
-    logging.info("wrote %s", ", ".join(map(str, written)))
+def _segmented(
+    config: ConfigDict, segmenter: segmentation.Segmenter, picture: Image.Image, size: tuple[int, int]
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """The share of every class found, and the masks (H, W) of all but the background; size is (width, height)."""
+    probabilities = segmentation.class_probabilities(segmenter.model, picture, size)
+    cleaned = segmentation.remove_specks(probabilities, segmentation.SINGLE_CLASSES, config.min_speck)
+    shares = segmentation.found_classes(cleaned)
+    return shares, {
+        name: segmentation.mask_of(cleaned, segmentation.classes_of(name), hard=config.hard_masks)
+        for name in shares
+        if name != BACKGROUND
+    }
+
+
+def _earlier_masks(record: Path) -> set[str]:
+    """Names of the mask files that an earlier run wrote, as its JSON says; none if there is no JSON of that kind."""
+    try:
+        content = json.loads(record.read_text())
+        return set(content["masks"].values()) if "shares" in content else set()
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return set()

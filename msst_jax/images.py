@@ -155,7 +155,14 @@ def to_array(picture: Image.Image) -> np.ndarray:
     return np.asarray(picture, np.float32) / np.float32(255.0)
 
 
-def load_image(path: str | Path, size: int = 0, *, square: bool = False, what: str = "picture") -> np.ndarray:
+def load_image(
+    path: str | Path,
+    size: int = 0,
+    *,
+    square: bool = False,
+    what: str = "picture",
+    picture: Image.Image | None = None,
+) -> np.ndarray:
     """Reads and resizes a picture: float32 (H, W, 3) in [0, 1].
 
     Args:
@@ -163,13 +170,14 @@ def load_image(path: str | Path, size: int = 0, *, square: bool = False, what: s
       size: the longest side in pixels, 0 = as it is.
       square: stretch to size x size, as the original program does.
       what: what the picture is for, named in errors.
+      picture: what `read_picture` gave for the file, if it has been read already.
 
     Source of the resizing: torchvision.transforms.Resize on a Pillow picture (bilinear).
 
     Raises:
       UserError: as `read_picture` and `fit`.
     """
-    picture = read_picture(path, what)
+    picture = picture or read_picture(path, what)
     try:
         target = fit(*picture.size, size, square)
     except UserError as error:

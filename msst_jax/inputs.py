@@ -80,45 +80,72 @@ def load_inputs(
     for name in masks:
         if name not in styles:
             raise UserError(f"region {name!r} has a mask but no style; add --style {name}=FILE or drop its --mask")
+    missing = [name for name in styles if name not in masks and name != regions.BACKGROUND]
+    segmentation.check_names(missing)
     picture = images.read_picture(photo, "photo")
-    content = images.load_image(photo, config.size, square=config.square, what="photo")
+    content = images.load_image(photo, config.size, square=config.square, what="photo", picture=picture)
     height, width = content.shape[:2]
     found = {name: regions.read_mask(file, picture.size, (width, height)) for name, file in masks.items()}
-    missing = [name for name in styles if name not in masks and name != regions.BACKGROUND]
+    style_size = round(max(height, width) * config.style_scale)
+    loaded = [
+        Region(
+            name,
+            file,
+            images.load_image(file, style_size, square=config.square, what="style"),
+            "mask" if name in masks else "segmenter" if name in missing else "rest",
+        )
+        for name, file in styles.items()
+    ]
+    _check_smallest_scale(config, [content, *(region.style for region in loaded)])
     used = None
-    if missing:
-        segmentation.check_names(missing)
+    if missing:  # all that a person may have mistyped is checked: this takes long
         segmenter = segmenter or segmentation.load_segmenter(config.segmenter, missing)
-        found |= _segmented(config, segmenter, picture, missing, found, (width, height))
+        found |= find_masks(config, segmenter, picture, missing, found, (width, height))
         used = segmenter.record()
     stacked = regions.combine(found or {regions.BACKGROUND: np.ones((height, width), np.float32)}, list(styles))
     if config.hard_masks:
         stacked = regions.harden(stacked)
         regions.check_shares(stacked, list(styles))
     stacked = regions.feather(stacked, config.feather / 100 * max(height, width))
-    style_size = round(max(height, width) * config.style_scale)
-    loaded = []
-    for name, file in styles.items():
-        style = images.load_image(file, style_size, square=config.square, what="style")
-        origin = "mask" if name in masks else "segmenter" if name in missing else "rest"
-        loaded.append(Region(name, file, style, origin))
-    _check_smallest_scale(config, [content, *(region.style for region in loaded)])
     return Inputs(content, stacked, tuple(loaded), used)
 
 
-def _segmented(
+def find_masks(
     config: ConfigDict,
     segmenter: segmentation.Segmenter,
     picture: Image.Image,
     names: list[str],
     masks: Mapping[str, np.ndarray],
     size: tuple[int, int],
+    *,
+    must_exist: bool = True,
 ) -> dict[str, np.ndarray]:
-    """Masks {name: (H, W)} of what the segmenter finds where no mask of a person's lies; size is (width, height)."""
+    """Masks {name: (H, W)} of what the segmenter finds where no mask of a person's lies.
+
+    Args:
+      config: hard_masks and min_speck of configs/photo.py.
+      segmenter: the network.
+      picture: the photo, as large as it is.
+      names: the regions to find.
+      masks: {name: (H, W)} of the other regions.
+      size: (width, height) of the masks.
+      must_exist: see `segmentation.region_masks`.
+
+    Raises:
+      UserError: as `segmentation.region_masks`.
+    """
     probabilities = segmentation.class_probabilities(segmenter.model, picture, size)
-    found = segmentation.region_masks(probabilities, names, min_speck=config.min_speck, hard=config.hard_masks)
-    free = np.clip(1 - sum(masks.values()), 0, 1)
-    return {name: mask * free for name, mask in found.items()}
+    claimed = np.clip(sum(masks.values()), 0, 1) if masks else None
+    if claimed is not None and config.hard_masks:  # a pixel that goes to a mask in the end is lost here already
+        claimed = (claimed >= 0.5).astype(np.float32)
+    return segmentation.region_masks(
+        probabilities,
+        names,
+        claimed=claimed,
+        min_speck=config.min_speck,
+        hard=config.hard_masks,
+        must_exist=must_exist,
+    )
 
 
 def _check_smallest_scale(config: ConfigDict, pictures: Iterable[np.ndarray]) -> None:

@@ -1,5 +1,6 @@
 """What scripts say: the program's own messages, as plain lines on stderr."""
 
+import sys
 from logging import ERROR, LogRecord, getLogger
 from pathlib import Path
 
@@ -9,7 +10,12 @@ PACKAGE = str(Path(__file__).parent)
 
 
 def only_own(quiet: bool) -> None:
-    """Shows the program's messages without time stamps; of the libraries', which share the logger, errors only."""
+    """Shows the program's messages without time stamps; of the libraries', which share the logger, errors only.
+
+    Orbax raises what it logs as an error, and is told of then; after a failed save its threads find their event loop
+    closed, each with a traceback.
+    """
+    sys.unraisablehook = _hook
     handler = logging.get_absl_handler()
     handler.setFormatter(None)
     handler.addFilter(_is_own)
@@ -17,5 +23,12 @@ def only_own(quiet: bool) -> None:
     logging.set_verbosity(logging.ERROR if quiet else logging.INFO)
 
 
+def _hook(raised: "sys.UnraisableHookArgs") -> None:
+    if str(raised.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(raised)
+
+
 def _is_own(record: LogRecord) -> bool:
-    return record.levelno >= ERROR or record.pathname.startswith(PACKAGE)
+    if record.levelno >= ERROR:
+        return "/orbax/" not in record.pathname
+    return record.pathname.startswith(PACKAGE)

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 from tensorboardX import SummaryWriter
 
+from msst_jax.errors import UserError
 from msst_jax.files import write_atomically
 
 FILE = "metrics.jsonl"
@@ -35,13 +36,20 @@ class MetricsWriter:
         self.events.close()
 
     def scalars(self, step: int, values: Mapping[str, float], prefix: str = "") -> None:
-        """One record; values that are not finite become null in the JSON."""
+        """One record; values that are not finite become null in the JSON.
+
+        Raises:
+          UserError: the disk is full, or refuses.
+        """
         record: dict[str, float | None] = {"step": step}
         for name, value in values.items():
             record[prefix + name] = value if math.isfinite(value) else None
             self.events.add_scalar(prefix + name, value, step)
-        with self.path.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        try:
+            with self.path.open("a") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise UserError(f"cannot write {self.path}: {error.strerror}; start the same command again then") from error
 
     def picture(self, step: int, name: str, picture: Image.Image) -> None:
         """A picture in TensorBoard."""

@@ -2,9 +2,8 @@
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,59 +12,19 @@ from ml_collections import ConfigDict
 from PIL import Image
 from tqdm import tqdm
 
-from msst_jax import images, report
+from msst_jax import fast_photo, images, report
 from msst_jax.configuration import check_config, check_number
 from msst_jax.errors import UserError
-from msst_jax.files import check_overwrites, check_writable
+from msst_jax.files import check_outputs, check_writable
 from msst_jax.found import write_regions
 from msst_jax.inputs import Inputs, load_inputs
+from msst_jax.job import EXIT_INTERRUPTED, EXIT_NOTHING_BETTER, Job, beside, blend_path
 from msst_jax.losses import Weights
 from msst_jax.models.vgg import VGG
 from msst_jax.models.weights import load_vgg
 from msst_jax.stylization import Outcome, evaluations_of, layers_of, stylize, stylize_separately, weights_of
 
 Curves = dict[str, list[float]]
-
-EXIT_NOTHING_BETTER = 1
-EXIT_BAD_INPUT = 2
-EXIT_INTERRUPTED = 130
-
-
-class Job(NamedTuple):
-    """What a person asked for."""
-
-    photo: str
-    styles: Mapping[str, str]
-    masks: Mapping[str, str]
-    output: Path
-    blend_ratios: Sequence[float]
-    seed: int = 0
-    compare: bool = False
-    quiet: bool = False
-    regions_only: bool = False
-    """Write what the segmenter finds instead; see msst_jax/found.py."""
-
-
-def default_output(photo: str, regions_only: bool) -> Path:
-    """Where the picture goes if a person does not say."""
-    return Path("outputs") / f"{Path(photo).stem or 'photo'}{'_regions' if regions_only else ''}.png"
-
-
-def parse_ratios(text: str) -> list[float]:
-    """ "0,0.2,0.4" to [0.0, 0.2, 0.4].
-
-    Raises:
-      UserError: not numbers, negative, or one twice.
-    """
-    try:
-        ratios = [float(part) for part in text.split(",")]
-    except ValueError:
-        raise UserError(f"--blend {text!r} is no list of numbers; write for example --blend 0,0.2,0.4") from None
-    for ratio in ratios:
-        check_number("--blend", ratio)
-    if len({f"{ratio:g}" for ratio in ratios}) != len(ratios):
-        raise UserError(f"--blend {text!r} names a ratio twice; leave one out")
-    return ratios
 
 
 def run(config: ConfigDict, job: Job) -> int:
@@ -80,11 +39,15 @@ def run(config: ConfigDict, job: Job) -> int:
     """
     started = time.perf_counter()
     check_config(config)
+    if job.model and not job.regions_only:
+        return fast_photo.run(config, job)
+    if Path(job.photo).is_dir():
+        raise UserError(f"photo {job.photo} is a folder; give a picture, or a fast model with --model")
     for ratio in job.blend_ratios:
         check_number("blend ratio times config.style_weight", ratio * config.style_weight)
+    check_writable(job.output)
+    images.check_output_format(job.output)
     if job.regions_only:
-        check_writable(job.output)
-        images.check_output_format(job.output)
         write_regions(config, job.photo, job.output, inputs=_input_files(job))
         return 0
     _check_outputs(job)
@@ -106,33 +69,19 @@ def run(config: ConfigDict, job: Job) -> int:
     return code
 
 
-def blend_paths(job: Job) -> list[Path]:
-    """Where the pictures of a list of blend ratios go."""
-    return [beside(job.output, f"blend{ratio:g}") for ratio in job.blend_ratios]
-
-
-def beside(output: Path, what: str) -> Path:
-    """out.png, "inputs" to out_inputs.png."""
-    return output.with_name(f"{output.stem}_{what}{output.suffix}")
-
-
 def _input_files(job: Job) -> list[str]:
     return [job.photo, *job.styles.values(), *job.masks.values()]
 
 
 def _check_outputs(job: Job) -> None:
     """Every file that may be written can be, and none is an input."""
-    check_writable(job.output)
-    images.check_output_format(job.output)
     pictures = [job.output, beside(job.output, "inputs")]
     if len(job.blend_ratios) > 1:
-        pictures += blend_paths(job)
+        pictures += [blend_path(job.output, ratio) for ratio in job.blend_ratios]
     if job.compare:
         pictures.append(beside(job.output, "comparison"))
     outputs = [*pictures, *(path.with_suffix(".json") for path in pictures)]
-    for path in outputs:
-        check_writable(path)
-    check_overwrites(job.output, outputs, _input_files(job))
+    check_outputs(job.output, outputs, _input_files(job))
 
 
 def _runs(config: ConfigDict, job: Job) -> list[Weights]:
@@ -200,7 +149,7 @@ def _write_pictures(
     if count == 1:
         save(images.to_picture(results[0]), job.output, job.blend_ratios[0], outcome.losses[0])
     else:
-        paths = blend_paths(job)
+        paths = [blend_path(job.output, ratio) for ratio in job.blend_ratios]
         for path, ratio, result, loss in zip(paths, job.blend_ratios, results, outcome.losses, strict=False):
             save(images.to_picture(result), path, ratio, loss)
         summed = {

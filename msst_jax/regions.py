@@ -90,7 +90,9 @@ def check_shares(stacked: np.ndarray, names: Sequence[str]) -> None:
     """Raises UserError if one of the masks (H, W, K) is empty, or pixels lie in none of them."""
     for index, name in enumerate(names):
         if stacked[..., index].max() < 0.5:
-            raise UserError(f"region {name!r} is empty: other regions claim the whole photo; leave its --style out")
+            others = {other: share for other, share in zip(names, shares(stacked), strict=True) if other != name}
+            found = f"the other regions leave nothing for it ({describe(others)})" if others else "its mask is dark"
+            raise UserError(f"region {name!r} is empty: {found}; leave its --style out")
     unclaimed = float(np.mean(stacked.sum(-1) < 0.5))
     if unclaimed > UNCLAIMED_LIMIT:
         advice = "paint the masks larger" if BACKGROUND in names else f"add --style {BACKGROUND}=FILE"
@@ -120,3 +122,29 @@ def feather(masks: np.ndarray, sigma: float) -> np.ndarray:
 def shares(masks: np.ndarray) -> list[float]:
     """The share of the picture that each of the masks (H, W, K) covers; they add up to 1."""
     return [float(share) for share in masks.mean((0, 1), dtype=np.float64)]
+
+
+def complete(found: Mapping[str, np.ndarray], names: Sequence[str], shape: tuple[int, int]) -> np.ndarray:
+    """Masks by name to float32 (H, W, K) of sum 1, where regions may be absent; unlike `combine` it asks for nothing.
+
+    Args:
+      found: {name: (H, W) in [0, 1]}; a region that is not there is empty. Where regions overlap they share the pixel.
+      names: the regions wanted; "background" is one of them and gets what no other claims.
+      shape: (H, W).
+    """
+    claimed = np.stack([found.get(name, np.zeros(shape, np.float32)) for name in names], -1).astype(np.float32)
+    rest = names.index(BACKGROUND)
+    claimed[..., rest] = 0
+    claimed /= np.maximum(claimed.sum(-1, keepdims=True), 1)
+    claimed[..., rest] = 1 - claimed.sum(-1)
+    return claimed
+
+
+def describe(shares: Mapping[str, float]) -> str:
+    """ "background 62%, cat 30%, sofa 8%"."""
+    return ", ".join(f"{name} {percent(share)}" for name, share in shares.items())
+
+
+def percent(share: float) -> str:
+    """0.3 to "30%"; what rounds to nothing is "<1%"."""
+    return f"{share:.0%}" if share >= 0.005 else "<1%"

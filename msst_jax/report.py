@@ -17,8 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from msst_jax.files import write_atomically
 from msst_jax.images import to_picture
 from msst_jax.inputs import Inputs
-from msst_jax.regions import shares
-from msst_jax.segmentation import percent
+from msst_jax.regions import percent, shares
 from msst_jax.voc import CLASSES, COLOURS
 
 # One hue a region, in order; well apart for colour-blind eyes (Okabe & Ito 2008).

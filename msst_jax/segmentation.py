@@ -1,7 +1,7 @@
 """Regions found by a segmentation network: class probabilities of a photo, and region masks made of them."""
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -14,11 +14,12 @@ from scipy import ndimage
 from msst_jax import images
 from msst_jax.errors import UserError
 from msst_jax.models import weights
-from msst_jax.regions import BACKGROUND
+from msst_jax.regions import BACKGROUND, describe
 from msst_jax.voc import CLASSES
 
 SHORT_SIDE = 520  # torchvision's preset: what its DeepLab weights were evaluated at
 SINGLE_CLASSES = tuple((index,) for index in range(1, len(CLASSES)))  # every class but the background
+GIVEN = "masks given"  # stands after the classes where masks of a person's claim a part of the photo
 MAX_PIXELS = 8 * SHORT_SIDE**2  # of what the network sees; a longer strip would take many gigabytes
 
 
@@ -86,7 +87,7 @@ def class_probabilities(
     """Probability of every class at every pixel: float32 (H, W, 21), sum 1 over the classes of `voc.CLASSES`.
 
     The scores, not the probabilities, are resized, so that the likeliest class is the one that torchvision's
-    scores give. Compiled once for every shape.
+    scores give. The network is compiled once for every shape of what it sees, not for every photo's size.
 
     Args:
       model: normalised images (N, h, w, 3) to scores (N, h, w, 21).
@@ -100,12 +101,16 @@ def class_probabilities(
     """
     if size is None:
         size = photo.size if isinstance(photo, Image.Image) else (photo.shape[1], photo.shape[0])
-    return np.asarray(_probabilities(*nnx.split(model), preprocess(photo), size))
+    return np.asarray(_probabilities(_scores(*nnx.split(model), preprocess(photo)), size))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 3))
-def _probabilities(definition: nnx.GraphDef, state: nnx.State, image: jax.Array, size: tuple[int, int]) -> jax.Array:
-    scores = nnx.merge(definition, state)(image[None])[0]
+@functools.partial(jax.jit, static_argnums=0)
+def _scores(definition: nnx.GraphDef, state: nnx.State, image: jax.Array) -> jax.Array:
+    return nnx.merge(definition, state)(image[None])[0]
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _probabilities(scores: jax.Array, size: tuple[int, int]) -> jax.Array:
     # Scores are smooth (the network's grid is coarser than any photo), so shrinking them needs no antialiasing.
     shape = (size[1], size[0], scores.shape[-1])
     return jax.nn.softmax(jax.image.resize(scores, shape, method="linear", antialias=False))
@@ -149,31 +154,47 @@ def check_names(names: Iterable[str]) -> dict[str, tuple[int, ...]]:
 
 
 def region_masks(
-    probabilities: np.ndarray, names: Sequence[str], *, min_speck: float = 0.0, hard: bool = False
+    probabilities: np.ndarray,
+    names: Sequence[str],
+    *,
+    claimed: np.ndarray | None = None,
+    min_speck: float = 0.0,
+    hard: bool = False,
+    must_exist: bool = True,
 ) -> dict[str, np.ndarray]:
-    """The masks {name: float32 (H, W) in [0, 1]} of regions; their sum is at most 1.
+    """The masks {name: float32 (H, W) in [0, 1]} of regions; their sum is at most 1, with `claimed` too.
 
     "background" gets no mask here: it is what the others leave, `regions.combine` gives it that.
 
     Args:
       probabilities: (H, W, 21), see `class_probabilities`.
       names: classes, joined by + where a region has several.
-      min_speck: percent of the photo; smaller pieces of a region are given back, see `remove_specks`.
+      claimed: (H, W) in [0, 1], what other masks have taken already: nothing is found there.
+      min_speck: percent of the photo; smaller pieces of a region, and holes in it, go to what is around them, see
+        `remove_specks`.
       hard: 1 where one of the region's classes is the likeliest, 0 elsewhere, instead of probabilities.
+      must_exist: a region that is not in the photo is an error; else it gets a mask that is (nearly) empty.
 
     Raises:
       UserError: as `check_names`, or a region that is not in the photo; the error lists the classes that are.
     """
     groups = check_names(names)
+    left = probabilities if claimed is None else _beside(probabilities, claimed)
     # Specks of classes that nobody named are removed too: they would be holes in a region that somebody did name.
     named = {index for group in groups.values() for index in group}
     others = [group for group in SINGLE_CLASSES if group[0] not in named]
-    cleaned = remove_specks(probabilities, [*groups.values(), *others], min_speck)
+    cleaned = remove_specks(left, [*groups.values(), *others], min_speck)
     masks = {name: mask_of(cleaned, group, hard=hard) for name, group in groups.items()}
     for name, mask in masks.items():
-        if mask.max() < 0.5:
-            raise UserError(_not_found(name, groups[name], probabilities, min_speck))
+        if must_exist and mask.max() < 0.5:
+            raise UserError(_not_found(name, probabilities, left, min_speck, mask.max()))
     return masks
+
+
+def _beside(probabilities: np.ndarray, claimed: np.ndarray) -> np.ndarray:
+    """Probabilities (H, W, C + 1) where masks (H, W) claim a part of every pixel; that part comes last."""
+    claimed = claimed[..., None]
+    return np.concatenate([probabilities * (1 - claimed), claimed], -1)
 
 
 def mask_of(probabilities: np.ndarray, classes: Sequence[int], *, hard: bool = False) -> np.ndarray:
@@ -183,33 +204,37 @@ def mask_of(probabilities: np.ndarray, classes: Sequence[int], *, hard: bool = F
     return np.clip(probabilities[..., list(classes)].sum(-1), 0, 1).astype(np.float32)
 
 
-def _not_found(name: str, group: tuple[int, ...], probabilities: np.ndarray, min_speck: float) -> str:
-    pieces = np.isin(probabilities.argmax(-1), group)
-    if not pieces.any():
+def _not_found(name: str, everywhere: np.ndarray, left: np.ndarray, min_speck: float, certainty: float) -> str:
+    """Why a region is empty; from the probabilities `everywhere` and those `left` beside the masks given."""
+    group = classes_of(name)
+    pieces = np.isin(left.argmax(-1), group)
+    advice = f"leave its --style out or give --mask {name}=FILE"
+    if not np.isin(everywhere.argmax(-1), group).any():
         reason = "was not found in the photo"
+    elif not pieces.any():
+        reason = "lies wholly under the masks given"
     elif _specks(pieces, min_speck / 100 * pieces.size).all():
         reason = f"was found only in specks smaller than config.min_speck = {min_speck:g}% of the photo"
     else:
-        reason = "is nowhere more than half certain"
-    return (
-        f"region {name!r} {reason}; found: {describe(found_classes(probabilities, min_speck))}: "
-        f"leave its --style out or give --mask {name}=FILE"
-    )
+        reason = f"is nowhere more than half certain ({certainty:.0%} at most, yet likelier there than any other)"
+        advice = f"take it all the same with --config.hard_masks=True, or {advice}"
+    return f"region {name!r} {reason}; found: {describe(found_classes(left, min_speck))}: {advice}"
 
 
 def remove_specks(probabilities: np.ndarray, groups: Iterable[Sequence[int]], percent: float) -> np.ndarray:
-    """Gives small pieces of regions back to the classes that are likeliest there without them.
+    """Gives small pieces of regions to the classes that are likeliest there without them, and fills small holes.
 
     A piece is a connected part (edges or corners touch) of the pixels whose likeliest class is one of the region's.
-    With a piece goes the faint halo around it: all that lies nearer to it than to a piece that stays.
+    With a piece goes the faint halo around it: all that lies nearer to it than to a piece that stays. Small pieces of
+    the background are holes; they take what is next to them, when the regions' own small pieces are gone.
 
     Args:
       probabilities: (H, W, C), sum 1 over the classes; class 0 is the background.
-      groups: the classes of each region, without the background.
+      groups: the classes of each region, without the background; classes that are in none keep their pieces.
       percent: of the photo; smaller pieces are removed, 0 = none.
 
     Returns:
-      (H, W, C), sum 1; region by region no piece is smaller than `percent`.
+      (H, W, C), sum 1; of no region and of the background there is a piece smaller than `percent`.
     """
     smallest = percent / 100 * probabilities[..., 0].size
     pieces = [list(group) for group in groups]
@@ -218,13 +243,25 @@ def remove_specks(probabilities: np.ndarray, groups: Iterable[Sequence[int]], pe
         specks = [(group, _specks(np.isin(likeliest, group), smallest)) for group in pieces]
         specks = [(group, speck) for group, speck in specks if speck.any()]
         if not specks:
-            return probabilities
+            return _fill_holes(probabilities, likeliest == 0, smallest)
         probabilities = probabilities.copy()
         for group, speck in specks:
             probabilities[..., group] *= ~speck[..., None]
         total = probabilities.sum(-1, keepdims=True)
         probabilities[..., :1] += total <= 0
         probabilities /= np.where(total > 0, total, 1)
+
+
+def _fill_holes(probabilities: np.ndarray, background: np.ndarray, smallest: float) -> np.ndarray:
+    """Removes the pieces of `background` (H, W) with fewer than `smallest` pixels, and their halo."""
+    holes = _specks(background, smallest)
+    if not holes.any():
+        return probabilities
+    filled = probabilities.copy()
+    filled[..., 0] *= ~holes
+    nearest = ndimage.distance_transform_edt(holes & background, return_distances=False, return_indices=True)
+    filled = filled[tuple(nearest)]
+    return filled / filled.sum(-1, keepdims=True)
 
 
 def _specks(inside: np.ndarray, smallest: float) -> np.ndarray:
@@ -242,19 +279,10 @@ def found_classes(probabilities: np.ndarray, min_speck: float = 0.0) -> dict[str
     """The share of the photo of every class found in it, largest first; they add up to 1.
 
     Args:
-      probabilities: (H, W, 21).
+      probabilities: (H, W, 21), or (H, W, 22) where the last is what masks claim.
       min_speck: percent of the photo; smaller pieces do not count.
     """
     cleaned = remove_specks(probabilities, SINGLE_CLASSES, min_speck)
-    shares = np.bincount(cleaned.argmax(-1).ravel(), minlength=len(CLASSES)) / cleaned[..., 0].size
-    return {CLASSES[index]: float(shares[index]) for index in np.argsort(-shares, kind="stable") if shares[index]}
-
-
-def describe(shares: Mapping[str, float]) -> str:
-    """ "background 62%, cat 30%, sofa 8%"."""
-    return ", ".join(f"{name} {percent(share)}" for name, share in shares.items())
-
-
-def percent(share: float) -> str:
-    """0.3 to "30%"; what rounds to nothing is "<1%"."""
-    return f"{share:.0%}" if share >= 0.005 else "<1%"
+    names = (*CLASSES, GIVEN)
+    shares = np.bincount(cleaned.argmax(-1).ravel(), minlength=len(names)) / cleaned[..., 0].size
+    return {names[index]: float(shares[index]) for index in np.argsort(-shares, kind="stable") if shares[index]}

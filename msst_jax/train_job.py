@@ -1,5 +1,6 @@
 """The whole way of a training run of the fast model: folders in, a workdir with a model out."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,16 +13,21 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from msst_jax import data, images, workdir
+from msst_jax.configuration import check_training_config
 from msst_jax.data import Crop, Examples
+from msst_jax.devices import together
 from msst_jax.errors import UserError
 from msst_jax.fast import MODEL_FILE, compute_type, make_task, save_model
+from msst_jax.models.vgg import VGG
 from msst_jax.models.weights import load_vgg
 from msst_jax.regions import BACKGROUND
-from msst_jax.segmentation import check_names, class_probabilities, load_segmenter, region_masks
+from msst_jax.segmentation import Segmenter, check_names, class_probabilities, load_segmenter, region_masks
 from msst_jax.stylization import layers_of
-from msst_jax.training import check_batch, train
+from msst_jax.training import Outcome, check_batch, train
 
 EXIT_INTERRUPTED = 130
+MIN_SPECK = 0.3  # percent of the photo: smaller pieces of what the segmenter finds are dropped
+MASKS = "masks"  # folder of a workdir
 
 
 class Job(NamedTuple):
@@ -35,37 +41,36 @@ class Job(NamedTuple):
     quiet: bool = False
 
 
+class Inputs(NamedTuple):
+    """What is read before anything is written."""
+
+    names: list[str]
+    """The regions."""
+    styles: list[np.ndarray]
+    photos: data.Photos
+    vgg: VGG
+    segmenter: Segmenter | None
+    """None if all masks are there."""
+
+
 def run(config: ConfigDict, job: Job) -> int:
     """Trains the fast model, or goes on; returns the exit code.
 
     Raises:
       UserError: bad input, a workdir of another run, a run that diverges, a full disk.
     """
+    check_training_config(config)
     check_batch(config.batch, jax.device_count())
-    names = _regions(job.styles)
-    styles = [images.load_image(file, config.style_size, what="style") for file in job.styles.values()]
-    photos = data.find_photos(job.photos)
-    for folder in job.masks:
-        if not Path(folder).is_dir():
-            raise UserError(f"masks {folder} is no folder; give a folder of masks named like the photos")
-    if jax.process_index() == 0:
-        workdir.prepare(job.workdir, config, job.photos, job.styles, job.masks, restart=job.restart)
-    masks = [Path(folder) for folder in job.masks] or _segmented(config, photos, names, job)
-    out = data.held_out(len(photos), config.samples)
-    inside = [index for index in range(len(photos)) if index not in set(out)]
-    if config.without_mask == "error":
-        _check_masks(photos, masks, names)
-    if len(photos) < config.batch:
-        logging.warning("only %d photos: the model will know little else", len(photos))
-    samples = _samples(photos, out or inside[: config.samples], masks, names, config.size)
-    layers = layers_of(config)
-    vgg, _ = load_vgg(config.network, [*layers.style, *layers.content], dtype=compute_type(config.dtype))
-    task = make_task(config, vgg, names, styles, samples)
-    examples = Examples(photos, inside, masks, names, config.size)
+    inputs = together(lambda: _read(config, job))
+    together(lambda: _prepare(config, job))
+    masks = together(lambda: _masks(inputs, job))
+    training, held_out = together(lambda: _split(config, inputs, masks))
+    samples = {field: np.stack([crop[field] for crop in held_out]) for field in ("photo", "masks")}
+    task = make_task(config, inputs.vgg, inputs.names, inputs.styles, samples)
     batches = data.batches(
-        examples,
+        training,
         Crop(config.size, config.smallest_crop),
-        names,
+        inputs.names,
         batch=config.batch,
         seed=config.seed,
         workers=config.workers,
@@ -73,10 +78,31 @@ def run(config: ConfigDict, job: Job) -> int:
         host=jax.process_index(),
     )
     style_names = [Path(file).name for file in job.styles.values()]
-    export = partial(save_model, job.workdir / MODEL_FILE, config, names, style_names)
+    export = partial(save_model, job.workdir / MODEL_FILE, config, inputs.names, style_names)
     outcome = train(config, task, batches, job.workdir, export=export, quiet=job.quiet)
-    _tell(outcome.interrupted, int(outcome.state.step), int(outcome.state.skipped), examples, job)
+    _tell(outcome, training, job)
     return EXIT_INTERRUPTED if outcome.interrupted else 0
+
+
+def _read(config: ConfigDict, job: Job) -> Inputs:
+    names = _regions(job.styles)
+    styles = [images.load_image(file, config.style_size, what="style") for file in job.styles.values()]
+    photos = data.find_photos(job.photos)
+    for folder in job.masks:
+        if not Path(folder).is_dir():
+            raise UserError(f"masks {folder} is no folder; give a folder of masks named like the photos")
+    if len(names) > 1:
+        _check_names(photos)
+        if job.masks and config.without_mask == "error":
+            _check_masks(photos, [Path(folder) for folder in job.masks], names)
+    layers = layers_of(config)
+    vgg, _ = load_vgg(config.network, [*layers.style, *layers.content], dtype=compute_type(config.dtype))
+    return Inputs(names, styles, photos, vgg, _segmenter(config, photos, names, job))
+
+
+def _prepare(config: ConfigDict, job: Job) -> None:
+    if jax.process_index() == 0:
+        workdir.prepare(job.workdir, config, job.photos, job.styles, job.masks, restart=job.restart)
 
 
 def _regions(styles: Mapping[str, str]) -> list[str]:
@@ -87,60 +113,91 @@ def _regions(styles: Mapping[str, str]) -> list[str]:
     return list(styles)
 
 
-def _check_masks(photos: data.Photos, masks: Sequence[Path], names: Sequence[str]) -> None:
-    if len(names) == 1:
-        return
-    missing = [
-        photos.name(index) for index in range(len(photos)) if not data.mask_files(masks, names, photos.name(index))
-    ]
-    if missing:
+def _check_names(photos: data.Photos) -> None:
+    """Masks are found by the photo's name."""
+    counts = Counter(photos.name(index) for index in range(len(photos)))
+    twice = [name for name, count in counts.items() if count > 1]
+    if twice:
         raise UserError(
-            f"{len(missing)} of {len(photos)} photos have no mask in {', '.join(map(str, masks))} (the first: "
-            f"{missing[0]}); add the masks, or give such photos random regions with --config.without_mask=random"
+            f"{len(twice)} names belong to more than one photo (the first: {twice[0]}), so that their masks cannot be "
+            "told apart; rename the photos"
         )
 
 
-def _samples(
-    photos: data.Photos, indices: Sequence[int], masks: Sequence[Path], names: Sequence[str], size: int
-) -> dict[str, np.ndarray]:
-    examples = Examples(photos, indices, masks, names, size)
-    crops = [data.centre_crop(examples[position], size, names) for position in range(len(indices))]
-    return {field: np.stack([crop[field] for crop in crops]) for field in ("photo", "masks")}
+def _check_masks(photos: data.Photos, masks: Sequence[Path], names: Sequence[str]) -> None:
+    missing = _without_mask(photos, masks, names, 1)
+    if missing:
+        raise UserError(
+            f"{len(missing)} of {len(photos)} photos have no mask in {', '.join(map(str, masks))} (the first: "
+            f"{photos.name(missing[0])}); add the masks, or give such photos random regions with "
+            "--config.without_mask=random"
+        )
 
 
-def _segmented(config: ConfigDict, photos: data.Photos, names: Sequence[str], job: Job) -> list[Path]:
-    """Masks of every photo by the segmenter, made once: WORKDIR/masks/REGION/NAME.png."""
-    folder = job.workdir / "masks"
+def _without_mask(photos: data.Photos, masks: Sequence[Path], names: Sequence[str], least: int) -> list[int]:
+    """Photos that have fewer than `least` mask files."""
+    return [i for i in range(len(photos)) if len(data.mask_files(masks, names, photos.name(i))) < least]
+
+
+def _segmenter(config: ConfigDict, photos: data.Photos, names: Sequence[str], job: Job) -> Segmenter | None:
+    """The segmenter, if it has masks to make."""
     wanted = [name for name in names if name != BACKGROUND]
-    todo = [i for i in range(len(photos)) if len(data.mask_files([folder], names, photos.name(i))) < len(wanted)]
-    mine = todo[jax.process_index() :: jax.process_count()]
-    if wanted and todo:
-        check_names(wanted)
-        model = load_segmenter(config.segmenter).model
-        for index in tqdm(mine, desc="masks", unit="photo", disable=job.quiet or None):
-            try:
-                photo = photos.read(index)
-            except UserError:
-                continue  # training names it
-            found = region_masks(class_probabilities(model, photo), wanted, min_speck=0.3, hard=False)
-            for name in wanted:
-                grey = images.to_picture(np.repeat(found[name][..., None], 3, -1)).convert("L")
-                images.save_picture(grey, folder / name / f"{photos.name(index)}.png")
-    if jax.process_count() > 1:
-        from jax.experimental import multihost_utils
+    if job.masks or not wanted:
+        return None
+    check_names(wanted)
+    if not job.restart and not _without_mask(photos, [job.workdir / MASKS], names, len(wanted)):
+        return None
+    try:
+        return load_segmenter(config.segmenter)
+    except UserError as error:
+        raise UserError(f"{error}; or do without it: give --masks DIR") from error
 
-        multihost_utils.sync_global_devices("masks")
+
+def _masks(inputs: Inputs, job: Job) -> list[Path]:
+    """Folders of masks: those given, or WORKDIR/masks/REGION/NAME.png by the segmenter, made once."""
+    if job.masks:
+        return [Path(folder) for folder in job.masks]
+    folder = job.workdir / MASKS
+    if inputs.segmenter is None:
+        return [folder]
+    photos, wanted = inputs.photos, [name for name in inputs.names if name != BACKGROUND]
+    todo = _without_mask(photos, [folder], inputs.names, len(wanted))
+    mine = [index for index in todo if index % jax.process_count() == jax.process_index()]
+    for index in tqdm(mine, desc="masks", unit="photo", disable=job.quiet or None):
+        try:
+            photo = photos.read(index)
+        except UserError:
+            continue  # training names it
+        probabilities = class_probabilities(inputs.segmenter.model, photo)
+        found = region_masks(probabilities, wanted, min_speck=MIN_SPECK, must_exist=False)
+        for name in wanted:
+            grey = images.to_picture(np.repeat(found[name][..., None], 3, -1)).convert("L")
+            images.save_picture(grey, folder / name / f"{photos.name(index)}.png")
     return [folder]
 
 
-def _tell(interrupted: bool, step: int, skipped: int, examples: Examples, job: Job) -> None:
+def _split(config: ConfigDict, inputs: Inputs, masks: Sequence[Path]) -> tuple[Examples, list[dict]]:
+    """The photos to train on, and crops of those to look at."""
+    photos, names = inputs.photos, inputs.names
+    outside = data.held_out(len(photos), config.samples)
+    inside = [index for index in range(len(photos)) if index not in set(outside)]
+    if len(photos) < config.batch:
+        logging.warning("few photos (%d): the model will know little else", len(photos))
+    shown = Examples(photos, [*outside, *inside], masks, names, config.size)  # the next one stands in for a damaged one
+    count = len(outside) or min(config.samples, len(inside))
+    crops = [data.centre_crop(shown[position], config.size, names) for position in range(count)]
+    training = Examples(photos, inside, masks, names, config.size)
+    training.damaged = shown.damaged  # known already
+    return training, crops
+
+
+def _tell(outcome: Outcome, examples: Examples, job: Job) -> None:
     """What a person should know at the end."""
-    for name, reason in examples.damaged.items():
-        logging.warning("left out %s: %s", name, reason)
+    step, skipped = int(outcome.state.step), int(outcome.state.skipped)
     if examples.damaged:
-        logging.warning("%d of %d photos are damaged", len(examples.damaged), len(examples))
+        logging.warning("%d photos could not be read and were left out", len(examples.damaged))
     if examples.small:
         logging.warning("%d photos are smaller than the crop and were enlarged", len(examples.small))
     if skipped:
         logging.warning("%d steps were not finite and were skipped", skipped)
-    logging.info("%s at step %d: %s", "interrupted" if interrupted else "done", step, job.workdir / MODEL_FILE)
+    logging.info("%s at step %d: %s", "interrupted" if outcome.interrupted else "done", step, job.workdir / MODEL_FILE)

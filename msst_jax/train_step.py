@@ -1,18 +1,21 @@
 """A training step that runs on all devices of all hosts, and its state. What is trained is a `Task`."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 from PIL import Image
 
 Params = Any
 Batch = Mapping[str, Any]
 Terms = dict[str, jax.Array]
+Tree = TypeVar("Tree")
 
 AXIS = "data"
 
@@ -92,7 +95,7 @@ def make_step(
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
         (value, terms), grads = jax.value_and_grad(loss, has_aux=True)(state.params, frozen, batch, key)
         value, terms, grads = lax.pmean((value, terms, grads), AXIS)
-        norm = optax.global_norm(grads)
+        norm = optax.tree.norm(grads)
         good = jnp.isfinite(value) & jnp.isfinite(norm)
         updates, moved = optimizer.update(grads, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
@@ -120,9 +123,16 @@ def _chosen(condition: jax.Array, new: Any, old: Any) -> Any:
 def on_all_devices(step: Callable[..., Any], devices: list[jax.Device] | None = None) -> Callable[..., Any]:
     """A step (see `make_step`) data-parallel over devices (all of all hosts if None); state donated.
 
-    State and frozen arrays go in and come out whole. The batch has a leading axis of this host's devices.
+    State and frozen arrays go in and come out whole; those that are not `replicated` are copied to the devices, and
+    the step compiled again for them. The batch has a leading axis of this host's devices.
     """
     return jax.pmap(step, AXIS, in_axes=(None, None, 0), out_axes=None, donate_argnums=0, devices=devices)
+
+
+def replicated(tree: Tree) -> Tree:
+    """Arrays whole on each of this host's devices."""
+    mesh = Mesh(np.array(jax.local_devices()), (AXIS,))
+    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
 def split_over_devices(batch: Batch, devices: int) -> Batch:

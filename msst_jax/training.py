@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import jax
-import jax.numpy as jnp
 from absl import logging
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from msst_jax import checkpoints
+from msst_jax.devices import on_any_host
 from msst_jax.errors import UserError
 from msst_jax.images import save_picture
 from msst_jax.metrics import MetricsWriter
@@ -30,6 +30,7 @@ from msst_jax.train_step import (
     make_step,
     on_all_devices,
     optimizer_of,
+    replicated,
     split_over_devices,
 )
 
@@ -95,21 +96,33 @@ def train(
     folder = workdir / "checkpoints"
     with checkpoints.open_checkpoints(folder, keep_last=config.keep_last, keep_every=config.keep_every) as saved:
         if found := checkpoints.restore(saved, state):
-            state = jax.tree.map(jnp.asarray, found[0])
+            state = found[0]
             batches.set_state(found[1])
             logging.info("going on from step %d", state.step)
+            _export(export, state)  # a kill may have come between a checkpoint and its model
 
         def keep(step: int, state: State) -> None:
             checkpoints.save(saved, step, state, batches.get_state())
-            if jax.process_index() == 0:
-                export(state.ema)
+            _export(export, state)
 
         step = on_all_devices(make_step(task.loss, optimizer, config.ema))
         with _records(config, task, workdir, int(state.step), quiet) as (observe, sample), interruption() as stop:
-            advance = partial(_advance, step, task.frozen)
-            state = _loop(config, advance, state, batches, observe, sample, keep, stop.is_set)
-        checkpoints.finish(saved)
+            advance = partial(_advance, step, replicated(task.frozen))
+            stopped = partial(_stopped, stop.is_set, config.log_every)
+            state = _loop(config, advance, replicated(state), batches, observe, sample, keep, stopped)
     return Outcome(state, int(state.step) < config.steps)
+
+
+def _export(export: Callable[[Params], None], state: State) -> None:
+    if jax.process_index() == 0:
+        export(jax.device_get(state.ema))
+
+
+def _stopped(asked: Callable[[], bool], every: int, done: int) -> bool:
+    """Whether to stop after step `done`. Several hosts agree on it now and then, for that makes them wait."""
+    if jax.process_count() == 1:
+        return asked()
+    return done % every == 0 and on_any_host(asked())
 
 
 def _advance(step: Callable[..., tuple[State, Terms]], frozen: Any, state: State, batch: Any) -> tuple[State, Terms]:
@@ -124,12 +137,12 @@ def _loop(
     observe: Observe,
     sample: Keep,
     keep: Keep,
-    stopped: Callable[[], bool],
+    stopped: Callable[[int], bool],
 ) -> State:
     """Steps until config.steps or `stopped`; the last one is kept too."""
     running: deque[tuple[int, Terms, float]] = deque()
     done = first = int(state.step)
-    while done < config.steps and not stopped():
+    while done < config.steps and not stopped(done):
         started = time.perf_counter()
         batch = next(batches)
         waited = time.perf_counter() - started
@@ -140,6 +153,7 @@ def _loop(
             observe(*running.popleft())
         ends = done == config.steps
         if done % config.sample_every == 0 or ends:
+            _drain(running, observe)  # so that the records come in order; the sample waits for the step anyway
             sample(done, state)
         if done % config.checkpoint_every == 0 or ends:
             _drain(running, observe)
@@ -188,7 +202,7 @@ def _records(config: ConfigDict, task: Task, workdir: Path, first: int, quiet: b
             since.update(seconds=now, waited=0.0, step=step)
 
         def sample(step: int, state: State) -> None:
-            scalars, picture = task.evaluate(state.ema)
+            scalars, picture = task.evaluate(jax.device_get(state.ema))  # on one device, whatever the others do
             metrics.scalars(step, scalars, prefix="held_out_")
             metrics.picture(step, "samples", picture)
             save_picture(picture, workdir / "samples" / f"{step:07d}.jpg")

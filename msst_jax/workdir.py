@@ -16,7 +16,8 @@ from msst_jax.report import write_json
 FILE = "config.json"
 # What may change when a run goes on: it does not change what is computed.
 FREE = ("workers", "log_every", "sample_every", "checkpoint_every", "keep_last", "keep_every")
-WRITTEN = ("checkpoints", "samples", "styles", "masks")  # folders of a run
+STYLES = "styles"
+WRITTEN = ("checkpoints", "samples", "masks", STYLES)  # folders of a run
 
 
 def prepare(
@@ -57,10 +58,10 @@ def prepare(
                 "with --restart"
             )
         return
-    if any((workdir / name).exists() for name in WRITTEN):
+    if any((workdir / name).exists() for name in WRITTEN if name != STYLES):  # a kill may have left the styles alone
         raise UserError(f"workdir {workdir} holds a run without its {FILE}; take another --workdir, or use --restart")
     for region, file in styles.items():
-        target = workdir / "styles" / f"{region}{Path(file).suffix}"
+        target = workdir / STYLES / f"{region}{Path(file).suffix}"
         write_atomically(target, lambda name, file=file: shutil.copyfile(file, name))  # type: ignore[misc]
     write_json(wanted, place)
 

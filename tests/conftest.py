@@ -10,6 +10,7 @@ from convert_weights.torch_compat import import_torchvision
 SHARED = Path(__file__).parents[2] / "shared"
 
 jax.config.update("jax_default_matmul_precision", "highest")
+jax.config.update("jax_num_cpu_devices", 4)  # training is data-parallel; all else runs on the first
 import_torchvision()
 
 

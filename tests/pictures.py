@@ -1,13 +1,16 @@
-"""Small pictures, a config that runs in a moment, and stylize.py as a command."""
+"""Small pictures, a config that runs in a moment, and the scripts as commands."""
 
 import multiprocessing
 import os
 import runpy
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
@@ -15,6 +18,7 @@ from PIL import Image
 from configs import photo
 
 SCRIPT = Path(__file__).parents[1] / "stylize.py"
+_NUMBERS = count()
 QUICK = {
     "size": 32,
     "steps": 3,
@@ -65,25 +69,65 @@ def make_scene(folder: Path, height: int = 24, width: int = 32) -> Path:
     return folder
 
 
-def run_script(arguments: Sequence[str], folder: Path) -> tuple[int | None, str]:
-    """Runs `python stylize.py ARGUMENTS` in `folder`: (exit code, stderr).
+class Script:
+    """`python SCRIPT ARGUMENTS`: a process of its own, forked from one that has imported JAX already."""
 
-    A process of its own, forked from one that has imported JAX already.
-    """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pytest", "ml_collections.config_flags", "msst_jax.photo"])
-    stderr = folder / "stderr.txt"
-    process = context.Process(target=_script, args=(list(arguments), folder, stderr))
-    process.start()
-    process.join()
-    text = stderr.read_text()
-    stderr.unlink()
-    return process.exitcode, text
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        folder: Path,
+        script: Path = SCRIPT,
+        *,
+        settings: Mapping[str, Any] = MappingProxyType({}),
+        environ: Mapping[str, str] = MappingProxyType({}),
+        before: Callable[[], None] = print,
+    ):
+        """Starts it.
+
+        Args:
+          arguments: of the command line.
+          folder: where it runs.
+          script: which one.
+          settings: of jax.config.
+          environ: more of the environment.
+          before: called in the new process first.
+        """
+        context = multiprocessing.get_context("forkserver")
+        modules = ["pytest", "ml_collections.config_flags", "msst_jax.photo", "msst_jax.train_job"]
+        context.set_forkserver_preload(modules)
+        self.stderr = folder / f"stderr{next(_NUMBERS)}.txt"
+        arguments = (list(arguments), folder, script, self.stderr, dict(settings), dict(environ), before)
+        self.process = context.Process(target=_script, args=arguments)
+        self.process.start()
+
+    def wait(self) -> tuple[int | None, str]:
+        """(Exit code, stderr)."""
+        self.process.join()
+        text = self.stderr.read_text()
+        self.stderr.unlink()
+        return self.process.exitcode, text
 
 
-def _script(arguments: list[str], folder: Path, stderr: Path) -> None:
+def run_script(arguments: Sequence[str], folder: Path, script: Path = SCRIPT, **more: Any) -> tuple[int | None, str]:
+    """Runs a `Script`: (exit code, stderr)."""
+    return Script(arguments, folder, script, **more).wait()
+
+
+def _script(
+    arguments: list[str],
+    folder: Path,
+    script: Path,
+    stderr: Path,
+    settings: dict[str, Any],
+    environ: dict[str, str],
+    before: Callable[[], None],
+) -> None:
     os.chdir(folder)
+    os.environ.update(environ)
     os.dup2(os.open(stderr, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
-    sys.argv = [str(SCRIPT), *arguments]
-    sys.path.insert(0, str(SCRIPT.parent))
-    runpy.run_path(str(SCRIPT), run_name="__main__")
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    before()
+    sys.argv = [str(script), *arguments]
+    sys.path.insert(0, str(script.parent))
+    runpy.run_path(str(script), run_name="__main__")

@@ -52,6 +52,12 @@ def animals(height: int = 60, width: int = 80) -> np.ndarray:
     return labels
 
 
+def probabilities_of(labels: np.ndarray, certainty: float = 0.9) -> np.ndarray:
+    """(H, W, 21), `certainty` for the classes `labels` (H, W), the rest shared by the others."""
+    others = (1 - certainty) / (len(CLASSES) - 1)
+    return np.where(np.arange(len(CLASSES)) == labels[..., None], certainty, others).astype(np.float32)
+
+
 def converted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """As if the weights were converted; the names of the networks that are loaded are appended to the list."""
     loaded: list[str] = []

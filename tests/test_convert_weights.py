@@ -1,7 +1,6 @@
 """The converter: what it accepts, what it refuses, and that nothing is written when it refuses."""
 
 import hashlib
-import io
 import subprocess
 import sys
 from collections import OrderedDict
@@ -18,7 +17,7 @@ from convert_weights import cli
 from convert_weights.check import Row, compare, compare_vgg
 from convert_weights.networks import NETWORKS
 from msst_jax.models.vgg import tap_names
-from tests.checkpoints import Capture, RunsCode, archive, full_state, refused, saved
+from tests.checkpoints import Capture, full_state, refused, saved
 
 # The tensors
 
@@ -122,43 +121,6 @@ def test_numbers_too_large_for_float16_are_refused(tmp_path: Path, output: Path,
     )
 
 
-# Files that are no checkpoint
-
-
-def test_a_checkpoint_that_tries_to_run_code_is_refused(tmp_path: Path, output: Path, capsys: Capture) -> None:
-    marker = tmp_path / "ran"
-    checkpoint = saved(tmp_path / "evil.pth", {**full_state("vgg16"), "x": RunsCode(marker)})
-    assert "never run" in refused(capsys, output, "vgg16", "--from", checkpoint)
-    assert not marker.exists()
-
-
-def test_damaged_missing_and_foreign_files_end_with_one_line(tmp_path: Path, output: Path, capsys: Capture) -> None:
-    whole = saved(tmp_path / "vgg.pth", full_state("vgg16")).read_bytes()
-    legacy = io.BytesIO()
-    torch.save(full_state("vgg16"), legacy, _use_new_zipfile_serialization=False)
-    files = {
-        "half.pth": whole[: len(whole) // 2],
-        "legacy_half.pth": legacy.getvalue()[: len(legacy.getvalue()) // 2],
-        "empty.pth": b"",
-        "page.pth": b"<html>404</html>\n" * 9,
-        "noise.tar.gz": b"\x1f\x8b\x08" + b"\0" * 99,
-        "page.tar.gz": b"<html>404</html>\n" * 9,
-        "half.tar.gz": archive(tmp_path / "whole.tar.gz", {"x": np.zeros(99)}).read_bytes()[:150],
-    }
-    for name, content in files.items():
-        (tmp_path / name).write_bytes(content)
-        assert name in refused(capsys, output, "vgg16", "--from", tmp_path / name)
-    assert "does not exist" in refused(capsys, output, "vgg16", "--from", tmp_path / "none.pth")
-    assert "does not exist" in refused(capsys, output, "vgg16", "--from", tmp_path / "none.tar.gz")
-    assert "is a folder" in refused(capsys, output, "vgg16", "--from", tmp_path)
-
-
-@pytest.mark.parametrize("content", [[torch.zeros(1)], {"state_dict": {}, "epoch": 3}])
-def test_what_is_no_plain_state_dict_is_refused(content: object, tmp_path: Path, output: Path, capsys: Capture) -> None:
-    torch.save(content, tmp_path / "other.pth")
-    assert "not a plain state dict" in refused(capsys, output, "vgg16", "--from", tmp_path / "other.pth")
-
-
 # The check
 
 
@@ -230,7 +192,8 @@ def test_a_shortened_file_cannot_hide_the_whole_one(capsys: Capture) -> None:
 
 
 def test_an_output_that_cannot_be_written_ends_with_2(tmp_path: Path, capsys: Capture) -> None:
-    assert "is a folder" in refused(capsys, tmp_path, "vgg16", "--from", "none.pth")
+    told = refused(capsys, tmp_path, "vgg16", "--from", "none.pth")
+    assert f"is a folder; give a file name such as {tmp_path / 'vgg16.safetensors'}" in told
     (tmp_path / "file").touch()
     assert "cannot write" in refused(capsys, tmp_path / "file" / "out", "vgg16", "--from", "none.pth")
 

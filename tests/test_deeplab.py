@@ -1,6 +1,5 @@
 """DeepLab-V3 here equals torchvision's: random weights and statistics through the real converter, every block."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -13,17 +12,17 @@ from flax import nnx
 from safetensors.numpy import load_file, save_file
 
 from convert_weights import cli
+from convert_weights.check import PICTURE
 from convert_weights.deeplab import block_modules
 from convert_weights.networks import NETWORKS
 from msst_jax.errors import UserError
 from msst_jax.models.convolutions import convolve
 from msst_jax.models.deeplab import NAMES, DeepLabV3
 from msst_jax.models.weights import load_deeplab
-from tests.checkpoints import Capture, State, refused, saved
+from tests.checkpoints import Capture, Files, State, converted_files, refused, saved
 
 RESNET101, RESNET50, MOBILENET = NAMES
 TOLERANCE = 2e-5  # of the layer's maximum
-Files = Callable[[str], tuple[Path, Path]]
 
 
 def torch_net(name: str, output_stride: int | None = None, classes: int = 21) -> torch.nn.Module:
@@ -63,27 +62,20 @@ def random_state(name: str, classes: int = 21, seed: int = 7) -> State:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    """Name -> (.pth, .safetensors), made once a network."""
-    made: dict[str, tuple[Path, Path]] = {}
-
-    def get(name: str) -> tuple[Path, Path]:
-        if name not in made:
-            folder = tmp_path_factory.mktemp(name)
-            checkpoint, converted = saved(folder / f"{name}.pth", random_state(name)), folder / f"{name}.safetensors"
-            assert cli.main([name, "--from", str(checkpoint), "--output", str(converted), "--quiet"]) == 0
-            made[name] = checkpoint, converted
-        return made[name]
-
-    return get
+    return converted_files(tmp_path_factory, random_state)
 
 
 def picture(height: int, width: int, count: int = 1) -> np.ndarray:
     return np.random.default_rng(3).normal(size=(count, height, width, 3)).astype(np.float32)
 
 
-def torch_blocks(name: str, checkpoint: Path, images: np.ndarray, output_stride: int | None) -> dict[str, np.ndarray]:
+def torch_blocks(
+    name: str, checkpoint: Path, images: np.ndarray, output_stride: int | None = None
+) -> dict[str, np.ndarray]:
+    """{block: torchvision's activation} in the precision of `images`."""
     net = torch_net(name, output_stride)
     net.load_state_dict(torch.load(checkpoint, weights_only=True), assign=True)
+    net.to(torch.from_numpy(images).dtype)
     outputs: dict[str, np.ndarray] = {}
 
     def keep(block: str, output: torch.Tensor) -> None:
@@ -318,28 +310,41 @@ def test_another_network_is_refused_in_a_line_of_readable_length(tmp_path: Path,
     assert "243 more like this" in told
 
 
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
-def test_damaged_files_are_refused(damage: str, tmp_path: Path, output: Path, capsys: Capture, files: Files) -> None:
-    content = bytearray(files(MOBILENET)[0].read_bytes())
-    if damage == "flipped":
-        content[-2000:] = bytes(2000)  # the directory at the end
-    path = tmp_path / f"{damage}.pth"
-    path.write_bytes({"truncated": content[: len(content) // 2], "flipped": content, "empty": b""}[damage])
-    assert path.name in refused(capsys, output, MOBILENET, "--from", path)
-
-
 def test_a_network_that_is_needed_whole_cannot_be_shortened(tmp_path: Path, output: Path, capsys: Capture) -> None:
     assert "needed whole" in refused(capsys, output, MOBILENET, "--from", "none.pth", "--deepest", "layers.3")
 
 
+def state_of(checkpoint: Path) -> dict[str, np.ndarray]:
+    state = torch.load(checkpoint, weights_only=True)
+    return {key: state[key].numpy() for key in NETWORKS[MOBILENET].keys}
+
+
 def test_the_check_finds_a_wrong_statistic(files: Files) -> None:
     checkpoint, converted = files(MOBILENET)
-    theirs = {key: value.numpy() for key, value in torch.load(checkpoint, weights_only=True).items()}
-    theirs = {key: theirs[key] for key in NETWORKS[MOBILENET].keys}
+    theirs = state_of(checkpoint)
     theirs["backbone.16.1.running_mean"] = theirs["backbone.16.1.running_mean"] + 0.01
     rows = NETWORKS[MOBILENET].compare(converted, theirs, None)
     assert [row.layer for row in rows] == [*block_modules(MOBILENET), "logits"]
     assert [row.layer for row in rows if row.ok] == ["stem", *(f"layers.{index}" for index in range(15))]
+
+
+def test_the_check_finds_a_kernel_that_is_wrong_by_a_thousandth(files: Files) -> None:
+    checkpoint, converted = files(MOBILENET)
+    theirs = state_of(checkpoint)
+    kernel = theirs["backbone.10.block.0.0.weight"]
+    noise = np.random.default_rng(1).standard_normal(kernel.shape, np.float32)
+    theirs["backbone.10.block.0.0.weight"] = kernel * (1 + 1e-3 * noise)
+    rows = NETWORKS[MOBILENET].compare(converted, theirs, None)
+    assert [row.layer for row in rows if row.ok] == ["stem", *(f"layers.{index}" for index in range(9))]
+    assert max(row.ratio for row in rows) > 10 * TOLERANCE
+
+
+def test_the_check_compares_with_float64_so_that_torchs_own_rounding_fails_nobody(files: Files) -> None:
+    checkpoint, converted = files(MOBILENET)
+    images = np.random.default_rng(0).normal(size=PICTURE).astype(np.float32)
+    exact = torch_blocks(MOBILENET, checkpoint, images.astype(np.float64))
+    for row in NETWORKS[MOBILENET].compare(converted, state_of(checkpoint), None):
+        assert row.maximum == pytest.approx(np.abs(exact[row.layer]).max(), rel=1e-12), row.layer
 
 
 @pytest.mark.slow

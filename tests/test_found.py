@@ -12,7 +12,8 @@ from msst_jax import report, voc
 from msst_jax.errors import UserError
 from msst_jax.found import write_regions
 from msst_jax.inputs import Inputs, load_inputs
-from msst_jax.photo import Job, default_output, run
+from msst_jax.job import Job, default_output
+from msst_jax.photo import run
 from tests.pictures import make_scene, noise, quick_config, save
 from tests.segmenters import CAT, DOG, PERSON, WEIGHTS, animals, colour_segmenter, converted, painted
 
@@ -49,6 +50,56 @@ def test_an_overlay_a_mask_for_every_class_and_the_shares_are_written(scene: Pat
     assert content["segmenter"] == {"name": "deeplabv3_resnet101", "weights": WEIGHTS}
     assert content["size"] == [80, 60]
     assert content.keys() >= {"photo", "device", "versions", "seconds", "config"}
+
+
+@pytest.mark.parametrize("taken", ["masks_sofa.png", "masks.json"])
+def test_a_file_that_cannot_be_written_is_told_before_any_other_is(scene: Path, taken: str):
+    (scene / "out" / taken).mkdir(parents=True)
+    with pytest.raises(
+        UserError, match=rf"cannot write \S*{taken} beside \S*masks.png: it is a folder; choose another"
+    ):
+        written(scene)
+    assert [file.name for file in (scene / "out").iterdir()] == [taken]
+
+
+def test_masks_of_an_earlier_photo_are_removed_and_no_other_file(scene: Path, caplog: pytest.LogCaptureFixture):
+    caplog.set_level("INFO")
+    output = written(scene, min_speck=0.0)
+    assert "removed" not in caplog.text
+    save(scene / "out" / "masks_sofa.png", np.zeros((4, 4), np.uint8))  # of a person's: no JSON lists it
+    save(scene / "photo.png", painted(np.where(animals() == CAT, CAT, 0)))
+    written(scene, min_speck=0.0)
+    left = ["masks.json", "masks.png", "masks_cat.png", "masks_sofa.png"]
+    assert sorted(file.name for file in output.parent.iterdir()) == left
+    assert "removed masks_dog.png, masks_person.png: of an earlier run, not found now" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        '{"masks": {"dog": "masks_dog.png"}}',  # of a picture, not of regions: those masks were given
+        '{"shares": {}, "masks": {"dog": "../photo.png", "x": "masks_dog.txt"}}',
+        '{"shares": {}, "masks": ["masks_dog.png"]}',
+        '{"shares": {}, "masks": {"dog": ["masks_dog.png"]}}',
+        '["shares"]',
+        "{",
+        "3",
+    ],
+)
+def test_a_json_of_another_kind_costs_nobody_a_file(scene: Path, record: str):
+    save(scene / "photo.png", np.zeros((60, 80, 3), np.uint8))
+    (scene / "out").mkdir()
+    (scene / "out" / "masks.json").write_text(record)
+    for name in ("masks_dog.png", "masks_dog.txt"):
+        (scene / "out" / name).touch()
+    output = written(scene)
+    assert sorted(file.name for file in output.parent.iterdir()) == [
+        "masks.json",
+        "masks.png",
+        "masks_dog.png",
+        "masks_dog.txt",
+    ]
+    assert (scene / "photo.png").exists()
 
 
 def test_specks_are_left_out(scene: Path):

@@ -232,6 +232,17 @@ def test_an_unwritable_place_is_refused_before_the_work(tmp_path: Path, output: 
         check_writable(tmp_path / output)
 
 
+def test_a_folder_as_output_is_answered_with_a_file_name_of_the_same_kind(tmp_path: Path):
+    (tmp_path / "w.safetensors").mkdir()
+    for path, example, told in (
+        (tmp_path, "out.png", tmp_path / "out.png"),
+        (tmp_path, "vgg16.safetensors", tmp_path / "vgg16.safetensors"),
+        (tmp_path / "w.safetensors", "out.png", tmp_path / "w.safetensors" / "out.safetensors"),
+    ):
+        with pytest.raises(UserError, match=rf"it is a folder; give a file name such as {told}$"):
+            check_writable(path, example)
+
+
 def test_checking_an_output_creates_nothing(tmp_path: Path):
     check_writable(tmp_path / "new" / "folder" / "out.png")
     assert not list(tmp_path.iterdir())

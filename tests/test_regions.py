@@ -73,7 +73,11 @@ def test_one_region_takes_the_whole_photo():
     ("found", "names", "message"),
     [
         ({"dog": (0, 0.5)}, ["dgo", "background"], r"no region 'dgo'; regions are dog, background: .* --mask dgo=FILE"),
-        ({"dog": (0, 1)}, ["dog", "background"], "'background' is empty: .* leave its --style out"),
+        (
+            {"dog": (0, 1)},
+            ["dog", "background"],
+            r"'background' is empty: the other regions leave .* \(dog 100%\)",
+        ),
         ({"dog": (0, 0.5)}, ["dog"], r"50.0% of the photo lies in no region \(dog\); add --style background=FILE"),
         ({"background": (0, 0.5)}, ["background"], "50.0% .* paint the masks larger"),
     ],
@@ -178,6 +182,9 @@ def test_inputs_of_any_shape_have_masks_that_sum_to_one(tmp_path: Path, height: 
     np.testing.assert_allclose(regions.shares(inputs.masks), [0.4, 0.3, 0.3], atol=0.03)
 
 
+EMPTY_CAT = r"'cat' is empty: the other regions leave nothing for it \(dog 4\d%, background \d\d%\); leave its --style"
+
+
 @pytest.mark.parametrize(
     ("changes", "styles", "masks", "message"),
     [
@@ -185,7 +192,12 @@ def test_inputs_of_any_shape_have_masks_that_sum_to_one(tmp_path: Path, height: 
         ({}, {"background": "a"}, {"dog": "left"}, "'dog' has a mask but no style; add --style dog=FILE"),
         ({}, {"dgo": "a"}, {}, "no region 'dgo'; regions are background, aeroplane.* give --mask dgo=FILE"),
         ({}, {"dog": "a", "cat": "a"}, {"cat": "left"}, "run `python -m convert_weights .* give --mask dog=FILE$"),
-        ({"hard_masks": True}, {"dog": "a", "cat": "b", "background": "c"}, {"dog": "left", "cat": "left"}, "'cat' is"),
+        (
+            {"hard_masks": True},
+            {"dog": "a", "cat": "b", "background": "c"},
+            {"dog": "left", "cat": "left"},
+            r"'cat' is empty: the other regions leave nothing for it \(dog 4\d%, background",
+        ),
         ({"scales": (0.02, 1.0)}, {"background": "a"}, {}, "becomes 0 at the scale 0.02; relu2_1 of vgg16 needs 2"),
         ({"style_scale": 0.4}, {"background": "a"}, {}, "style .*a.png: .* every side must have at least 16"),
     ],

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 import torch
@@ -14,20 +15,25 @@ from torchvision.models.segmentation import DeepLabV3_ResNet101_Weights
 from convert_weights import cli
 from msst_jax import images, regions, segmentation, voc
 from msst_jax.errors import UserError
+from msst_jax.found import write_regions
 from msst_jax.inputs import Inputs, load_inputs
 from msst_jax.models import weights
 from msst_jax.models.deeplab import NAMES
 from tests.pictures import make_scene, noise, quick_config, save, stripe
-from tests.segmenters import CAT, DOG, PERSON, ColourSegmenter, animals, colour_segmenter, converted, painted
+from tests.segmenters import (
+    CAT,
+    DOG,
+    PERSON,
+    ColourSegmenter,
+    animals,
+    colour_segmenter,
+    converted,
+    painted,
+    probabilities_of,
+)
 
 PUBLISHED = DeepLabV3_ResNet101_Weights.DEFAULT
 SIZES = [(427, 640), (333, 500), (701, 300), (520, 600), (1200, 900), (65, 97)]
-
-
-def probabilities_of(labels: np.ndarray, certainty: float = 0.9) -> np.ndarray:
-    """(H, W, 21), `certainty` for the classes `labels` (H, W), the rest shared by the others."""
-    others = (1 - certainty) / (len(voc.CLASSES) - 1)
-    return np.where(np.arange(len(voc.CLASSES)) == labels[..., None], certainty, others).astype(np.float32)
 
 
 def torch_preset(picture: Image.Image) -> np.ndarray:
@@ -79,6 +85,20 @@ def test_scores_are_resized_as_torch_does_and_become_probabilities(size: tuple[i
     resized = torch.nn.functional.interpolate(scores, (height, width), mode="bilinear", align_corners=False)
     np.testing.assert_allclose(found, resized.softmax(1)[0].permute(1, 2, 0), atol=1e-4)
     np.testing.assert_allclose(found.sum(-1), 1, atol=1e-5)
+
+
+def test_the_network_is_compiled_once_for_all_photos_of_one_shape():
+    traced: list[tuple[int, ...]] = []
+
+    class Counted(ColourSegmenter):
+        def __call__(self, images: jax.Array) -> jax.Array:
+            traced.append(images.shape)
+            return super().__call__(images)
+
+    model = Counted()
+    for photo, size in (((100, 75), None), ((200, 150), None), ((200, 150), (64, 48))):
+        segmentation.class_probabilities(model, Image.new("RGB", photo), size)
+    assert traced == [(1, 520, 693, 3)]
 
 
 def test_a_region_joins_classes_and_the_rest_is_background():
@@ -133,7 +153,8 @@ def test_a_region_that_is_too_small_or_too_faint_says_so():
     with pytest.raises(UserError, match=rf"{specks}; found: background 57%, cat 22%, person 21%: leave its --style"):
         segmentation.region_masks(probabilities, ["dog"], min_speck=2.0)
     faint = probabilities_of(animals(), 0.4)
-    with pytest.raises(UserError, match="'dog' is nowhere more than half certain; found: background 56%"):
+    certainty = r"'dog' is nowhere more than half certain \(40% at most, yet likelier there than any other\)"
+    with pytest.raises(UserError, match=rf"{certainty}; found: background 56%.* with --config.hard_masks=True, or "):
         segmentation.region_masks(faint, ["dog"])
     assert segmentation.region_masks(faint, ["dog"], hard=True)["dog"].max() == 1
 
@@ -145,67 +166,7 @@ def test_what_was_found_has_shares_that_add_up_to_one():
     assert found["dog"] == pytest.approx((labels == DOG).mean())
     assert sum(found.values()) == pytest.approx(1)
     assert list(segmentation.found_classes(probabilities_of(labels), 2.0)) == ["background", "cat", "person"]
-    assert segmentation.describe({"cat": 0.996, "dog": 0.004}) == "cat 100%, dog <1%"
-
-
-def with_specks() -> np.ndarray:
-    """Probabilities (100, 100, 21): a cat, in it a speck of dog and one of bird, and a speck of cat far away."""
-    labels = np.zeros((100, 100), int)
-    labels[10:50, 10:50] = CAT
-    labels[20:24, 20:24] = DOG
-    labels[30:33, 30:33] = voc.CLASSES.index("bird")
-    labels[80:84, 80:84] = CAT
-    probabilities = probabilities_of(labels, 0.6)
-    probabilities[15:45, 15:45, CAT] += 0.5  # the likeliest class in the specks, but for the speck's own
-    probabilities[75:90, 75:90, CAT] += 0.1  # the far speck's halo
-    return probabilities / probabilities.sum(-1, keepdims=True)
-
-
-def test_specks_go_back_to_the_class_around_them_with_their_halo():
-    masks = segmentation.region_masks(with_specks(), ["cat", "background"], min_speck=0.3)
-    assert (masks["cat"][10:50, 10:50] > 0.5).all()
-    assert not masks["cat"][75:90, 75:90].any()
-    with pytest.raises(UserError, match="'dog' was found only in specks"):
-        segmentation.region_masks(with_specks(), ["cat", "dog"], min_speck=0.3)
-
-
-def test_without_a_limit_every_speck_stays():
-    probabilities = with_specks()
-    masks = segmentation.region_masks(probabilities, ["cat", "dog"], hard=True)
-    np.testing.assert_array_equal(masks["cat"] == 1, probabilities.argmax(-1) == CAT)
-    assert masks["dog"].sum() == 16
-    assert segmentation.remove_specks(probabilities, segmentation.SINGLE_CLASSES, 0.0) is probabilities
-
-
-def test_a_piece_of_two_joined_classes_is_one_piece():
-    labels = np.zeros((50, 50), int)
-    labels[10:40, 10:40] = PERSON
-    labels[40:42, 20:24] = DOG
-    probabilities = probabilities_of(labels)
-    joined = segmentation.region_masks(probabilities, ["person+dog"], min_speck=1.0, hard=True)
-    np.testing.assert_array_equal(joined["person+dog"] == 1, labels > 0)
-    with pytest.raises(UserError, match="'dog' was found only in specks"):
-        segmentation.region_masks(probabilities, ["person", "dog"], min_speck=1.0)
-
-
-def test_no_piece_below_the_limit_is_left_in_noise_and_probabilities_sum_to_one():
-    logits = np.random.default_rng(0).normal(size=(10, 12, 21)).repeat(4, 0).repeat(4, 1)
-    probabilities = (np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)).astype(np.float32)
-    before = probabilities.copy()
-    cleaned = segmentation.remove_specks(probabilities, segmentation.SINGLE_CLASSES, 2.0)
-    np.testing.assert_array_equal(probabilities, before)
-    np.testing.assert_allclose(cleaned.sum(-1), 1, atol=1e-5)
-    assert min(segmentation.found_classes(cleaned).values()) >= 0.02
-    again = segmentation.remove_specks(cleaned, segmentation.SINGLE_CLASSES, 2.0)
-    np.testing.assert_array_equal(cleaned, again)
-
-
-def test_a_certain_speck_becomes_background():
-    labels = np.zeros((20, 20), int)
-    labels[3, 3] = CAT
-    cleaned = segmentation.remove_specks(probabilities_of(labels, 1.0), [(CAT,)], 1.0)
-    np.testing.assert_array_equal(cleaned[..., 0], 1)
-    assert not cleaned[..., 1:].any()
+    assert regions.describe({"cat": 0.996, "dog": 0.004}) == "cat 100%, dog <1%"
 
 
 @pytest.fixture
@@ -249,10 +210,54 @@ def test_a_mask_wins_over_the_segmenter(scene: Path):
     cat_only = load(scene, "cat dog background", {"dog": "left.png"}, hard_masks=True)
     np.testing.assert_array_equal(cat_only.masks[..., 1], stripe(60, 80, 0, 0.4) / 255)
     assert [region.origin for region in cat_only.regions] == ["segmenter", "mask", "rest"]
-    with pytest.raises(UserError, match="region 'person' is empty: other regions claim"):
+    told = (
+        r"region 'person' lies wholly under the masks given; found: masks given 40%, background 36%, cat 22%, dog 1%:"
+    )
+    with pytest.raises(UserError, match=told):
         load(scene, "person dog background", {"dog": "left.png"})
     soft = load(scene, "cat dog background", {"dog": "middle.png"})
     np.testing.assert_allclose(soft.masks[:, 33:55, 1], 1)
+
+
+@pytest.mark.parametrize("hard", [True, False])
+def test_what_a_mask_leaves_of_a_region_is_no_region_if_it_is_a_speck(scene: Path, hard: bool):
+    """The mask has all of the person but a sliver of two columns, 2% of the photo."""
+    save(scene / "most.png", stripe(60, 80, 0, 18 / 80))
+    sliver = load(scene, "person dog background", {"dog": "most.png"}, hard_masks=hard, min_speck=1.0)
+    assert (sliver.masks[..., 0] > 0.5).sum() == pytest.approx(2 * 50, rel=0.1)
+    with pytest.raises(UserError, match=r"'person' was found only in specks smaller than .* 5% of the photo; found: "):
+        load(scene, "person dog background", {"dog": "most.png"}, hard_masks=hard, min_speck=5.0)
+    cat = load(scene, "cat dog background", {"dog": "most.png"}, hard_masks=hard, min_speck=5.0)
+    np.testing.assert_allclose(cat.masks.sum(-1), 1, atol=1e-6)
+    assert cat.masks[:, 18:22, 2].min() > 0.5  # the sliver is no hole in the background either
+
+
+def test_hard_regions_are_found_where_a_soft_mask_is_below_one_half(scene: Path):
+    white = stripe(60, 80, 0.9, 1)
+    person = animals() == PERSON
+    save(scene / "faint.png", np.where(person, 100, white).astype(np.uint8))
+    faint = load(scene, "person dog background", {"dog": "faint.png"}, hard_masks=True)
+    assert (faint.masks[..., 0] == person).mean() > 0.99
+    save(scene / "strong.png", np.where(person, 155, white).astype(np.uint8))
+    strong = load(scene, "cat dog background", {"dog": "strong.png"}, hard_masks=True)
+    assert (strong.masks[..., 1] == (person | (white > 0))).mean() > 0.99
+
+
+def test_a_style_that_is_missing_is_told_before_the_network_runs(scene: Path, monkeypatch: pytest.MonkeyPatch):
+    loaded = converted(monkeypatch)
+    styles = {"person": str(scene / "a.png"), "background": str(scene / "nope.png")}
+    with pytest.raises(UserError, match=r"style .*nope\.png does not exist"):
+        load_inputs(quick_config(), str(scene / "photo.png"), styles, {})
+    assert not loaded
+
+
+def test_the_photo_is_decoded_once(scene: Path, monkeypatch: pytest.MonkeyPatch):
+    read: list[str] = []
+    decode = images.read_picture
+    monkeypatch.setattr(images, "read_picture", lambda path, *more: read.append(Path(path).name) or decode(path, *more))
+    load(scene, "person background")
+    write_regions(quick_config(), str(scene / "photo.png"), scene / "out" / "m.png", segmenter=colour_segmenter())
+    assert read.count("photo.png") == 2
 
 
 def test_names_that_are_no_class_need_a_mask(scene: Path):
@@ -342,7 +347,7 @@ def test_the_whole_way_of_a_photo_agrees_with_torchvision(name: str, shared: Pat
     net = confident(name, photos)
     torch.save(net.state_dict(), tmp_path / "net.pth")
     output = weights.converted_path(name)
-    assert cli.main([name, "--from", str(tmp_path / "net.pth"), "--output", str(output), "--quiet"]) == 0
+    assert cli.main([name, "--from", str(tmp_path / "net.pth"), "--output", str(output), "--check"]) == 0
     ours = segmentation.load_segmenter(name)
     for file, photo in zip(files, photos, strict=True):
         scores = torch_scores(net, photo)

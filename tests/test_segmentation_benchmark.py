@@ -1,5 +1,6 @@
 """The evaluation of segmentations: its numbers, and how it refuses bad input."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from PIL import Image
 
 from benchmarks import segmentation
 from msst_jax import segmentation as segmenter
+from tests.segmenters import ColourSegmenter
 
 Capture = pytest.CaptureFixture[str]
 
@@ -64,6 +66,9 @@ def test_the_table_over_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ("fake", "unmasked", "every photo needs one of its name"),
         ("fake", "odd", "another size than the photo"),
         ("fake", "colour", "must hold class indices"),
+        ("fake", "undecodable", "a.jpg is not a picture that Pillow can read"),
+        ("fake", "broken", "a.png cannot be read"),
+        ("fake", "strip", "a.jpg: the photo is 100x4, too long a strip"),
     ],
 )
 def test_bad_input_ends_with_2_and_one_line(
@@ -72,7 +77,7 @@ def test_bad_input_ends_with_2_and_one_line(
     folder = tmp_path / data
     folder.mkdir()
     if data != "empty":
-        pair(folder, "a", np.zeros((4, 4), int))
+        pair(folder, "a", np.zeros((4, 100 if data == "strip" else 4), int))
     mask = folder / "masks" / "a.png"
     if data == "unmasked":
         mask.unlink()
@@ -80,12 +85,50 @@ def test_bad_input_ends_with_2_and_one_line(
         Image.new("L", (3, 4)).save(mask)
     elif data == "colour":
         Image.new("RGB", (4, 4)).save(mask)
+    elif data == "undecodable":
+        (folder / "images" / "a.jpg").write_bytes(b"nothing")
+    elif data == "broken":
+        mask.write_bytes(mask.read_bytes()[:30] + b"nothing")
     if weights == "fake":
-        monkeypatch.setattr(segmentation, "load", lambda _: None)
+        monkeypatch.setattr(segmentation, "load", lambda _: ColourSegmenter())
     elif weights.startswith("vgg16"):
         weights = str(Path(segmenter.__file__).parent / "assets" / weights)
-    assert segmentation.main(["--weights", weights, "--data", str(folder)]) == 2
+    assert_refused(["--weights", weights, "--data", str(folder)], told, capsys)
+
+
+def assert_refused(arguments: list[str], told: str, capsys: Capture, code: int = 2) -> None:
+    assert segmentation.main(arguments) == code
     captured = capsys.readouterr()
+    assert re.fullmatch(r"benchmarks\.segmentation: [^\n]*\n", captured.err)
     assert told in captured.err
-    assert captured.err.count("\n") == 1
     assert not captured.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--speed", "--size", "0"], "argument --size: '0' is no whole number from 1 up; see python -m benchmarks"),
+        (["--speed", "--pairs", "0"], "argument --pairs: '0' is no whole number from 1 up"),
+        (["--weights", "x", "--data", ".", "--limit", "0"], "argument --limit: '0' is no whole number from 1 up"),
+        (["--weights", "x", "--data", ".", "--limit", "-1"], "argument --limit: '-1' is no whole number from 1 up"),
+        (["--weights", "x"], "give --weights and --data, or --speed"),
+        (["--speed", "--network", "yolo"], "choose from"),
+    ],
+)
+def test_bad_arguments_end_with_2_and_one_line(arguments: list[str], told: str, capsys: Capture) -> None:
+    assert_refused(arguments, told, capsys)
+
+
+def test_programs_that_disagree_end_with_2_and_one_line(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    programs = {"ours": lambda: np.ones(3), "torchvision": lambda: np.zeros(3) + 2}
+    monkeypatch.setattr(segmentation, "programs", lambda *_: programs)
+    assert_refused(["--speed"], "they differ by 5.0e-01 of the largest score", capsys)
+
+
+def test_ctrl_c_ends_with_130_and_one_line(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(segmentation, "evaluate", interrupted)
+    monkeypatch.setattr(segmentation, "load", lambda _: None)
+    assert_refused(["--weights", "x", "--data", "."], "interrupted; run again", capsys, code=130)

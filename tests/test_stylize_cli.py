@@ -20,7 +20,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from msst_jax.errors import UserError
-from msst_jax.photo import EXIT_INTERRUPTED, EXIT_NOTHING_BETTER, Job, run
+from msst_jax.job import EXIT_INTERRUPTED, EXIT_NOTHING_BETTER, Job
+from msst_jax.photo import run
 from tests.pictures import QUICK, SCRIPT, make_scene, noise, quick_config, run_script, save
 from tests.segmenters import WEIGHTS, animals, converted, painted
 
@@ -225,7 +226,7 @@ def test_regions_that_a_segmenter_finds_are_told_from_masks_in_the_json(tmp_path
     ("arguments", "message"),
     [
         (["nope.png", *TWO], "photo nope.png does not exist; check the name"),
-        ([".", *TWO], "photo . is a folder; give a picture file"),
+        ([".", *TWO], "photo . is a folder; give a picture, or a fast model"),
         (["empty.png", *TWO], "photo empty.png is empty; give a PNG"),
         (["photo.png", "b.png", *TWO], "one photo at a time, found 2: photo.png b.png"),
         (["strip.png", "--style=background=a.png"], "becomes 512x1 pixels; every side must have at least 16"),
@@ -242,12 +243,13 @@ def test_regions_that_a_segmenter_finds_are_told_from_masks_in_the_json(tmp_path
         (["photo.png", *TWO[:2]], "; or do without it: give --mask dog=FILE"),
         (["photo.png", *TWO, "--segmenter=yolo"], "config.segmenter is 'yolo'; use one of deeplabv3_resnet101, "),
         (["photo.png", "--regions-only"], "run `python -m convert_weights deeplabv3_resnet101`"),
-        (["photo.png", "--regions-only", "-o", "photo.jpg", "--mask=x=photo_cat.png"], "input photo_cat.png; choose"),
+        (["photo.png", "--regions-only", "--mask=x=nope.png"], "takes no --style or --mask, found x=nope.png; leave"),
+        (["photo.png", "--regions-only", *TWO], "takes no --style or --mask, found dog=a.png, background=b.png, dog="),
         (["photo.png", *TWO, "--config.min_speck=-1"], "config.min_speck is -1.0; it must be zero or more"),
         (["photo.png", "--style=background=nope.jpg"], "style nope.jpg does not exist; check the name"),
         (["photo.png", *TWO[:2], "--mask=dog=nope.png"], "mask nope.png does not exist"),
         (["photo.png", *TWO[:2], "--mask=dog=black.png"], "mask black.png is black: nothing is inside; paint"),
-        (["photo.png", *TWO[:2], "--mask=dog=white.png"], "region 'background' is empty: other regions claim"),
+        (["photo.png", *TWO[:2], "--mask=dog=white.png"], "region 'background' is empty: the other regions leave"),
         (["photo.png", TWO[0], TWO[2]], "% of the photo lies in no region (dog); add --style background=FILE"),
         (["photo.png", TWO[1], TWO[2]], "region 'dog' has a mask but no style; add --style dog=FILE"),
         (["photo.png", *TWO, "-o", "in.txt"], "unknown picture ending '.txt'; use one of .png"),

@@ -12,15 +12,14 @@ import torch
 import torchvision
 from flax import nnx
 
-from convert_weights.cli import main
 from convert_weights.networks import NETWORKS
 from msst_jax.errors import UserError
 from msst_jax.models.pooling import average_pool, max_pool
 from msst_jax.models.vgg import VGG, deepest_tap, tap_names
 from msst_jax.models.weights import ASSETS, EMBEDDED_VGG16, load_vgg
+from tests.checkpoints import Files, converted_files
 
 TOLERANCE = 2e-5  # of the layer's maximum
-Files = Callable[[str], tuple[Path, Path]]
 
 
 def he_state(name: str) -> dict[str, torch.Tensor]:
@@ -37,19 +36,7 @@ def he_state(name: str) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    """Name -> (.pth, .safetensors), made once a network."""
-    made: dict[str, tuple[Path, Path]] = {}
-
-    def get(name: str) -> tuple[Path, Path]:
-        if name not in made:
-            folder = tmp_path_factory.mktemp(name)
-            checkpoint, converted = folder / f"{name}.pth", folder / f"{name}.safetensors"
-            torch.save(he_state(name), checkpoint)
-            assert main([name, "--from", str(checkpoint), "--output", str(converted), "--quiet"]) == 0
-            made[name] = checkpoint, converted
-        return made[name]
-
-    return get
+    return converted_files(tmp_path_factory, he_state)
 
 
 def torch_net(name: str, checkpoint: Path, pooling: str = "max") -> torch.nn.Sequential:

@@ -180,4 +180,4 @@ def training_step(loss: TrainingLoss, clip: float, decay: float, *, compiled: bo
     parameters: list[Tensor] = list(loss.stylizer.parameters())
     averages = [parameter.detach().clone() for parameter in parameters]
     optimizer = torch.optim.Adam(parameters)
-    return TrainingStep(torch.compile(loss) if compiled else loss, parameters, averages, optimizer, clip, decay)
+    return TrainingStep(torch.compile(loss) if compiled else loss, parameters, averages, optimizer, clip, decay)  # type: ignore[arg-type]

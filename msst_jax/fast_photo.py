@@ -1,0 +1,228 @@
+"""The whole way of photos through a trained fast model: files in, pictures and JSON out."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from msst_jax import images, regions, report
+from msst_jax.data import ENDINGS
+from msst_jax.errors import UserError
+from msst_jax.fast import FastModel, compute_type, load_model
+from msst_jax.files import check_outputs
+from msst_jax.inputs import Inputs, Region, find_masks
+from msst_jax.job import Job, blend_path
+from msst_jax.losses import TERMS, composite
+from msst_jax.models.stylizer import Stylizer, blend_mixtures
+from msst_jax.segmentation import Segmenter, load_segmenter
+from msst_jax.voc import CLASSES
+
+BATCH_PIXELS = 2**21  # photos of one size are stylised together up to so many pixels
+LARGEST_BATCH = 16
+
+
+class Item(NamedTuple):
+    """One photo on its way."""
+
+    file: Path
+    output: Path
+    inputs: Inputs
+
+
+def run(config: ConfigDict, job: Job) -> int:
+    """Stylises one photo, or each of a folder; returns the exit code.
+
+    Writes `job.output` and its JSON. Several blend ratios of one photo become a strip, with each picture beside it.
+
+    Raises:
+      UserError: bad input.
+    """
+    started = time.perf_counter()
+    targets = _targets(job)
+    model = load_model(job.model, compute_type(config.dtype))
+    _check(job, model, targets)
+    segmenter = _segmenter(config, job, model)
+    items = (
+        Item(file, output, _inputs(config, model, file, _masks_of(job, file), segmenter))
+        for file, output in targets.items()
+    )
+    hidden = job.quiet or not sys.stderr.isatty()
+    with tqdm(total=len(targets), desc="stylize", unit="photo", disable=hidden, dynamic_ncols=True) as bar:
+        for batch in batches_of_one_size(items):
+            results, seconds = _stylise(model, batch, job.blend_ratios)
+            seconds["total"] = time.perf_counter() - started
+            for item, pictures in zip(batch, results, strict=True):
+                _write(config, job, model, item, pictures, seconds)
+            bar.update(len(batch))
+    return 0
+
+
+def _stylise(model: FastModel, batch: Sequence[Item], ratios: Sequence[float]) -> tuple[np.ndarray, dict[str, float]]:
+    """Results (N, B, H, W, 3) of N photos of one size at B blend ratios, and seconds of the whole batch."""
+    started = time.perf_counter()
+    photos = jnp.asarray(np.stack([item.inputs.photo for item in batch]))
+    masks = jnp.asarray(np.stack([item.inputs.masks for item in batch]))
+    mixtures = [blend_mixtures(len(model.regions), ratio) for ratio in ratios]
+    program = stylise.lower(model.network, photos, masks, mixtures[0]).compile()
+    compiled = time.perf_counter()
+    results = [np.asarray(program(model.network, photos, masks, mixture)) for mixture in mixtures]
+    seconds = {"compile": compiled - started, "optimize": time.perf_counter() - compiled}
+    return np.stack(results, 1), seconds
+
+
+@jax.jit
+def stylise(network: Stylizer, photos: jax.Array, masks: jax.Array, mixtures: jax.Array) -> jax.Array:
+    """Composites (N, H, W, 3) of photos (N, H, W, 3) in [0, 1] and masks (N, H, W, K); mixtures as in `Stylizer`."""
+    return jax.vmap(composite)(network(images.normalize(photos), mixtures), masks)
+
+
+def batches_of_one_size(items: Iterable[Item]) -> Iterator[list[Item]]:
+    """Items in batches that share a size and are not too large, in the order in which they become complete."""
+    waiting: dict[tuple[int, ...], list[Item]] = {}
+    for item in items:
+        shape = item.inputs.photo.shape
+        waiting.setdefault(shape, []).append(item)
+        if len(waiting[shape]) >= min(LARGEST_BATCH, max(1, BATCH_PIXELS // (shape[0] * shape[1]))):
+            yield waiting.pop(shape)
+    yield from waiting.values()
+
+
+def _targets(job: Job) -> dict[Path, Path]:
+    """{photo: output}.
+
+    Raises:
+      UserError: a folder without pictures, or with two of one name.
+    """
+    photo = Path(job.photo)
+    if not photo.is_dir():
+        return {photo: job.output}
+    files = sorted(path for path in photo.iterdir() if path.suffix.lower() in ENDINGS)
+    if not files:
+        raise UserError(f"{photo} has no pictures ({', '.join(ENDINGS)}); give a picture, or a folder that has some")
+    targets = {file: job.output / f"{file.stem}.png" for file in files}
+    if len(set(targets.values())) < len(files):
+        raise UserError(f"{photo} has pictures that differ in their ending only; rename one")
+    return targets
+
+
+def _check(job: Job, model: FastModel, targets: Mapping[Path, Path]) -> None:
+    """Raises UserError for what can be known before any work."""
+    if job.styles:
+        raise UserError(f"--style {next(iter(job.styles))}: {job.model} has its own styles; leave one of the two out")
+    if job.compare:
+        raise UserError("--compare shows what the losses of the on-line method do; leave it or --model out")
+    for name in job.masks:
+        if name not in model.regions or name == regions.BACKGROUND:
+            named = [region for region in model.regions if region != regions.BACKGROUND]
+            raise UserError(f"--mask {name}: the regions of {job.model} are {', '.join(named)}, and the rest")
+    if len(targets) > 1 and len(job.blend_ratios) > 1:
+        raise UserError("a list of blend ratios makes a strip of one photo; give one photo, or one ratio")
+    if job.output.is_file() and Path(job.photo).is_dir():
+        raise UserError(f"cannot write to {job.output}: it is a file; the pictures of a folder need a folder")
+    for output in targets.values():
+        images.check_output_format(output)
+        check_outputs(output, _written(job, output), [*map(str, targets), *job.masks.values()])
+
+
+def _written(job: Job, output: Path) -> list[Path]:
+    """Every file that is written for a photo."""
+    pictures = [output, *(blend_path(output, ratio) for ratio in job.blend_ratios if len(job.blend_ratios) > 1)]
+    return [*pictures, output.with_suffix(".json")]
+
+
+def _segmenter(config: ConfigDict, job: Job, model: FastModel) -> Segmenter | None:
+    """The network for the regions without a mask; None if there is nothing to find, or no weights (and that is said).
+
+    Raises:
+      UserError: the segmenter that was asked for cannot be had.
+    """
+    missing = [name for name in model.regions if name not in job.masks and name != regions.BACKGROUND]
+    if not missing:
+        return None
+    unknown = [name for name in missing if not set(name.split("+")) <= set(CLASSES)]
+    if unknown:
+        raise UserError(f"region {unknown[0]!r} of {job.model} is no class; give --mask {unknown[0]}=FILE")
+    try:
+        return load_segmenter(job.segmenter or config.segmenter, missing)
+    except UserError as error:
+        if job.segmenter:
+            raise
+        logging.warning("everything gets the style of the background: %s", error)
+        return None
+
+
+def _masks_of(job: Job, photo: Path) -> dict[str, Path]:
+    """The mask files of one photo.
+
+    Raises:
+      UserError: a folder has none for it.
+    """
+    found = {}
+    for name, place in job.masks.items():
+        path = Path(place)
+        if path.is_dir():
+            path = path / f"{photo.stem}.png"
+            if not path.exists():
+                raise UserError(f"--mask {name}={place}: there is no {path.name} for {photo.name}; add it")
+        found[name] = path
+    return found
+
+
+def _inputs(
+    config: ConfigDict, model: FastModel, file: Path, masks: Mapping[str, Path], segmenter: Segmenter | None
+) -> Inputs:
+    """A photo cut into the regions of the model; one that is not in the photo is empty."""
+    picture = images.read_picture(file, "photo")
+    content = images.load_image(file, config.size, square=config.square, what="photo", picture=picture)
+    height, width = content.shape[:2]
+    found = {name: regions.read_mask(path, picture.size, (width, height)) for name, path in masks.items()}
+    missing = [name for name in model.regions if name not in masks and name != regions.BACKGROUND]
+    if segmenter and missing:
+        found |= find_masks(config, segmenter, picture, missing, found, (width, height), must_exist=False)
+    stacked = regions.complete(found, model.regions, (height, width))
+    stacked = regions.harden(stacked) if config.hard_masks else stacked
+    stacked = regions.feather(stacked, config.feather / 100 * max(height, width))
+    made = []
+    for name, style in zip(model.regions, model.styles, strict=True):
+        origin = "mask" if name in masks else "segmenter" if segmenter and name in missing else "rest"
+        made.append(Region(name, style, np.empty((0, 0, 3), np.float32), origin))
+    return Inputs(content, stacked, tuple(made), segmenter.record() if segmenter else None)
+
+
+def _write(
+    config: ConfigDict, job: Job, model: FastModel, item: Item, results: np.ndarray, seconds: dict[str, float]
+) -> None:
+    """One photo's pictures (B, H, W, 3), one for each blend ratio, and the JSON."""
+    picture = images.to_picture(results[0])
+    if len(results) > 1:
+        for ratio, result in zip(job.blend_ratios, results, strict=True):
+            images.save_image(result, blend_path(item.output, ratio))
+        picture = report.blend_strip(job.blend_ratios, results)
+    images.save_picture(picture, item.output)
+    made = config.copy_and_resolve_references()
+    made.update(photo=str(item.file), styles=(), masks=tuple(f"{name}={file}" for name, file in job.masks.items()))
+    content = report.sidecar(
+        config=made,
+        inputs=item.inputs,
+        weights=model.path,
+        seed=0,
+        seconds=seconds,
+        photo=str(item.file),
+        masks={name: str(file) for name, file in _masks_of(job, item.file).items()},
+        evaluations=[],
+        interrupted=False,
+        segmenter=item.inputs.segmenter,
+        model={"name": job.model, "training": model.training},
+    )
+    ratios = list(job.blend_ratios)
+    write = {"blend_ratio": ratios if len(ratios) > 1 else ratios[0], **content}
+    report.write_json({**write, "loss": {name: [] for name in ("total", *TERMS)}}, item.output.with_suffix(".json"))
+    logging.info("wrote %s", item.output)
