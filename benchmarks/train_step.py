@@ -34,6 +34,7 @@ from msst_jax.train_step import (
     make_step,
     on_all_devices,
     optimizer_of,
+    replicated,
     split_over_devices,
 )
 
@@ -72,13 +73,13 @@ def make_problem(size: int, width: int, batch: int) -> Problem:
 def start_ours(problem: Problem) -> tuple[Program, dict[str, np.ndarray]]:
     """The step of train.py on one device, and the weights that it starts from."""
     config, task, batch, _ = problem
-    device = jax.local_devices()[0]
+    device = jax.local_devices()[:1]
     optimizer = optimizer_of(config)
     state = initial_state(task, optimizer, config.seed)
     weights = dotted_tensors(state.params)
-    step = on_all_devices(make_step(task.loss, optimizer, config.ema), [device])
-    shared = jax.device_put(split_over_devices(batch, 1), device)
-    frozen = jax.device_put(task.frozen, device)
+    step = on_all_devices(make_step(task.loss, optimizer, config.ema), device)
+    state, frozen = replicated(state, device), replicated(task.frozen, device)
+    shared = jax.device_put(split_over_devices(batch, 1), device[0])
 
     def advance() -> float:
         nonlocal state

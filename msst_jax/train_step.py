@@ -129,9 +129,9 @@ def on_all_devices(step: Callable[..., Any], devices: list[jax.Device] | None = 
     return jax.pmap(step, AXIS, in_axes=(None, None, 0), out_axes=None, donate_argnums=0, devices=devices)
 
 
-def replicated(tree: Tree) -> Tree:
-    """Arrays whole on each of this host's devices."""
-    mesh = Mesh(np.array(jax.local_devices()), (AXIS,))
+def replicated(tree: Tree, devices: list[jax.Device] | None = None) -> Tree:
+    """Arrays whole on each of some devices (all of this host if None)."""
+    mesh = Mesh(np.array(devices or jax.local_devices()), (AXIS,))
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
