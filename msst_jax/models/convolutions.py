@@ -5,6 +5,7 @@ win (one 65x65 picture, two cores, milliseconds): 1x1, 2048 to 512 channels, 248
 product; 3x3 with dilation 12 / 24 / 36, 2048 to 256 channels, 399 / 438 / 558 against 277 / 139 / 97 as
 nine cropped matrix products; depthwise 3x3, 240 channels, 37 against 1.1 as nine multiply-adds.
 Dilation 2 and 4 stay with XLA: nine products and one wide product are slower, space-to-batch is within noise.
+Training adds gradients, with their own forms below.
 """
 
 import functools
@@ -334,7 +335,7 @@ def _four_phases(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
     Of three taps in a row two meet the same pixel of x, so they are added up first. The mirrored border of the
     doubled picture is the border of x once more. Source: the sub-pixel view of Shi et al. 2016 (arXiv:1609.07009).
-    Forward and backward, 8 pictures of 64x64, 64 to 32 channels, one core: see `benchmarks.train_step`.
+    8 pictures doubled to 128x128, 64 to 32 channels, with the normalisation, one core: 41 instead of 79 ms.
     """
     n, height, width, _ = x.shape
     phases = _row_phases(jnp.moveaxis(_row_phases(kernel), 2, 0))  # (columns: 2, 2, rows: 2, 2, C, D)
