@@ -38,7 +38,8 @@ def test_the_set_up_commands_are_those_that_ci_runs() -> None:
 
 
 def test_every_flag_in_the_table_exists() -> None:
-    source = (Path(__file__).parents[1] / "stylize.py").read_text()
+    folder = Path(__file__).parents[1]
+    source = (folder / "stylize.py").read_text() + (folder / "train.py").read_text()
     flags = set(re.findall(r"^\| `--([a-z-]+)", README, re.MULTILINE))
     assert flags >= {"style", "mask", "blend", "compare", "config", "seed", "quiet", "segmenter", "regions-only"}
     for flag in flags:
