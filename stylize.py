@@ -82,7 +82,7 @@ def main(argv: list[str]) -> int:
         print("stylize.py: not enough memory; lower --config.size or give fewer blend ratios", file=sys.stderr)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
-        print("stylize.py: interrupted; nothing was written", file=sys.stderr)
+        print("stylize.py: interrupted; only what is named above was written", file=sys.stderr)
         return EXIT_INTERRUPTED
 
 

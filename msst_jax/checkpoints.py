@@ -1,5 +1,7 @@
 """Checkpoints of a training run: written beside the run, the newest that is whole is read back."""
 
+import gc
+import hashlib
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -11,7 +13,7 @@ import numpy as np
 from absl import logging
 from orbax.checkpoint import v1 as ocp
 
-from msst_jax.errors import UserError
+from msst_jax.errors import UserError, first_line
 
 Result = TypeVar("Result")
 
@@ -58,17 +60,17 @@ def save(checkpoints: ocp.training.Checkpointer, step: int, state: Any, position
       UserError: the disk is full, or refuses; the checkpoint before stays.
     """
     copied = jax.tree.map(np.array, state)
-    _told(lambda: checkpoints.save_checkpointables_async(step, {"state": copied, "position": position}), checkpoints)
+    saved = {"state": copied, "position": {"data": position, "sha256": _digest(copied)}}
+    _told(lambda: checkpoints.save_checkpointables_async(step, saved), checkpoints)
 
 
 def _told(action: Callable[[], Result], checkpoints: ocp.training.Checkpointer) -> Result:
     try:
         return action()
     except (OSError, ValueError, RuntimeError) as error:  # tensorstore reports a full disk as ValueError
-        reason = str(error).strip().splitlines()[0]
         raise UserError(
-            f"cannot write a checkpoint to {checkpoints.directory}: {reason}; free some space and start the same "
-            "command again: it goes on from the checkpoint before"
+            f"cannot write a checkpoint to {checkpoints.directory}: {first_line(error)}; free some space and start the "
+            "same command again: it goes on from the checkpoint before"
         ) from error
 
 
@@ -86,11 +88,8 @@ def restore(checkpoints: ocp.training.Checkpointer, state: Any) -> tuple[Any, di
     """
     damaged = []
     for step in sorted((checkpoint.step for checkpoint in checkpoints.checkpoints), reverse=True):
-        try:
-            found = _load(checkpoints, step, state)
-        except Exception as error:  # orbax and tensorstore raise whatever a damaged file leads them to
-            reason = str(error).strip().splitlines()[0][:200]
-            logging.warning("checkpoint %d is damaged (%s): falling back to the one before", step, reason)
+        found = _load_if_whole(checkpoints, step, state)
+        if found is None:
             damaged.append(step)
             continue
         for broken in damaged:
@@ -101,15 +100,35 @@ def restore(checkpoints: ocp.training.Checkpointer, state: Any) -> tuple[Any, di
     return None
 
 
+def _load_if_whole(checkpoints: ocp.training.Checkpointer, step: int, state: Any) -> tuple[Any, dict[str, Any]] | None:
+    """As `_load`; None, and a warning, if the checkpoint is damaged."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of a damaged one orbax leaves coroutines behind
+        try:
+            return _load(checkpoints, step, state)
+        except Exception as error:  # orbax and tensorstore raise whatever a damaged file leads them to
+            logging.warning("checkpoint %d is damaged (%s): falling back to the one before", step, first_line(error))
+        gc.collect()  # the coroutines, while their warning is off
+    return None
+
+
 def _load(checkpoints: ocp.training.Checkpointer, step: int, state: Any) -> tuple[Any, dict[str, Any]]:
     """State, in numpy, and position; where types are given instead of arrays, orbax does not cast without a word."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of a damaged one it leaves coroutines behind
-        found = checkpoints.load_checkpointables(step, {"state": jax.tree.map(_numpy, state), "position": None})
+    found = checkpoints.load_checkpointables(step, {"state": jax.tree.map(_numpy, state), "position": None})
     for leaf, expected in zip(jax.tree.leaves(found["state"]), jax.tree.leaves(state), strict=True):
         if (leaf.shape, leaf.dtype) != (expected.shape, expected.dtype):
             raise ValueError(f"found {leaf.dtype}{leaf.shape} for {expected.dtype}{expected.shape}")
-    return found["state"], found["position"]
+    if _digest(found["state"]) != found["position"]["sha256"]:
+        raise ValueError("its arrays are not those that were written")
+    return found["state"], found["position"]["data"]
+
+
+def _digest(state: Any) -> str:
+    """Orbax and tensorstore do not notice a bit that has changed on the disk."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(state):
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()
 
 
 def _numpy(_leaf: Any) -> type:

@@ -9,7 +9,7 @@ import numpy as np
 from absl import logging
 from PIL import Image, ImageDraw
 
-from msst_jax.errors import UserError
+from msst_jax.errors import UserError, first_line
 from msst_jax.images import read_picture
 from msst_jax.regions import BACKGROUND, complete
 
@@ -67,7 +67,7 @@ class TfdsPhotos:
         try:
             self.source = tfds.data_source(dataset, split=split or "train")
         except Exception as error:  # tfds raises many kinds for a name or a format that it cannot serve
-            reason = str(error).strip().splitlines()[0]
+            reason = first_line(error)
             raise UserError(f"{TFDS}{name} cannot be read ({reason}); prepare it as array_record first") from error
 
     def __len__(self) -> int:

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from msst_jax.errors import UserError
+from msst_jax.errors import UserError, first_line
 
 Result = TypeVar("Result")
 
@@ -39,7 +39,13 @@ def join_hosts() -> None:
         or int(environ.get("OMPI_COMM_WORLD_SIZE", 1)) > 1
         or "," in environ.get("TPU_WORKER_HOSTNAMES", "")
     ):
-        jax.distributed.initialize()
+        try:
+            jax.distributed.initialize()
+        except Exception as error:  # what is missing differs from cluster to cluster
+            raise UserError(
+                f"the environment says that there are several hosts, but they cannot be joined ({first_line(error)}); "
+                "unset SLURM_NTASKS or OMPI_COMM_WORLD_SIZE for a run on one"
+            ) from error
 
 
 def _whole_number(name: str) -> int:

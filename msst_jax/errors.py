@@ -24,3 +24,9 @@ class ArgumentParser(argparse.ArgumentParser):
 def print_line(program: str, reason: object) -> None:
     """Prints "PROGRAM: REASON" to stderr, as one line: other libraries' reasons may have several."""
     print(f"{program}: {' '.join(str(reason).splitlines())}", file=sys.stderr)
+
+
+def first_line(error: BaseException) -> str:
+    """What another library's exception says, in one line of at most 200 characters; its kind if it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

@@ -27,6 +27,7 @@ from msst_jax.voc import CLASSES
 
 BATCH_PIXELS = 2**21  # photos of one size are stylised together up to so many pixels
 LARGEST_BATCH = 16
+WAITING_PIXELS = 8 * BATCH_PIXELS
 
 
 class Item(NamedTuple):
@@ -50,10 +51,9 @@ def run(config: ConfigDict, job: Job) -> int:
     model = load_model(job.model, compute_type(config.dtype))
     _check(job, model, targets)
     segmenter = _segmenter(config, job, model)
-    items = (
-        Item(file, output, _inputs(config, model, file, _masks_of(job, file), segmenter))
-        for file, output in targets.items()
-    )
+    left_out: list[Path] = []
+    items = _items(config, job, model, targets, segmenter, left_out)
+    done = 0
     hidden = job.quiet or not sys.stderr.isatty()
     with tqdm(total=len(targets), desc="stylize", unit="photo", disable=hidden, dynamic_ncols=True) as bar:
         for batch in batches_of_one_size(items):
@@ -61,8 +61,34 @@ def run(config: ConfigDict, job: Job) -> int:
             seconds["total"] = time.perf_counter() - started
             for item, pictures in zip(batch, results, strict=True):
                 _write(config, job, model, item, pictures, seconds)
-            bar.update(len(batch))
+            done += len(batch)
+            bar.update(done + len(left_out) - bar.n)
+    if left_out:
+        logging.warning("%d of %d photos were left out", len(left_out), len(targets))
     return 0
+
+
+def _items(
+    config: ConfigDict,
+    job: Job,
+    model: FastModel,
+    targets: Mapping[Path, Path],
+    segmenter: Segmenter | None,
+    left_out: list[Path],
+) -> Iterator[Item]:
+    """Reads the photos one by one; of a folder, those that cannot be read are named and added to `left_out`.
+
+    Raises:
+      UserError: the only photo, or all of them, cannot be read.
+    """
+    for file, output in targets.items():
+        try:
+            yield Item(file, output, _inputs(config, model, file, _masks_of(job, file), segmenter))
+        except UserError as error:
+            left_out.append(file)
+            if len(left_out) == len(targets):
+                raise
+            logging.warning("left out: %s", error)
 
 
 def _stylise(model: FastModel, batch: Sequence[Item], ratios: Sequence[float]) -> tuple[np.ndarray, dict[str, float]]:
@@ -85,11 +111,14 @@ def stylise(network: Stylizer, photos: jax.Array, masks: jax.Array, mixtures: ja
 
 
 def batches_of_one_size(items: Iterable[Item]) -> Iterator[list[Item]]:
-    """Items in batches that share a size and are not too large, in the order in which they become complete."""
+    """Items in batches that share a size and are not too large; no more than a few batches wait in memory."""
     waiting: dict[tuple[int, ...], list[Item]] = {}
     for item in items:
         shape = item.inputs.photo.shape
         waiting.setdefault(shape, []).append(item)
+        if sum(len(batch) * size[0] * size[1] for size, batch in waiting.items()) > WAITING_PIXELS:
+            yield waiting.pop(max(waiting, key=lambda size: len(waiting[size]) * size[0] * size[1]))
+            continue
         if len(waiting[shape]) >= min(LARGEST_BATCH, max(1, BATCH_PIXELS // (shape[0] * shape[1]))):
             yield waiting.pop(shape)
     yield from waiting.values()
@@ -127,7 +156,8 @@ def _check(job: Job, model: FastModel, targets: Mapping[Path, Path]) -> None:
         raise UserError("a list of blend ratios makes a strip of one photo; give one photo, or one ratio")
     if job.output.is_file() and Path(job.photo).is_dir():
         raise UserError(f"cannot write to {job.output}: it is a file; the pictures of a folder need a folder")
-    for output in targets.values():
+    for file, output in targets.items():
+        _masks_of(job, file)
         images.check_output_format(output)
         check_outputs(output, _written(job, output), [*map(str, targets), *job.masks.values()])
 

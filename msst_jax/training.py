@@ -219,5 +219,6 @@ def _check_skipped(step: int, terms: Terms, _waited: float) -> None:
     if terms["skipped_in_a_row"] >= MOST_SKIPPED:
         raise UserError(
             f"the loss or its gradient was not finite in {MOST_SKIPPED} steps in a row, up to step {step}; the "
-            "checkpoints before are whole: lower config.learning_rate, or use float32"
+            "checkpoints before are whole: lower config.learning_rate, or use float32, in another --workdir or with "
+            "--restart"
         )

@@ -44,12 +44,13 @@ def prepare(
     Raises:
       UserError: the folder belongs to another run (names the fields that differ), or is unwritable.
     """
-    if restart:
-        clear(workdir)
+    _check_outside(workdir, [*photos, *masks, *styles.values()])
     files = {region: {"file": Path(file).name, "sha256": _sha256(Path(file))} for region, file in styles.items()}
     run = {"config": config.to_dict(), "photos": [*photos], "masks": [*masks], "styles": files}
     wanted = json.loads(json.dumps(run))  # tuples become lists, as they will when read back
     place = workdir / FILE
+    if restart and place.exists():
+        clear(workdir)
     if place.exists():
         differing = differences(_read(place), wanted)
         if differing:
@@ -59,7 +60,8 @@ def prepare(
             )
         return
     if any((workdir / name).exists() for name in WRITTEN if name != STYLES):  # a kill may have left the styles alone
-        raise UserError(f"workdir {workdir} holds a run without its {FILE}; take another --workdir, or use --restart")
+        names = ", ".join(name for name in WRITTEN if (workdir / name).exists())
+        raise UserError(f"workdir {workdir} has {names} of its own, where a run would write; take another --workdir")
     for region, file in styles.items():
         target = workdir / STYLES / f"{region}{Path(file).suffix}"
         write_atomically(target, lambda name, file=file: shutil.copyfile(file, name))  # type: ignore[misc]
@@ -83,8 +85,22 @@ def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str
     return phrases
 
 
+def _check_outside(workdir: Path, inputs: Sequence[str]) -> None:
+    """Raises UserError if an input lies where a run writes, and where --restart would remove it."""
+    for name in inputs:
+        for folder in WRITTEN:
+            if Path(name).resolve().is_relative_to((workdir / folder).resolve()):
+                raise UserError(f"{name} lies in {workdir / folder}, which the run writes; take another --workdir")
+
+
 def clear(workdir: Path) -> None:
-    """Removes what a run wrote, and nothing else."""
+    """Removes what a run wrote, and nothing else.
+
+    Raises:
+      UserError: there is no run.
+    """
+    if not {"config", "photos", "masks", "styles"} <= _read(workdir / FILE).keys():
+        raise UserError(f"{workdir / FILE} is not of train.py, so nothing there is removed; take another --workdir")
     for name in WRITTEN:
         shutil.rmtree(workdir / name, ignore_errors=True)
     for pattern in (FILE, "metrics.jsonl", "model.safetensors", "events.out.tfevents.*"):

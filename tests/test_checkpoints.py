@@ -98,6 +98,18 @@ def test_a_damaged_newest_one_is_passed_over_told_and_written_again(tmp_path: Pa
     assert read(tmp_path)[0].step == 3
 
 
+def test_a_bit_that_changed_on_the_disk_is_noticed(tmp_path: Path):
+    write(tmp_path, [1, 2])
+    arrays = [file for file in (tmp_path / "2" / "state").rglob("d/*") if file.is_file()]
+    for file in arrays:
+        content = bytearray(file.read_bytes())
+        for place in range(0, len(content), 16):
+            content[place] ^= 1
+        file.write_bytes(bytes(content))
+    assert arrays
+    assert read(tmp_path)[0].step == 1
+
+
 def test_of_two_damaged_ones_both_are_passed_over(tmp_path: Path):
     write(tmp_path, [1, 2, 3])
     damage(tmp_path / "3" / "state")

@@ -93,6 +93,20 @@ def test_folder_gives_every_photo_the_picture_that_it_gets_alone(model: Path, tm
         np.testing.assert_allclose(together, pixels(tmp_path / f"{index}.png").astype(int), atol=1)
 
 
+def test_damaged_photo_of_a_folder_is_left_out_and_named(model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    save(folder / "good.png", noise(24, 32))
+    (folder / "bad.png").write_bytes(b"no picture")
+    assert run(quick_config(), job(model, folder, tmp_path / "out")) == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"good.png", "good.json"}
+    assert "bad.png" in caplog.text
+    assert "1 of 2 photos were left out" in caplog.text
+    (folder / "good.png").unlink()
+    with pytest.raises(UserError, match="not a picture"):
+        run(quick_config(), job(model, folder, tmp_path / "none"))
+
+
 def test_masks_of_a_folder_go_to_the_photos_of_their_name(model: Path, scene: Path, tmp_path: Path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "masks").mkdir()

@@ -221,13 +221,29 @@ def test_a_kill_before_the_config_was_written_does_not_spoil_the_workdir(tmp_pat
     assert run(tiny_config(), job(tmp_path)) == 0
 
 
-def test_checkpoints_without_their_config_belong_to_nobody(tmp_path: Path, calls):
+@pytest.mark.parametrize("restart", [False, True])
+def test_folders_of_a_persons_own_are_neither_used_nor_removed(tmp_path: Path, calls, restart: bool):
     make_photos(tmp_path, 4)
-    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
-    with pytest.raises(
-        UserError, match=r"holds a run without its config.json; take another --workdir, or use --restart"
-    ):
-        run(tiny_config(), job(tmp_path))
+    own = tmp_path / "run" / "masks" / "own.png"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"dear to me")
+    with pytest.raises(UserError, match="has masks of its own, where a run would write; take another --workdir"):
+        run(tiny_config(), job(tmp_path, restart=restart))
+    (tmp_path / "run" / "config.json").write_text('{"name": "something else"}')
+    with pytest.raises(UserError):
+        run(tiny_config(), job(tmp_path, restart=restart))
+    assert own.read_bytes() == b"dear to me"
+
+
+def test_restart_does_not_remove_its_own_inputs(tmp_path: Path, calls):
+    make_photos(tmp_path, 4)
+    assert run(tiny_config(), job(tmp_path)) == 0
+    copies = tmp_path / "run" / "styles"
+    (copies / "photos").mkdir()
+    config = tiny_config(without_mask="random")
+    with pytest.raises(UserError, match="which the run writes; take another --workdir"):
+        run(config, job(tmp_path, photos=[str(tmp_path / "photos"), str(copies)], restart=True))
+    assert copies.exists()
 
 
 @pytest.mark.parametrize(
