@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from numbers import Real
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from absl import flags
+from jax.typing import DTypeLike
 from ml_collections import ConfigDict
 
 from msst_jax.errors import UserError
@@ -61,6 +63,11 @@ LEAST = {  # whole numbers
 }
 NOT_NEGATIVE_IN_TRAINING = ("style_weight", "blend_ratio", "content_weight", "tv_weight", "clip", "ema")
 LARGEST = float(np.finfo(np.float32).max)
+
+
+def compute_type(name: str) -> DTypeLike:
+    """ "float32" or "bfloat16" (config.dtype) as a type."""
+    return jnp.bfloat16 if name == "bfloat16" else jnp.float32
 
 
 def check_config(config: ConfigDict) -> None:

@@ -28,7 +28,8 @@ def join_hosts() -> None:
     MPI or a TPU pod set. To be called before the first computation.
 
     Raises:
-      UserError: JAX_COORDINATOR_ADDRESS without a number of processes, or a number that is none.
+      UserError: JAX_COORDINATOR_ADDRESS without a number of processes, or a number that is none; a cluster that
+        cannot be joined.
     """
     environ = os.environ
     if address := environ.get("JAX_COORDINATOR_ADDRESS"):

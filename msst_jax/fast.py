@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from msst_jax import losses
+from msst_jax.configuration import compute_type
 from msst_jax.errors import UserError
 from msst_jax.files import write_atomically
 from msst_jax.images import normalize, to_picture
@@ -42,11 +43,6 @@ class FastModel(NamedTuple):
     path: Path
     training: dict[str, Any]
     """The config it was trained with."""
-
-
-def compute_type(name: str) -> DTypeLike:
-    """ "float32" or "bfloat16" as a type."""
-    return jnp.bfloat16 if name == "bfloat16" else jnp.float32
 
 
 def loss_of_images(

@@ -14,9 +14,10 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from msst_jax import images, regions, report
+from msst_jax.configuration import compute_type
 from msst_jax.data import ENDINGS
 from msst_jax.errors import UserError
-from msst_jax.fast import FastModel, compute_type, load_model
+from msst_jax.fast import FastModel, load_model
 from msst_jax.files import check_outputs
 from msst_jax.inputs import Inputs, Region, find_masks
 from msst_jax.job import Job, blend_path

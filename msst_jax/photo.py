@@ -5,7 +5,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
@@ -13,7 +12,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from msst_jax import fast_photo, images, report
-from msst_jax.configuration import check_config, check_number
+from msst_jax.configuration import check_config, check_number, compute_type
 from msst_jax.errors import UserError
 from msst_jax.files import check_outputs, check_writable
 from msst_jax.found import write_regions
@@ -57,7 +56,7 @@ def run(config: ConfigDict, job: Job) -> int:
         [*layers.style, *layers.content],
         pooling=config.pooling,
         padding=config.padding,
-        dtype=jnp.bfloat16 if config.dtype == "bfloat16" else jnp.float32,
+        dtype=compute_type(config.dtype),
         path=Path(config.weights) if config.weights else None,
     )
     inputs = load_inputs(config, job.photo, job.styles, job.masks)

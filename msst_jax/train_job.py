@@ -13,11 +13,11 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from msst_jax import data, images, workdir
-from msst_jax.configuration import check_training_config
+from msst_jax.configuration import check_training_config, compute_type
 from msst_jax.data import Crop, Examples
 from msst_jax.devices import together
 from msst_jax.errors import UserError
-from msst_jax.fast import MODEL_FILE, compute_type, make_task, save_model
+from msst_jax.fast import MODEL_FILE, make_task, save_model
 from msst_jax.models.vgg import VGG
 from msst_jax.models.weights import load_vgg
 from msst_jax.regions import BACKGROUND

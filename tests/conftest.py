@@ -1,11 +1,13 @@
 """What every test relies on: full precision, torchvision importable, no weights of the user."""
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import pytest
 
 from convert_weights.torch_compat import import_torchvision
+from tests.training_runs import cache_settings, make_photos
 
 SHARED = Path(__file__).parents[2] / "shared"
 
@@ -30,3 +32,15 @@ def shared() -> Path:
 def output(tmp_path: Path) -> Path:
     """Where the converter writes; the folder is not there yet."""
     return tmp_path / "converted" / "out.safetensors"
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with photos to train on, their masks and two styles; see `make_photos`."""
+    return make_photos(tmp_path_factory.mktemp("photos") / "in")
+
+
+@pytest.fixture(scope="module")
+def xla(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Settings that spare the runs of one module from compiling the same step again."""
+    return cache_settings(tmp_path_factory.mktemp("xla"))

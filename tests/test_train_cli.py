@@ -19,7 +19,6 @@ from msst_jax.train_job import EXIT_INTERRUPTED, run
 from tests.pictures import Script, noise, run_script, save
 from tests.training_runs import (
     TRAIN,
-    cache_settings,
     compiled_once,
     curve,
     job,
@@ -31,16 +30,6 @@ from tests.training_runs import (
 )
 
 ROOT = TRAIN.parent
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_photos(tmp_path_factory.mktemp("photos") / "in")
-
-
-@pytest.fixture(scope="module")
-def xla(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return cache_settings(tmp_path_factory.mktemp("xla"))
 
 
 def checkpoints_of(workdir: Path) -> list[int]:

@@ -15,19 +15,9 @@ from msst_jax.checkpoints import open_checkpoints
 from msst_jax.models.weights import read_tensors
 from msst_jax.train_job import EXIT_INTERRUPTED
 from tests.pictures import Script
-from tests.training_runs import TRAIN, cache_settings, curve, make_photos, tiny_flags, wait_for_step
+from tests.training_runs import TRAIN, curve, tiny_flags, wait_for_step
 
 STEPS = 4
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_photos(tmp_path_factory.mktemp("photos") / "in")
-
-
-@pytest.fixture(scope="module")
-def xla(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return cache_settings(tmp_path_factory.mktemp("xla"))
 
 
 def start(

@@ -12,7 +12,8 @@ import pytest
 from jax.sharding import PartitionSpec
 from ml_collections import ConfigDict
 
-from msst_jax.fast import compute_type, make_task
+from msst_jax.configuration import compute_type
+from msst_jax.fast import make_task
 from msst_jax.models.weights import load_vgg
 from msst_jax.stylization import layers_of
 from msst_jax.train_step import (
