@@ -87,4 +87,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=lambda argv: parse_flags(argv, DEFAULT_CONFIG, photo.get_config()))
+    app.run(main, flags_parser=lambda argv: parse_flags(argv, DEFAULT_CONFIG, lambda _: photo.get_config()))

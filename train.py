@@ -1,15 +1,16 @@
-"""Trains the fast model: all styles in one forward pass. The same command goes on where a run ended.
+"""Trains the fast model, or the person segmenter. The same command goes on where a run ended.
 
 python train.py --workdir runs/x --photos DIR --style person=A.jpg --style background=B.jpg [--masks DIR]
+python train.py --config configs/person_segmenter.py --workdir runs/x --photos DIR --masks DIR
 """
 
 import sys
 from pathlib import Path
 
 from absl import app, flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
-from configs import fast
+from configs import fast, person_segmenter
 from msst_jax.command import EXIT_BAD_INPUT, parse_flags
 from msst_jax.devices import join_hosts, make_repeatable
 from msst_jax.errors import UserError
@@ -26,6 +27,12 @@ _MASKS = flags.DEFINE_multi_string("masks", [], "Folder of masks named like the 
 _STYLE = flags.DEFINE_multi_string("style", [], "REGION=FILE: the painting that a region takes its style from.")
 _RESTART = flags.DEFINE_boolean("restart", False, "Remove what an earlier run left in the workdir.")
 _QUIET = flags.DEFINE_boolean("quiet", False, "No progress bar and no messages but errors.")
+
+
+def _template(config: ConfigDict) -> ConfigDict:
+    """The config of the same task as it comes."""
+    templates = {template.task: template for template in (fast.get_config(), person_segmenter.get_config())}
+    return templates.get(config.get("task"), fast.get_config())
 
 
 def _job() -> Job:
@@ -61,4 +68,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=lambda argv: parse_flags(argv, DEFAULT_CONFIG, fast.get_config()))
+    app.run(main, flags_parser=lambda argv: parse_flags(argv, DEFAULT_CONFIG, _template))

@@ -67,7 +67,7 @@ def make_problem(size: int, width: int, batch: int) -> Problem:
     styles = [rng.uniform(size=(size, size, 3)).astype(np.float32) for _ in REGIONS]
     vgg, _ = load_vgg(config.network, [*config.style_layers, *config.content_layers], path=EMBEDDED_VGG16)
     data = {"photo": photos, "masks": masks}
-    return Problem(config, fast.make_task(config, vgg, REGIONS, styles, data), data, styles)
+    return Problem(config, fast.make_task(config, vgg, REGIONS, REGIONS, styles, data), data, styles)
 
 
 def start_ours(problem: Problem) -> tuple[Program, dict[str, np.ndarray]]:

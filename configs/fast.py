@@ -18,9 +18,12 @@ def get_config() -> ConfigDict:
     config.dtype = "float32"  # of the computation, or bfloat16; parameters and Gram matrices are float32
 
     config.size = 256  # side of the crops in pixels
-    config.smallest_crop = 0.6  # side of a crop at least, as a share of the photo's shorter side
+    config.smallest_crop = 0.6  # side of a crop, as a share of the photo's shorter side: at least
+    config.largest_crop = 1.0  # and at most
+    config.colour = 0.0  # change of brightness, contrast and saturation, at most
     config.batch = 8  # photos a step, over all devices of all hosts
     config.without_mask = "error"  # photos that have no mask file: "error", or "random" regions
+    config.leave_out = ""  # column of an index.csv beside the photos; those with a 1 there are not trained on
     config.segmenter = "deeplabv3_resnet101"  # makes the masks if there is no --masks
     config.workers = 4  # threads that read photos
     config.seed = 0

@@ -1,6 +1,7 @@
 """How the scripts read their command line."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from absl import flags
@@ -11,13 +12,13 @@ from msst_jax.configuration import check_fields, describe
 EXIT_BAD_INPUT = 2
 
 
-def parse_flags(argv: list[str], default_config: Path, template: ConfigDict) -> list[str]:
+def parse_flags(argv: list[str], default_config: Path, template: Callable[[ConfigDict], ConfigDict]) -> list[str]:
     """Reads flags into flags.FLAGS; ends the program with one line and exit code 2 for anything wrong with them.
 
     Args:
       argv: the command line.
       default_config: file of the config if --config names none.
-      template: has the fields that a config must have.
+      template: a config to one with the fields that it must have.
 
     Returns:
       What is no flag.
@@ -26,7 +27,8 @@ def parse_flags(argv: list[str], default_config: Path, template: ConfigDict) -> 
         argv.insert(1, f"--config={default_config}")
     try:
         rest = flags.FLAGS(argv)
-        check_fields(flags.FLAGS["config"].value, template)
+        config = flags.FLAGS["config"].value
+        check_fields(config, template(config))
         return list(rest)
     except Exception as error:  # a config file is a program and can raise anything
         print(f"{Path(argv[0]).name}: {describe(error)}", file=sys.stderr)

@@ -39,19 +39,16 @@ NOT_NEGATIVE = (
 )
 POSITIVE = ("steps", "style_scale", "history")
 PERCENT = {"feather": "the longest side", "min_speck": "the photo"}
-TRAINING_CHOICES = {
-    "task": ("stylizer",),
+TRAINING_CHOICES: dict[str, tuple[Any, ...]] = {
+    "task": ("stylizer", "segmenter"),
     "without_mask": ("error", "random"),
-    **{field: CHOICES[field] for field in ("network", "dtype", "segmenter")},
+    **{field: CHOICES[field] for field in ("dtype", "segmenter")},
 }
 LEAST = {  # whole numbers
-    "width": 1,
-    "blocks": 0,
     "size": MIN_SIDE,
     "batch": 1,
     "workers": 1,
     "seed": 0,
-    "style_size": 0,
     "steps": 1,
     "warmup": 0,
     "log_every": 1,
@@ -61,7 +58,7 @@ LEAST = {  # whole numbers
     "keep_last": 1,
     "keep_every": 0,
 }
-NOT_NEGATIVE_IN_TRAINING = ("style_weight", "blend_ratio", "content_weight", "tv_weight", "clip", "ema")
+STYLIZER_LEAST = {"width": 1, "blocks": 0, "style_size": 0}
 LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -91,29 +88,52 @@ def check_config(config: ConfigDict) -> None:
 
 
 def check_training_config(config: ConfigDict) -> None:
-    """As `check_config`, for configs/fast.py.
+    """As `check_config`, for what all tasks of train.py have in common.
 
     Raises:
       UserError: names the field, what was found and what is allowed.
     """
     _check_choices(config, TRAINING_CHOICES)
-    for kind in ("style", "content"):
-        _check_layers(config, kind)
-    for field, least in LEAST.items():
-        if not isinstance(config[field], int) or config[field] < least:
-            raise UserError(f"config.{field} is {config[field]}; it must be a whole number of at least {least}")
-    for field in NOT_NEGATIVE_IN_TRAINING:
+    _check_least(config, LEAST)
+    for field in ("clip", "ema", "colour"):
         check_number(f"config.{field}", config[field])
-    check_number("config.blend_ratio times config.style_weight", config.blend_ratio * config.style_weight)
-    for field in ("learning_rate", "smallest_crop"):
+    for field in ("learning_rate", "smallest_crop", "largest_crop"):
         check_number(f"config.{field}", config[field], positive=True)
-    for field in ("smallest_crop", "ema"):
+    for field in ("smallest_crop", "ema", "colour"):
         if config[field] > 1:
             raise UserError(f"config.{field} is {config[field]}; it must be at most 1")
-    if config.style_size and config.style_size < MIN_SIDE:
-        raise UserError(f"config.style_size is {config.style_size}; use at least {MIN_SIDE}, or 0 for the file's own")
+    if config.largest_crop < config.smallest_crop:
+        raise UserError(
+            f"config.largest_crop is {config.largest_crop}; use at least smallest_crop, {config.smallest_crop}"
+        )
     if config.seed >= 2**32:
         raise UserError(f"config.seed is {config.seed}; it must be below 2**32")
+
+
+def check_stylizer_config(config: ConfigDict) -> None:
+    """As `check_training_config`, for what only configs/fast.py has.
+
+    Raises:
+      UserError: names the field, what was found and what is allowed.
+    """
+    _check_choices(config, {"network": CHOICES["network"]})
+    for kind in ("style", "content"):
+        _check_layers(config, kind)
+    _check_least(config, STYLIZER_LEAST)
+    for field in ("style_weight", "blend_ratio", "content_weight", "tv_weight"):
+        check_number(f"config.{field}", config[field])
+    check_number("config.blend_ratio times config.style_weight", config.blend_ratio * config.style_weight)
+    if config.style_size and config.style_size < MIN_SIDE:
+        raise UserError(f"config.style_size is {config.style_size}; use at least {MIN_SIDE}, or 0 for the file's own")
+
+
+def check_segmenter_config(config: ConfigDict) -> None:
+    """As `check_training_config`, for what only configs/person_segmenter.py has.
+
+    Raises:
+      UserError: names the field, what was found and what is allowed.
+    """
+    _check_choices(config, {"start": ("vgg16", "random")})
 
 
 def check_fields(config: ConfigDict, default: ConfigDict) -> None:
@@ -160,6 +180,12 @@ def _check_choices(config: ConfigDict, choices: Mapping[str, tuple[Any, ...]]) -
     for field, allowed in choices.items():
         if config[field] not in allowed:
             raise UserError(f"config.{field} is {config[field]!r}; use one of {', '.join(map(str, allowed))}")
+
+
+def _check_least(config: ConfigDict, limits: Mapping[str, int]) -> None:
+    for field, least in limits.items():
+        if not isinstance(config[field], int) or config[field] < least:
+            raise UserError(f"config.{field} is {config[field]}; it must be a whole number of at least {least}")
 
 
 def _check_numbers(config: ConfigDict) -> None:

@@ -1,5 +1,6 @@
 """Photos and their region masks to batches for training: random crops, in an order that can be resumed."""
 
+import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -7,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import grain
 import numpy as np
 from absl import logging
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageEnhance
 
 from msst_jax.errors import UserError, first_line
 from msst_jax.images import read_picture
@@ -16,6 +17,8 @@ from msst_jax.regions import BACKGROUND, complete
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 HELD_OUT_SHARE = 0.1  # of the photos at most
 TFDS = "tfds:"
+INDEX = "index.csv"
+GREY = 118  # of 255, the mean of photographs: after `images.normalize` about 0
 
 
 class Photos(Protocol):
@@ -84,8 +87,13 @@ class TfdsPhotos:
         return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).convert("RGB")
 
 
-def find_photos(places: Sequence[str]) -> Photos:
+def find_photos(places: Sequence[str], leave_out: str = "") -> Photos:
     """The photos of folders, or of one "tfds:NAME".
+
+    Args:
+      places: the folders.
+      leave_out: photos with a 1 in this column of an index.csv are left out; the first column has their names without
+        ending, and the file lies in the folder of photos or in the one above. "" = none, nor any in tfds.
 
     Raises:
       UserError: no folder, or no pictures in it.
@@ -99,11 +107,34 @@ def find_photos(places: Sequence[str]) -> Photos:
         folder = Path(place).expanduser()
         if not folder.is_dir():
             raise UserError(f"photos {place} is no folder; give a folder of pictures, or {TFDS}NAME")
+        marked = _marked(folder, leave_out) if leave_out else set()
         found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS)
         if not found:
             raise UserError(f"photos {place} has no pictures ({', '.join(ENDINGS)}); give a folder that has some")
-        files += found
+        files += [path for path in found if path.stem not in marked]
     return FolderPhotos(files)
+
+
+def _marked(folder: Path, column: str) -> set[str]:
+    """Names of the photos that an index.csv marks.
+
+    Raises:
+      UserError: the file lacks the column, or cannot be read.
+    """
+    path = next((place / INDEX for place in (folder, folder.parent) if (place / INDEX).exists()), None)
+    if path is None:
+        logging.info("%s has no %s: no photo is left out as %s", folder, INDEX, column)
+        return set()
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(f"{path} cannot be read ({first_line(error)}); mend it, or give --config.leave_out=") from error
+    if not rows or column not in rows[0]:
+        raise UserError(f"{path} has no column {column}; mend it, or give --config.leave_out=")
+    names = {next(iter(row.values())) for row in rows if row[column] == "1"}
+    logging.info("%s: %d of %d photos are left out as %s", path, len(names), len(rows), column)
+    return names
 
 
 def held_out(count: int, wanted: int) -> list[int]:
@@ -134,6 +165,10 @@ class Crop(NamedTuple):
     """Side in pixels."""
     smallest: float
     """Side of the crop at least, as a share of the photo's shorter side."""
+    largest: float = 1.0
+    """Side of the crop at most; above 1 it reaches beyond the photo, where all masks are 0 and the photo is grey."""
+    colour: float = 0.0
+    """Brightness, contrast and saturation change by up to this share; 0 leaves the colours alone."""
 
 
 class Examples:
@@ -194,14 +229,27 @@ def _read_mask(file: Path, photo: Image.Image) -> Image.Image:
 def random_crop(example: Mapping[str, Any], rng: np.random.Generator, crop: Crop, names: Sequence[str]) -> dict:
     """A square piece, mirrored or not: {"photo": uint8 (S, S, 3), "masks": float32 (S, S, K) of sum 1}.
 
-    A photo without any mask gets random regions.
+    A photo without any mask gets random regions. Beyond the photo the masks' sum is 0.
     """
     photo = example["photo"]
-    side = round(rng.uniform(crop.smallest, 1.0) * min(photo.size))
-    left, top = (int(rng.integers(0, length - side + 1)) for length in photo.size)
+    side = round(rng.uniform(crop.smallest, crop.largest) * min(photo.size))
+    left, top = (_offset(length - side, rng) for length in photo.size)
     mirrored = rng.random() < 0.5
     masks = example["masks"] or random_masks(photo.size, names, rng)
+    if crop.colour:
+        photo = _recoloured(photo, rng, crop.colour)
     return _cut(photo, masks, (left, top, left + side, top + side), crop.size, mirrored, names)
+
+
+def _offset(room: int, rng: np.random.Generator) -> int:
+    """Where a crop begins: anywhere within the photo or, where it is the longer one (room < 0), around it."""
+    return int(rng.integers(min(room, 0), max(room, 0) + 1))
+
+
+def _recoloured(photo: Image.Image, rng: np.random.Generator, share: float) -> Image.Image:
+    for kind in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
+        photo = kind(photo).enhance(rng.uniform(1 - share, 1 + share))
+    return photo
 
 
 def centre_crop(example: Mapping[str, Any], size: int, names: Sequence[str]) -> dict:
@@ -221,12 +269,29 @@ def _cut(
     mirrored: bool,
     names: Sequence[str],
 ) -> dict:
-    def piece(picture: Image.Image) -> np.ndarray:
-        values = np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR, box=box))
+    beyond = box[0] < 0 or box[1] < 0 or box[2] > photo.width or box[3] > photo.height
+
+    def piece(picture: Image.Image, backdrop: int = 0) -> np.ndarray:
+        within = box
+        if beyond:
+            picture, within = _on_backdrop(picture, box, backdrop), (0, 0, box[2] - box[0], box[3] - box[1])
+        values = np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR, box=within))
         return values[:, ::-1] if mirrored else values
 
-    found = {name: piece(mask).astype(np.float32) / np.float32(255) for name, mask in masks.items()}
-    return {"photo": np.ascontiguousarray(piece(photo)), "masks": complete(found, names, (size, size))}
+    def share(mask: Image.Image) -> np.ndarray:
+        return piece(mask).astype(np.float32) / np.float32(255)
+
+    whole = complete({name: share(mask) for name, mask in masks.items()}, names, (size, size))
+    if beyond:
+        whole = whole * (share(Image.new("L", photo.size, 255)) > 0.5)[..., None]
+    return {"photo": np.ascontiguousarray(piece(photo, GREY)), "masks": whole}
+
+
+def _on_backdrop(picture: Image.Image, box: tuple[int, int, int, int], level: int) -> Image.Image:
+    """The part of a picture in a box, and a level of grey where the box reaches beyond it."""
+    backdrop = Image.new(picture.mode, (box[2] - box[0], box[3] - box[1]), (level,) * len(picture.getbands()))
+    backdrop.paste(picture, (-box[0], -box[1]))
+    return backdrop
 
 
 def random_masks(size: tuple[int, int], names: Sequence[str], rng: np.random.Generator) -> dict[str, Image.Image]:

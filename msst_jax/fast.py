@@ -13,21 +13,20 @@ from jax.typing import DTypeLike
 from ml_collections import ConfigDict
 from PIL import Image
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from msst_jax import losses
-from msst_jax.configuration import compute_type
+from msst_jax.configuration import check_stylizer_config, compute_type
 from msst_jax.errors import UserError
-from msst_jax.files import write_atomically
-from msst_jax.images import normalize, to_picture
+from msst_jax.images import load_image, normalize, to_picture
 from msst_jax.models.stylizer import Stylizer
 from msst_jax.models.vgg import VGG
-from msst_jax.models.weights import ASSETS, assign, dotted_tensors, read_tensors
+from msst_jax.models.weights import ASSETS, assign, dotted_tensors, load_vgg, read_tensors, save_tensors
+from msst_jax.regions import BACKGROUND
 from msst_jax.report import sheet
 from msst_jax.stylization import layers_of, weights_of
-from msst_jax.train_step import Batch, Evaluation, Params, Task, Terms
+from msst_jax.train_step import Batch, Evaluation, Params, Plan, Task, Terms
+from msst_jax.workdir import MODEL_FILE
 
-MODEL_FILE = "model.safetensors"
 BUILTIN = "builtin"
 BUILTIN_FILE = ASSETS / "stylizer_builtin.safetensors"
 
@@ -76,8 +75,34 @@ def loss_of_images(
     return jax.tree.map(jnp.mean, jax.vmap(single)(pixels, contents, masks))
 
 
+def plan(config: ConfigDict, styles: Mapping[str, str]) -> Plan:
+    """Reads what the training of a fast model needs beside photos and masks.
+
+    Args:
+      config: see configs/fast.py.
+      styles: {region: file}.
+
+    Raises:
+      UserError: no style for the background, or files that cannot be read.
+    """
+    check_stylizer_config(config)
+    if BACKGROUND not in styles:
+        found = f"found {', '.join(styles)}" if styles else "found none"
+        raise UserError(f"the fast model needs --style {BACKGROUND}=FILE, and one for each other region; {found}")
+    pictures = [load_image(file, config.style_size, what="style") for file in styles.values()]
+    layers = layers_of(config)
+    vgg, _ = load_vgg(config.network, [*layers.style, *layers.content], dtype=compute_type(config.dtype))
+    names = [Path(file).name for file in styles.values()]
+    return Plan([*styles], lambda samples: make_task(config, vgg, [*styles], names, pictures, samples))
+
+
 def make_task(
-    config: ConfigDict, vgg: VGG, regions: Sequence[str], styles: Sequence[np.ndarray], samples: Batch
+    config: ConfigDict,
+    vgg: VGG,
+    regions: Sequence[str],
+    names: Sequence[str],
+    styles: Sequence[np.ndarray],
+    samples: Batch,
 ) -> Task:
     """The task of training a `Stylizer`.
 
@@ -85,6 +110,7 @@ def make_task(
       config: see configs/fast.py.
       vgg: as deep as the layers of the config.
       regions: names, one for each style.
+      names: of the style files.
       styles: pictures (h, w, 3) in [0, 1].
       samples: photos and masks of the sample sheet, a batch like those of training.
     """
@@ -116,7 +142,10 @@ def make_task(
         scalars = {name: float(term) for name, term in {"loss": value, **terms}.items()}
         return Evaluation(scalars, sample_sheet(samples, np.asarray(pixels), regions))
 
-    return Task(init, loss, frozen, evaluate)
+    def save(path: Path, params: Params) -> None:
+        save_model(path, config, regions, names, params)
+
+    return Task(init, loss, frozen, evaluate, save)
 
 
 def sample_sheet(samples: Batch, pixels: np.ndarray, regions: Sequence[str]) -> Image.Image:
@@ -147,17 +176,8 @@ def save_model(path: Path, config: ConfigDict, regions: Sequence[str], styles: S
     Raises:
       UserError: unwritable place.
     """
-    tensors = {name: value.astype(np.float16) for name, value in dotted_tensors(params).items()}
     made = {"network": "stylizer", "regions": list(regions), "styles": list(styles), "config": config.to_dict()}
-    metadata = {"msst_jax": json.dumps(made)}
-
-    def write(name: Path) -> None:
-        try:
-            save_file(tensors, name, metadata=metadata)
-        except SafetensorError as error:  # a full disk, for example
-            raise OSError(error) from error
-
-    write_atomically(path, write)
+    save_tensors(path, dotted_tensors(params), {"msst_jax": json.dumps(made)})
 
 
 def find_model(name: str) -> Path:

@@ -1,8 +1,7 @@
-"""The whole way of a training run of the fast model: folders in, a workdir with a model out."""
+"""The whole way of a training run: folders in, a workdir with a model out."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,18 +11,16 @@ from absl import logging
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from msst_jax import data, images, workdir
-from msst_jax.configuration import check_training_config, compute_type
+from msst_jax import data, fast, images, person, workdir
+from msst_jax.configuration import check_training_config
 from msst_jax.data import Crop, Examples
 from msst_jax.devices import together
 from msst_jax.errors import UserError
-from msst_jax.fast import MODEL_FILE, make_task, save_model
-from msst_jax.models.vgg import VGG
-from msst_jax.models.weights import load_vgg
 from msst_jax.regions import BACKGROUND
 from msst_jax.segmentation import Segmenter, check_names, class_probabilities, load_segmenter, region_masks
-from msst_jax.stylization import layers_of
+from msst_jax.train_step import Plan
 from msst_jax.training import Outcome, check_batch, train
+from msst_jax.workdir import MODEL_FILE
 
 EXIT_INTERRUPTED = 130
 MIN_SPECK = 0.3  # percent of the photo: smaller pieces of what the segmenter finds are dropped
@@ -41,20 +38,21 @@ class Job(NamedTuple):
     quiet: bool = False
 
 
+TASKS: dict[str, Callable[[ConfigDict, Mapping[str, str]], Plan]] = {"stylizer": fast.plan, "segmenter": person.plan}
+"""What config.task can be."""
+
+
 class Inputs(NamedTuple):
     """What is read before anything is written."""
 
-    names: list[str]
-    """The regions."""
-    styles: list[np.ndarray]
+    plan: Plan
     photos: data.Photos
-    vgg: VGG
     segmenter: Segmenter | None
     """None if all masks are there."""
 
 
 def run(config: ConfigDict, job: Job) -> int:
-    """Trains the fast model, or goes on; returns the exit code.
+    """Trains what config.task names, or goes on; returns the exit code.
 
     Raises:
       UserError: bad input, a workdir of another run, a run that diverges, a full disk.
@@ -66,51 +64,37 @@ def run(config: ConfigDict, job: Job) -> int:
     masks = together(lambda: _masks(inputs, job))
     training, held_out = together(lambda: _split(config, inputs, masks))
     samples = {field: np.stack([crop[field] for crop in held_out]) for field in ("photo", "masks")}
-    task = make_task(config, inputs.vgg, inputs.names, inputs.styles, samples)
     batches = data.batches(
         training,
-        Crop(config.size, config.smallest_crop),
-        inputs.names,
+        Crop(config.size, config.smallest_crop, config.largest_crop, config.colour),
+        inputs.plan.regions,
         batch=config.batch,
         seed=config.seed,
         workers=config.workers,
         hosts=jax.process_count(),
         host=jax.process_index(),
     )
-    style_names = [Path(file).name for file in job.styles.values()]
-    export = partial(save_model, job.workdir / MODEL_FILE, config, inputs.names, style_names)
-    outcome = train(config, task, batches, job.workdir, export=export, quiet=job.quiet)
+    outcome = train(config, inputs.plan.build(samples), batches, job.workdir, quiet=job.quiet)
     _tell(outcome, training, job)
     return EXIT_INTERRUPTED if outcome.interrupted else 0
 
 
 def _read(config: ConfigDict, job: Job) -> Inputs:
-    names = _regions(job.styles)
-    styles = [images.load_image(file, config.style_size, what="style") for file in job.styles.values()]
-    photos = data.find_photos(job.photos)
+    plan = TASKS[config.task](config, job.styles)
+    photos = data.find_photos(job.photos, leave_out=config.leave_out)
     for folder in job.masks:
         if not Path(folder).is_dir():
             raise UserError(f"masks {folder} is no folder; give a folder of masks named like the photos")
-    if len(names) > 1:
+    if len(plan.regions) > 1:
         _check_names(photos)
         if job.masks and config.without_mask == "error":
-            _check_masks(photos, [Path(folder) for folder in job.masks], names)
-    layers = layers_of(config)
-    vgg, _ = load_vgg(config.network, [*layers.style, *layers.content], dtype=compute_type(config.dtype))
-    return Inputs(names, styles, photos, vgg, _segmenter(config, photos, names, job))
+            _check_masks(photos, [Path(folder) for folder in job.masks], plan.regions)
+    return Inputs(plan, photos, _segmenter(config, photos, plan.regions, job))
 
 
 def _prepare(config: ConfigDict, job: Job) -> None:
     if jax.process_index() == 0:
         workdir.prepare(job.workdir, config, job.photos, job.styles, job.masks, restart=job.restart)
-
-
-def _regions(styles: Mapping[str, str]) -> list[str]:
-    """Raises UserError unless there are styles, and one is for the background."""
-    if BACKGROUND not in styles:
-        found = f"found {', '.join(styles)}" if styles else "found none"
-        raise UserError(f"the fast model needs --style {BACKGROUND}=FILE, and one for each other region; {found}")
-    return list(styles)
 
 
 def _check_names(photos: data.Photos) -> None:
@@ -160,8 +144,8 @@ def _masks(inputs: Inputs, job: Job) -> list[Path]:
     folder = job.workdir / MASKS
     if inputs.segmenter is None:
         return [folder]
-    photos, wanted = inputs.photos, [name for name in inputs.names if name != BACKGROUND]
-    todo = _without_mask(photos, [folder], inputs.names, len(wanted))
+    photos, wanted = inputs.photos, [name for name in inputs.plan.regions if name != BACKGROUND]
+    todo = _without_mask(photos, [folder], inputs.plan.regions, len(wanted))
     mine = [index for index in todo if index % jax.process_count() == jax.process_index()]
     for index in tqdm(mine, desc="masks", unit="photo", disable=job.quiet or None):
         try:
@@ -178,7 +162,7 @@ def _masks(inputs: Inputs, job: Job) -> list[Path]:
 
 def _split(config: ConfigDict, inputs: Inputs, masks: Sequence[Path]) -> tuple[Examples, list[dict]]:
     """The photos to train on, and crops of those to look at."""
-    photos, names = inputs.photos, inputs.names
+    photos, names = inputs.photos, inputs.plan.regions
     outside = data.held_out(len(photos), config.samples)
     inside = [index for index in range(len(photos)) if index not in set(outside)]
     if len(photos) < config.batch:

@@ -1,6 +1,7 @@
 """A training step that runs on all devices of all hosts, and its state. What is trained is a `Task`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -29,7 +30,7 @@ class Evaluation(NamedTuple):
 
 
 class Task(NamedTuple):
-    """A model, a loss and an evaluation."""
+    """A model, a loss and an evaluation, and how what was learned is written."""
 
     init: Callable[[jax.Array], Params]
     """Random key to parameters."""
@@ -38,6 +39,19 @@ class Task(NamedTuple):
     frozen: Any
     """Arrays that the loss reads and training does not change."""
     evaluate: Callable[[Params], Evaluation]
+    save: Callable[[Path, Params], None]
+    """Writes parameters to a file in the form in which they are used."""
+    score: str = ""
+    """Scalar of the evaluation that is to be as high as can be: the best parameters are saved. "" = the newest."""
+
+
+class Plan(NamedTuple):
+    """What a kind of task needs to know, and has read, before a run begins; its data are photos with masks."""
+
+    regions: Sequence[str]
+    """Names of the masks; "background" is one of them."""
+    build: Callable[[Batch], Task]
+    """Held-out photos and masks, a batch like those of training, to the task."""
 
 
 class State(NamedTuple):

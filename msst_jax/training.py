@@ -1,5 +1,6 @@
 """The training loop: data in, steps on all devices, checkpoints, metrics and samples out; resumes by itself."""
 
+import math
 import sys
 import time
 from collections import deque
@@ -18,10 +19,10 @@ from msst_jax import checkpoints
 from msst_jax.devices import on_any_host
 from msst_jax.errors import UserError
 from msst_jax.images import save_picture
-from msst_jax.metrics import MetricsWriter
+from msst_jax.metrics import FILE as RECORDS
+from msst_jax.metrics import MetricsWriter, read_records
 from msst_jax.optimize import interruption
 from msst_jax.train_step import (
-    Params,
     State,
     Task,
     Terms,
@@ -33,7 +34,9 @@ from msst_jax.train_step import (
     replicated,
     split_over_devices,
 )
+from msst_jax.workdir import MODEL_FILE
 
+HELD_OUT = "held_out_"  # names of the metrics of an evaluation begin so
 LOOK_AHEAD = 2  # steps that the devices are ahead of what the host has read
 MOST_SKIPPED = 10  # steps in a row that are not finite
 
@@ -75,7 +78,6 @@ def train(
     batches: Batches,
     workdir: Path,
     *,
-    export: Callable[[Params], None] = lambda params: None,
     quiet: bool = False,
 ) -> Outcome:
     """Trains from the newest checkpoint in the workdir, or from the start, to config.steps. Ctrl-C ends it early.
@@ -84,8 +86,8 @@ def train(
       config: see configs/fast.py.
       task: what is trained.
       batches: endless.
-      workdir: gets checkpoints/, samples/, metrics.jsonl and event files.
-      export: writes the averaged parameters in the form in which they are used; called with every checkpoint.
+      workdir: gets checkpoints/, samples/, metrics.jsonl, event files, and as MODEL_FILE the averaged parameters:
+        with every checkpoint or, if the task has a score, with every evaluation that is the best so far.
       quiet: no progress bar.
 
     Raises:
@@ -93,17 +95,17 @@ def train(
     """
     optimizer = optimizer_of(config)
     state = initial_state(task, optimizer, config.seed)
-    folder = workdir / "checkpoints"
+    folder, model = workdir / "checkpoints", workdir / MODEL_FILE
     with checkpoints.open_checkpoints(folder, keep_last=config.keep_last, keep_every=config.keep_every) as saved:
         if found := checkpoints.restore(saved, state):
             state = found[0]
             batches.set_state(found[1])
             logging.info("going on from step %d", state.step)
-            _export(export, state)  # a kill may have come between a checkpoint and its model
+            _save_newest(task, model, state)  # a kill may have come between a checkpoint and its model
 
         def keep(step: int, state: State) -> None:
             checkpoints.save(saved, step, state, batches.get_state())
-            _export(export, state)
+            _save_newest(task, model, state)
 
         step = on_all_devices(make_step(task.loss, optimizer, config.ema))
         with _records(config, task, workdir, int(state.step), quiet) as (observe, sample), interruption() as stop:
@@ -113,9 +115,10 @@ def train(
     return Outcome(state, int(state.step) < config.steps)
 
 
-def _export(export: Callable[[Params], None], state: State) -> None:
-    if jax.process_index() == 0:
-        export(jax.device_get(state.ema))
+def _save_newest(task: Task, model: Path, state: State) -> None:
+    """Writes the model, unless a better one may be there."""
+    if jax.process_index() == 0 and not (task.score and model.exists()):
+        task.save(model, jax.device_get(state.ema))
 
 
 def _stopped(asked: Callable[[], bool], every: int, done: int) -> bool:
@@ -183,6 +186,7 @@ def _records(config: ConfigDict, task: Task, workdir: Path, first: int, quiet: b
         MetricsWriter(workdir, first) as metrics,
         tqdm(initial=first, total=config.steps, unit="step", disable=hidden, dynamic_ncols=True) as bar,
     ):
+        best = [_best_score(task, workdir)]
 
         def observe(step: int, terms: Terms, waited: float) -> None:
             _check_skipped(step, terms, waited)
@@ -202,12 +206,24 @@ def _records(config: ConfigDict, task: Task, workdir: Path, first: int, quiet: b
             since.update(seconds=now, waited=0.0, step=step)
 
         def sample(step: int, state: State) -> None:
-            scalars, picture = task.evaluate(jax.device_get(state.ema))  # on one device, whatever the others do
-            metrics.scalars(step, scalars, prefix="held_out_")
+            params = jax.device_get(state.ema)
+            scalars, picture = task.evaluate(params)  # on one device, whatever the others do
+            if task.score and scalars[task.score] > best[0]:
+                best[0] = scalars[task.score]
+                task.save(workdir / MODEL_FILE, params)
+                logging.info("step %d: %s %.4f, the best so far", step, task.score, best[0])
+            metrics.scalars(step, scalars, prefix=HELD_OUT)
             metrics.picture(step, "samples", picture)
             save_picture(picture, workdir / "samples" / f"{step:07d}.jpg")
 
         yield observe, sample
+
+
+def _best_score(task: Task, workdir: Path) -> float:
+    """The highest score that the records of a run have."""
+    path = workdir / RECORDS
+    scores = [record.get(HELD_OUT + task.score) for record in read_records(path)] if path.exists() else []
+    return max((score for score in scores if score is not None), default=-math.inf)
 
 
 def _check_skipped(step: int, terms: Terms, _waited: float) -> None:

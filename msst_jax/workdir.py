@@ -14,6 +14,7 @@ from msst_jax.files import write_atomically
 from msst_jax.report import write_json
 
 FILE = "config.json"
+MODEL_FILE = "model.safetensors"  # what a run is for
 # What may change when a run goes on: it does not change what is computed.
 FREE = ("workers", "log_every", "sample_every", "checkpoint_every", "keep_last", "keep_every")
 STYLES = "styles"
@@ -103,7 +104,7 @@ def clear(workdir: Path) -> None:
         raise UserError(f"{workdir / FILE} is not of train.py, so nothing there is removed; take another --workdir")
     for name in WRITTEN:
         shutil.rmtree(workdir / name, ignore_errors=True)
-    for pattern in (FILE, "metrics.jsonl", "model.safetensors", "events.out.tfevents.*"):
+    for pattern in (FILE, "metrics.jsonl", MODEL_FILE, "events.out.tfevents.*"):
         for path in workdir.glob(pattern):
             path.unlink()
 

@@ -34,6 +34,7 @@ from tests.training_runs import Points, line_config, line_task, tiny_config
 ROOT = Path(__file__).parents[1]
 TWO_LAYERS = {"style_layers": ("relu1_1", "relu2_1"), "content_layers": ("relu2_1",)}
 DEVICES = 4
+REGIONS, STYLE_NAMES = ("person", "background"), ("a.png", "b.png")
 COUNTS = {"skipped", "skipped_in_a_row"}
 # What these shifts add is constant over a picture, and the next normalisation takes it out: their gradient is rounding.
 USELESS = r"\['blocks'\]\[\d\]\['conv2'\]\['shift'\]"
@@ -55,7 +56,7 @@ def stylizer_task(config: ConfigDict) -> Task:
     """The real task, with the real VGG-16."""
     layers = layers_of(config)
     vgg, _ = load_vgg(config.network, [*layers.style, *layers.content], dtype=compute_type(config.dtype))
-    return make_task(config, vgg, ["person", "background"], _styles(), batch_of(1))
+    return make_task(config, vgg, REGIONS, STYLE_NAMES, _styles(), batch_of(1))
 
 
 def start(config: ConfigDict, task: Task) -> tuple[State, Any]:

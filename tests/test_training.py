@@ -52,7 +52,7 @@ def interrupt_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_task_of_its_own_is_learned_without_a_special_case(tmp_path: Path):
     config = line_config(steps=150, log_every=10, sample_every=75, checkpoint_every=50, ema=0.5)
     exported: list[Any] = []
-    outcome = train(config, line_task(), Points(), tmp_path, export=exported.append, quiet=True)
+    outcome = train(config, line_task(exported), Points(), tmp_path, quiet=True)
     assert not outcome.interrupted
     np.testing.assert_allclose(outcome.state.params["slopes"], SLOPES, atol=0.02)
     np.testing.assert_allclose(exported[-1]["slopes"], SLOPES, atol=0.02)
@@ -113,12 +113,44 @@ def test_a_finished_run_does_nothing_but_export_its_model_again(tmp_path: Path):
     """A kill may come between the last checkpoint and its model."""
     whole = train(line_config(), line_task(), Points(), tmp_path, quiet=True)
     exported: list[Any] = []
-    again = train(line_config(), line_task(), Points(), tmp_path, export=exported.append, quiet=True)
+    again = train(line_config(), line_task(exported), Points(), tmp_path, quiet=True)
     assert_same(again.state, whole.state)
     assert not again.interrupted
     assert len(exported) == 1
     np.testing.assert_array_equal(exported[0]["slopes"], whole.state.ema["slopes"])
     assert steps_of(tmp_path) == list(range(1, 7))
+
+
+def test_with_a_score_the_best_parameters_are_saved_and_later_worse_ones_are_not(tmp_path: Path, caplog):
+    """The learning rate is so high in the beginning that the error goes up and down."""
+    config = line_config(steps=24, sample_every=2, checkpoint_every=24, learning_rate=1.0, warmup=0)
+    saved: list[Any] = []
+    train(config, line_task(saved, "likeness"), Points(), tmp_path, quiet=True)
+    scores = [record["held_out_likeness"] for record in curve(tmp_path) if "held_out_likeness" in record]
+    rising = [score for index, score in enumerate(scores) if score > max(scores[:index], default=-np.inf)]
+    assert len(rising) < len(scores)
+    assert [-np.abs(params["slopes"] - SLOPES).max() for params in saved] == pytest.approx(rising)
+    assert caplog.text.count("the best so far") == len(rising)
+
+
+def test_the_best_score_is_known_after_an_interruption(tmp_path: Path, monkeypatch):
+    config = line_config(steps=24, sample_every=2, checkpoint_every=12, learning_rate=1.0, warmup=0)
+    whole: list[Any] = []
+    train(config, line_task(whole, "likeness"), Points(), tmp_path / "whole", quiet=True)
+    parts: list[Any] = []
+    with monkeypatch.context() as patched:
+        interrupt_at(13, patched)
+        train(config, line_task(parts, "likeness"), Points(), tmp_path / "parts", quiet=True)
+    train(config, line_task(parts, "likeness"), Points(), tmp_path / "parts", quiet=True)
+    assert [params["slopes"].tolist() for params in parts] == [params["slopes"].tolist() for params in whole]
+
+
+def test_with_a_score_a_run_that_ends_before_its_first_evaluation_still_saves_a_model(tmp_path: Path, monkeypatch):
+    saved: list[Any] = []
+    interrupt_at(2, monkeypatch)
+    outcome = train(line_config(steps=50), line_task(saved, "likeness"), Points(), tmp_path, quiet=True)
+    assert outcome.interrupted
+    assert len(saved) == 1
 
 
 def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before_with_a_warning(tmp_path: Path, caplog):

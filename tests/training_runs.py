@@ -124,7 +124,9 @@ def _configure(settings: Mapping[str, Any]) -> None:
 SLOPES = np.array([2.0, -1.0, 0.5], np.float32)
 
 
-def line_task() -> Task:
+def line_task(saved: list[Any] | None = None, score: str = "") -> Task:
+    """Parameters that are saved are appended to the list."""
+
     def init(key: jax.Array) -> dict[str, jax.Array]:
         return {"slopes": jax.random.normal(key, (3,)), "offset": jnp.zeros(())}
 
@@ -133,9 +135,15 @@ def line_task() -> Task:
         return jnp.mean(off), {"worst": jnp.mean(jnp.max(off))}
 
     def evaluate(params: Any) -> Evaluation:
-        return Evaluation({"error": float(np.abs(params["slopes"] - SLOPES).max())}, Image.new("RGB", (8, 8)))
+        error = float(np.abs(params["slopes"] - SLOPES).max())
+        return Evaluation({"error": error, "likeness": -error}, Image.new("RGB", (8, 8)))
 
-    return Task(init, loss, {"unit": jnp.ones(())}, evaluate)
+    def save(path: Path, params: Any) -> None:
+        path.touch()
+        if saved is not None:
+            saved.append(params)
+
+    return Task(init, loss, {"unit": jnp.ones(())}, evaluate, save, score)
 
 
 class Points:

@@ -1,7 +1,8 @@
-"""DeepLab-V3 (Chen et al. 2017, arXiv:1706.05587) for inference, equal to torchvision's deeplabv3_* networks."""
+"""DeepLab-V3 (Chen et al. 2017, arXiv:1706.05587): torchvision's deeplabv3_* networks, and a small one of our own."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,27 +13,51 @@ from msst_jax.errors import UserError
 from msst_jax.models.layers import Conv, ConvNorm, apart
 from msst_jax.models.mobilenet import MobileNetV3
 from msst_jax.models.resnet import ResNet
+from msst_jax.models.vgg_backbone import CHANNELS, EMBEDDED, VGGBackbone
 from msst_jax.voc import CLASSES
 
+PERSON = "person_vgg16"
 NAMES = ("deeplabv3_resnet101", "deeplabv3_resnet50", "deeplabv3_mobilenet_v3_large")
-# What torchvision's weights were trained at.
-OUTPUT_STRIDES = {"deeplabv3_resnet101": 8, "deeplabv3_resnet50": 8, "deeplabv3_mobilenet_v3_large": 16}
-RATES = (12, 24, 36)
-WIDTH = 256
+SEGMENTERS = (*NAMES, PERSON)
+# What the weights were trained at.
+OUTPUT_STRIDES = {
+    "deeplabv3_resnet101": 8,
+    "deeplabv3_resnet50": 8,
+    "deeplabv3_mobilenet_v3_large": 16,
+    PERSON: 16,
+}
+
+
+class Head(NamedTuple):
+    """What lies behind a backbone."""
+
+    width: int = 256
+    """Channels of every layer but the scores."""
+    rates: tuple[int, ...] = (12, 24, 36)
+    """Dilation of the 3x3 branches."""
+    low: int = 0
+    """Channels that the backbone's earlier features join with, as in DeepLab-V3+ (Chen et al. 2018,
+    arXiv:1802.02611); 0 = they do not."""
+    classes: tuple[int, ...] = tuple(range(len(CLASSES)))
+    """Index in `voc.CLASSES` of every score."""
+
+
+PERSON_CLASSES = (CLASSES.index("background"), CLASSES.index("person"))
+HEADS = {PERSON: Head(width=128, rates=(2, 4, 8), low=64, classes=PERSON_CLASSES)}  # torchvision's otherwise
 
 
 class ASPP(nnx.Module):
     """Atrous spatial pyramid pooling: 1x1, three dilated 3x3, and the picture's mean, put together by a 1x1."""
 
-    def __init__(self, inputs: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
-        plain = ConvNorm(inputs, WIDTH, 1, dtype=dtype, rngs=rngs)
-        dilated = [ConvNorm(inputs, WIDTH, 3, dilation=rate, dtype=dtype, rngs=rngs) for rate in RATES]
+    def __init__(self, inputs: int, width: int, rates: Sequence[int], *, dtype: DTypeLike, rngs: nnx.Rngs):
+        plain = ConvNorm(inputs, width, 1, dtype=dtype, rngs=rngs)
+        dilated = [ConvNorm(inputs, width, 3, dilation=rate, dtype=dtype, rngs=rngs) for rate in rates]
         self.branches = nnx.List([plain, *dilated])
-        self.pooling = ConvNorm(inputs, WIDTH, 1, dtype=dtype, rngs=rngs)
-        self.project = ConvNorm(WIDTH * (len(RATES) + 2), WIDTH, 1, dtype=dtype, rngs=rngs)
+        self.pooling = ConvNorm(inputs, width, 1, dtype=dtype, rngs=rngs)
+        self.project = ConvNorm(width * (len(rates) + 2), width, 1, dtype=dtype, rngs=rngs)
 
     def blocks(self, x: jax.Array) -> Iterator[tuple[str, jax.Array]]:
-        """aspp.0 to aspp.3 and aspp.pooling, then aspp, all (N, H, W, 256) of features (N, H, W, inputs)."""
+        """aspp.0 to aspp.3 and aspp.pooling, then aspp, all (N, H, W, width) of features (N, H, W, inputs)."""
         parts = []
         for index, branch in enumerate(self.branches):
             parts.append(nnx.relu(apart(branch, x)))
@@ -50,7 +75,7 @@ class DeepLabV3(nnx.Module):
         self,
         name: str,
         *,
-        classes: int = len(CLASSES),
+        classes: Sequence[int] | None = None,
         output_stride: int | None = None,
         dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
@@ -58,28 +83,34 @@ class DeepLabV3(nnx.Module):
         """Builds the network.
 
         Args:
-          name: one of NAMES.
-          classes: how many scores a pixel has.
-          output_stride: pixels of the picture to one of the features, 8 or 16 for ResNet, 16 for MobileNetV3;
-            None for what torchvision's weights were trained at (OUTPUT_STRIDES).
+          name: one of SEGMENTERS.
+          classes: index in `voc.CLASSES` of every score; None for those that the network's weights are for.
+          output_stride: pixels of the picture to one of the features, 8 or 16 for ResNet, 16 for the others;
+            None for what the weights were trained at (OUTPUT_STRIDES).
           dtype: type of the computation, float32 or bfloat16; parameters are float32.
           rngs: random keys of the initial weights.
 
         Raises:
           UserError: unknown network or output stride.
         """
-        if name not in NAMES:
-            raise UserError(f"unknown segmentation network {name!r}; use one of {', '.join(NAMES)}")
+        if name not in SEGMENTERS:
+            raise UserError(f"unknown segmentation network {name!r}; use one of {', '.join(SEGMENTERS)}")
         stride = OUTPUT_STRIDES[name] if output_stride is None else output_stride
+        head = HEADS.get(name, Head())
+        self.classes = head.classes if classes is None else tuple(classes)
         self.dtype = dtype
-        self.backbone: ResNet | MobileNetV3
+        self.backbone: ResNet | MobileNetV3 | VGGBackbone
         if "resnet" in name:
             self.backbone = ResNet(name.removeprefix("deeplabv3_"), output_stride=stride, dtype=dtype, rngs=rngs)
+        elif name == PERSON:
+            self.backbone = VGGBackbone(output_stride=stride, dtype=dtype, rngs=rngs)
         else:
             self.backbone = MobileNetV3(output_stride=stride, dtype=dtype, rngs=rngs)
-        self.aspp = ASPP(self.backbone.channels, dtype=dtype, rngs=rngs)
-        self.head = ConvNorm(WIDTH, WIDTH, 3, dtype=dtype, rngs=rngs)
-        self.scores = Conv(WIDTH, classes, 1, dtype=dtype, rngs=rngs)
+        width = head.width
+        self.aspp = ASPP(self.backbone.channels, width, head.rates, dtype=dtype, rngs=rngs)
+        self.low = ConvNorm(CHANNELS, head.low, 1, dtype=dtype, rngs=rngs) if head.low else None
+        self.head = ConvNorm(width + head.low, width, 3, dtype=dtype, rngs=rngs)
+        self.scores = Conv(width, len(self.classes), 1, dtype=dtype, rngs=rngs)
 
     def __call__(self, images: jax.Array) -> jax.Array:
         """Logits.
@@ -88,7 +119,7 @@ class DeepLabV3(nnx.Module):
           images: (N, H, W, 3), normalised by `images.normalize`.
 
         Returns:
-          (N, H, W, classes) in float32.
+          (N, H, W, C) in float32, a score for each of `classes`.
         """
         ((_, logits),) = deque(self.blocks(images), maxlen=1)  # no other activation is kept
         return logits
@@ -100,11 +131,20 @@ class DeepLabV3(nnx.Module):
           images: (N, H, W, 3), normalised by `images.normalize`.
         """
         for name, features in self.backbone.blocks(images.astype(self.dtype)):
+            if name == EMBEDDED:
+                low = features
             yield name, features
         for name, x in self.aspp.blocks(features):
             yield name, x
+        if self.low is not None:
+            x = jnp.concatenate([_resized(x, low), nnx.relu(self.low(low))], -1)
         x = nnx.relu(self.head(x))
         yield "head", x
         x = self.scores(x).astype(jnp.float32)
         yield "scores", x
-        yield "logits", jax.image.resize(x, (*images.shape[:3], x.shape[-1]), "linear", antialias=False)
+        yield "logits", _resized(x, images)
+
+
+def _resized(x: jax.Array, other: jax.Array) -> jax.Array:
+    """x (N, h, w, C) at the height and width of another. Source: torch's interpolate, bilinear, align_corners=False."""
+    return jax.image.resize(x, (*other.shape[:3], x.shape[-1]), "linear", antialias=False)

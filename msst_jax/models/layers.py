@@ -39,16 +39,28 @@ def _kernel(size: int, inputs: int, outputs: int, rngs: nnx.Rngs) -> nnx.Param:
 
 
 class Conv(nnx.Module):
-    """Zero-padded convolution with a bias. Source: torch.nn.Conv2d."""
+    """Zero-padded convolution, with a bias or without. Source: torch.nn.Conv2d."""
 
-    def __init__(self, inputs: int, outputs: int, size: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        size: int,
+        *,
+        dilation: int = 1,
+        bias: bool = True,
+        dtype: DTypeLike,
+        rngs: nnx.Rngs,
+    ):
         self.kernel = _kernel(size, inputs, outputs, rngs)
-        self.bias = nnx.Param(jnp.zeros(outputs))
+        self.bias = nnx.Param(jnp.zeros(outputs)) if bias else None
+        self.dilation = dilation
         self.dtype = dtype
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """(N, H, W, inputs) to (N, H, W, outputs)."""
-        return convolve(x, self.kernel[...].astype(self.dtype)) + self.bias[...].astype(self.dtype)
+        x = convolve(x, self.kernel[...].astype(self.dtype), dilation=self.dilation)
+        return x if self.bias is None else x + self.bias[...].astype(self.dtype)
 
 
 class ConvNorm(nnx.Module):

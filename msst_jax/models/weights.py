@@ -11,15 +11,18 @@ import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from msst_jax.errors import UserError
-from msst_jax.models.deeplab import DeepLabV3
+from msst_jax.files import write_atomically
+from msst_jax.models.deeplab import PERSON, DeepLabV3
 from msst_jax.models.vgg import VGG, deepest_tap, tap_names
 
 ASSETS = Path(__file__).parent.parent / "assets"
 EMBEDDED_VGG16 = ASSETS / "vgg16_relu4_3.safetensors"
 EMBEDDED_DEEPEST = "relu4_3"
+EMBEDDED_PERSON = ASSETS / f"{PERSON}.safetensors"
+EMBEDDED_PART = "backbone.embedded."  # begins the names of what the person segmenter shares with the losses
 # What a weights file holds: BatchNorm's statistics are no parameters to flax.
 WEIGHTS = (nnx.Param, nnx.BatchStat)
 MOST_TOLD = 12  # problems of one kind; a wrong file may have hundreds
@@ -51,6 +54,23 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"weights {path} are damaged ({error}); convert them again") from error
 
 
+def save_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
+    """Writes tensors as float16 safetensors, whole or not at all.
+
+    Raises:
+      UserError: unwritable place.
+    """
+    half = {name: value.astype(np.float16) for name, value in tensors.items()}
+
+    def write(name: Path) -> None:
+        try:
+            save_file(half, name, metadata=dict(metadata))
+        except SafetensorError as error:  # a full disk, for example
+            raise OSError(error) from error
+
+    write_atomically(path, write)
+
+
 def parameter_shapes(model: nnx.Module) -> dict[str, tuple[int, ...]]:
     """{module path: shape} of every parameter and BatchNorm statistic of a model."""
     return {_dotted(path): leaf.shape for path, leaf in nnx.to_flat_state(nnx.state(model, nnx.Any(*WEIGHTS)))}
@@ -59,6 +79,24 @@ def parameter_shapes(model: nnx.Module) -> dict[str, tuple[int, ...]]:
 def dotted_tensors(params: nnx.State) -> dict[str, np.ndarray]:
     """{module path: array} of a state of parameters: what a weights file holds."""
     return {_dotted(path): np.asarray(leaf[...]) for path, leaf in nnx.to_flat_state(params)}
+
+
+def replaced(state: nnx.State, tensors: Mapping[str, np.ndarray]) -> nnx.State:
+    """A state with other values for the leaves that `tensors` names by module path.
+
+    Raises:
+      UserError: a name that is no leaf, or a shape that does not fit.
+    """
+    leaves = dict(nnx.to_flat_state(state))
+    shapes = {_dotted(path): leaf.shape for path, leaf in leaves.items() if _dotted(path) in tensors}
+    if problems := mismatches(shapes, tensors):
+        raise UserError(f"weights to start from do not fit: {'; '.join(problems)}; convert them again")
+    given = {
+        path: leaf.replace(jnp.asarray(tensors[_dotted(path)]))
+        for path, leaf in leaves.items()
+        if _dotted(path) in tensors
+    }
+    return nnx.from_flat_state({**leaves, **given})
 
 
 def mismatches(shapes: Mapping[str, tuple[int, ...]], tensors: Mapping[str, np.ndarray]) -> list[str]:
@@ -163,10 +201,10 @@ def load_vgg(
 def load_deeplab(
     name: str, *, output_stride: int | None = None, dtype: DTypeLike = jnp.float32, path: Path | None = None
 ) -> tuple[DeepLabV3, Path]:
-    """A DeepLab-V3 of 21 classes with its weights.
+    """A DeepLab-V3 with its weights.
 
     Args:
-      name: one of `deeplab.NAMES`.
+      name: one of `deeplab.SEGMENTERS`.
       output_stride: 8 or 16; None for what the weights were trained at.
       dtype: type of the computation, float32 or bfloat16.
       path: a weights file; None for the one that `convert_weights` writes.
@@ -177,12 +215,30 @@ def load_deeplab(
     Raises:
       UserError: unknown names, or weights missing (tells the command that makes them), damaged or not fitting.
     """
+    if name == PERSON:
+        path = path or EMBEDDED_PERSON
+        return load_person(path, dtype), path
     model = nnx.eval_shape(lambda: DeepLabV3(name, output_stride=output_stride, dtype=dtype, rngs=nnx.Rngs(0)))
     if path is None:
         path = converted_path(name)
         if not path.exists():
             raise UserError(f"weights of {name} are not in {weights_folder()}: run `python -m convert_weights {name}`")
     return assign(model, read_tensors(path), str(path)), path
+
+
+def load_person(path: Path = EMBEDDED_PERSON, dtype: DTypeLike = jnp.float32) -> DeepLabV3:
+    """The person segmenter: the embedded VGG-16 with what was learned on top of it.
+
+    Raises:
+      UserError: weights that are missing, damaged or not fitting.
+    """
+    model = nnx.eval_shape(lambda: DeepLabV3(PERSON, dtype=dtype, rngs=nnx.Rngs(0)))
+    return assign(model, {**embedded_tensors(), **read_tensors(path)}, str(path))
+
+
+def embedded_tensors() -> dict[str, np.ndarray]:
+    """The part of the person segmenter that is the embedded VGG-16, {module path: array}."""
+    return {f"{EMBEDDED_PART}{name}": value for name, value in read_tensors(EMBEDDED_VGG16).items()}
 
 
 def _dotted(path: Sequence[object]) -> str:

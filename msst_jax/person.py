@@ -1,0 +1,154 @@
+"""The person segmenter as a task for the trainer: what is trained, and the file of what was learned."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from ml_collections import ConfigDict
+from PIL import Image
+
+from msst_jax.configuration import check_segmenter_config, compute_type
+from msst_jax.errors import UserError
+from msst_jax.images import normalize, to_picture
+from msst_jax.models import weights
+from msst_jax.models.deeplab import PERSON, PERSON_CLASSES, DeepLabV3
+from msst_jax.models.vgg_backbone import FACTORED, factors
+from msst_jax.report import sheet
+from msst_jax.train_step import Batch, Evaluation, Params, Plan, Task, Terms
+from msst_jax.voc import CLASSES
+
+REGIONS = tuple(CLASSES[index] for index in PERSON_CLASSES)  # in the order of the scores
+LEARNED = nnx.All(nnx.Param, nnx.Not(nnx.PathContains("embedded")))
+SHOWN = 16  # photos of the sample sheet
+CHUNK = 8  # photos evaluated at once
+JACCARD = 0.5  # factor of the Jaccard loss beside the cross-entropy
+DARK = 0.25  # brightness of what is no person on the sheet
+
+
+def plan(config: ConfigDict, styles: Mapping[str, str]) -> Plan:
+    """Reads what the training of a person segmenter needs beside photos and masks.
+
+    Args:
+      config: see configs/person_segmenter.py.
+      styles: must be empty.
+
+    Raises:
+      UserError: a style, or no weights to start from.
+    """
+    check_segmenter_config(config)
+    if styles:
+        raise UserError(f"--style {next(iter(styles))}=FILE is of no use: {PERSON} takes no styles; leave it out")
+    start = start_of_conv5() if config.start == "vgg16" else {}
+    return Plan(REGIONS, lambda samples: make_task(config, start, samples))
+
+
+def start_of_conv5() -> dict[str, np.ndarray]:
+    """VGG-16's own conv5 in low rank, {module path: array}.
+
+    Raises:
+      UserError: its weights are not there; tells how to make them, and how to do without.
+    """
+    try:
+        path = weights.find_vgg("vgg16", FACTORED[-1])
+    except UserError as error:
+        raise UserError(f"{error}; or begin without them: --config.start=random") from error
+    tensors = weights.read_tensors(path)
+    start: dict[str, np.ndarray] = {}
+    for name in FACTORED:
+        inner, outer = factors(tensors[f"{name}.kernel"])
+        layer = f"backbone.{name}"
+        start |= {f"{layer}.inner.kernel": inner, f"{layer}.outer.kernel": outer}
+        start[f"{layer}.outer.bias"] = tensors[f"{name}.bias"]
+    return start
+
+
+def make_task(config: ConfigDict, start: Mapping[str, np.ndarray], samples: Batch) -> Task:
+    """The task of training `person_vgg16` on top of the embedded VGG-16, which stays as it is.
+
+    Args:
+      config: see configs/person_segmenter.py.
+      start: {module path: array} of parameters that do not begin at random.
+      samples: held-out photos and masks, a batch like those of training.
+    """
+    definition, _, rest = nnx.split(network_of(config, nnx.Rngs(0)), LEARNED, ...)  # type: ignore[misc]
+    frozen = weights.replaced(rest, weights.embedded_tensors())
+
+    def init(key: jax.Array) -> Params:
+        return weights.replaced(nnx.state(network_of(config, nnx.Rngs(key)), LEARNED), start)
+
+    def scores_of(params: Params, frozen: Any, batch: Batch) -> jax.Array:
+        photos = batch["photo"].astype(jnp.float32) / 255
+        return nnx.merge(definition, params, frozen)(normalize(photos))
+
+    def loss(params: Params, frozen: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, Terms]:
+        return loss_of_scores(scores_of(params, frozen, batch), batch["masks"])
+
+    score = jax.jit(scores_of)
+
+    def evaluate(params: Params) -> Evaluation:
+        chunks = range(0, len(samples["photo"]), CHUNK)
+        batches = [{name: values[begin : begin + CHUNK] for name, values in samples.items()} for begin in chunks]
+        scores = np.concatenate([np.asarray(score(params, frozen, batch)) for batch in batches])
+        value, _ = loss_of_scores(jnp.asarray(scores), samples["masks"])
+        scalars = {"loss": float(value), "iou": intersection_over_union(scores, samples["masks"])}
+        return Evaluation(scalars, sample_sheet(samples, scores))
+
+    def save(path: Path, params: Params) -> None:
+        network = nnx.merge(definition, params, frozen)
+        tensors = weights.dotted_tensors(nnx.state(network, nnx.Any(*weights.WEIGHTS)))
+        learned = {name: value for name, value in tensors.items() if not name.startswith(weights.EMBEDDED_PART)}
+        made = {"network": PERSON, "config": config.to_dict()}
+        weights.save_tensors(path, learned, {"network": PERSON, "msst_jax": json.dumps(made)})
+
+    return Task(init, loss, frozen, evaluate, save, score="iou")
+
+
+def network_of(config: ConfigDict, rngs: nnx.Rngs) -> DeepLabV3:
+    """The network that a config asks for."""
+    return DeepLabV3(PERSON, dtype=compute_type(config.dtype), rngs=rngs)
+
+
+def loss_of_scores(scores: jax.Array, masks: jax.Array) -> tuple[jax.Array, Terms]:
+    """Cross-entropy and the Jaccard loss of the person, each a mean over the photos.
+
+    Args:
+      scores: (N, H, W, 2), background and person.
+      masks: (N, H, W, 2) in [0, 1]; their sum is 1, or 0 at a pixel that nothing is known of.
+
+    Returns:
+      The loss and its weighted terms "entropy" and "jaccard".
+
+    Source of the Jaccard loss, 1 minus a soft intersection over union: Rahman & Wang 2016 (Optimizing
+    Intersection-Over-Union in Deep Neural Networks for Image Segmentation).
+    """
+    known = masks.sum(-1)
+    counts = jnp.maximum(known.sum((1, 2)), 1)
+    entropy = -(masks * jax.nn.log_softmax(scores)).sum((1, 2, 3)) / counts
+    found, truth = jax.nn.softmax(scores)[..., 1] * known, masks[..., 1]
+    both = (found * truth).sum((1, 2))
+    either = (found + truth - found * truth).sum((1, 2))
+    jaccard = 1 - (both + 1) / (either + 1)
+    terms = {"entropy": entropy.mean(), "jaccard": JACCARD * jaccard.mean()}
+    return terms["entropy"] + terms["jaccard"], terms
+
+
+def intersection_over_union(scores: np.ndarray, masks: np.ndarray) -> float:
+    """Of the person, over all pixels of all photos that something is known of; arguments as `loss_of_scores`."""
+    known = masks.sum(-1) > 0.5
+    found, truth = (scores[..., 1] > scores[..., 0]) & known, masks[..., 1] > 0.5
+    return float((found & truth).sum() / max((found | truth).sum(), 1))
+
+
+def sample_sheet(samples: Batch, scores: np.ndarray) -> Image.Image:
+    """The first photos, dark where no person was found."""
+    shown = []
+    for photo, mask, score in zip(samples["photo"][:SHOWN], samples["masks"], scores, strict=False):
+        found = np.asarray(jax.nn.softmax(score))[..., 1:]
+        one = intersection_over_union(score[None], mask[None])
+        shown.append((f"{one:.0%}", to_picture(photo / 255.0 * (DARK + (1 - DARK) * found))))
+    return sheet(shown, height=min(192, scores.shape[1]), columns=8)
