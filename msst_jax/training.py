@@ -179,10 +179,8 @@ def _records(config: ConfigDict, task: Task, workdir: Path, first: int, quiet: b
     rate = learning_rate(config)
     since: dict[str, float] = {"seconds": time.perf_counter(), "waited": 0.0, "step": first}
     hidden = quiet or not sys.stderr.isatty()
-    with (
-        MetricsWriter(workdir, first) as metrics,
-        tqdm(initial=first, total=config.steps, unit="step", disable=hidden, dynamic_ncols=True) as bar,
-    ):
+    metrics = MetricsWriter(workdir, first)
+    with tqdm(initial=first, total=config.steps, unit="step", disable=hidden, dynamic_ncols=True) as bar:
 
         def observe(step: int, terms: Terms, waited: float) -> None:
             _check_skipped(step, terms, waited)

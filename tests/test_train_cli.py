@@ -180,6 +180,28 @@ def test_a_full_disk_during_a_checkpoint_is_one_line_and_the_one_before_stays(tm
     assert curve(tmp_path / "run") == curve(tmp_path / "whole")
 
 
+def no_space_for_a_picture() -> None:
+    """From the first sample on the event file can grow no more, as on a full disk."""
+    from msst_jax import training
+
+    class Limited(training.MetricsWriter):
+        def picture(self, *arguments: Any) -> None:
+            size = self.events.stat().st_size
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+            super().picture(*arguments)
+
+    training.MetricsWriter = Limited  # type: ignore[misc]
+
+
+def test_a_full_disk_during_the_events_is_one_line_and_the_same_command_goes_on(tmp_path: Path, photos: Path, xla):
+    flags = [*tiny_flags(photos, checkpoint_every=100, sample_every=3), "--quiet"]
+    code, stderr = run_script(flags, tmp_path, TRAIN, settings=xla, before=no_space_for_a_picture)
+    assert re.fullmatch(r"train.py: cannot write run/events\.[^\n]*: File too large; free some space [^\n]*\n", stderr)
+    assert code == 2
+    assert run_script(flags, tmp_path, TRAIN, settings=xla) == (0, "")
+    assert [record["step"] for record in curve(tmp_path / "run") if "loss" in record] == [1, 2, 3, 4, 5, 6]
+
+
 @pytest.mark.slow
 def test_five_kills_at_random_moments_change_neither_the_losses_nor_the_parameters(tmp_path: Path, photos: Path, xla):
     steps = 60
