@@ -14,7 +14,7 @@ from msst_jax.images import read_picture
 from msst_jax.regions import BACKGROUND, complete
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-HELD_OUT_SHARE = 0.1  # of the photos at most
+PHOTOS_PER_HELD_OUT = 10  # at least: of fewer photos all are trained on
 TFDS = "tfds:"
 
 
@@ -108,7 +108,7 @@ def find_photos(places: Sequence[str]) -> Photos:
 
 def held_out(count: int, wanted: int) -> list[int]:
     """Indices of `wanted` photos that stay out of training, evenly spread; fewer if there are few photos."""
-    wanted = min(wanted, int(count * HELD_OUT_SHARE))
+    wanted = min(wanted, count // PHOTOS_PER_HELD_OUT)
     return [index * count // wanted for index in range(wanted)]
 
 

@@ -183,6 +183,13 @@ def _split(config: ConfigDict, inputs: Inputs, masks: Sequence[Path]) -> tuple[E
     inside = [index for index in range(len(photos)) if index not in set(outside)]
     if len(photos) < config.batch:
         logging.warning("few photos (%d): the model will know little else", len(photos))
+    if not outside:
+        logging.warning(
+            "too few photos to hold any out (%d; from %d on some are): the samples and the held_out_ metrics are of "
+            "photos that are trained on too",
+            len(photos),
+            data.PHOTOS_PER_HELD_OUT,
+        )
     shown = Examples(photos, [*outside, *inside], masks, names, config.size)  # the next one stands in for a damaged one
     count = len(outside) or min(config.samples, len(inside))
     crops = [data.centre_crop(shown[position], config.size, names) for position in range(count)]

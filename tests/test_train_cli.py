@@ -115,8 +115,9 @@ def test_a_run_leaves_a_model_metrics_samples_and_says_so_on_a_second_start(tmp_
     lines = stderr.splitlines()
     assert code == 0
     assert lines[0] == "few photos (3): the model will know little else"
-    assert re.match(r"left out: photo .*/01.png is not a picture that Pillow can read", lines[1])
-    assert lines[2:] == [
+    assert lines[1].startswith("too few photos to hold any out (3; ")
+    assert re.match(r"left out: photo .*/01.png is not a picture that Pillow can read", lines[2])
+    assert lines[3:] == [
         "1 photos could not be read and were left out",
         "1 photos are smaller than the crop and were enlarged",
         "done at step 6: run/model.safetensors",

@@ -131,6 +131,13 @@ def test_one_picture_is_enough_with_a_warning(tmp_path: Path, calls, caplog):
     assert calls[0]["batches"][0]["photo"].shape == (4, 32, 32, 3)
 
 
+@pytest.mark.parametrize(("count", "told"), [(9, True), (10, False)])
+def test_samples_of_photos_that_are_trained_on_too_are_not_passed_off_as_held_out(tmp_path, calls, caplog, count, told):
+    make_photos(tmp_path, count)
+    assert run(tiny_config(), job(tmp_path)) == 0
+    assert (f"too few photos to hold any out ({count}; from 10 on some are)" in caplog.text) == told
+
+
 def test_one_style_needs_no_masks(tmp_path: Path, calls, segmenters):
     make_photos(tmp_path, 4)
     styles = {"background": str(tmp_path / "a.png")}
