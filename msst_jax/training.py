@@ -195,7 +195,7 @@ def _records(config: ConfigDict, task: Task, workdir: Path, first: int, quiet: b
                 "photos_per_second": config.batch * (step - since["step"]) / seconds,
                 "wait_share": since["waited"] / seconds,
             }
-            metrics.scalars(step, {**values, "learning_rate": float(rate(step - 1)), **speed})
+            metrics.scalars(step, {**values, "learning_rate": float(rate(_updates_before(step, terms))), **speed})
             bar.set_postfix_str(f"loss {values['loss']:.4g}", refresh=False)
             since.update(seconds=now, waited=0.0, step=step)
 
@@ -206,6 +206,11 @@ def _records(config: ConfigDict, task: Task, workdir: Path, first: int, quiet: b
             save_picture(picture, workdir / "samples" / f"{step:07d}.jpg")
 
         yield observe, sample
+
+
+def _updates_before(step: int, terms: Terms) -> int:
+    """What the optimizer has counted, and takes the learning rate of: a skipped step leaves its count as it was."""
+    return step - 1 - int(terms["skipped"]) + bool(terms["skipped_in_a_row"])
 
 
 def _check_skipped(step: int, terms: Terms, _waited: float) -> None:
