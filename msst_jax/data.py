@@ -1,6 +1,6 @@
 """Photos and their region masks to batches for training: random crops, in an order that can be resumed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -30,6 +30,9 @@ class Photos(Protocol):
     def read(self, index: int) -> Image.Image:
         """The picture, 8-bit RGB; UserError if it is damaged."""
 
+    def sizes(self) -> dict[str, int]:
+        """{name: size}: what shows, without reading them, that they are the photos of an earlier run."""
+
 
 class FolderPhotos:
     """The pictures of one or more folders, in the order of their names."""
@@ -49,6 +52,10 @@ class FolderPhotos:
         """The picture, 8-bit RGB; UserError if it is damaged."""
         return read_picture(self.files[index], "photo")
 
+    def sizes(self) -> dict[str, int]:
+        """{file: bytes}."""
+        return file_sizes(self.files)
+
 
 class TfdsPhotos:
     """The "image" of a prepared TensorFlow dataset with random access; no TensorFlow is needed."""
@@ -63,6 +70,7 @@ class TfdsPhotos:
             import tensorflow_datasets as tfds
         except ImportError as error:
             raise UserError(f"{TFDS}{name} needs the extra tfds ({error}): pip install -e '.[tfds]'") from error
+        self.place = f"{TFDS}{name}"
         dataset, _, split = name.partition(":")
         try:
             self.source = tfds.data_source(dataset, split=split or "train")
@@ -82,6 +90,22 @@ class TfdsPhotos:
         """The picture, 8-bit RGB."""
         image = np.asarray(self.source[index]["image"])
         return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).convert("RGB")
+
+    def sizes(self) -> dict[str, int]:
+        """{dataset: number of photos}: prepared datasets do not change otherwise."""
+        return {self.place: len(self)}
+
+
+def file_sizes(files: Iterable[Path]) -> dict[str, int]:
+    """{file: bytes}; -1 of one that cannot be reached, such as a broken link."""
+
+    def size(file: Path) -> int:
+        try:
+            return file.stat().st_size
+        except OSError:
+            return -1
+
+    return {str(file): size(file) for file in files}
 
 
 def find_photos(places: Sequence[str]) -> Photos:

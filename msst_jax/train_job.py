@@ -62,7 +62,7 @@ def run(config: ConfigDict, job: Job) -> int:
     check_training_config(config)
     check_batch(config.batch, jax.device_count())
     inputs = together(lambda: _read(config, job))
-    together(lambda: _prepare(config, job))
+    together(lambda: _prepare(config, job, inputs))
     masks = together(lambda: _masks(inputs, job))
     training, held_out = together(lambda: _split(config, inputs, masks))
     samples = {field: np.stack([crop[field] for crop in held_out]) for field in ("photo", "masks")}
@@ -100,9 +100,17 @@ def _read(config: ConfigDict, job: Job) -> Inputs:
     return Inputs(names, styles, photos, vgg, _segmenter(config, photos, names, job))
 
 
-def _prepare(config: ConfigDict, job: Job) -> None:
+def _prepare(config: ConfigDict, job: Job, inputs: Inputs) -> None:
     if jax.process_index() == 0:
-        workdir.prepare(job.workdir, config, job.photos, job.styles, job.masks, restart=job.restart)
+        used = _used_files(inputs, [Path(folder) for folder in job.masks])
+        workdir.prepare(job.workdir, config, job.photos, job.styles, job.masks, used, restart=job.restart)
+
+
+def _used_files(inputs: Inputs, folders: Sequence[Path]) -> dict[str, dict[str, int]]:
+    """{"photos": {file: bytes}, "masks": {file: bytes}}; not the masks that the run makes itself."""
+    photos, names = inputs.photos, inputs.names
+    found = (data.mask_files(folders, names, photos.name(index)) for index in range(len(photos)))
+    return {"photos": photos.sizes(), "masks": data.file_sizes(file for files in found for file in files.values())}
 
 
 def _regions(styles: Mapping[str, str]) -> list[str]:

@@ -124,7 +124,8 @@ def test_a_run_leaves_a_model_metrics_samples_and_says_so_on_a_second_start(tmp_
     ]
     work = tmp_path / "run"
     names = {path.name for path in work.iterdir() if not path.name.startswith("events.out.tfevents.")}
-    assert names == {"checkpoints", "config.json", "metrics.jsonl", "model.safetensors", "samples", "styles"}
+    files = {"config.json", "metrics.jsonl", "model.safetensors", "used_files.json"}
+    assert names == {"checkpoints", "samples", "styles", *files}
     assert sorted(path.name for path in (work / "samples").iterdir()) == ["0000003.jpg", "0000006.jpg"]
     assert checkpoints_of(work) == [2, 4, 6]
     assert [record["step"] for record in curve(work) if "loss" in record] == [1, 2, 3, 4, 5, 6]
@@ -138,6 +139,10 @@ def test_a_run_leaves_a_model_metrics_samples_and_says_so_on_a_second_start(tmp_
     assert curve(work) == before
     quiet = run_script([*arguments, "--quiet"], tmp_path, TRAIN, settings=xla)
     assert quiet == (0, "")
+    (tmp_path / "in" / "photos" / "01.png").unlink()
+    code, stderr = run_script(arguments, tmp_path, TRAIN, settings=xla)
+    assert re.fullmatch(r"train.py: workdir run holds another run: the photos have changed: 1 removed [^\n]*\n", stderr)
+    assert code == 2
 
 
 def test_ctrl_c_saves_a_checkpoint_and_the_model(tmp_path: Path, photos: Path, xla):

@@ -214,6 +214,53 @@ def test_restart_removes_nothing_if_the_new_run_cannot_begin(tmp_path: Path, cal
     assert (tmp_path / "run" / "config.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"photos/99.png": 50, "photos/98.png": 50}, "the photos have changed: 2 added (the first: {}/photos/98.png)"),
+        ({"photos/02.png": 0}, "the photos have changed: 1 removed (the first: {}/photos/02.png); take"),
+        ({"photos/03.png": 41}, "the photos have changed: 1 of another size (the first: {}/photos/03.png)"),
+        ({"photos/03.png": 0, "photos/9.png": 8}, "1 added (the first: {0}/photos/9.png), 1 removed (the first: {0}/p"),
+        ({"masks/01.png": 0}, "the masks have changed: 1 removed (the first: {}/masks/01.png)"),
+        ({"masks/01.png": 80}, "the masks have changed: 1 of another size (the first: {}/masks/01.png)"),
+    ],
+    ids=lambda value: "-".join(value).replace("/", "-") if isinstance(value, dict) else "",
+)
+def test_photos_that_change_between_a_run_and_its_resume_are_told_of(tmp_path: Path, calls, change, told: str):
+    """Order and crops would silently be others than those of the run as a whole."""
+    make_photos(tmp_path, 5)
+    config = tiny_config(without_mask="random")
+    assert run(config, job(tmp_path)) == 0
+    for name, side in change.items():
+        (tmp_path / name).unlink(missing_ok=True)
+        if side:
+            save(tmp_path / name, noise(side, side))
+    with pytest.raises(UserError) as caught:
+        run(config, job(tmp_path))
+    assert told.format(tmp_path) in str(caught.value)
+    assert str(caught.value).endswith("take another --workdir, or begin anew with --restart")
+    assert run(config, job(tmp_path, restart=True)) == 0
+    assert run(config, job(tmp_path)) == 0
+
+
+def test_files_that_a_run_does_not_use_may_change(tmp_path: Path, calls):
+    make_photos(tmp_path, 5)
+    assert run(tiny_config(), job(tmp_path)) == 0
+    (tmp_path / "photos" / "notes.txt").write_text("no photo")
+    save(tmp_path / "masks" / "other.png", noise(8, 8))
+    assert run(tiny_config(), job(tmp_path)) == 0
+
+
+def test_a_run_of_before_the_files_were_recorded_goes_on_and_has_them_recorded(tmp_path: Path, calls):
+    make_photos(tmp_path, 5)
+    assert run(tiny_config(), job(tmp_path)) == 0
+    (tmp_path / "run" / workdir.USED).unlink()
+    assert run(tiny_config(), job(tmp_path)) == 0
+    (tmp_path / "photos" / "04.png").unlink()
+    with pytest.raises(UserError, match="the photos have changed: 1 removed"):
+        run(tiny_config(), job(tmp_path))
+
+
 def test_a_kill_before_the_config_was_written_does_not_spoil_the_workdir(tmp_path: Path, calls, monkeypatch):
     make_photos(tmp_path, 4)
 
