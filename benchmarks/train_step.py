@@ -3,10 +3,11 @@
     python -m benchmarks.train_step [--size 256] [--width 32] [--batch 4] [--pairs 3]
 
 Both compute the loss of configs/fast.py for two styles, its gradient, the limit on its norm, Adam and the running
-average of the weights, from the same weights and with all threads. "ours" is the step of train.py, on one device;
-"torch" is tests/torch_stylizer.py; on a GPU there is also "compiled", the same under torch.compile. The pictures are
-random; that changes nothing about the speed. First the losses of one step are compared. Prints Markdown; on an
-accelerator also which share ours reaches of the speed of large matrix products there.
+average of the weights, from the same weights and with all threads. "ours" is the step of train.py, on one device and
+with kernels that are repeatable as there; "torch" is tests/torch_stylizer.py; on a GPU there is also "compiled", the
+same under torch.compile. The pictures are random; that changes nothing about the speed. First the losses of one step
+are compared. Prints Markdown; on an accelerator also which share ours reaches of the speed of large matrix products
+there.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from tqdm import tqdm
 
 from configs import fast as fast_config
 from msst_jax import fast
+from msst_jax.devices import make_repeatable
 from msst_jax.models.weights import EMBEDDED_VGG16, dotted_tensors, load_vgg
 from msst_jax.train_step import (
     Task,
@@ -207,6 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if flags.size < SMALLEST:
         print(f"benchmarks.train_step: --size {flags.size} must be {SMALLEST} at least", file=sys.stderr)
         return 2
+    make_repeatable()  # as train.py does, before the first computation
     load_before = os.getloadavg()[0]
     problem = make_problem(flags.size, flags.width, flags.batch)
     programs = start(problem, flags.pairs + 2)

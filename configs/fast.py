@@ -47,7 +47,7 @@ def get_config() -> ConfigDict:
 
     config.log_every = 10
     config.sample_every = 500
-    config.samples = 4  # photos of the sample sheet; they are not trained on
+    config.samples = 4  # photos of the sample sheet; not trained on, one in ten at most is held out
     config.checkpoint_every = 1000
     config.keep_last = 3
     config.keep_every = 10_000

@@ -1,7 +1,7 @@
 """Photos and their region masks to batches for training: random crops, in an order that can be resumed."""
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -15,7 +15,7 @@ from msst_jax.images import read_picture
 from msst_jax.regions import BACKGROUND, complete
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-HELD_OUT_SHARE = 0.1  # of the photos at most
+PHOTOS_PER_HELD_OUT = 10  # at least: of fewer photos all are trained on
 TFDS = "tfds:"
 INDEX = "index.csv"
 GREY = 118  # of 255, the mean of photographs: after `images.normalize` about 0
@@ -32,6 +32,9 @@ class Photos(Protocol):
 
     def read(self, index: int) -> Image.Image:
         """The picture, 8-bit RGB; UserError if it is damaged."""
+
+    def sizes(self) -> dict[str, int]:
+        """{name: size}: what shows, without reading them, that they are the photos of an earlier run."""
 
 
 class FolderPhotos:
@@ -52,6 +55,10 @@ class FolderPhotos:
         """The picture, 8-bit RGB; UserError if it is damaged."""
         return read_picture(self.files[index], "photo")
 
+    def sizes(self) -> dict[str, int]:
+        """{file: bytes}."""
+        return file_sizes(self.files)
+
 
 class TfdsPhotos:
     """The "image" of a prepared TensorFlow dataset with random access; no TensorFlow is needed."""
@@ -66,6 +73,7 @@ class TfdsPhotos:
             import tensorflow_datasets as tfds
         except ImportError as error:
             raise UserError(f"{TFDS}{name} needs the extra tfds ({error}): pip install -e '.[tfds]'") from error
+        self.place = f"{TFDS}{name}"
         dataset, _, split = name.partition(":")
         try:
             self.source = tfds.data_source(dataset, split=split or "train")
@@ -85,6 +93,22 @@ class TfdsPhotos:
         """The picture, 8-bit RGB."""
         image = np.asarray(self.source[index]["image"])
         return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).convert("RGB")
+
+    def sizes(self) -> dict[str, int]:
+        """{dataset: number of photos}: prepared datasets do not change otherwise."""
+        return {self.place: len(self)}
+
+
+def file_sizes(files: Iterable[Path]) -> dict[str, int]:
+    """{file: bytes}; -1 of one that cannot be reached, such as a broken link."""
+
+    def size(file: Path) -> int:
+        try:
+            return file.stat().st_size
+        except OSError:
+            return -1
+
+    return {str(file): size(file) for file in files}
 
 
 def find_photos(places: Sequence[str], leave_out: str = "") -> Photos:
@@ -139,7 +163,7 @@ def _marked(folder: Path, column: str) -> set[str]:
 
 def held_out(count: int, wanted: int) -> list[int]:
     """Indices of `wanted` photos that stay out of training, evenly spread; fewer if there are few photos."""
-    wanted = min(wanted, int(count * HELD_OUT_SHARE))
+    wanted = min(wanted, count // PHOTOS_PER_HELD_OUT)
     return [index * count // wanted for index in range(wanted)]
 
 

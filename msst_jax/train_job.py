@@ -60,7 +60,7 @@ def run(config: ConfigDict, job: Job) -> int:
     check_training_config(config)
     check_batch(config.batch, jax.device_count())
     inputs = together(lambda: _read(config, job))
-    together(lambda: _prepare(config, job))
+    together(lambda: _prepare(config, job, inputs))
     masks = together(lambda: _masks(inputs, job))
     training, held_out = together(lambda: _split(config, inputs, masks))
     samples = {field: np.stack([crop[field] for crop in held_out]) for field in ("photo", "masks")}
@@ -92,9 +92,17 @@ def _read(config: ConfigDict, job: Job) -> Inputs:
     return Inputs(plan, photos, _segmenter(config, photos, plan.regions, job))
 
 
-def _prepare(config: ConfigDict, job: Job) -> None:
+def _prepare(config: ConfigDict, job: Job, inputs: Inputs) -> None:
     if jax.process_index() == 0:
-        workdir.prepare(job.workdir, config, job.photos, job.styles, job.masks, restart=job.restart)
+        used = _used_files(inputs, [Path(folder) for folder in job.masks])
+        workdir.prepare(job.workdir, config, job.photos, job.styles, job.masks, used, restart=job.restart)
+
+
+def _used_files(inputs: Inputs, folders: Sequence[Path]) -> dict[str, dict[str, int]]:
+    """{"photos": {file: bytes}, "masks": {file: bytes}}; not the masks that the run makes itself."""
+    photos, names = inputs.photos, inputs.plan.regions
+    found = (data.mask_files(folders, names, photos.name(index)) for index in range(len(photos)))
+    return {"photos": photos.sizes(), "masks": data.file_sizes(file for files in found for file in files.values())}
 
 
 def _check_names(photos: data.Photos) -> None:
@@ -167,6 +175,13 @@ def _split(config: ConfigDict, inputs: Inputs, masks: Sequence[Path]) -> tuple[E
     inside = [index for index in range(len(photos)) if index not in set(outside)]
     if len(photos) < config.batch:
         logging.warning("few photos (%d): the model will know little else", len(photos))
+    if not outside:
+        logging.warning(
+            "too few photos to hold any out (%d; from %d on some are): the samples and the held_out_ metrics are of "
+            "photos that are trained on too",
+            len(photos),
+            data.PHOTOS_PER_HELD_OUT,
+        )
     shown = Examples(photos, [*outside, *inside], masks, names, config.size)  # the next one stands in for a damaged one
     count = len(outside) or min(config.samples, len(inside))
     crops = [data.centre_crop(shown[position], config.size, names) for position in range(count)]

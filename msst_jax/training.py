@@ -182,10 +182,8 @@ def _records(config: ConfigDict, task: Task, workdir: Path, first: int, quiet: b
     rate = learning_rate(config)
     since: dict[str, float] = {"seconds": time.perf_counter(), "waited": 0.0, "step": first}
     hidden = quiet or not sys.stderr.isatty()
-    with (
-        MetricsWriter(workdir, first) as metrics,
-        tqdm(initial=first, total=config.steps, unit="step", disable=hidden, dynamic_ncols=True) as bar,
-    ):
+    metrics = MetricsWriter(workdir, first)
+    with tqdm(initial=first, total=config.steps, unit="step", disable=hidden, dynamic_ncols=True) as bar:
         best = [_best_score(task, workdir)]
 
         def observe(step: int, terms: Terms, waited: float) -> None:
@@ -201,7 +199,7 @@ def _records(config: ConfigDict, task: Task, workdir: Path, first: int, quiet: b
                 "photos_per_second": config.batch * (step - since["step"]) / seconds,
                 "wait_share": since["waited"] / seconds,
             }
-            metrics.scalars(step, {**values, "learning_rate": float(rate(step - 1)), **speed})
+            metrics.scalars(step, {**values, "learning_rate": float(rate(_updates_before(step, terms))), **speed})
             bar.set_postfix_str(f"loss {values['loss']:.4g}", refresh=False)
             since.update(seconds=now, waited=0.0, step=step)
 
@@ -224,6 +222,11 @@ def _best_score(task: Task, workdir: Path) -> float:
     path = workdir / RECORDS
     scores = [record.get(HELD_OUT + task.score) for record in read_records(path)] if path.exists() else []
     return max((score for score in scores if score is not None), default=-math.inf)
+
+
+def _updates_before(step: int, terms: Terms) -> int:
+    """What the optimizer has counted, and takes the learning rate of: a skipped step leaves its count as it was."""
+    return step - 1 - int(terms["skipped"]) + bool(terms["skipped_in_a_row"])
 
 
 def _check_skipped(step: int, terms: Terms, _waited: float) -> None:

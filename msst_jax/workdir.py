@@ -15,6 +15,7 @@ from msst_jax.report import write_json
 
 FILE = "config.json"
 MODEL_FILE = "model.safetensors"  # what a run is for
+USED = "used_files.json"  # beside it: photos in their thousands would bury the config
 # What may change when a run goes on: it does not change what is computed.
 FREE = ("workers", "log_every", "sample_every", "checkpoint_every", "keep_last", "keep_every")
 STYLES = "styles"
@@ -27,12 +28,13 @@ def prepare(
     photos: Sequence[str],
     styles: Mapping[str, str],
     masks: Sequence[str],
+    used: Mapping[str, Mapping[str, int]],
     *,
     restart: bool = False,
 ) -> None:
     """Makes the folder of a run, or checks that it belongs to the same run.
 
-    Writes config.json and a copy of every style picture (styles/REGION.ENDING).
+    Writes config.json, used_files.json and a copy of every style picture (styles/REGION.ENDING).
 
     Args:
       workdir: the folder.
@@ -40,10 +42,11 @@ def prepare(
       photos: where the photos are.
       styles: {region: file}.
       masks: folders of masks.
+      used: {"photos": {file: size}, "masks": {file: size}}; order and crops of a run that goes on depend on them.
       restart: removes what an earlier run left there.
 
     Raises:
-      UserError: the folder belongs to another run (names the fields that differ), or is unwritable.
+      UserError: the folder belongs to another run (names what differs), or is unwritable.
     """
     _check_outside(workdir, [*photos, *masks, *styles.values()])
     files = {region: {"file": Path(file).name, "sha256": _sha256(Path(file))} for region, file in styles.items()}
@@ -53,12 +56,14 @@ def prepare(
     if restart and place.exists():
         clear(workdir)
     if place.exists():
-        differing = differences(_read(place), wanted)
+        differing = differences(_read(place), wanted) or _changed(workdir / USED, used)
         if differing:
             raise UserError(
                 f"workdir {workdir} holds another run: {'; '.join(differing)}; take another --workdir, or begin anew "
                 "with --restart"
             )
+        if not (workdir / USED).exists():  # of a version that did not write it: from now on it is known
+            write_json({**used}, workdir / USED)
         return
     if any((workdir / name).exists() for name in WRITTEN if name != STYLES):  # a kill may have left the styles alone
         names = ", ".join(name for name in WRITTEN if (workdir / name).exists())
@@ -66,7 +71,8 @@ def prepare(
     for region, file in styles.items():
         target = workdir / STYLES / f"{region}{Path(file).suffix}"
         write_atomically(target, lambda name, file=file: shutil.copyfile(file, name))  # type: ignore[misc]
-    write_json(wanted, place)
+    write_json({**used}, workdir / USED)
+    write_json(wanted, place)  # last, since it makes the folder that of a run
 
 
 def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
@@ -84,6 +90,25 @@ def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str
     if list(was.items()) != list(now.items()):
         phrases.append(f"the styles were of {', '.join(was)}, now {', '.join(now)}, or other pictures")
     return phrases
+
+
+def _changed(place: Path, used: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """What has happened to the files of a run since it began: a phrase, or none.
+
+    Masks come and go with their photos, so they are told of only where the photos are the same.
+    """
+    found = _read(place) if place.exists() else used
+    for field, now in used.items():
+        was = found.get(field, {})
+        lists = {
+            "added": [name for name in now if name not in was],
+            "removed": [name for name in was if name not in now],
+            "of another size": [name for name in now if was.get(name, now[name]) != now[name]],
+        }
+        told = [f"{len(names)} {what} (the first: {names[0]})" for what, names in lists.items() if names]
+        if told:
+            return [f"the {field} have changed: {', '.join(told)}"]
+    return []
 
 
 def _check_outside(workdir: Path, inputs: Sequence[str]) -> None:
@@ -104,7 +129,7 @@ def clear(workdir: Path) -> None:
         raise UserError(f"{workdir / FILE} is not of train.py, so nothing there is removed; take another --workdir")
     for name in WRITTEN:
         shutil.rmtree(workdir / name, ignore_errors=True)
-    for pattern in (FILE, "metrics.jsonl", MODEL_FILE, "events.out.tfevents.*"):
+    for pattern in (FILE, USED, "metrics.jsonl", MODEL_FILE, "events.out.tfevents.*"):
         for path in workdir.glob(pattern):
             path.unlink()
 

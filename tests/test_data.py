@@ -203,6 +203,13 @@ def test_the_photos_of_folders_come_in_the_order_of_their_names_sub_folders_too(
     np.testing.assert_array_equal(photos.read(3), noise(20, 24, 4))
 
 
+def test_the_size_of_a_photo_that_cannot_be_reached_is_no_error(tmp_path: Path):
+    save(tmp_path / "a.png", noise(20, 24))
+    (tmp_path / "b.png").symlink_to(tmp_path / "gone.png")
+    sizes = find_photos([str(tmp_path)]).sizes()
+    assert sizes == {str(tmp_path / "a.png"): (tmp_path / "a.png").stat().st_size, str(tmp_path / "b.png"): -1}
+
+
 def test_folders_that_are_not_there_or_have_no_pictures_are_named(tmp_path: Path):
     with pytest.raises(UserError, match=r"photos .*/nope is no folder; give a folder of pictures, or tfds:NAME$"):
         find_photos([str(tmp_path / "nope")])
@@ -272,6 +279,7 @@ def test_a_tfds_data_source_is_read_without_tensorflow(monkeypatch: pytest.Monke
     assert asked == [("coco/2017", "validation"), ("flowers", "train")]
     assert len(photos) == 2
     assert photos.name(1) == "00000001"
+    assert photos.sizes() == {"tfds:coco/2017:validation": 2}
     np.testing.assert_array_equal(photos.read(0), noise(12, 14, 0))
     assert photos.read(1).mode == "RGB"
     assert grey(next(iterator(Examples(photos, [0, 1], [], NAMES, SIZE))))

@@ -180,17 +180,14 @@ def loss_and_gradients(
     return jax.value_and_grad(loss, has_aux=True)(params)
 
 
+# Where a ReLU or a maximum is within rounding of its kink, no two programs need agree (1 of 80 starts, by 5e-3). At
+# these the gradient is smooth further than that: moving the photos by 5e-7, which changes it several times as much as
+# rounding does, makes it jump nowhere (the twin in float64, worst change 1.5e-4; 1e-5 between the programs).
+@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(("photos", "styles", "size"), [(2, 2, (16, 20)), (1, 3, (19, 18))])
 def test_training_loss_and_every_gradient_equal_torch(
-    vgg: VGG, photos: int, styles: int, size: tuple[int, int]
+    vgg: VGG, photos: int, styles: int, size: tuple[int, int], seed: int
 ) -> None:
-    """At one start of three at least: where a ReLU or a maximum is within rounding of its kink, the two may differ."""
-    best = min(worst_gradient_error(vgg, photos, styles, size, seed) for seed in range(3))
-    assert best <= TOLERANCE
-
-
-def worst_gradient_error(vgg: VGG, photos: int, styles: int, size: tuple[int, int], seed: int) -> float:
-    """Compares the loss, then the gradients with respect to all parameters."""
     network = random_stylizer(styles, seed)
     batch = uniform(photos, *size, 3, seed=seed + 10)
     masks = np.random.default_rng(seed).dirichlet([1] * styles, (photos, *size)).astype(np.float32)
@@ -214,7 +211,7 @@ def worst_gradient_error(vgg: VGG, photos: int, styles: int, size: tuple[int, in
     errors = {name: gradient_error(name, ours, parameters) for name in ours}
     worst = max(errors, key=errors.__getitem__)
     print(f"loss {abs(float(value) / expected.item() - 1):.1e}; worst gradient {worst}: {errors[worst]:.1e}")
-    return errors[worst]
+    assert errors[worst] <= TOLERANCE
 
 
 def gradient_error(name: str, ours: dict[str, torch.Tensor], parameters: dict[str, torch.nn.Parameter]) -> float:

@@ -115,15 +115,17 @@ def test_a_run_leaves_a_model_metrics_samples_and_says_so_on_a_second_start(tmp_
     lines = stderr.splitlines()
     assert code == 0
     assert lines[0] == "few photos (3): the model will know little else"
-    assert re.match(r"left out: photo .*/01.png is not a picture that Pillow can read", lines[1])
-    assert lines[2:] == [
+    assert lines[1].startswith("too few photos to hold any out (3; ")
+    assert re.match(r"left out: photo .*/01.png is not a picture that Pillow can read", lines[2])
+    assert lines[3:] == [
         "1 photos could not be read and were left out",
         "1 photos are smaller than the crop and were enlarged",
         "done at step 6: run/model.safetensors",
     ]
     work = tmp_path / "run"
     names = {path.name for path in work.iterdir() if not path.name.startswith("events.out.tfevents.")}
-    assert names == {"checkpoints", "config.json", "metrics.jsonl", "model.safetensors", "samples", "styles"}
+    files = {"config.json", "metrics.jsonl", "model.safetensors", "used_files.json"}
+    assert names == {"checkpoints", "samples", "styles", *files}
     assert sorted(path.name for path in (work / "samples").iterdir()) == ["0000003.jpg", "0000006.jpg"]
     assert checkpoints_of(work) == [2, 4, 6]
     assert [record["step"] for record in curve(work) if "loss" in record] == [1, 2, 3, 4, 5, 6]
@@ -137,6 +139,10 @@ def test_a_run_leaves_a_model_metrics_samples_and_says_so_on_a_second_start(tmp_
     assert curve(work) == before
     quiet = run_script([*arguments, "--quiet"], tmp_path, TRAIN, settings=xla)
     assert quiet == (0, "")
+    (tmp_path / "in" / "photos" / "01.png").unlink()
+    code, stderr = run_script(arguments, tmp_path, TRAIN, settings=xla)
+    assert re.fullmatch(r"train.py: workdir run holds another run: the photos have changed: 1 removed [^\n]*\n", stderr)
+    assert code == 2
 
 
 def test_ctrl_c_saves_a_checkpoint_and_the_model(tmp_path: Path, photos: Path, xla):
@@ -178,6 +184,28 @@ def test_a_full_disk_during_a_checkpoint_is_one_line_and_the_one_before_stays(tm
     assert run_script(flags, tmp_path, TRAIN, settings=xla) == (0, "")
     jax.tree.map(np.testing.assert_array_equal, state_of(tmp_path / "run", 6), state_of(tmp_path / "whole", 6))
     assert curve(tmp_path / "run") == curve(tmp_path / "whole")
+
+
+def no_space_for_a_picture() -> None:
+    """From the first sample on the event file can grow no more, as on a full disk."""
+    from msst_jax import training
+
+    class Limited(training.MetricsWriter):
+        def picture(self, *arguments: Any) -> None:
+            size = self.events.stat().st_size
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+            super().picture(*arguments)
+
+    training.MetricsWriter = Limited  # type: ignore[misc]
+
+
+def test_a_full_disk_during_the_events_is_one_line_and_the_same_command_goes_on(tmp_path: Path, photos: Path, xla):
+    flags = [*tiny_flags(photos, checkpoint_every=100, sample_every=3), "--quiet"]
+    code, stderr = run_script(flags, tmp_path, TRAIN, settings=xla, before=no_space_for_a_picture)
+    assert re.fullmatch(r"train.py: cannot write run/events\.[^\n]*: File too large; free some space [^\n]*\n", stderr)
+    assert code == 2
+    assert run_script(flags, tmp_path, TRAIN, settings=xla) == (0, "")
+    assert [record["step"] for record in curve(tmp_path / "run") if "loss" in record] == [1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from msst_jax import train_job, workdir
+from msst_jax import fast, train_job, workdir
 from msst_jax.data import centre_crop
 from msst_jax.errors import UserError
 from msst_jax.train_job import run
@@ -111,12 +111,12 @@ def test_a_damaged_photo_of_the_sample_sheet_is_named_and_another_stands_in(tmp_
     damage(tmp_path / "photos" / "00.png")
     shown = []
 
-    def make(config, vgg, names, styles, samples: Any) -> Any:
-        shown.append(samples)
-        return task(config, vgg, names, styles, samples)
+    def make(*inputs: Any) -> Any:
+        shown.append(inputs[-1])
+        return task(*inputs)
 
-    task = train_job.make_task
-    monkeypatch.setattr(train_job, "make_task", make)
+    task = fast.make_task
+    monkeypatch.setattr(fast, "make_task", make)
     assert run(tiny_config(samples=2, batch=20), job(tmp_path)) == 0
     assert caplog.text.count("00.png is damaged") == 1
     with Image.open(tmp_path / "photos" / "10.png") as held_out:
@@ -129,6 +129,13 @@ def test_one_picture_is_enough_with_a_warning(tmp_path: Path, calls, caplog):
     assert run(tiny_config(), job(tmp_path)) == 0
     assert "few photos (1): the model will know little else" in caplog.text
     assert calls[0]["batches"][0]["photo"].shape == (4, 32, 32, 3)
+
+
+@pytest.mark.parametrize(("count", "told"), [(9, True), (10, False)])
+def test_samples_of_photos_that_are_trained_on_too_are_not_passed_off_as_held_out(tmp_path, calls, caplog, count, told):
+    make_photos(tmp_path, count)
+    assert run(tiny_config(), job(tmp_path)) == 0
+    assert (f"too few photos to hold any out ({count}; from 10 on some are)" in caplog.text) == told
 
 
 def test_one_style_needs_no_masks(tmp_path: Path, calls, segmenters):
@@ -205,6 +212,53 @@ def test_restart_removes_nothing_if_the_new_run_cannot_begin(tmp_path: Path, cal
     with pytest.raises(UserError, match="nowhere"):
         run(tiny_config(), job(tmp_path, photos=[str(tmp_path / "nowhere")], restart=True))
     assert (tmp_path / "run" / "config.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"photos/99.png": 50, "photos/98.png": 50}, "the photos have changed: 2 added (the first: {}/photos/98.png)"),
+        ({"photos/02.png": 0}, "the photos have changed: 1 removed (the first: {}/photos/02.png); take"),
+        ({"photos/03.png": 41}, "the photos have changed: 1 of another size (the first: {}/photos/03.png)"),
+        ({"photos/03.png": 0, "photos/9.png": 8}, "1 added (the first: {0}/photos/9.png), 1 removed (the first: {0}/p"),
+        ({"masks/01.png": 0}, "the masks have changed: 1 removed (the first: {}/masks/01.png)"),
+        ({"masks/01.png": 80}, "the masks have changed: 1 of another size (the first: {}/masks/01.png)"),
+    ],
+    ids=lambda value: "-".join(value).replace("/", "-") if isinstance(value, dict) else "",
+)
+def test_photos_that_change_between_a_run_and_its_resume_are_told_of(tmp_path: Path, calls, change, told: str):
+    """Order and crops would silently be others than those of the run as a whole."""
+    make_photos(tmp_path, 5)
+    config = tiny_config(without_mask="random")
+    assert run(config, job(tmp_path)) == 0
+    for name, side in change.items():
+        (tmp_path / name).unlink(missing_ok=True)
+        if side:
+            save(tmp_path / name, noise(side, side))
+    with pytest.raises(UserError) as caught:
+        run(config, job(tmp_path))
+    assert told.format(tmp_path) in str(caught.value)
+    assert str(caught.value).endswith("take another --workdir, or begin anew with --restart")
+    assert run(config, job(tmp_path, restart=True)) == 0
+    assert run(config, job(tmp_path)) == 0
+
+
+def test_files_that_a_run_does_not_use_may_change(tmp_path: Path, calls):
+    make_photos(tmp_path, 5)
+    assert run(tiny_config(), job(tmp_path)) == 0
+    (tmp_path / "photos" / "notes.txt").write_text("no photo")
+    save(tmp_path / "masks" / "other.png", noise(8, 8))
+    assert run(tiny_config(), job(tmp_path)) == 0
+
+
+def test_a_run_of_before_the_files_were_recorded_goes_on_and_has_them_recorded(tmp_path: Path, calls):
+    make_photos(tmp_path, 5)
+    assert run(tiny_config(), job(tmp_path)) == 0
+    (tmp_path / "run" / workdir.USED).unlink()
+    assert run(tiny_config(), job(tmp_path)) == 0
+    (tmp_path / "photos" / "04.png").unlink()
+    with pytest.raises(UserError, match="the photos have changed: 1 removed"):
+        run(tiny_config(), job(tmp_path))
 
 
 def test_a_kill_before_the_config_was_written_does_not_spoil_the_workdir(tmp_path: Path, calls, monkeypatch):

@@ -1,11 +1,20 @@
 """The benchmark of the training step: it runs, and it refuses bad flags in one line."""
 
+import os
+from typing import Any
+
 import pytest
 
 from benchmarks import train_step
 from configs import fast
 
 Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def own_xla_flags(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The benchmark sets them for its process, which is that of all tests here."""
+    monkeypatch.setenv("XLA_FLAGS", "")
 
 
 def test_it_compares_both_programs_and_prints_a_table(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
@@ -21,6 +30,19 @@ def test_it_compares_both_programs_and_prints_a_table(monkeypatch: pytest.Monkey
     assert "| torch |" in told
     assert "2 photos of 32x32, width 4" in told
     assert "load average before" in told
+
+
+def test_the_kernels_are_those_of_train_py_from_the_first_computation_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Reached(Exception):
+        pass
+
+    def compute(*_: Any) -> None:
+        assert "--xla_gpu_deterministic_ops=true" in os.environ["XLA_FLAGS"]
+        raise Reached
+
+    monkeypatch.setattr(train_step, "make_problem", compute)
+    with pytest.raises(Reached):
+        train_step.main([])
 
 
 def test_programs_that_disagree_are_not_timed() -> None:

@@ -5,17 +5,19 @@ import logging
 import re
 import shutil
 import signal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
 from msst_jax import training
 from msst_jax.errors import UserError
-from msst_jax.train_step import State
+from msst_jax.train_step import State, Terms
 from msst_jax.training import check_batch, train
 from tests.training_runs import SLOPES, Points, curve, line_config, line_task
 
@@ -175,6 +177,23 @@ def test_steps_that_are_not_finite_are_skipped_counted_and_do_not_stop_a_run(tmp
     records = curve(tmp_path)
     assert [record["step"] for record in records if "loss" in record and record["loss"] is None] == [n + 1 for n in bad]
     assert [record["skipped"] for record in records if "skipped" in record][-1] == len(bad)
+
+
+def test_the_learning_rate_that_is_recorded_is_the_one_that_moved_the_parameters(tmp_path: Path):
+    """Of a slope that is the same everywhere, Adam's step is the learning rate itself."""
+
+    def loss(params: Any, frozen: Any, batch: Any, key: jax.Array) -> tuple[jax.Array, Terms]:
+        return params["offset"] + 0 * jnp.sum(batch["y"]), {}
+
+    config = line_config(steps=12, warmup=4)
+    train(config, line_task()._replace(loss=loss), Points(bad=range(2, 5)), tmp_path, quiet=True)
+    records = [record for record in curve(tmp_path) if "loss" in record]
+    assert [record["step"] for record in records if record["loss"] is None] == [3, 4, 5]
+    good = [record for record in records if record["loss"] is not None]
+    moved = [before["loss"] - after["loss"] for before, after in pairwise(good)]
+    np.testing.assert_allclose(moved, [record["learning_rate"] for record in good[:-1]], atol=1e-5)
+    tried = [record["learning_rate"] for record in records[2:6]]
+    assert tried == [tried[0]] * 4
 
 
 def test_ten_steps_in_a_row_that_are_not_finite_stop_the_run_and_leave_whole_checkpoints(tmp_path: Path):
