@@ -17,9 +17,9 @@ def get_config() -> ConfigDict:
     config.start = "vgg16"  # conv5 begins as VGG-16's own (converted weights are needed), or "random"
     config.dtype = "float32"  # of the computation, or bfloat16; parameters are float32
 
-    config.size = 256  # side of the crops in pixels
-    config.smallest_crop = 0.6  # side of a crop, as a share of the photo's shorter side: at least
-    config.largest_crop = 1.7  # and at most; beyond 1 it reaches beyond the photo, so that whole ones are seen too
+    config.size = 192  # side of the crops in pixels
+    config.smallest_crop = 0.4  # side of a crop, as a share of the photo's shorter side: at least
+    config.largest_crop = 1.6  # and at most; beyond 1 it reaches beyond the photo, so that whole ones are seen too
     config.colour = 0.3  # change of brightness, contrast and saturation, at most
     config.batch = 8  # photos a step, over all devices of all hosts
     config.without_mask = "error"
@@ -28,16 +28,16 @@ def get_config() -> ConfigDict:
     config.workers = 4  # threads that read photos
     config.seed = 0
 
-    config.steps = 1500
-    config.learning_rate = 5e-4
+    config.steps = 2000
+    config.learning_rate = 1e-3
     config.warmup = 50  # steps until the learning rate is reached; it falls as a cosine from there
     config.clip = 1.0  # norm of the gradient at most (0 = no limit)
     config.ema = 0.995  # decay of the average of the weights, which is what is used
 
     config.log_every = 10
-    config.sample_every = 250
+    config.sample_every = 200
     config.samples = 64  # photos held out; the best model on them is kept
-    config.checkpoint_every = 125
+    config.checkpoint_every = 100
     config.keep_last = 3
     config.keep_every = 0
     return config.lock()
