@@ -120,7 +120,7 @@ def find_photos(places: Sequence[str], leave_out: str = "") -> Photos:
         ending, and the file lies in the folder of photos or in the one above. "" = none, nor any in tfds.
 
     Raises:
-      UserError: no folder, or no pictures in it.
+      UserError: no folder, no pictures in it, all left out, or an index that cannot be used.
     """
     if any(place.startswith(TFDS) for place in places):
         if len(places) > 1:
@@ -135,7 +135,10 @@ def find_photos(places: Sequence[str], leave_out: str = "") -> Photos:
         found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS)
         if not found:
             raise UserError(f"photos {place} has no pictures ({', '.join(ENDINGS)}); give a folder that has some")
-        files += [path for path in found if path.stem not in marked]
+        kept = [path for path in found if path.stem not in marked]
+        if not kept:
+            raise UserError(f"all {len(found)} photos of {place} are left out as {leave_out}; give others")
+        files += kept
     return FolderPhotos(files)
 
 

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from msst_jax.data import (
+    GREY,
     Crop,
     Examples,
     FolderPhotos,
@@ -238,6 +239,61 @@ def test_the_mask_is_cut_and_mirrored_as_its_photo_is(tmp_path: Path):
         np.testing.assert_allclose(crop["masks"][..., 0], crop["photo"][..., 0] / 255, atol=1 / 255)
     middle = centre_crop(source[0], 24, NAMES)
     np.testing.assert_array_equal(middle["photo"], photo[:, 8:32])
+
+
+def test_a_crop_larger_than_the_photo_has_all_of_it_and_knows_nothing_beyond():
+    photo = Image.fromarray(np.full((20, 30, 3), 200, np.uint8))
+    whole = {"photo": photo, "masks": {"person": Image.new("L", photo.size, 255)}}
+    places = set()
+    for seed in range(20):
+        crop = random_crop(whole, np.random.default_rng(seed), Crop(60, 3.0, 3.0), NAMES)
+        inside = (crop["photo"] == 200).all(-1)
+        assert inside.sum() == 20 * 30
+        known = crop["masks"].sum(-1)
+        np.testing.assert_array_equal(known, crop["masks"][..., 0])
+        np.testing.assert_array_equal(known == 1, inside)
+        np.testing.assert_array_equal(known == 0, (crop["photo"] == GREY).all(-1))
+        places.add(tuple(np.argwhere(inside)[0]))
+    assert len(places) > 10
+
+
+def test_a_crop_longer_than_one_side_only_stays_within_the_other():
+    photo = Image.fromarray(np.full((20, 60, 3), 200, np.uint8))
+    for seed in range(10):
+        crop = random_crop(
+            {"photo": photo, "masks": {}}, np.random.default_rng(seed), Crop(40, 2.0, 2.0), ["background"]
+        )
+        np.testing.assert_array_equal(crop["masks"][..., 0].sum(0), np.full(40, 20))
+
+
+def test_colours_change_by_no_more_than_asked_and_masks_do_not():
+    whole = {"photo": Image.new("RGB", (20, 20), (120, 100, 90)), "masks": {"person": Image.new("L", (20, 20), 255)}}
+    seen = [random_crop(whole, np.random.default_rng(seed), Crop(8, 1.0, 1.0, 0.3), NAMES) for seed in range(30)]
+    colours = np.array([crop["photo"][0, 0] for crop in seen], float)
+    assert all((crop["photo"] == crop["photo"][0, 0]).all() and (crop["masks"][..., 0] == 1).all() for crop in seen)
+    brightness = colours.mean(1) / np.mean([120, 100, 90])
+    assert 0.68 < brightness.min() < 0.85
+    assert 1.15 < brightness.max() < 1.32
+    spread = colours.max(1) - colours.min(1)
+    assert len(np.unique(spread)) > 10
+
+
+def test_photos_that_an_index_marks_are_left_out(tmp_path: Path):
+    make_folder(tmp_path / "in" / "images", {"a.jpg": 1, "b.jpg": 2, "c.jpg": 3})
+    assert len(find_photos([str(tmp_path / "in" / "images")], "for_tests")) == 3  # no index: none is left out
+    index = tmp_path / "in" / "index.csv"
+    index.write_text("file,source,for_tests\na,x,0\nb,y,1\n")
+    photos = find_photos([str(tmp_path / "in" / "images")], "for_tests")
+    assert [photos.name(number) for number in range(len(photos))] == ["a", "c"]
+    assert len(find_photos([str(tmp_path / "in" / "images")])) == 3
+    with pytest.raises(UserError, match=r"index.csv has no column test; mend it, or give --config.leave_out="):
+        find_photos([str(tmp_path / "in" / "images")], "test")
+    index.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match=r"index.csv cannot be read \(.*\); mend it, or give --config.leave_out="):
+        find_photos([str(tmp_path / "in" / "images")], "for_tests")
+    index.write_text("file,for_tests\na,1\nb,1\nc,1\n")
+    with pytest.raises(UserError, match=r"all 3 photos of .* are left out as for_tests"):
+        find_photos([str(tmp_path / "in" / "images")], "for_tests")
 
 
 def test_a_mask_of_another_size_is_stretched_and_regions_that_overlap_share(tmp_path: Path):

@@ -62,6 +62,14 @@ def state_of(workdir: Path, step: int) -> Any:
         (["--config.batch=3"], "config.batch is 3, which 2 devices cannot share; use 4"),
         (["--config=nope.py"], "config file cannot be read ([Errno 2] No such file or directory:"),
         ([f"--config={ROOT / 'configs' / 'photo.py'}"], "no field "),
+        (
+            [f"--config={ROOT / 'configs' / 'person_segmenter.py'}", "--config.start=random"],
+            "--style person=FILE is of no use: person_vgg16 takes no styles; leave it out",
+        ),
+        (
+            [f"--config={ROOT / 'configs' / 'person_segmenter.py'}", "--config.width=3"],
+            "no field 'width'",
+        ),
         (["--pohtos=in"], "Unknown command line flag 'pohtos'"),
     ],
     ids=lambda value: None if isinstance(value, str) else " ".join(value).replace("/", "\\")[-40:],

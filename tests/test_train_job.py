@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from msst_jax import fast, train_job, workdir
+from msst_jax.configuration import TRAINING_CHOICES
 from msst_jax.data import centre_crop
 from msst_jax.errors import UserError
 from msst_jax.train_job import run
@@ -318,6 +319,8 @@ def test_restart_does_not_remove_its_own_inputs(tmp_path: Path, calls):
         ({"ema": 1.5}, "config.ema is 1.5; it must be at most 1"),
         ({"smallest_crop": 2.0}, "config.smallest_crop is 2.0; it must be at most 1"),
         ({"smallest_crop": 0.0}, "config.smallest_crop is 0.0; it must be above zero"),
+        ({"largest_crop": 0.3}, "config.largest_crop is 0.3; use at least smallest_crop, 0.6"),
+        ({"colour": 1.5}, "config.colour is 1.5; it must be at most 1"),
         ({"blend_ratio": 1e37}, r"config.blend_ratio times config.style_weight is 1e\+43; it must be at most"),
         ({"network": "vgg11"}, "config.network is 'vgg11'; use one of vgg16, vgg19"),
         ({"dtype": "float16"}, "config.dtype is 'float16'; use one of float32, bfloat16"),
@@ -335,3 +338,7 @@ def test_numbers_that_cannot_work_are_refused_before_anything_is_written(tmp_pat
     with pytest.raises(UserError, match=message):
         run(tiny_config(**changes), job(tmp_path))
     assert not (tmp_path / "run").exists()
+
+
+def test_every_task_that_a_config_may_name_is_there():
+    assert set(TRAINING_CHOICES["task"]) == train_job.TASKS.keys()
