@@ -15,7 +15,6 @@ from tqdm import tqdm
 
 from msst_jax import images, regions, report
 from msst_jax.configuration import compute_type
-from msst_jax.data import ENDINGS
 from msst_jax.errors import UserError
 from msst_jax.fast import FastModel, load_model
 from msst_jax.files import check_outputs
@@ -23,6 +22,7 @@ from msst_jax.inputs import Inputs, Region, find_masks
 from msst_jax.job import Job, blend_path
 from msst_jax.losses import TERMS, composite
 from msst_jax.models.stylizer import Stylizer, blend_mixtures
+from msst_jax.photo_sources import ENDINGS
 from msst_jax.segmentation import Segmenter, load_segmenter
 from msst_jax.voc import CLASSES
 

@@ -13,9 +13,11 @@ from tqdm import tqdm
 
 from msst_jax import data, fast, images, person, workdir
 from msst_jax.configuration import check_training_config
-from msst_jax.data import Crop, Examples
+from msst_jax.crops import Crop, centre_crop
+from msst_jax.data import Examples
 from msst_jax.devices import together
 from msst_jax.errors import UserError
+from msst_jax.photo_sources import Photos, file_sizes, find_photos
 from msst_jax.regions import BACKGROUND
 from msst_jax.segmentation import Segmenter, check_names, class_probabilities, load_segmenter, region_masks
 from msst_jax.train_step import Plan
@@ -46,7 +48,7 @@ class Inputs(NamedTuple):
     """What is read before anything is written."""
 
     plan: Plan
-    photos: data.Photos
+    photos: Photos
     segmenter: Segmenter | None
     """None if all masks are there."""
 
@@ -81,7 +83,7 @@ def run(config: ConfigDict, job: Job) -> int:
 
 def _read(config: ConfigDict, job: Job) -> Inputs:
     plan = TASKS[config.task](config, job.styles)
-    photos = data.find_photos(job.photos, leave_out=config.leave_out)
+    photos = find_photos(job.photos, leave_out=config.leave_out)
     for folder in job.masks:
         if not Path(folder).is_dir():
             raise UserError(f"masks {folder} is no folder; give a folder of masks named like the photos")
@@ -102,10 +104,10 @@ def _used_files(inputs: Inputs, folders: Sequence[Path]) -> dict[str, dict[str, 
     """{"photos": {file: bytes}, "masks": {file: bytes}}; not the masks that the run makes itself."""
     photos, names = inputs.photos, inputs.plan.regions
     found = (data.mask_files(folders, names, photos.name(index)) for index in range(len(photos)))
-    return {"photos": photos.sizes(), "masks": data.file_sizes(file for files in found for file in files.values())}
+    return {"photos": photos.sizes(), "masks": file_sizes(file for files in found for file in files.values())}
 
 
-def _check_names(photos: data.Photos) -> None:
+def _check_names(photos: Photos) -> None:
     """Masks are found by the photo's name."""
     counts = Counter(photos.name(index) for index in range(len(photos)))
     twice = [name for name, count in counts.items() if count > 1]
@@ -116,7 +118,7 @@ def _check_names(photos: data.Photos) -> None:
         )
 
 
-def _check_masks(photos: data.Photos, masks: Sequence[Path], names: Sequence[str]) -> None:
+def _check_masks(photos: Photos, masks: Sequence[Path], names: Sequence[str]) -> None:
     missing = _without_mask(photos, masks, names, 1)
     if missing:
         raise UserError(
@@ -126,12 +128,12 @@ def _check_masks(photos: data.Photos, masks: Sequence[Path], names: Sequence[str
         )
 
 
-def _without_mask(photos: data.Photos, masks: Sequence[Path], names: Sequence[str], least: int) -> list[int]:
+def _without_mask(photos: Photos, masks: Sequence[Path], names: Sequence[str], least: int) -> list[int]:
     """Photos that have fewer than `least` mask files."""
     return [i for i in range(len(photos)) if len(data.mask_files(masks, names, photos.name(i))) < least]
 
 
-def _segmenter(config: ConfigDict, photos: data.Photos, names: Sequence[str], job: Job) -> Segmenter | None:
+def _segmenter(config: ConfigDict, photos: Photos, names: Sequence[str], job: Job) -> Segmenter | None:
     """The segmenter, if it has masks to make."""
     wanted = [name for name in names if name != BACKGROUND]
     if job.masks or not wanted:
@@ -184,7 +186,7 @@ def _split(config: ConfigDict, inputs: Inputs, masks: Sequence[Path]) -> tuple[E
         )
     shown = Examples(photos, [*outside, *inside], masks, names, config.size)  # the next one stands in for a damaged one
     count = len(outside) or min(config.samples, len(inside))
-    crops = [data.centre_crop(shown[position], config.size, names) for position in range(count)]
+    crops = [centre_crop(shown[position], config.size, names) for position in range(count)]
     training = Examples(photos, inside, masks, names, config.size)
     training.damaged = shown.damaged  # known already
     return training, crops

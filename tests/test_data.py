@@ -10,20 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from msst_jax.data import (
-    GREY,
-    Crop,
-    Examples,
-    FolderPhotos,
-    batches,
-    centre_crop,
-    find_photos,
-    held_out,
-    mask_files,
-    random_crop,
-    random_masks,
-)
+from msst_jax.crops import GREY, Crop, centre_crop, random_crop, random_masks
+from msst_jax.data import Examples, batches, held_out, mask_files
 from msst_jax.errors import UserError
+from msst_jax.photo_sources import FolderPhotos, find_photos
 from tests.pictures import noise, save, stripe
 
 NAMES = ["person", "background"]

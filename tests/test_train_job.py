@@ -12,7 +12,7 @@ from PIL import Image
 
 from msst_jax import fast, train_job, workdir
 from msst_jax.configuration import TRAINING_CHOICES
-from msst_jax.data import centre_crop
+from msst_jax.crops import centre_crop
 from msst_jax.errors import UserError
 from msst_jax.train_job import run
 from msst_jax.train_step import State
