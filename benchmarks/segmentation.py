@@ -25,8 +25,9 @@ from tqdm import tqdm
 
 from msst_jax.errors import ArgumentParser, UserError, print_line
 from msst_jax.images import read_picture
-from msst_jax.models.deeplab import NAMES, DeepLabV3
-from msst_jax.models.weights import load_deeplab
+from msst_jax.models.deeplab import NAMES, SEGMENTERS, DeepLabV3
+from msst_jax.segmentation import class_probabilities
+from msst_jax.segmenters import Segmenter, load_segmenter
 from msst_jax.voc import CLASSES
 
 IGNORED = 255
@@ -63,14 +64,12 @@ def read_mask(path: Path) -> np.ndarray:
     return mask
 
 
-def evaluate(model: DeepLabV3, folder: Path, limit: int | None = None) -> tuple[np.ndarray, int]:
+def evaluate(segmenter: Segmenter, folder: Path, limit: int | None = None) -> tuple[np.ndarray, int]:
     """The confusion matrix over the first `limit` pairs of a folder, and how many pairs that were.
 
     Raises:
       UserError: no photos, one that cannot be used, or a mask that does not fit its photo.
     """
-    from msst_jax.segmentation import class_probabilities
-
     photos = sorted((folder / "images").glob("*.jpg"))[:limit]
     if not photos:
         raise UserError(f"{folder} has no images/*.jpg; give a folder with images/ and masks/")
@@ -81,32 +80,32 @@ def evaluate(model: DeepLabV3, folder: Path, limit: int | None = None) -> tuple[
         if truth.shape != photo.size[::-1]:
             raise UserError(f"the mask of {path} has another size than the photo")
         try:
-            found = class_probabilities(model, photo).argmax(-1)
+            found = class_probabilities(segmenter, photo).argmax(-1)
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
         counts += confusion(truth, found)
     return counts, len(photos)
 
 
-def load(weights: str) -> DeepLabV3:
+def load(weights: str) -> Segmenter:
     """The network of --weights: a name, or a file whose metadata has the name.
 
     Raises:
       UserError: weights that are missing, damaged or of another network.
     """
-    if weights in NAMES:
-        return load_deeplab(weights)[0]
+    if weights in SEGMENTERS:
+        return load_segmenter(weights)
     try:
         with safe_open(weights, "numpy") as file:
             name = (file.metadata() or {}).get("network")
     except (OSError, SafetensorError) as error:
         raise UserError(
             f"weights {weights} cannot be read ({error}); give a file that convert_weights wrote, or one of "
-            f"{', '.join(NAMES)}"
+            f"{', '.join(SEGMENTERS)}"
         ) from error
-    if name not in NAMES:
-        raise UserError(f"weights {weights} are of {name or 'no named network'}; use one of {', '.join(NAMES)}")
-    return load_deeplab(name, path=Path(weights))[0]
+    if name not in SEGMENTERS:
+        raise UserError(f"weights {weights} are of {name or 'no named network'}; use one of {', '.join(SEGMENTERS)}")
+    return load_segmenter(name, path=Path(weights))
 
 
 def print_accuracy(weights: str, folder: Path, limit: int | None) -> None:

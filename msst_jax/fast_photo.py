@@ -23,7 +23,7 @@ from msst_jax.job import Job, blend_path
 from msst_jax.losses import TERMS, composite
 from msst_jax.models.stylizer import Stylizer, blend_mixtures
 from msst_jax.photo_sources import ENDINGS
-from msst_jax.segmentation import Segmenter, load_segmenter
+from msst_jax.segmenters import Segmenter, load_segmenter
 from msst_jax.voc import CLASSES
 
 BATCH_PIXELS = 2**21  # photos of one size are stylised together up to so many pixels

@@ -10,7 +10,7 @@ from absl import logging
 from ml_collections import ConfigDict
 from PIL import Image
 
-from msst_jax import images, report, segmentation
+from msst_jax import images, report, segmentation, segmenters
 from msst_jax.files import check_outputs
 from msst_jax.regions import BACKGROUND, describe
 from msst_jax.voc import CLASSES
@@ -27,7 +27,7 @@ def write_regions(
     output: Path,
     *,
     inputs: Iterable[str] = (),
-    segmenter: segmentation.Segmenter | None = None,
+    segmenter: segmenters.Segmenter | None = None,
 ) -> None:
     """Segments a photo and writes what was found, at the size that the config asks for.
 
@@ -52,7 +52,7 @@ def write_regions(
     check_outputs(output, [output, record_path, *paths.values()], [photo, *inputs])
     picture = images.read_picture(photo, "photo")
     content = images.load_image(photo, config.size, square=config.square, what="photo", picture=picture)
-    segmenter = segmenter or segmentation.load_segmenter(config.segmenter)
+    segmenter = segmenter or segmenters.load_segmenter(config.segmenter)
     size = (content.shape[1], content.shape[0])
     shares, masks = _segmented(config, segmenter, picture, size)
     images.save_picture(report.classes_overlay(content, masks, shares), output)
@@ -79,10 +79,10 @@ def write_regions(
 
 
 def _segmented(
-    config: ConfigDict, segmenter: segmentation.Segmenter, picture: Image.Image, size: tuple[int, int]
+    config: ConfigDict, segmenter: segmenters.Segmenter, picture: Image.Image, size: tuple[int, int]
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """The share of every class found, and the masks (H, W) of all but the background; size is (width, height)."""
-    probabilities = segmentation.class_probabilities(segmenter.model, picture, size)
+    probabilities = segmentation.class_probabilities(segmenter, picture, size)
     cleaned = segmentation.remove_specks(probabilities, segmentation.SINGLE_CLASSES, config.min_speck)
     shares = segmentation.found_classes(cleaned)
     return shares, {

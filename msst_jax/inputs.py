@@ -7,7 +7,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
-from msst_jax import images, regions, segmentation
+from msst_jax import images, regions, segmentation, segmenters
 from msst_jax.errors import UserError
 from msst_jax.models.vgg import deepest_tap, tap_names
 
@@ -58,7 +58,7 @@ def load_inputs(
     styles: Mapping[str, str],
     masks: Mapping[str, str],
     *,
-    segmenter: segmentation.Segmenter | None = None,
+    segmenter: segmenters.Segmenter | None = None,
 ) -> Inputs:
     """Reads the photo, its masks and the styles at the size that the config asks for.
 
@@ -99,7 +99,7 @@ def load_inputs(
     _check_smallest_scale(config, [content, *(region.style for region in loaded)])
     used = None
     if missing:  # all that a person may have mistyped is checked: this takes long
-        segmenter = segmenter or segmentation.load_segmenter(config.segmenter, missing)
+        segmenter = segmenter or segmenters.load_segmenter(config.segmenter, missing)
         found |= find_masks(config, segmenter, picture, missing, found, (width, height))
         used = segmenter.record()
     stacked = regions.combine(found or {regions.BACKGROUND: np.ones((height, width), np.float32)}, list(styles))
@@ -112,7 +112,7 @@ def load_inputs(
 
 def find_masks(
     config: ConfigDict,
-    segmenter: segmentation.Segmenter,
+    segmenter: segmenters.Segmenter,
     picture: Image.Image,
     names: list[str],
     masks: Mapping[str, np.ndarray],
@@ -134,7 +134,7 @@ def find_masks(
     Raises:
       UserError: as `segmentation.region_masks`.
     """
-    probabilities = segmentation.class_probabilities(segmenter.model, picture, size)
+    probabilities = segmentation.class_probabilities(segmenter, picture, size)
     claimed = np.clip(sum(masks.values()), 0, 1) if masks else None
     if claimed is not None and config.hard_masks:  # a pixel that goes to a mask in the end is lost here already
         claimed = (claimed >= 0.5).astype(np.float32)

@@ -1,8 +1,7 @@
 """Regions found by a segmentation network: class probabilities of a photo, and region masks made of them."""
 
 import functools
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -13,84 +12,50 @@ from scipy import ndimage
 
 from msst_jax import images
 from msst_jax.errors import UserError
-from msst_jax.models import weights
 from msst_jax.regions import BACKGROUND, describe
+from msst_jax.segmenters import Segmenter, Size, preset_size
 from msst_jax.voc import CLASSES
 
-SHORT_SIDE = 520  # torchvision's preset: what its DeepLab weights were evaluated at
-SINGLE_CLASSES = tuple((index,) for index in range(1, len(CLASSES)))  # every class but the background
+EVERY_CLASS = tuple(range(len(CLASSES)))
+SINGLE_CLASSES = tuple((index,) for index in EVERY_CLASS[1:])  # every class but the background
 GIVEN = "masks given"  # stands after the classes where masks of a person's claim a part of the photo
-MAX_PIXELS = 8 * SHORT_SIDE**2  # of what the network sees; a longer strip would take many gigabytes
 
 
-class Segmenter(NamedTuple):
-    """A network with its weights, and what to call them in the JSON."""
-
-    model: nnx.Module
-    """Normalised images (N, h, w, 3) to class scores (N, h, w, 21)."""
-    name: str
-    weights: str
-    """Name of the weights file."""
-
-    def record(self) -> dict[str, str]:
-        """What the JSON says of it."""
-        return {"name": self.name, "weights": self.weights}
-
-
-def load_segmenter(name: str, wanted: Iterable[str] = ()) -> Segmenter:
-    """The network called `name` (see msst_jax.models.deeplab).
-
-    Args:
-      name: for example "deeplabv3_resnet101".
-      wanted: the regions it is needed for; the error says how to do without it.
-
-    Raises:
-      UserError: no such network, or weights that are missing, damaged or not fitting.
-    """
-    try:
-        model, path = weights.load_deeplab(name)
-    except UserError as error:
-        masks = " ".join(f"--mask {region}=FILE" for region in wanted)
-        raise UserError(f"{error}{f'; or do without it: give {masks}' if masks else ''}") from error
-    return Segmenter(model, name, path.name)
-
-
-def preprocess(photo: Image.Image | np.ndarray) -> jax.Array:
-    """What the network sees of a photo: float32 (h, w, 3), the shorter side 520 pixels, normalised.
+def preprocess(photo: Image.Image | np.ndarray, seen: Callable[[Size], Size] = preset_size) -> jax.Array:
+    """What a network sees of a photo: float32 (h, w, 3), normalised.
 
     Args:
       photo: 8-bit RGB picture, or (H, W, 3) in [0, 1], which is rounded to 8 bits as in a file.
+      seen: its size to the size at which the network sees it; see msst_jax/segmenters.py.
 
-    Source: torchvision.transforms._presets.SemanticSegmentation on a Pillow picture (resize_size=520): bilinear and
-    antialiased, rounded to 8 bits, then normalised. On a tensor instead of a picture the same preset rounds
-    otherwise: up to one level of 255 apart.
+    Source: torchvision.transforms._presets.SemanticSegmentation on a Pillow picture: bilinear and antialiased,
+    rounded to 8 bits, then normalised. On a tensor instead of a picture the same preset rounds otherwise: up to one
+    level of 255 apart.
 
     Raises:
-      UserError: a strip so long that the network would need more than MAX_PIXELS.
+      UserError: a size that the network cannot see.
     """
-    picture = photo if isinstance(photo, Image.Image) else images.to_picture(photo)
-    short, long = sorted(picture.size)
-    longer = SHORT_SIDE * long // short
-    if SHORT_SIDE * longer > MAX_PIXELS:
-        raise UserError(
-            f"the photo is {picture.width}x{picture.height}, too long a strip for the segmenter (at most "
-            f"{MAX_PIXELS // SHORT_SIDE**2} to 1); crop it, or give a --mask for every region but background"
-        )
-    target = (SHORT_SIDE, longer) if picture.width <= picture.height else (longer, SHORT_SIDE)
-    resized = picture if picture.size == target else picture.resize(target, Image.Resampling.BILINEAR)
-    return images.normalize(jnp.asarray(images.to_array(resized)))
+    picture = _picture(photo)
+    return images.normalize(jnp.asarray(_resized(picture, seen(picture.size))))
 
 
-def class_probabilities(
-    model: nnx.Module, photo: Image.Image | np.ndarray, size: tuple[int, int] | None = None
-) -> np.ndarray:
+def _picture(photo: Image.Image | np.ndarray) -> Image.Image:
+    return photo if isinstance(photo, Image.Image) else images.to_picture(photo)
+
+
+def _resized(picture: Image.Image, size: Size) -> np.ndarray:
+    return images.to_array(picture if picture.size == size else picture.resize(size, Image.Resampling.BILINEAR))
+
+
+def class_probabilities(segmenter: Segmenter, photo: Image.Image | np.ndarray, size: Size | None = None) -> np.ndarray:
     """Probability of every class at every pixel: float32 (H, W, 21), sum 1 over the classes of `voc.CLASSES`.
 
-    The scores, not the probabilities, are resized, so that the likeliest class is the one that torchvision's
-    scores give. The network is compiled once for every shape of what it sees, not for every photo's size.
+    Classes that the network does not know have probability 0. The scores, not the probabilities, are resized, so that
+    the likeliest class is the one that torchvision's scores give. The network is compiled once for every shape of
+    what it sees, not for every photo's size.
 
     Args:
-      model: normalised images (N, h, w, 3) to scores (N, h, w, 21).
+      segmenter: the network.
       photo: 8-bit RGB picture, or (H, W, 3) in [0, 1]; give it as large as it is, `preprocess` resizes it.
       size: (width, height) of the result; None = the photo's.
 
@@ -99,9 +64,10 @@ def class_probabilities(
     Raises:
       UserError: as `preprocess`.
     """
-    if size is None:
-        size = photo.size if isinstance(photo, Image.Image) else (photo.shape[1], photo.shape[0])
-    return np.asarray(_probabilities(_scores(*nnx.split(model), preprocess(photo)), size))
+    picture = _picture(photo)
+    size = size or picture.size
+    scores = _scores(*nnx.split(segmenter.model), preprocess(picture, segmenter.seen))
+    return np.asarray(_probabilities(scores, size, segmenter.model.classes))
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -109,11 +75,14 @@ def _scores(definition: nnx.GraphDef, state: nnx.State, image: jax.Array) -> jax
     return nnx.merge(definition, state)(image[None])[0]
 
 
-@functools.partial(jax.jit, static_argnums=1)
-def _probabilities(scores: jax.Array, size: tuple[int, int]) -> jax.Array:
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _probabilities(scores: jax.Array, size: Size, classes: tuple[int, ...]) -> jax.Array:
     # Scores are smooth (the network's grid is coarser than any photo), so shrinking them needs no antialiasing.
     shape = (size[1], size[0], scores.shape[-1])
-    return jax.nn.softmax(jax.image.resize(scores, shape, method="linear", antialias=False))
+    known = jax.nn.softmax(jax.image.resize(scores, shape, method="linear", antialias=False))
+    if classes == EVERY_CLASS:
+        return known
+    return jnp.zeros((*known.shape[:2], len(CLASSES))).at[..., np.array(classes)].set(known)
 
 
 def classes_of(region: str) -> tuple[int, ...]:

@@ -19,7 +19,8 @@ from msst_jax.devices import together
 from msst_jax.errors import UserError
 from msst_jax.photo_sources import Photos, file_sizes, find_photos
 from msst_jax.regions import BACKGROUND
-from msst_jax.segmentation import Segmenter, check_names, class_probabilities, load_segmenter, region_masks
+from msst_jax.segmentation import check_names, class_probabilities, region_masks
+from msst_jax.segmenters import Segmenter, load_segmenter
 from msst_jax.train_step import Plan
 from msst_jax.training import Outcome, check_batch, train
 from msst_jax.workdir import MODEL_FILE
@@ -141,10 +142,7 @@ def _segmenter(config: ConfigDict, photos: Photos, names: Sequence[str], job: Jo
     check_names(wanted)
     if not job.restart and not _without_mask(photos, [job.workdir / MASKS], names, len(wanted)):
         return None
-    try:
-        return load_segmenter(config.segmenter)
-    except UserError as error:
-        raise UserError(f"{error}; or do without it: give --masks DIR") from error
+    return load_segmenter(config.segmenter, wanted, instead="--masks DIR")
 
 
 def _masks(inputs: Inputs, job: Job) -> list[Path]:
@@ -162,7 +160,7 @@ def _masks(inputs: Inputs, job: Job) -> list[Path]:
             photo = photos.read(index)
         except UserError:
             continue  # training names it
-        probabilities = class_probabilities(inputs.segmenter.model, photo)
+        probabilities = class_probabilities(inputs.segmenter, photo)
         found = region_masks(probabilities, wanted, min_speck=MIN_SPECK, must_exist=False)
         for name in wanted:
             grey = images.to_picture(np.repeat(found[name][..., None], 3, -1)).convert("L")

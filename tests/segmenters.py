@@ -10,7 +10,8 @@ from flax import nnx
 
 from msst_jax.images import IMAGENET_MEAN, IMAGENET_STD
 from msst_jax.models import weights
-from msst_jax.segmentation import Segmenter
+from msst_jax.models.deeplab import PERSON as PERSON_NETWORK
+from msst_jax.segmenters import Segmenter, person_size
 from msst_jax.voc import CLASSES
 
 PERSON, CAT, DOG = (CLASSES.index(name) for name in ("person", "cat", "dog"))
@@ -20,6 +21,8 @@ WEIGHTS = "deeplabv3_resnet101.safetensors"
 
 class ColourSegmenter(nnx.Module):
     """Scores are linear in the colours, so between two classes there is no third."""
+
+    classes = tuple(range(len(CLASSES)))
 
     def __init__(self, sharpness: float = 5.0):
         self.sharpness = sharpness
@@ -31,8 +34,21 @@ class ColourSegmenter(nnx.Module):
         return self.sharpness * scores.at[..., 0].set(1 - colours.sum(-1))
 
 
-def colour_segmenter() -> Segmenter:
-    return Segmenter(ColourSegmenter(), "deeplabv3_resnet101", WEIGHTS)
+class PersonSegmenter(ColourSegmenter):
+    """As the network in the package it knows only the background and persons."""
+
+    classes = (0, PERSON)
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        return super().__call__(images)[..., np.array(self.classes)]
+
+
+def colour_segmenter(model: ColourSegmenter | None = None) -> Segmenter:
+    return Segmenter(model or ColourSegmenter(), "deeplabv3_resnet101", WEIGHTS)
+
+
+def person_segmenter() -> Segmenter:
+    return Segmenter(PersonSegmenter(), PERSON_NETWORK, f"{PERSON_NETWORK}.safetensors", person_size)
 
 
 def painted(labels: np.ndarray) -> np.ndarray:
@@ -64,7 +80,8 @@ def converted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def load(name: str, *, path: Path | None = None) -> tuple[nnx.Module, Path]:
         loaded.append(name)
-        return ColourSegmenter(), path or Path("/somewhere") / f"{name}.safetensors"
+        model = PersonSegmenter() if name == PERSON_NETWORK else ColourSegmenter()
+        return model, path or Path("/somewhere") / f"{name}.safetensors"
 
     monkeypatch.setattr(weights, "load_deeplab", load)
     return loaded

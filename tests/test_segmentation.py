@@ -13,7 +13,7 @@ from PIL import Image
 from torchvision.models.segmentation import DeepLabV3_ResNet101_Weights
 
 from convert_weights import cli
-from msst_jax import images, regions, segmentation, voc
+from msst_jax import images, regions, segmentation, segmenters, voc
 from msst_jax.errors import UserError
 from msst_jax.found import write_regions
 from msst_jax.inputs import Inputs, load_inputs
@@ -63,7 +63,7 @@ def test_colours_are_those_of_a_mask_of_voc(shared: Path):
 def test_the_network_sees_what_the_preset_of_torchvision_gives(height: int, width: int):
     photo = noise(height, width)
     wanted = torch_preset(Image.fromarray(photo))
-    assert min(wanted.shape[:2]) == segmentation.SHORT_SIDE
+    assert min(wanted.shape[:2]) == segmenters.SHORT_SIDE
     np.testing.assert_allclose(segmentation.preprocess(Image.fromarray(photo)), wanted, atol=1e-5)
     np.testing.assert_allclose(segmentation.preprocess(photo.astype(np.float32) / 255), wanted, atol=1e-5)
 
@@ -78,7 +78,7 @@ def test_a_strip_that_would_fill_the_memory_is_refused():
 def test_scores_are_resized_as_torch_does_and_become_probabilities(size: tuple[int, int] | None):
     photo = Image.fromarray(noise(480, 640))
     model = ColourSegmenter(sharpness=5.0)
-    found = segmentation.class_probabilities(model, photo, size)
+    found = segmentation.class_probabilities(colour_segmenter(model), photo, size)
     width, height = size or photo.size
     assert found.shape == (height, width, 21)
     scores = torch.from_numpy(np.array(model(torch_preset(photo)[None]))).permute(0, 3, 1, 2)
@@ -95,9 +95,9 @@ def test_the_network_is_compiled_once_for_all_photos_of_one_shape():
             traced.append(images.shape)
             return super().__call__(images)
 
-    model = Counted()
+    counted = colour_segmenter(Counted())
     for photo, size in (((100, 75), None), ((200, 150), None), ((200, 150), (64, 48))):
-        segmentation.class_probabilities(model, Image.new("RGB", photo), size)
+        segmentation.class_probabilities(counted, Image.new("RGB", photo), size)
     assert traced == [(1, 520, 693, 3)]
 
 
@@ -116,7 +116,7 @@ def test_a_region_joins_classes_and_the_rest_is_background():
 def test_masks_and_background_sum_to_one(hard: bool, min_speck: float):
     rng = np.random.default_rng(0)
     photo = Image.fromarray((noise(60, 80) * rng.random()).astype(np.uint8))
-    found = segmentation.class_probabilities(ColourSegmenter(sharpness=4.0), photo)
+    found = segmentation.class_probabilities(colour_segmenter(ColourSegmenter(sharpness=4.0)), photo)
     masks = segmentation.region_masks(found, ["cat", "person", "dog"], hard=hard, min_speck=min_speck)
     assert sum(masks.values()).max() <= 1 + 1e-6
     assert {mask.dtype for mask in masks.values()} == {np.dtype(np.float32)}
@@ -302,7 +302,7 @@ def test_damaged_weights_are_one_line_too(scene: Path):
     with pytest.raises(
         UserError, match=r"^weights \S+ are damaged \([^\n]*; or do without it: give --mask person=FILE"
     ):
-        segmentation.load_segmenter("deeplabv3_resnet101", ["person"])
+        segmenters.load_segmenter("deeplabv3_resnet101", ["person"])
 
 
 PHOTOS = 5
@@ -348,12 +348,12 @@ def test_the_whole_way_of_a_photo_agrees_with_torchvision(name: str, shared: Pat
     torch.save(net.state_dict(), tmp_path / "net.pth")
     output = weights.converted_path(name)
     assert cli.main([name, "--from", str(tmp_path / "net.pth"), "--output", str(output), "--check"]) == 0
-    ours = segmentation.load_segmenter(name)
+    ours = segmenters.load_segmenter(name)
     for file, photo in zip(files, photos, strict=True):
         scores = torch_scores(net, photo)
         resized = torch.nn.functional.interpolate(scores, photo.size[::-1], mode="bilinear", align_corners=False)
         wanted = resized[0].argmax(0).numpy()
-        found = segmentation.class_probabilities(ours.model, images.read_picture(file)).argmax(-1)
+        found = segmentation.class_probabilities(ours, images.read_picture(file)).argmax(-1)
         agreement = (found == wanted).mean()
         print(f"{file.name}: {agreement:.4%} of {wanted.size} pixels, {len(np.unique(wanted))} classes")
         assert agreement >= AGREEMENT

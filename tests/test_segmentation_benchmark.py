@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from benchmarks import segmentation
-from msst_jax import segmentation as segmenter
-from tests.segmenters import ColourSegmenter
+from msst_jax.models.weights import ASSETS
+from tests.segmenters import colour_segmenter
 
 Capture = pytest.CaptureFixture[str]
 
@@ -45,7 +45,7 @@ def test_the_table_over_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     def all_background(_: object, photo: Image.Image) -> np.ndarray:
         return np.eye(21)[np.zeros(photo.size[::-1], int)]
 
-    monkeypatch.setattr(segmenter, "class_probabilities", all_background)
+    monkeypatch.setattr(segmentation, "class_probabilities", all_background)
     monkeypatch.setattr(segmentation, "load", lambda _: None)
     assert segmentation.main(["--weights", "x", "--data", str(tmp_path)]) == 0
     told = capsys.readouterr().out
@@ -90,9 +90,9 @@ def test_bad_input_ends_with_2_and_one_line(
     elif data == "broken":
         mask.write_bytes(mask.read_bytes()[:30] + b"nothing")
     if weights == "fake":
-        monkeypatch.setattr(segmentation, "load", lambda _: ColourSegmenter())
+        monkeypatch.setattr(segmentation, "load", lambda _: colour_segmenter())
     elif weights.startswith("vgg16"):
-        weights = str(Path(segmenter.__file__).parent / "assets" / weights)
+        weights = str(ASSETS / weights)
     assert_refused(["--weights", weights, "--data", str(folder)], told, capsys)
 
 

@@ -18,7 +18,7 @@ from msst_jax.train_job import run
 from msst_jax.train_step import State
 from msst_jax.training import Outcome
 from tests.pictures import noise, save
-from tests.segmenters import animals, colour_segmenter, painted
+from tests.segmenters import animals, converted, painted
 from tests.training_runs import job, make_photos, tiny_config
 
 ENDED = State(jnp.int32(6), {}, {}, (), jnp.zeros(2), jnp.int32(2), jnp.int32(0))
@@ -45,14 +45,7 @@ def all_messages(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.fixture
 def segmenters(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the segmenters that were loaded."""
-    loaded: list[str] = []
-
-    def load(name: str) -> Any:
-        loaded.append(name)
-        return colour_segmenter()
-
-    monkeypatch.setattr(train_job, "load_segmenter", load)
-    return loaded
+    return converted(monkeypatch)
 
 
 def test_masks_of_the_segmenter_are_made_once_and_used(tmp_path: Path, calls, segmenters):

@@ -16,8 +16,8 @@ from msst_jax.models.resnet import ResNet
 from msst_jax.models.vgg_backbone import CHANNELS, EMBEDDED, VGGBackbone
 from msst_jax.voc import CLASSES
 
+NAMES = ("deeplabv3_resnet101", "deeplabv3_resnet50", "deeplabv3_mobilenet_v3_large")  # torchvision's, the best first
 PERSON = "person_vgg16"
-NAMES = ("deeplabv3_resnet101", "deeplabv3_resnet50", "deeplabv3_mobilenet_v3_large")
 SEGMENTERS = (*NAMES, PERSON)
 # What the weights were trained at.
 OUTPUT_STRIDES = {

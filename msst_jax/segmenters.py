@@ -1,0 +1,121 @@
+"""The networks that find regions: which there are, what each of them sees of a photo, and which one is taken."""
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import jax
+from absl import logging
+
+from msst_jax.errors import UserError
+from msst_jax.models import weights
+from msst_jax.models.deeplab import NAMES, PERSON
+from msst_jax.regions import BACKGROUND
+from msst_jax.voc import CLASSES
+
+SHORT_SIDE = 520  # torchvision's preset: what its DeepLab weights were evaluated at
+MAX_PIXELS = 8 * SHORT_SIDE**2  # of what such a network sees; a longer strip would take many gigabytes
+PERSON_SIDE = 384  # the longer side of the photos that the person network was trained on
+PERSON_STEP = 8  # to whole ones of which its sides are rounded
+LARGER = f", which finds only {{known}}; for {len(CLASSES) - 1} classes: `python -m convert_weights {NAMES[0]}`"
+
+Size = tuple[int, int]
+"""(Width, height) in pixels."""
+
+
+def preset_size(size: Size) -> Size:
+    """The photo as torchvision's networks see it: the shorter side 520 pixels.
+
+    Source: torchvision.transforms._presets.SemanticSegmentation (resize_size=520).
+
+    Raises:
+      UserError: a strip so long that the network would need more than MAX_PIXELS.
+    """
+    width, height = size
+    longer = SHORT_SIDE * max(size) // min(size)
+    if SHORT_SIDE * longer > MAX_PIXELS:
+        raise UserError(
+            f"the photo is {width}x{height}, too long a strip for the segmenter (at most "
+            f"{MAX_PIXELS // SHORT_SIDE**2} to 1); crop it, or give a --mask for every region but background"
+        )
+    return (SHORT_SIDE, longer) if width <= height else (longer, SHORT_SIDE)
+
+
+def person_size(size: Size) -> Size:
+    """The photo as the person network sees it: the longer side 384 pixels, both sides multiples of 8."""
+    scale = PERSON_SIDE / PERSON_STEP / max(size)
+    width, height = (PERSON_STEP * max(1, round(side * scale)) for side in size)
+    return width, height
+
+
+SEEN: Mapping[str, Callable[[Size], Size]] = {**dict.fromkeys(NAMES, preset_size), PERSON: person_size}
+
+
+class Network(Protocol):
+    """An nnx.Module that tells the classes of a photo apart."""
+
+    @property
+    def classes(self) -> tuple[int, ...]:
+        """What its C scores stand for, as indices of voc.CLASSES."""
+        ...
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Normalised images (N, h, w, 3) to scores (N, h, w, C)."""
+        ...
+
+
+class Segmenter(NamedTuple):
+    """A network with its weights, and what to call them in the JSON."""
+
+    model: Network
+    name: str
+    weights: str
+    """Name of the weights file."""
+    seen: Callable[[Size], Size] = preset_size
+    """The size of a photo to the size at which the network sees it."""
+
+    def record(self) -> dict[str, str]:
+        """What the JSON says of it."""
+        return {"name": self.name, "weights": self.weights}
+
+
+def best_there() -> str:
+    """The name of the best network that was converted, or of the one in the package."""
+    return next((name for name in NAMES if weights.converted_path(name).exists()), PERSON)
+
+
+def load_segmenter(name: str, wanted: Iterable[str] = (), *, instead: str = "", path: Path | None = None) -> Segmenter:
+    """The network called `name`, and says in the log which one it is.
+
+    Args:
+      name: one of SEGMENTERS (msst_jax/models/deeplab.py), or empty: see `best_there`.
+      wanted: the regions it is needed for, names of classes joined by +.
+      instead: what a person can give to do without it, for the errors; empty = a mask for every region wanted.
+      path: its weights; None for the file that `convert_weights` writes, or that in the package.
+
+    Raises:
+      UserError: no such network, weights that are missing, damaged or not fitting, or a region that the network does
+        not know.
+    """
+    wanted = list(wanted)
+    chosen = name or best_there()
+    try:
+        model, file = weights.load_deeplab(chosen, path=path)
+    except UserError as error:
+        without = instead or _masks(wanted)
+        raise UserError(f"{error}{f'; or do without it: give {without}' if without else ''}") from error
+    segmenter = Segmenter(model, chosen, file.name, SEEN[chosen])
+    known = [CLASSES[index] for index in model.classes if CLASSES[index] != BACKGROUND]
+    unknown = [region for region in wanted if not set(region.split("+")) <= set(known)]
+    if unknown:
+        raise UserError(
+            f"{chosen} finds only {', '.join(known)}, not {', '.join(unknown)}; take {NAMES[0]} "
+            f"(`python -m convert_weights {NAMES[0]}` makes its weights), or give {instead or _masks(unknown)}"
+        )
+    larger = "" if name or chosen != PERSON else LARGER.format(known=", ".join(known))
+    logging.info("regions are found by %s%s", chosen, larger)
+    return segmenter
+
+
+def _masks(regions: Iterable[str]) -> str:
+    return " ".join(f"--mask {region}=FILE" for region in regions)
