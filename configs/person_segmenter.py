@@ -25,6 +25,7 @@ def get_config() -> ConfigDict:
     config.without_mask = "error"
     config.leave_out = "also_in_voc21"  # photos with a 1 in this column of an index.csv beside them: they are for tests
     config.segmenter = "deeplabv3_resnet101"  # makes the masks if there is no --masks
+    config.refine_edges = True  # of those masks: move their edges onto those of the photo
     config.workers = 4  # threads that read photos
     config.seed = 0
 

@@ -32,6 +32,7 @@ def get_config() -> ConfigDict:
     config.hard_masks = False
     config.feather = 0.4  # softness of the regions' edges: sigma in percent of the longest side
     config.segmenter = "deeplabv3_resnet101"  # finds the regions that have no mask
+    config.refine_edges = True  # move the edges of what the segmenter finds onto those of the photo
     config.min_speck = 0.3  # percent of the photo: smaller pieces and holes of what the segmenter finds go
 
     config.network = "vgg16"

@@ -14,13 +14,14 @@ from configs import photo
 def get_config() -> ConfigDict:
     """The config that repeats the original."""
     config = photo.get_config()
-    # Inputs: the original stretches every picture to a square, and its masks are 0 or 1, specks and all.
+    # Inputs: the original stretches every picture to a square, and its masks are 0 or 1, used as they come.
     config.size = 512
     config.square = True
     config.style_scale = 1.0
     config.hard_masks = True
     config.feather = 0.0
     config.min_speck = 0.0
+    config.refine_edges = False
 
     # Features: taken before the ReLU, all layers alike.
     config.network = "vgg16"

@@ -37,7 +37,7 @@ def write_regions(
     found now, are removed.
 
     Args:
-      config: see configs/photo.py (size, square, hard_masks, segmenter, min_speck).
+      config: see configs/photo.py (size, square, hard_masks, segmenter, min_speck, refine_edges).
       photo: file of the photo.
       output: the overlay.
       inputs: files that must not be written over.
@@ -82,7 +82,7 @@ def _segmented(
     config: ConfigDict, segmenter: segmenters.Segmenter, picture: Image.Image, size: tuple[int, int]
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """The share of every class found, and the masks (H, W) of all but the background; size is (width, height)."""
-    probabilities = segmentation.class_probabilities(segmenter, picture, size)
+    probabilities = segmentation.class_probabilities(segmenter, picture, size, refine=config.refine_edges)
     cleaned = segmentation.remove_specks(probabilities, segmentation.SINGLE_CLASSES, config.min_speck)
     shares = segmentation.found_classes(cleaned)
     return shares, {

@@ -66,7 +66,8 @@ def load_inputs(
     what the segmenter finds.
 
     Args:
-      config: see configs/photo.py (size, square, style_scale, hard_masks, feather, segmenter, min_speck).
+      config: see configs/photo.py (size, square, style_scale, hard_masks, feather, segmenter, min_speck,
+        refine_edges).
       photo: file of the photo.
       styles: {region: file of its style}.
       masks: {region: file of its mask}.
@@ -123,7 +124,7 @@ def find_masks(
     """Masks {name: (H, W)} of what the segmenter finds where no mask of a person's lies.
 
     Args:
-      config: hard_masks and min_speck of configs/photo.py.
+      config: hard_masks, min_speck and refine_edges of configs/photo.py.
       segmenter: the network.
       picture: the photo, as large as it is.
       names: the regions to find.
@@ -134,7 +135,7 @@ def find_masks(
     Raises:
       UserError: as `segmentation.region_masks`.
     """
-    probabilities = segmentation.class_probabilities(segmenter, picture, size)
+    probabilities = segmentation.class_probabilities(segmenter, picture, size, refine=config.refine_edges)
     claimed = np.clip(sum(masks.values()), 0, 1) if masks else None
     if claimed is not None and config.hard_masks:  # a pixel that goes to a mask in the end is lost here already
         claimed = (claimed >= 0.5).astype(np.float32)

@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from msst_jax import images
 from msst_jax.errors import UserError
+from msst_jax.guided_filter import refine_edges
 from msst_jax.regions import BACKGROUND, describe
 from msst_jax.segmenters import Segmenter, Size, preset_size
 from msst_jax.voc import CLASSES
@@ -47,7 +48,9 @@ def _resized(picture: Image.Image, size: Size) -> np.ndarray:
     return images.to_array(picture if picture.size == size else picture.resize(size, Image.Resampling.BILINEAR))
 
 
-def class_probabilities(segmenter: Segmenter, photo: Image.Image | np.ndarray, size: Size | None = None) -> np.ndarray:
+def class_probabilities(
+    segmenter: Segmenter, photo: Image.Image | np.ndarray, size: Size | None = None, *, refine: bool = False
+) -> np.ndarray:
     """Probability of every class at every pixel: float32 (H, W, 21), sum 1 over the classes of `voc.CLASSES`.
 
     Classes that the network does not know have probability 0. The scores, not the probabilities, are resized, so that
@@ -58,6 +61,7 @@ def class_probabilities(segmenter: Segmenter, photo: Image.Image | np.ndarray, s
       segmenter: the network.
       photo: 8-bit RGB picture, or (H, W, 3) in [0, 1]; give it as large as it is, `preprocess` resizes it.
       size: (width, height) of the result; None = the photo's.
+      refine: move the edges onto those of the photo at that size; see `guided_filter.refine_edges`.
 
     Source of the resizing of the scores: torch.nn.functional.interpolate(mode="bilinear", align_corners=False).
 
@@ -67,7 +71,8 @@ def class_probabilities(segmenter: Segmenter, photo: Image.Image | np.ndarray, s
     picture = _picture(photo)
     size = size or picture.size
     scores = _scores(*nnx.split(segmenter.model), preprocess(picture, segmenter.seen))
-    return np.asarray(_probabilities(scores, size, segmenter.model.classes))
+    probabilities = np.asarray(_probabilities(scores, size, segmenter.model.classes))
+    return refine_edges(probabilities, _resized(picture, size)) if refine else probabilities
 
 
 @functools.partial(jax.jit, static_argnums=0)

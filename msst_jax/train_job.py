@@ -64,7 +64,7 @@ def run(config: ConfigDict, job: Job) -> int:
     check_batch(config.batch, jax.device_count())
     inputs = together(lambda: _read(config, job))
     together(lambda: _prepare(config, job, inputs))
-    masks = together(lambda: _masks(inputs, job))
+    masks = together(lambda: _masks(config, inputs, job))
     training, held_out = together(lambda: _split(config, inputs, masks))
     samples = {field: np.stack([crop[field] for crop in held_out]) for field in ("photo", "masks")}
     batches = data.batches(
@@ -145,7 +145,7 @@ def _segmenter(config: ConfigDict, photos: Photos, names: Sequence[str], job: Jo
     return load_segmenter(config.segmenter, wanted, instead="--masks DIR")
 
 
-def _masks(inputs: Inputs, job: Job) -> list[Path]:
+def _masks(config: ConfigDict, inputs: Inputs, job: Job) -> list[Path]:
     """Folders of masks: those given, or WORKDIR/masks/REGION/NAME.png by the segmenter, made once."""
     if job.masks:
         return [Path(folder) for folder in job.masks]
@@ -160,7 +160,7 @@ def _masks(inputs: Inputs, job: Job) -> list[Path]:
             photo = photos.read(index)
         except UserError:
             continue  # training names it
-        probabilities = class_probabilities(inputs.segmenter, photo)
+        probabilities = class_probabilities(inputs.segmenter, photo, refine=config.refine_edges)
         found = region_masks(probabilities, wanted, min_speck=MIN_SPECK, must_exist=False)
         for name in wanted:
             grey = images.to_picture(np.repeat(found[name][..., None], 3, -1)).convert("L")

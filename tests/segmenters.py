@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from msst_jax import segmentation
 from msst_jax.images import IMAGENET_MEAN, IMAGENET_STD
 from msst_jax.models import weights
 from msst_jax.models.deeplab import PERSON as PERSON_NETWORK
@@ -32,6 +33,17 @@ class ColourSegmenter(nnx.Module):
         scores = jnp.full((*images.shape[:3], len(CLASSES)), -1.0)
         scores = scores.at[..., (PERSON, CAT, DOG)].set(colours)
         return self.sharpness * scores.at[..., 0].set(1 - colours.sum(-1))
+
+
+class ShiftedSegmenter(ColourSegmenter):
+    """Finds everything some pixels, of those that it sees, too far to the right."""
+
+    def __init__(self, pixels: int):
+        super().__init__()
+        self.pixels = pixels
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        return jnp.roll(super().__call__(images), self.pixels, 2)
 
 
 class PersonSegmenter(ColourSegmenter):
@@ -72,6 +84,18 @@ def probabilities_of(labels: np.ndarray, certainty: float = 0.9) -> np.ndarray:
     """(H, W, 21), `certainty` for the classes `labels` (H, W), the rest shared by the others."""
     others = (1 - certainty) / (len(CLASSES) - 1)
     return np.where(np.arange(len(CLASSES)) == labels[..., None], certainty, others).astype(np.float32)
+
+
+def refinements(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """The sizes (H, W) of the photos onto whose edges classes are moved, which takes no time then."""
+    made: list[tuple[int, int]] = []
+
+    def refine(probabilities: np.ndarray, photo: np.ndarray) -> np.ndarray:
+        made.append(photo.shape[:2])
+        return probabilities
+
+    monkeypatch.setattr(segmentation, "refine_edges", refine)
+    return made
 
 
 def converted(monkeypatch: pytest.MonkeyPatch) -> list[str]:

@@ -19,7 +19,7 @@ from msst_jax.job import Job, default_output
 from msst_jax.models.stylizer import blend_mixtures
 from msst_jax.photo import run
 from tests.pictures import make_scene, noise, quick_config, run_script, save
-from tests.segmenters import animals, converted, painted
+from tests.segmenters import animals, converted, painted, refinements
 
 NAMES = ("person", "background")
 
@@ -159,6 +159,15 @@ def test_segmenter_finds_the_regions_and_an_absent_one_is_empty(
         assert made["regions"][0]["origin"] == "segmenter"
         assert (made["regions"][0]["share"] > 0.1) == person
     assert len(loaded) == 2
+
+
+@pytest.mark.parametrize("refine", [True, False])
+def test_edges_of_the_regions_are_refined_if_the_config_says_so(model: Path, tmp_path: Path, monkeypatch, refine: bool):
+    converted(monkeypatch)
+    made = refinements(monkeypatch)
+    save(tmp_path / "photo.png", painted(animals()))
+    run(quick_config(size=0, refine_edges=refine), job(model, tmp_path / "photo.png", tmp_path / "out.png"))
+    assert made == ([(60, 80)] if refine else [])
 
 
 def test_without_weights_of_a_segmenter_all_is_background_and_that_is_said(

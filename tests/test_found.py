@@ -15,7 +15,7 @@ from msst_jax.inputs import Inputs, load_inputs
 from msst_jax.job import Job, default_output
 from msst_jax.photo import run
 from tests.pictures import make_scene, noise, quick_config, save
-from tests.segmenters import CAT, DOG, PERSON, WEIGHTS, animals, colour_segmenter, converted, painted
+from tests.segmenters import CAT, DOG, PERSON, WEIGHTS, animals, colour_segmenter, converted, painted, refinements
 
 
 @pytest.fixture
@@ -168,6 +168,13 @@ def test_an_edited_mask_that_is_an_input_is_not_written_over(scene: Path, monkey
     with pytest.raises(UserError, match=r"would overwrite the input .*masks_dog.png; choose another name with -o"):
         run(quick_config(), job)
     assert not (scene / "masks.png").exists()
+
+
+@pytest.mark.parametrize("refine", [True, False])
+def test_edges_are_refined_if_the_config_says_so(scene: Path, monkeypatch: pytest.MonkeyPatch, refine: bool):
+    made = refinements(monkeypatch)
+    written(scene, refine_edges=refine, size=40)
+    assert made == ([(30, 40)] if refine else [])
 
 
 def test_missing_weights_write_nothing(scene: Path):

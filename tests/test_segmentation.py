@@ -19,17 +19,20 @@ from msst_jax.found import write_regions
 from msst_jax.inputs import Inputs, load_inputs
 from msst_jax.models import weights
 from msst_jax.models.deeplab import NAMES
+from msst_jax.segmenters import Segmenter
 from tests.pictures import make_scene, noise, quick_config, save, stripe
 from tests.segmenters import (
     CAT,
     DOG,
     PERSON,
     ColourSegmenter,
+    ShiftedSegmenter,
     animals,
     colour_segmenter,
     converted,
     painted,
     probabilities_of,
+    refinements,
 )
 
 PUBLISHED = DeepLabV3_ResNet101_Weights.DEFAULT
@@ -177,14 +180,16 @@ def scene(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def load(scene: Path, styles: str, masks: dict[str, str] | None = None, **changes: Any) -> Inputs:
+def load(
+    scene: Path, styles: str, masks: dict[str, str] | None = None, segmenter: Segmenter | None = None, **changes: Any
+) -> Inputs:
     """The inputs of the regions `styles`, parted by spaces, and mask files by name."""
     return load_inputs(
         quick_config(**{"size": 0, "feather": 0.0, **changes}),
         str(scene / "photo.png"),
         {name: str(scene / "a.png") for name in styles.split()},
         {name: str(scene / file) for name, file in (masks or {}).items()},
-        segmenter=colour_segmenter(),
+        segmenter=segmenter or colour_segmenter(),
     )
 
 
@@ -203,6 +208,32 @@ def test_regions_have_the_size_of_the_work(scene: Path, changes: dict[str, Any],
     assert inputs.masks.shape == (*shape, 2)
     np.testing.assert_allclose(inputs.masks.sum(-1), 1, atol=1e-6)
     assert regions.shares(inputs.masks)[0] == pytest.approx((animals() == PERSON).mean(), abs=0.02)
+
+
+def test_edges_are_moved_onto_those_of_the_photo_if_that_is_asked_for(scene: Path):
+    """The network, whose grid is coarser than the photo's, finds all 4 of its pixels too far right: 2 of the photo."""
+    shifted = colour_segmenter(ShiftedSegmenter(4))
+    labels = animals(240, 320)
+    photo = save(scene / "photo.png", painted(labels))
+    found = segmentation.class_probabilities(shifted, Image.open(photo))
+    refined = segmentation.class_probabilities(shifted, Image.open(photo), refine=True)
+    wrong, left = ((classes.argmax(-1) != labels).mean() for classes in (found, refined))
+    assert left < wrong / 4
+    np.testing.assert_allclose(refined.sum(-1), 1, atol=1e-6)
+    for refine, wanted in ((True, refined), (False, found)):
+        inputs = load(scene, "person background", segmenter=shifted, refine_edges=refine, min_speck=0.0)
+        np.testing.assert_allclose(inputs.masks[..., 0], wanted[..., PERSON], atol=1e-5)
+    small = segmentation.class_probabilities(shifted, Image.open(photo), (101, 76), refine=True)
+    assert small.shape == (76, 101, 21)
+
+
+def test_the_edges_are_those_of_the_photo_at_the_size_of_the_work(scene: Path, monkeypatch: pytest.MonkeyPatch):
+    made = refinements(monkeypatch)
+    load(scene, "person background", size=40)
+    load(scene, "person background", size=33, square=True)
+    assert made == [(30, 40), (33, 33)]
+    load(scene, "person background", refine_edges=False)
+    assert len(made) == 2
 
 
 def test_a_mask_wins_over_the_segmenter(scene: Path):

@@ -18,7 +18,7 @@ from msst_jax.train_job import run
 from msst_jax.train_step import State
 from msst_jax.training import Outcome
 from tests.pictures import noise, save
-from tests.segmenters import animals, converted, painted
+from tests.segmenters import animals, converted, painted, refinements
 from tests.training_runs import job, make_photos, tiny_config
 
 ENDED = State(jnp.int32(6), {}, {}, (), jnp.zeros(2), jnp.int32(2), jnp.int32(0))
@@ -71,6 +71,14 @@ def test_masks_of_the_segmenter_are_made_once_and_used(tmp_path: Path, calls, se
     assert len(segmenters) == 2
     assert masks[1].exists()
     assert masks[0].stat().st_mtime_ns == times[0]
+
+
+@pytest.mark.parametrize("refine", [True, False])
+def test_edges_of_the_masks_are_refined_at_the_photos_own_size(tmp_path: Path, calls, segmenters, monkeypatch, refine):
+    made = refinements(monkeypatch)
+    make_photos(tmp_path, 3)
+    assert run(tiny_config(refine_edges=refine), job(tmp_path, masks=[])) == 0
+    assert sorted(made) == ([(36, 44), (37, 44), (38, 44)] if refine else [])
 
 
 def test_a_damaged_photo_gets_no_mask_of_the_segmenter_and_does_not_stop_the_run(tmp_path, calls, segmenters, caplog):
