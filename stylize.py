@@ -15,12 +15,12 @@ from ml_collections import ConfigDict, config_flags
 
 from configs import photo, quickstart
 from msst_jax.command import EXIT_BAD_INPUT, parse_flags
-from msst_jax.configuration import CHOICES
 from msst_jax.devices import make_repeatable
 from msst_jax.errors import UserError
 from msst_jax.inputs import parse_pairs
 from msst_jax.job import EXIT_INTERRUPTED, Job, check_arguments, default_output, parse_ratios
 from msst_jax.messages import only_own
+from msst_jax.models.deeplab import SEGMENTERS
 from msst_jax.photo import run
 
 DEFAULT_CONFIG = Path(__file__).parent / "configs" / "photo.py"
@@ -31,7 +31,11 @@ _MASK = flags.DEFINE_multi_string("mask", [], "REGION=FILE: grey picture, white 
 _OUTPUT = flags.DEFINE_string("output", None, "The picture to write; default outputs/PHOTO.png.", short_name="o")
 _BLEND = flags.DEFINE_string("blend", None, "Blend ratio, or a list such as 0,0.2,0.4.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of the random start (config.init).", lower_bound=0, upper_bound=2**32 - 1)
-_SEGMENTER = flags.DEFINE_string("segmenter", None, f"Finds regions without a mask: {', '.join(CHOICES['segmenter'])}.")
+_SEGMENTER = flags.DEFINE_string(
+    "segmenter",
+    None,
+    f"Finds regions without a mask: {', '.join(SEGMENTERS)}; default: the first of them that is there.",
+)
 _REGIONS_ONLY = flags.DEFINE_boolean("regions-only", False, "Write what the segmenter finds: overlay, masks, shares.")
 _COMPARE = flags.DEFINE_boolean("compare", False, "Also make separate / naive / without smooth, and a sheet of them.")
 _MODEL = flags.DEFINE_string("model", "", "Fast model: a workdir of train.py, or builtin.")
@@ -62,7 +66,6 @@ def _job(photos: list[str]) -> tuple[ConfigDict, Job]:
         compare=_COMPARE.value,
         quiet=_QUIET.value,
         model=_MODEL.value,
-        segmenter=_SEGMENTER.value or "",
         regions_only=_REGIONS_ONLY.value,
     )
 

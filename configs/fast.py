@@ -24,7 +24,7 @@ def get_config() -> ConfigDict:
     config.batch = 8  # photos a step, over all devices of all hosts
     config.without_mask = "error"  # photos that have no mask file: "error", or "random" regions
     config.leave_out = ""  # column of an index.csv beside the photos; those with a 1 there are not trained on
-    config.segmenter = "deeplabv3_resnet101"  # makes the masks if there is no --masks
+    config.segmenter = ""  # makes the masks if there is no --masks; empty = the best one there when the run begins
     config.refine_edges = True  # of those masks: move their edges onto those of the photo
     config.workers = 4  # threads that read photos
     config.seed = 0

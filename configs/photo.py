@@ -31,7 +31,7 @@ def get_config() -> ConfigDict:
     config.style_scale = 1.0  # longest side of the styles, as a multiple of the photo's
     config.hard_masks = False
     config.feather = 0.4  # softness of the regions' edges: sigma in percent of the longest side
-    config.segmenter = "deeplabv3_resnet101"  # finds the regions that have no mask
+    config.segmenter = ""  # finds the regions that have no mask; empty = the best converted one, else person_vgg16
     config.refine_edges = True  # move the edges of what the segmenter finds onto those of the photo
     config.min_speck = 0.3  # percent of the photo: smaller pieces and holes of what the segmenter finds go
 

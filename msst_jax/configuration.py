@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from msst_jax.errors import UserError
 from msst_jax.images import MIN_SIDE
-from msst_jax.models.deeplab import NAMES
+from msst_jax.models.deeplab import SEGMENTERS
 from msst_jax.models.vgg import BLOCKS, PADDINGS, POOLINGS
 
 CHOICES: dict[str, tuple[Any, ...]] = {
@@ -23,7 +23,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "init": ("content", "noise"),
     "keep": ("best", "last"),
     "optimizer": ("lbfgs", "adam"),
-    "segmenter": NAMES,
+    "segmenter": (*SEGMENTERS, ""),
 }
 NOT_NEGATIVE = (
     "size",
@@ -179,7 +179,7 @@ def check_number(name: str, value: float, *, positive: bool = False) -> None:
 def _check_choices(config: ConfigDict, choices: Mapping[str, tuple[Any, ...]]) -> None:
     for field, allowed in choices.items():
         if config[field] not in allowed:
-            raise UserError(f"config.{field} is {config[field]!r}; use one of {', '.join(map(str, allowed))}")
+            raise UserError(f"config.{field} is {config[field]!r}; use one of {', '.join(filter(None, allowed))}")
 
 
 def _check_least(config: ConfigDict, limits: Mapping[str, int]) -> None:

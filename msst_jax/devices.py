@@ -63,6 +63,13 @@ def on_any_host(flag: bool) -> bool:
     return bool(multihost_utils.process_allgather(np.array(flag)).any())
 
 
+def of_first_host(number: int) -> int:
+    """What the first host says, on every host. All hosts must ask, each as often as the others."""
+    if jax.process_count() == 1:
+        return number
+    return int(multihost_utils.broadcast_one_to_all(np.array(number)))
+
+
 def together(action: Callable[[], Result]) -> Result:
     """Does something on every host and waits for the others; where it fails on one host, it fails on all.
 

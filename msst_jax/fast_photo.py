@@ -170,10 +170,10 @@ def _written(job: Job, output: Path) -> list[Path]:
 
 
 def _segmenter(config: ConfigDict, job: Job, model: FastModel) -> Segmenter | None:
-    """The network for the regions without a mask; None if there is nothing to find, or no weights (and that is said).
+    """The network for the regions without a mask; None if there are none.
 
     Raises:
-      UserError: the segmenter that was asked for cannot be had.
+      UserError: as `load_segmenter`, or a region that no network knows.
     """
     missing = [name for name in model.regions if name not in job.masks and name != regions.BACKGROUND]
     if not missing:
@@ -181,13 +181,7 @@ def _segmenter(config: ConfigDict, job: Job, model: FastModel) -> Segmenter | No
     unknown = [name for name in missing if not set(name.split("+")) <= set(CLASSES)]
     if unknown:
         raise UserError(f"region {unknown[0]!r} of {job.model} is no class; give --mask {unknown[0]}=FILE")
-    try:
-        return load_segmenter(job.segmenter or config.segmenter, missing)
-    except UserError as error:
-        if job.segmenter:
-            raise
-        logging.warning("everything gets the style of the background: %s", error)
-        return None
+    return load_segmenter(config.segmenter, missing)
 
 
 def _masks_of(job: Job, photo: Path) -> dict[str, Path]:

@@ -27,8 +27,6 @@ class Job(NamedTuple):
     quiet: bool = False
     model: str = ""
     """The fast model to use instead of optimising: see `fast.find_model`."""
-    segmenter: str = ""
-    """The network that must find the regions; empty = the config's."""
     regions_only: bool = False
     """Write what the segmenter finds instead; see msst_jax/found.py."""
 

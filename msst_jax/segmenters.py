@@ -112,7 +112,7 @@ def load_segmenter(name: str, wanted: Iterable[str] = (), *, instead: str = "", 
             f"{chosen} finds only {', '.join(known)}, not {', '.join(unknown)}; take {NAMES[0]} "
             f"(`python -m convert_weights {NAMES[0]}` makes its weights), or give {instead or _masks(unknown)}"
         )
-    larger = "" if name or chosen != PERSON else LARGER.format(known=", ".join(known))
+    larger = LARGER.format(known=", ".join(known)) if best_there() == chosen == PERSON else ""
     logging.info("regions are found by %s%s", chosen, larger)
     return segmenter
 

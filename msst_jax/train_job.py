@@ -15,12 +15,13 @@ from msst_jax import data, fast, images, person, workdir
 from msst_jax.configuration import check_training_config
 from msst_jax.crops import Crop, centre_crop
 from msst_jax.data import Examples
-from msst_jax.devices import together
+from msst_jax.devices import of_first_host, together
 from msst_jax.errors import UserError
+from msst_jax.models.deeplab import SEGMENTERS
 from msst_jax.photo_sources import Photos, file_sizes, find_photos
 from msst_jax.regions import BACKGROUND
 from msst_jax.segmentation import check_names, class_probabilities, region_masks
-from msst_jax.segmenters import Segmenter, load_segmenter
+from msst_jax.segmenters import Segmenter, best_there, load_segmenter
 from msst_jax.train_step import Plan
 from msst_jax.training import Outcome, check_batch, train
 from msst_jax.workdir import MODEL_FILE
@@ -62,6 +63,7 @@ def run(config: ConfigDict, job: Job) -> int:
     """
     check_training_config(config)
     check_batch(config.batch, jax.device_count())
+    config = _settled(config, job)
     inputs = together(lambda: _read(config, job))
     together(lambda: _prepare(config, job, inputs))
     masks = together(lambda: _masks(config, inputs, job))
@@ -80,6 +82,21 @@ def run(config: ConfigDict, job: Job) -> int:
     outcome = train(config, inputs.plan.build(samples), batches, job.workdir, quiet=job.quiet)
     _tell(outcome, training, job)
     return EXIT_INTERRUPTED if outcome.interrupted else 0
+
+
+def _settled(config: ConfigDict, job: Job) -> ConfigDict:
+    """The config with a segmenter by name: that of the run, and where it begins, the best one on the first host.
+
+    All masks of a run are of one network, also those that another host makes, or a later call when a better one has
+    been converted.
+    """
+    if config.segmenter:
+        return config
+    begun = None if job.restart else together(lambda: workdir.recorded(job.workdir, "segmenter"))
+    name = begun if begun in SEGMENTERS else SEGMENTERS[of_first_host(SEGMENTERS.index(best_there()))]
+    settled = config.copy_and_resolve_references()
+    settled.segmenter = name
+    return settled
 
 
 def _read(config: ConfigDict, job: Job) -> Inputs:

@@ -75,6 +75,16 @@ def prepare(
     write_json(wanted, place)  # last, since it makes the folder that of a run
 
 
+def recorded(workdir: Path, field: str) -> Any:
+    """config.FIELD of the run in a folder; None if there is no run.
+
+    Raises:
+      UserError: its config.json cannot be read.
+    """
+    config = _read(workdir / FILE).get("config") if (workdir / FILE).exists() else None
+    return config.get(field) if isinstance(config, dict) else None
+
+
 def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """What keeps two runs from being one, a phrase each."""
     phrases = []

@@ -19,7 +19,7 @@ from msst_jax.job import Job, default_output
 from msst_jax.models.stylizer import blend_mixtures
 from msst_jax.photo import run
 from tests.pictures import make_scene, noise, quick_config, run_script, save
-from tests.segmenters import animals, converted, painted, refinements
+from tests.segmenters import animals, converted, fake_networks, painted, refinements
 
 NAMES = ("person", "background")
 
@@ -76,7 +76,8 @@ def test_json_tells_model_regions_and_shares(model: Path, scene: Path, tmp_path:
     assert set(made["seconds"]) == {"compile", "optimize", "total"}
 
 
-def test_folder_gives_every_photo_the_picture_that_it_gets_alone(model: Path, tmp_path: Path):
+def test_folder_gives_every_photo_the_picture_that_it_gets_alone(model: Path, tmp_path: Path, monkeypatch):
+    fake_networks(monkeypatch)
     folder = tmp_path / "in"
     folder.mkdir()
     for index, size in enumerate(((24, 32), (32, 24), (24, 32), (24, 32))):
@@ -93,7 +94,8 @@ def test_folder_gives_every_photo_the_picture_that_it_gets_alone(model: Path, tm
         np.testing.assert_allclose(together, pixels(tmp_path / f"{index}.png").astype(int), atol=1)
 
 
-def test_damaged_photo_of_a_folder_is_left_out_and_named(model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_damaged_photo_of_a_folder_is_left_out_and_named(model: Path, tmp_path: Path, monkeypatch, caplog):
+    fake_networks(monkeypatch)
     folder = tmp_path / "in"
     folder.mkdir()
     save(folder / "good.png", noise(24, 32))
@@ -170,16 +172,19 @@ def test_edges_of_the_regions_are_refined_if_the_config_says_so(model: Path, tmp
     assert made == ([(60, 80)] if refine else [])
 
 
-def test_without_weights_of_a_segmenter_all_is_background_and_that_is_said(
-    model: Path, scene: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-):
-    run(quick_config(), job(model, scene / "photo.png", tmp_path / "out.png"))
-    assert "everything gets the style of the background" in caplog.text
-    made = json.loads((tmp_path / "out.json").read_text())
-    assert [region["share"] for region in made["regions"]] == [0.0, 1.0]
-    named = job(model, scene / "photo.png", tmp_path / "other.png", segmenter="deeplabv3_resnet50")
-    with pytest.raises(UserError, match="convert_weights"):
-        run(quick_config(), named)
+def test_a_region_that_cannot_be_found_is_told_before_anything_is_written(model: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(
+        "msst_jax.fast_photo.load_model", lambda *_: load_model(str(model))._replace(regions=("dog", "background"))
+    )
+    fake_networks(monkeypatch)
+    save(tmp_path / "photo.png", painted(animals()))
+    wanted = job(model, tmp_path / "photo.png", tmp_path / "out.png")
+    with pytest.raises(UserError, match=r"^person_vgg16 finds only person, not dog; .* or give --mask dog=FILE$"):
+        run(quick_config(), wanted)
+    monkeypatch.undo()
+    with pytest.raises(UserError, match="run `python -m convert_weights deeplabv3_resnet50`; or do without it: give"):
+        run(quick_config(segmenter="deeplabv3_resnet50"), wanted)
+    assert not list(tmp_path.glob("out*"))
 
 
 @pytest.mark.parametrize(

@@ -178,8 +178,9 @@ def test_edges_are_refined_if_the_config_says_so(scene: Path, monkeypatch: pytes
 
 
 def test_missing_weights_write_nothing(scene: Path):
+    config = quick_config(segmenter="deeplabv3_resnet101")
     with pytest.raises(UserError, match=r"run `python -m convert_weights deeplabv3_resnet101`$"):
-        write_regions(quick_config(), str(scene / "photo.png"), scene / "out" / "masks.png")
+        write_regions(config, str(scene / "photo.png"), scene / "out" / "masks.png")
     assert not (scene / "out").exists()
 
 

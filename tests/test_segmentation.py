@@ -317,8 +317,9 @@ def test_the_network_is_loaded_only_for_a_region_without_a_mask(scene: Path, mon
 
 def test_missing_weights_tell_both_ways_out(scene: Path):
     styles = {name: str(scene / "a.png") for name in ("person", "cat", "background")}
+    config = quick_config(segmenter="deeplabv3_resnet101")
     with pytest.raises(UserError) as raised:
-        load_inputs(quick_config(), str(scene / "photo.png"), styles, {"cat": str(scene / "left.png")})
+        load_inputs(config, str(scene / "photo.png"), styles, {"cat": str(scene / "left.png")})
     assert re.fullmatch(
         r"weights of deeplabv3_resnet101 are not in \S+: run `python -m convert_weights deeplabv3_resnet101`; "
         r"or do without it: give --mask person=FILE",

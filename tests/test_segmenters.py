@@ -1,15 +1,29 @@
 """Which network finds the regions, what it sees of a photo, and what one of few classes gives."""
 
+import logging
+from pathlib import Path
+
 import numpy as np
 import pytest
+from flax import nnx
 from PIL import Image
 
 from msst_jax import segmentation
+from msst_jax.errors import UserError
+from msst_jax.inputs import load_inputs
 from msst_jax.models.deeplab import NAMES, PERSON, DeepLabV3
-from msst_jax.segmenters import PERSON_SIDE, SEEN, person_size, preset_size
-from tests.pictures import noise
+from msst_jax.segmenters import PERSON_SIDE, SEEN, best_there, load_segmenter, person_size, preset_size
+from tests.pictures import make_scene, noise, quick_config, save
 from tests.segmenters import PERSON as PERSON_CLASS
-from tests.segmenters import animals, colour_segmenter, painted, person_segmenter
+from tests.segmenters import (
+    animals,
+    colour_segmenter,
+    convert,
+    converted,
+    fake_networks,
+    painted,
+    person_segmenter,
+)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +78,67 @@ def test_two_classes_become_21_with_nothing_in_the_others():
 
 
 def test_scores_of_deeplab_stand_for_all_classes():
-    from flax import nnx
-
     model = nnx.eval_shape(lambda: DeepLabV3(NAMES[-1], rngs=nnx.Rngs(0)))
     assert model.classes == segmentation.EVERY_CLASS == tuple(range(21))
+
+
+def test_by_default_the_best_converted_network_is_taken_or_that_in_the_package(monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    fake_networks(monkeypatch)
+    taken = [load_segmenter("").name]
+    for name in reversed(NAMES):
+        convert(name)
+        assert best_there() == name
+        taken.append(load_segmenter("").name)
+    assert taken == [PERSON, *reversed(NAMES)]
+    assert caplog.messages == [
+        "regions are found by person_vgg16, which finds only person; for 20 classes: "
+        "`python -m convert_weights deeplabv3_resnet101`",
+        *(f"regions are found by {name}" for name in reversed(NAMES)),
+    ]
+
+
+def test_the_network_that_is_named_is_taken_whatever_is_there(monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    loaded = converted(monkeypatch)
+    segmenter = load_segmenter(PERSON, ["person"])
+    assert loaded == [PERSON]
+    assert segmenter.record() == {"name": PERSON, "weights": "person_vgg16.safetensors"}
+    assert segmenter.seen is person_size
+    assert caplog.messages == ["regions are found by person_vgg16"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "instead", "told"),
+    [
+        (["dog"], "", "person_vgg16 finds only person, not dog; {take}, or give --mask dog=FILE"),
+        (["person", "dog", "cat"], "", "person_vgg16 finds only person, not dog, cat; {take}, or give {dog} {cat}"),
+        (["person+dog"], "", "person_vgg16 finds only person, not person+dog; {take}, or give --mask person+dog=FILE"),
+        (["dog"], "--masks DIR", "person_vgg16 finds only person, not dog; {take}, or give --masks DIR"),
+    ],
+)
+def test_a_region_that_the_network_does_not_know_is_one_line_with_the_ways_out(monkeypatch, wanted, instead, told):
+    fake_networks(monkeypatch)
+    with pytest.raises(UserError) as raised:
+        load_segmenter("", wanted, instead=instead)
+    take = "take deeplabv3_resnet101 (`python -m convert_weights deeplabv3_resnet101` makes its weights)"
+    assert str(raised.value) == told.format(take=take, dog="--mask dog=FILE", cat="--mask cat=FILE")
+
+
+def test_a_region_that_cannot_be_found_is_told_before_the_network_runs(tmp_path: Path, monkeypatch):
+    fake_networks(monkeypatch)
+    make_scene(tmp_path)
+    monkeypatch.setattr(segmentation, "class_probabilities", None)
+    styles = {name: str(tmp_path / "a.png") for name in ("dog", "background")}
+    with pytest.raises(UserError, match=r"^person_vgg16 finds only person, not dog; "):
+        load_inputs(quick_config(), str(tmp_path / "photo.png"), styles, {})
+
+
+def test_a_person_is_found_by_default_and_the_json_can_tell_by_what(tmp_path: Path, monkeypatch):
+    fake_networks(monkeypatch)
+    make_scene(tmp_path, 60, 80)
+    save(tmp_path / "photo.png", painted(np.where(animals() == PERSON_CLASS, PERSON_CLASS, 0)))
+    styles = {name: str(tmp_path / "a.png") for name in ("person", "background")}
+    inputs = load_inputs(quick_config(size=0, feather=0.0), str(tmp_path / "photo.png"), styles, {})
+    assert inputs.segmenter == {"name": PERSON, "weights": "person_vgg16.safetensors"}
+    assert ((inputs.masks[..., 0] > 0.5) == (animals() == PERSON_CLASS)).mean() > 0.99

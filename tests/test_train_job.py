@@ -18,7 +18,7 @@ from msst_jax.train_job import run
 from msst_jax.train_step import State
 from msst_jax.training import Outcome
 from tests.pictures import noise, save
-from tests.segmenters import animals, converted, painted, refinements
+from tests.segmenters import animals, convert, converted, fake_networks, painted, refinements
 from tests.training_runs import job, make_photos, tiny_config
 
 ENDED = State(jnp.int32(6), {}, {}, (), jnp.zeros(2), jnp.int32(2), jnp.int32(0))
@@ -64,13 +64,45 @@ def test_masks_of_the_segmenter_are_made_once_and_used(tmp_path: Path, calls, se
         assert batch["masks"][red][:, 0].mean() > 0.7
         assert batch["masks"][~red][:, 0].mean() < 0.2
     assert run(tiny_config(), wanted) == 0
-    assert len(segmenters) == 1
+    assert segmenters == ["deeplabv3_resnet101"]
     assert [mask.stat().st_mtime_ns for mask in masks] == times
     masks[1].unlink()
     assert run(tiny_config(), wanted) == 0
     assert len(segmenters) == 2
     assert masks[1].exists()
     assert masks[0].stat().st_mtime_ns == times[0]
+
+
+def test_all_masks_of_a_run_are_of_the_network_that_it_began_with(tmp_path: Path, calls, monkeypatch, caplog):
+    """Another one that is converted later makes none, unless the run begins anew."""
+    loaded = fake_networks(monkeypatch)
+    make_photos(tmp_path, 4)
+    wanted = job(tmp_path, masks=[])
+    recorded = tmp_path / "run" / "config.json"
+    assert run(tiny_config(), wanted) == 0
+    assert json.loads(recorded.read_text())["config"]["segmenter"] == "person_vgg16"
+    assert "regions are found by person_vgg16, which finds only person; for 20 classes: `python -m " in caplog.text
+    convert("deeplabv3_resnet101")
+    (tmp_path / "run" / "masks" / "person" / "02.png").unlink()
+    assert run(tiny_config(), wanted) == 0
+    assert run(tiny_config(segmenter="person_vgg16"), wanted) == 0
+    assert loaded == ["person_vgg16"] * 2
+    with pytest.raises(
+        UserError, match=r"config.segmenter was 'person_vgg16', now 'deeplabv3_resnet101'; take another"
+    ):
+        run(tiny_config(segmenter="deeplabv3_resnet101"), wanted)
+    assert run(tiny_config(), wanted._replace(restart=True)) == 0
+    assert loaded[2:] == ["deeplabv3_resnet101"]
+    assert json.loads(recorded.read_text())["config"]["segmenter"] == "deeplabv3_resnet101"
+
+
+def test_a_region_that_the_segmenter_does_not_know_is_said_before_anything_is_written(tmp_path, calls, monkeypatch):
+    fake_networks(monkeypatch)
+    make_photos(tmp_path, 4)
+    styles = {"dog": str(tmp_path / "a.png"), **job(tmp_path).styles}
+    with pytest.raises(UserError, match=r"^person_vgg16 finds only person, not dog; .*, or give --masks DIR$"):
+        run(tiny_config(), job(tmp_path, masks=[], styles=styles))
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("refine", [True, False])
@@ -168,7 +200,7 @@ def test_a_segmenter_that_is_not_there_is_said_before_anything_is_written(tmp_pa
     make_photos(tmp_path, 4)
     message = r"run `python -m convert_weights deeplabv3_resnet101`.*; or do without it: give --masks DIR$"
     with pytest.raises(UserError, match=message):
-        run(tiny_config(), job(tmp_path, masks=[]))
+        run(tiny_config(segmenter="deeplabv3_resnet101"), job(tmp_path, masks=[]))
     with pytest.raises(UserError, match="no region 'statue'"):
         run(tiny_config(), job(tmp_path, masks=[], styles={"statue": str(tmp_path / "a.png"), **job(tmp_path).styles}))
     assert not (tmp_path / "run").exists()
