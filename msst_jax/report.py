@@ -78,10 +78,7 @@ def classes_overlay(photo: np.ndarray, masks: Mapping[str, np.ndarray], shares: 
       masks: {class: (H, W) in [0, 1]} of all classes but the background, which keeps the photo's colours.
       shares: {class: share of the photo}, the background's too.
     """
-    painted = photo * (1 - OVERLAY * sum(masks.values(), np.zeros(photo.shape[:2], np.float32)))[..., None]
-    for name, mask in masks.items():
-        painted = painted + OVERLAY * mask[..., None] * np.asarray(_class_colour(name), np.float32) / 255
-    picture = to_picture(painted)
+    picture = tinted(photo, masks)
     line = max(14, picture.height // 20)
     font = ImageFont.load_default(line)
     texts = {name: f"{name} {percent(share)}" for name, share in shares.items()}
@@ -95,6 +92,14 @@ def classes_overlay(photo: np.ndarray, masks: Mapping[str, np.ndarray], shares: 
         draw.rectangle((GAP, y, GAP + line, y + line - 1), fill=fill, outline="black")
         draw.text((line + 2 * GAP, y), text, fill="black", font=font)
     return page
+
+
+def tinted(photo: np.ndarray, masks: Mapping[str, np.ndarray]) -> Image.Image:
+    """The photo (H, W, 3) in [0, 1] with masks {class: (H, W) in [0, 1]} in the VOC colours of their classes."""
+    painted = photo * (1 - OVERLAY * sum(masks.values(), np.zeros(photo.shape[:2], np.float32)))[..., None]
+    for name, mask in masks.items():
+        painted = painted + OVERLAY * mask[..., None] * np.asarray(_class_colour(name), np.float32) / 255
+    return to_picture(painted)
 
 
 def _class_colour(name: str) -> tuple[int, int, int]:

@@ -14,6 +14,7 @@ from msst_jax import fast, train_job, workdir
 from msst_jax.configuration import TRAINING_CHOICES
 from msst_jax.crops import centre_crop
 from msst_jax.errors import UserError
+from msst_jax.models.deeplab import SEGMENTERS
 from msst_jax.train_job import run
 from msst_jax.train_step import State
 from msst_jax.training import Outcome
@@ -94,6 +95,14 @@ def test_all_masks_of_a_run_are_of_the_network_that_it_began_with(tmp_path: Path
     assert run(tiny_config(), wanted._replace(restart=True)) == 0
     assert loaded[2:] == ["deeplabv3_resnet101"]
     assert json.loads(recorded.read_text())["config"]["segmenter"] == "deeplabv3_resnet101"
+
+
+def test_the_network_that_the_first_host_has_makes_the_masks_of_all_hosts(tmp_path: Path, calls, monkeypatch):
+    loaded = fake_networks(monkeypatch)
+    monkeypatch.setattr(train_job, "of_first_host", lambda _: SEGMENTERS.index("deeplabv3_resnet50"))
+    make_photos(tmp_path, 4)
+    assert run(tiny_config(), job(tmp_path, masks=[])) == 0
+    assert loaded == ["deeplabv3_resnet50"]
 
 
 def test_a_region_that_the_segmenter_does_not_know_is_said_before_anything_is_written(tmp_path, calls, monkeypatch):
