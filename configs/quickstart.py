@@ -25,7 +25,11 @@ def get_config() -> ConfigDict:
 
 
 def use_example(config: ConfigDict) -> None:
-    """Sets the inputs of a config to the bundled example."""
+    """Sets the inputs of a config to the bundled example; the person is found by the network in the package.
+
+    It is named, so that another one that was converted on this machine does not change the picture.
+    """
     config.photo = str(EXAMPLES / "astronaut.jpg")
     config.styles = (f"person={EXAMPLES / 'brush_strokes.jpg'}", f"background={EXAMPLES / 'mosaic.jpg'}")
-    config.masks = (f"person={EXAMPLES / 'astronaut_mask.png'}",)
+    config.masks = ()
+    config.segmenter = config.segmenter or "person_vgg16"

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
+from PIL import Image
 
 from configs import photo, quickstart, seed
 from msst_jax.configuration import check_config, check_fields, check_number
@@ -14,6 +15,7 @@ from msst_jax.job import parse_ratios
 from msst_jax.models.weights import EMBEDDED_VGG16, load_vgg
 from msst_jax.stylization import evaluations_of
 from tests.pictures import quick_config
+from tests.segmenters import convert
 
 CONFIGS = pytest.mark.parametrize("module", [photo, quickstart, seed], ids=lambda module: module.__name__)
 
@@ -41,6 +43,27 @@ def test_the_bundled_example_has_all_its_files():
     assert [region.name for region in inputs.regions] == ["person", "background"]
     assert max(inputs.photo.shape) == config.size
     np.testing.assert_allclose(inputs.masks.sum(-1), 1, atol=1e-6)
+    with Image.open(quickstart.EXAMPLES / "astronaut_mask.png") as drawn:
+        truth = np.asarray(drawn.convert("L").resize((config.size, config.size))) > 127
+    found = (
+        inputs.masks[..., 0] > 0.5
+    )  # of the helmet in her lap the network may think otherwise than who drew the mask
+    assert (found & truth).sum() > 0.7 * (found | truth).sum()
+
+
+@CONFIGS
+def test_the_bundled_example_is_the_same_whatever_was_converted_on_this_machine(module: Any):
+    convert("deeplabv3_resnet101")
+    config = module.get_config()
+    quickstart.use_example(config)
+    pairs = parse_pairs(config.styles, "style"), parse_pairs(config.masks, "mask")
+    assert load_inputs(config, config.photo, *pairs).segmenter == {
+        "name": "person_vgg16",
+        "weights": "person_vgg16.safetensors",
+    }
+    config.segmenter = "deeplabv3_resnet50"
+    quickstart.use_example(config)
+    assert config.segmenter == "deeplabv3_resnet50"
 
 
 @pytest.mark.parametrize(("steps", "made"), [(60, 80), (59, 60), (300, 320), (1, 20)])

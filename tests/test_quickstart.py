@@ -19,6 +19,7 @@ def test_the_quickstart_makes_the_same_good_picture_twice(tmp_path: Path) -> Non
         assert f"wrote {tmp_path / name}.png" in done.stderr
     assert (tmp_path / "first.png").read_bytes() == (tmp_path / "second.png").read_bytes()
     first, second = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("first", "second"))
+    assert first["segmenter"]["name"] == "person_vgg16"
     assert first["loss"] == second["loss"]
     assert first["loss"]["style"][-1] < 0.3 * first["loss"]["style"][0]
     with Image.open(tmp_path / "first.png") as picture:

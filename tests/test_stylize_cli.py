@@ -250,6 +250,8 @@ def test_regions_that_a_segmenter_finds_are_told_from_masks_in_the_json(tmp_path
         (["photo.png", "--regions-only", *TWO], "takes no --style or --mask, found dog=a.png, background=b.png, dog="),
         (["photo.png", *TWO, "--config.min_speck=-1"], "config.min_speck is -1.0; it must be zero or more"),
         (["photo.png", "--style=background=nope.jpg"], "style nope.jpg does not exist; check the name"),
+        (["photo.png", *TWO[:2]], "person_vgg16 finds only person, not dog; take deeplabv3_resnet101 (`python -m conv"),
+        (["photo.png", *TWO[:2]], "makes its weights), or give --mask dog=FILE"),
         (["photo.png", *TWO[:2], "--mask=dog=nope.png"], "mask nope.png does not exist"),
         (["photo.png", *TWO[:2], "--mask=dog=black.png"], "mask black.png is black: nothing is inside; paint"),
         (["photo.png", *TWO[:2], "--mask=dog=white.png"], "region 'background' is empty: the other regions leave"),
