@@ -14,7 +14,7 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.task = "segmenter"
 
-    config.start = "vgg16"  # conv5 begins as VGG-16's own (converted weights are needed), or "random"
+    config.start = "vgg16"  # conv5 begins as VGG-16's own (converted weights are needed); "random", or a model's file
     config.dtype = "float32"  # of the computation, or bfloat16; parameters are float32
 
     config.size = 192  # side of the crops in pixels
@@ -22,7 +22,7 @@ def get_config() -> ConfigDict:
     config.largest_crop = 1.6  # and at most; beyond 1 it reaches beyond the photo, so that whole ones are seen too
     config.colour = 0.3  # change of brightness, contrast and saturation, at most
     config.batch = 8  # photos a step, over all devices of all hosts
-    config.without_mask = "error"
+    config.without_mask = "error"  # photos that have no mask file: "error", or "background": nobody is there
     config.leave_out = "also_in_voc21"  # photos with a 1 in this column of an index.csv beside them: they are for tests
     config.segmenter = "deeplabv3_resnet101"  # makes the masks if there is no --masks
     config.refine_edges = True  # of those masks: move their edges onto those of the photo

@@ -41,7 +41,7 @@ POSITIVE = ("steps", "style_scale", "history")
 PERCENT = {"feather": "the longest side", "min_speck": "the photo"}
 TRAINING_CHOICES: dict[str, tuple[Any, ...]] = {
     "task": ("stylizer", "segmenter"),
-    "without_mask": ("error", "random"),
+    "without_mask": ("error", "random", "background"),
     **{field: CHOICES[field] for field in ("dtype", "segmenter")},
 }
 LEAST = {  # whole numbers
@@ -125,15 +125,6 @@ def check_stylizer_config(config: ConfigDict) -> None:
     check_number("config.blend_ratio times config.style_weight", config.blend_ratio * config.style_weight)
     if config.style_size and config.style_size < MIN_SIDE:
         raise UserError(f"config.style_size is {config.style_size}; use at least {MIN_SIDE}, or 0 for the file's own")
-
-
-def check_segmenter_config(config: ConfigDict) -> None:
-    """As `check_training_config`, for what only configs/person_segmenter.py has.
-
-    Raises:
-      UserError: names the field, what was found and what is allowed.
-    """
-    _check_choices(config, {"start": ("vgg16", "random")})
 
 
 def check_fields(config: ConfigDict, default: ConfigDict) -> None:

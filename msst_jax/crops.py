@@ -22,18 +22,20 @@ class Crop(NamedTuple):
     """Side of the crop at most; above 1 it reaches beyond the photo, where all masks are 0 and the photo is grey."""
     colour: float = 0.0
     """Brightness, contrast and saturation change by up to this share; 0 leaves the colours alone."""
+    random_regions: bool = True
+    """A photo without any mask gets random regions; else it is all background."""
 
 
 def random_crop(example: Mapping[str, Any], rng: np.random.Generator, crop: Crop, names: Sequence[str]) -> dict:
     """A square piece, mirrored or not: {"photo": uint8 (S, S, 3), "masks": float32 (S, S, K) of sum 1}.
 
-    A photo without any mask gets random regions. Beyond the photo the masks' sum is 0.
+    Beyond the photo the masks' sum is 0.
     """
     photo = example["photo"]
     side = round(rng.uniform(crop.smallest, crop.largest) * min(photo.size))
     left, top = (_offset(length - side, rng) for length in photo.size)
     mirrored = rng.random() < 0.5
-    masks = example["masks"] or random_masks(photo.size, names, rng)
+    masks = _masks(example, rng, crop.random_regions, names)
     if crop.colour:
         photo = _recoloured(photo, rng, crop.colour)
     return _cut(photo, masks, (left, top, left + side, top + side), crop.size, mirrored, names)
@@ -50,13 +52,19 @@ def _recoloured(photo: Image.Image, rng: np.random.Generator, share: float) -> I
     return photo
 
 
-def centre_crop(example: Mapping[str, Any], size: int, names: Sequence[str]) -> dict:
+def _masks(
+    example: Mapping[str, Any], rng: np.random.Generator, random_regions: bool, names: Sequence[str]
+) -> Mapping[str, Image.Image]:
+    return example["masks"] or (random_masks(example["photo"].size, names, rng) if random_regions else {})
+
+
+def centre_crop(example: Mapping[str, Any], crop: Crop, names: Sequence[str]) -> dict:
     """The largest square in the middle of a photo; see `random_crop`. Always the same."""
     photo = example["photo"]
     side = min(photo.size)
     left, top = ((length - side) // 2 for length in photo.size)
-    masks = example["masks"] or random_masks(photo.size, names, np.random.default_rng(0))
-    return _cut(photo, masks, (left, top, left + side, top + side), size, False, names)
+    masks = _masks(example, np.random.default_rng(0), crop.random_regions, names)
+    return _cut(photo, masks, (left, top, left + side, top + side), crop.size, False, names)
 
 
 def _cut(

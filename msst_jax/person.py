@@ -12,12 +12,12 @@ from flax import nnx
 from ml_collections import ConfigDict
 from PIL import Image
 
-from msst_jax.configuration import check_segmenter_config, compute_type
+from msst_jax.configuration import compute_type
 from msst_jax.errors import UserError
 from msst_jax.images import normalize, to_picture
 from msst_jax.models import weights
 from msst_jax.models.deeplab import PERSON, PERSON_CLASSES, DeepLabV3
-from msst_jax.models.vgg_backbone import FACTORED, factors
+from msst_jax.models.vgg_backbone import FACTORED, NETWORK, factors
 from msst_jax.report import sheet
 from msst_jax.train_step import Batch, Evaluation, Params, Plan, Task, Terms
 from msst_jax.voc import CLASSES
@@ -40,11 +40,24 @@ def plan(config: ConfigDict, styles: Mapping[str, str]) -> Plan:
     Raises:
       UserError: a style, or no weights to start from.
     """
-    check_segmenter_config(config)
     if styles:
         raise UserError(f"--style {next(iter(styles))}=FILE is of no use: {PERSON} takes no styles; leave it out")
-    start = start_of_conv5() if config.start == "vgg16" else {}
+    start = start_of(config.start)
     return Plan(REGIONS, lambda samples: make_task(config, start, samples))
+
+
+def start_of(name: str) -> dict[str, np.ndarray]:
+    """What config.start stands for, {module path: array} of parameters that do not begin at random.
+
+    Raises:
+      UserError: weights that are missing or damaged.
+    """
+    if name == "random":
+        return {}
+    if name == NETWORK:
+        return start_of_conv5()
+    tensors = weights.read_tensors(Path(name).expanduser())
+    return {key: value for key, value in tensors.items() if key.rpartition(".")[2] not in ("mean", "var")}
 
 
 def start_of_conv5() -> dict[str, np.ndarray]:
@@ -54,7 +67,7 @@ def start_of_conv5() -> dict[str, np.ndarray]:
       UserError: its weights are not there; tells how to make them, and how to do without.
     """
     try:
-        path = weights.find_vgg("vgg16", FACTORED[-1])
+        path = weights.find_vgg(NETWORK, FACTORED[-1])
     except UserError as error:
         raise UserError(f"{error}; or begin without them: --config.start=random") from error
     tensors = weights.read_tensors(path)
@@ -145,9 +158,11 @@ def intersection_over_union(scores: np.ndarray, masks: np.ndarray) -> float:
 
 
 def sample_sheet(samples: Batch, scores: np.ndarray) -> Image.Image:
-    """The first photos, dark where no person was found."""
+    """Up to SHOWN of the photos, dark where no person was found."""
     shown = []
-    for photo, mask, score in zip(samples["photo"][:SHOWN], samples["masks"], scores, strict=False):
+    count = len(scores)
+    for index in range(0, count, -(-count // SHOWN)):
+        photo, mask, score = samples["photo"][index], samples["masks"][index], scores[index]
         found = np.asarray(jax.nn.softmax(score))[..., 1:]
         one = intersection_over_union(score[None], mask[None])
         shown.append((f"{one:.0%}", to_picture(photo / 255.0 * (DARK + (1 - DARK) * found))))

@@ -71,7 +71,7 @@ def run(config: ConfigDict, job: Job) -> int:
     samples = {field: np.stack([crop[field] for crop in held_out]) for field in ("photo", "masks")}
     batches = data.batches(
         training,
-        Crop(config.size, config.smallest_crop, config.largest_crop, config.colour),
+        _crop(config),
         inputs.plan.regions,
         batch=config.batch,
         seed=config.seed,
@@ -97,6 +97,11 @@ def _settled(config: ConfigDict, job: Job) -> ConfigDict:
     settled = config.copy_and_resolve_references()
     settled.segmenter = name
     return settled
+
+
+def _crop(config: ConfigDict) -> Crop:
+    random_regions = config.without_mask == "random"
+    return Crop(config.size, config.smallest_crop, config.largest_crop, config.colour, random_regions)
 
 
 def _read(config: ConfigDict, job: Job) -> Inputs:
@@ -201,7 +206,7 @@ def _split(config: ConfigDict, inputs: Inputs, masks: Sequence[Path]) -> tuple[E
         )
     shown = Examples(photos, [*outside, *inside], masks, names, config.size)  # the next one stands in for a damaged one
     count = len(outside) or min(config.samples, len(inside))
-    crops = [centre_crop(shown[position], config.size, names) for position in range(count)]
+    crops = [centre_crop(shown[position], _crop(config), names) for position in range(count)]
     training = Examples(photos, inside, masks, names, config.size)
     training.damaged = shown.damaged  # known already
     return training, crops

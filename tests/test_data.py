@@ -227,7 +227,7 @@ def test_the_mask_is_cut_and_mirrored_as_its_photo_is(tmp_path: Path):
     for seed in range(8):
         crop = random_crop(source[0], np.random.default_rng(seed), CROP, NAMES)
         np.testing.assert_allclose(crop["masks"][..., 0], crop["photo"][..., 0] / 255, atol=1 / 255)
-    middle = centre_crop(source[0], 24, NAMES)
+    middle = centre_crop(source[0], Crop(24, 1.0), NAMES)
     np.testing.assert_array_equal(middle["photo"], photo[:, 8:32])
 
 
@@ -293,7 +293,7 @@ def test_a_mask_of_another_size_is_stretched_and_regions_that_overlap_share(tmp_
         save(tmp_path / "masks" / name / "a.png", np.full((7, 9), 255, np.uint8))
     names = ["background", "person", "cat"]
     source = Examples(FolderPhotos([tmp_path / "a.png"]), [0], [tmp_path / "masks"], names, SIZE)
-    masks = centre_crop(source[0], SIZE, names)["masks"]
+    masks = centre_crop(source[0], CROP, names)["masks"]
     np.testing.assert_allclose(masks, np.broadcast_to([0, 0.5, 0.5], masks.shape), atol=1e-6)
 
 
@@ -302,8 +302,11 @@ def test_a_photo_without_masks_gets_random_regions_and_one_style_gets_all():
     masks = random_masks((40, 30), ["background", "person", "cat"], rng)
     assert masks.keys() == {"person", "cat"}
     assert all(0 < np.asarray(mask).mean() < 255 for mask in masks.values())
-    only = centre_crop({"photo": Image.new("RGB", (20, 20)), "masks": {}}, SIZE, ["background"])
+    empty = {"photo": Image.new("RGB", (20, 20)), "masks": {}}
+    only = centre_crop(empty, CROP, ["background"])
     np.testing.assert_array_equal(only["masks"], np.ones((SIZE, SIZE, 1)))
+    nobody = random_crop(empty, rng, CROP._replace(random_regions=False), ["background", "person"])
+    np.testing.assert_array_equal(nobody["masks"], np.broadcast_to([1.0, 0.0], (SIZE, SIZE, 2)))
 
 
 def fake_tfds(monkeypatch: pytest.MonkeyPatch, source: Any) -> None:

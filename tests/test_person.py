@@ -20,7 +20,7 @@ from msst_jax.errors import UserError
 from msst_jax.images import normalize
 from msst_jax.models import weights
 from msst_jax.models.deeplab import HEADS, PERSON, DeepLabV3
-from msst_jax.models.vgg_backbone import FACTORED, factors
+from msst_jax.models.vgg_backbone import CHANGED, FACTORED, factors
 from msst_jax.models.weights import EMBEDDED_PART, EMBEDDED_VGG16, dotted_tensors, load_person, read_tensors
 from msst_jax.train_job import run
 from msst_jax.train_step import (
@@ -87,7 +87,13 @@ def twin(tensors: dict[str, np.ndarray], images: np.ndarray) -> Tensor:
         )
         return F.relu(F.batch_norm(conv(x, name, dilation), mean, var, scale, bias))
 
-    low = torch_reference.network(EMBEDDED_VGG16)(torch_reference.to_tensor(images))
+    vgg = torch_reference.network(EMBEDDED_VGG16)
+    layers = dict(vgg.named_children())
+    x = torch_reference.to_tensor(images)
+    for name, layer in layers.items():
+        change = f"backbone.{name}_change"
+        x = layer(x) + conv(conv(x, f"{change}.inner"), f"{change}.outer") if name in CHANGED else layer(x)
+    low = x
     x = F.max_pool2d(low, 2)
     for name in FACTORED:
         x = F.relu(conv(conv(x, f"backbone.{name}.inner"), f"backbone.{name}.outer"))
@@ -208,6 +214,24 @@ def test_training_begins_with_conv5_of_a_converted_vgg16(tmp_path: Path, monkeyp
         product = np.einsum("hwir,xyro->hwio", inner, outer)
         np.testing.assert_allclose(product, deep[f"{name}.kernel"], atol=1e-4 * np.abs(product).max())
         np.testing.assert_array_equal(params[f"backbone.{name}.outer.bias"], deep[f"{name}.bias"])
+
+
+def test_training_can_begin_with_a_model_that_was_trained_before(task: Task, tmp_path: Path):
+    params = task.init(jax.random.key(3))
+    task.save(tmp_path / "model.safetensors", params)
+    plan = person.plan(small_config(start=str(tmp_path / "model.safetensors")), {})
+    begun = dotted_tensors(plan.build(batch_of(1)).init(jax.random.key(0)))
+    for name, value in dotted_tensors(params).items():
+        np.testing.assert_array_equal(begun[name], value.astype(np.float16))
+    with pytest.raises(UserError, match=r"weights nowhere\.safetensors do not exist"):
+        person.plan(small_config(start="nowhere.safetensors"), {})
+
+
+def test_a_new_network_changes_nothing_of_the_embedded_layers(task: Task):
+    params = dotted_tensors(task.init(jax.random.key(0)))
+    for name in CHANGED:
+        assert not params[f"backbone.{name}_change.outer.kernel"].any()
+        assert params[f"backbone.{name}_change.inner.kernel"].any()
 
 
 def test_without_a_whole_vgg16_the_error_says_how_to_get_it_and_how_to_do_without():

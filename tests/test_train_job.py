@@ -12,7 +12,7 @@ from PIL import Image
 
 from msst_jax import fast, train_job, workdir
 from msst_jax.configuration import TRAINING_CHOICES
-from msst_jax.crops import centre_crop
+from msst_jax.crops import Crop, centre_crop
 from msst_jax.errors import UserError
 from msst_jax.models.deeplab import SEGMENTERS
 from msst_jax.train_job import run
@@ -163,7 +163,7 @@ def test_a_damaged_photo_of_the_sample_sheet_is_named_and_another_stands_in(tmp_
     assert run(tiny_config(samples=2, batch=20), job(tmp_path)) == 0
     assert caplog.text.count("00.png is damaged") == 1
     with Image.open(tmp_path / "photos" / "10.png") as held_out:
-        expected = centre_crop({"photo": held_out, "masks": {}}, 32, ["background"])["photo"]
+        expected = centre_crop({"photo": held_out, "masks": {}}, Crop(32, 1.0), ["background"])["photo"]
     np.testing.assert_array_equal(shown[0]["photo"], [expected, expected])
 
 
@@ -367,7 +367,7 @@ def test_restart_does_not_remove_its_own_inputs(tmp_path: Path, calls):
         ({"network": "vgg11"}, "config.network is 'vgg11'; use one of vgg16, vgg19"),
         ({"dtype": "float16"}, "config.dtype is 'float16'; use one of float32, bfloat16"),
         ({"segmenter": "yolo"}, "config.segmenter is 'yolo'"),
-        ({"without_mask": "guess"}, "config.without_mask is 'guess'; use one of error, random"),
+        ({"without_mask": "guess"}, "config.without_mask is 'guess'; use one of error, random, background"),
         ({"task": "dance"}, "config.task is 'dance'"),
         ({"style_layers": ()}, "config.style_layers is \\(\\); name at least one layer"),
         ({"style_layers": ("relu9_1",)}, "vgg16 has no layer 'relu9_1'; it has conv1_1"),

@@ -1,12 +1,14 @@
-"""VGG-16 as the backbone of DeepLab-V3: the embedded layers to relu4_3, then conv5 in low rank.
+"""VGG-16 as the backbone of DeepLab-V3: the embedded layers to relu4_3 with small changes, then conv5 in low rank.
 
 The three layers of conv5 would hold 14 MB in float16; as products of two kernels, the inner one of RANK channels, they
-hold 4 MB (Jaderberg et al. 2014, arXiv:1405.3866).
+hold 4 MB (Jaderberg et al. 2014, arXiv:1405.3866). What is trained of conv4 is a product too, added to what the
+embedded layer computes (Hu et al. 2021, arXiv:2106.09685): 0.2 MB, and the losses keep their VGG-16.
 """
 
 from collections.abc import Iterator
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
@@ -18,6 +20,9 @@ from msst_jax.models.vgg import VGG
 
 NETWORK = "vgg16"
 EMBEDDED = "relu4_3"
+CHANGED = ("conv4_1", "conv4_2", "conv4_3")
+BEFORE_CHANGED = "pool3"
+CHANGE_RANK = 8
 FACTORED = ("conv5_1", "conv5_2", "conv5_3")
 OUTPUT_STRIDE = 16
 CHANNELS = 512
@@ -26,19 +31,19 @@ REDUCED = 128
 
 
 class FactoredConv(nnx.Module):
-    """A 3x3 convolution to RANK channels, and from there a 1x1 one with a bias to all."""
+    """A 3x3 convolution to a few channels, and from there a 1x1 one with a bias to all."""
 
-    def __init__(self, *, dtype: DTypeLike, rngs: nnx.Rngs):
-        self.inner = Conv(CHANNELS, RANK, 3, bias=False, dtype=dtype, rngs=rngs)
-        self.outer = Conv(RANK, CHANNELS, 1, dtype=dtype, rngs=rngs)
+    def __init__(self, inputs: int, rank: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
+        self.inner = Conv(inputs, rank, 3, bias=False, dtype=dtype, rngs=rngs)
+        self.outer = Conv(rank, CHANNELS, 1, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(N, H, W, 512) to the same shape."""
+        """(N, H, W, inputs) to (N, H, W, 512)."""
         return self.outer(self.inner(x))
 
 
 class VGGBackbone(nnx.Module):
-    """VGG-16 to relu5_3. What it is in `embedded` is never trained, and not in the file of what was."""
+    """VGG-16 to relu5_3. What is in `embedded` is never trained, and not in the file of what was."""
 
     channels = REDUCED
 
@@ -47,8 +52,14 @@ class VGGBackbone(nnx.Module):
         if output_stride != OUTPUT_STRIDE:
             raise UserError(f"output_stride is {output_stride}; {NETWORK} as a backbone has {OUTPUT_STRIDE}")
         self.embedded = VGG(NETWORK, deepest=EMBEDDED, dtype=dtype, rngs=rngs)
+        inputs = CHANNELS // 2
+        for name in CHANGED:
+            change = FactoredConv(inputs, CHANGE_RANK, dtype=dtype, rngs=rngs)
+            change.outer.kernel[...] = jnp.zeros_like(change.outer.kernel)  # it begins with no change
+            setattr(self, f"{name}_change", change)
+            inputs = CHANNELS
         for name in FACTORED:
-            setattr(self, name, FactoredConv(dtype=dtype, rngs=rngs))
+            setattr(self, name, FactoredConv(CHANNELS, RANK, dtype=dtype, rngs=rngs))
         self.reduce = ConvNorm(CHANNELS, REDUCED, 1, dtype=dtype, rngs=rngs)
 
     def blocks(self, x: jax.Array) -> Iterator[tuple[str, jax.Array]]:
@@ -57,7 +68,9 @@ class VGGBackbone(nnx.Module):
         Args:
           x: normalised images (N, H, W, 3).
         """
-        x = self.embedded(x, (EMBEDDED,))[EMBEDDED]
+        x = self.embedded(x, (BEFORE_CHANGED,))[BEFORE_CHANGED]
+        for name in CHANGED:
+            x = nnx.relu(getattr(self.embedded, name)(x) + getattr(self, f"{name}_change")(x))
         yield EMBEDDED, x
         x = max_pool(x)
         for name in FACTORED:
