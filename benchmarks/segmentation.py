@@ -33,7 +33,7 @@ from msst_jax.models.deeplab import NAMES, SEGMENTERS, DeepLabV3
 from msst_jax.models.deeplab import PERSON as PERSON_NETWORK
 from msst_jax.report import sheet, tinted
 from msst_jax.segmentation import class_probabilities
-from msst_jax.segmenters import Segmenter, load_segmenter, person_size, preset_size
+from msst_jax.segmenters import VIEWS, Segmenter, Size, load_segmenter
 from msst_jax.voc import CLASSES
 
 IGNORED = 255
@@ -229,6 +229,10 @@ def person_programs() -> dict[str, Callable[[], object]]:
     return {"ours": lambda: class_probabilities(segmenter, photo), "torchvision": torchvision}
 
 
+def _times(size: Size) -> str:
+    return "x".join(map(str, size))
+
+
 def print_person_speed(pairs: int) -> None:
     """The table of the second use for the person network, which torchvision has no equal of."""
     load_before = os.getloadavg()[0]
@@ -237,13 +241,13 @@ def print_person_speed(pairs: int) -> None:
         program()  # warms up
     seconds = in_turns(running, pairs)
     ours, theirs = (statistics.median(values) for values in seconds.values())
-    seen = [f"{width}x{height}" for width, height in (person_size(PHOTO_SIZE), preset_size(PHOTO_SIZE))]
+    seen = [
+        " and ".join(map(_times, (view(PHOTO_SIZE) for view in VIEWS[name]))) for name in (PERSON_NETWORK, NAMES[-1])
+    ]
     print("| program | the network sees | classes | s |\n|---|---|---|---|")
     print(f"| msst_jax, {PERSON_NETWORK} | {seen[0]} | 2 | {ours:.3f} |")
     print(f"| torchvision, {NAMES[-1]}, random weights | {seen[1]} | {len(CLASSES)} | {theirs:.3f} |")
-    print(
-        f"\ntimed: one photo of {'x'.join(map(str, PHOTO_SIZE))} to class probabilities of its size (resizing, network,"
-    )
+    print(f"\ntimed: one photo of {_times(PHOTO_SIZE)} to class probabilities of its size (resizing, network,")
     print("resizing of the scores, softmax); edges are not refined, files are not read, compilation is not counted")
     print(f"torchvision / msst_jax: {_ratio(seconds)}; {_circumstances(pairs, load_before)}")
 

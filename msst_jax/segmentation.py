@@ -22,12 +22,12 @@ SINGLE_CLASSES = tuple((index,) for index in EVERY_CLASS[1:])  # every class but
 GIVEN = "masks given"  # stands after the classes where masks of a person's claim a part of the photo
 
 
-def preprocess(photo: Image.Image | np.ndarray, seen: Callable[[Size], Size] = preset_size) -> jax.Array:
+def preprocess(photo: Image.Image | np.ndarray, view: Callable[[Size], Size] = preset_size) -> jax.Array:
     """What a network sees of a photo: float32 (h, w, 3), normalised.
 
     Args:
       photo: 8-bit RGB picture, or (H, W, 3) in [0, 1], which is rounded to 8 bits as in a file.
-      seen: its size to the size at which the network sees it; see msst_jax/segmenters.py.
+      view: its size to the size at which the network sees it; see msst_jax/segmenters.py.
 
     Source: torchvision.transforms._presets.SemanticSegmentation on a Pillow picture: bilinear and antialiased,
     rounded to 8 bits, then normalised. On a tensor instead of a picture the same preset rounds otherwise: up to one
@@ -37,7 +37,7 @@ def preprocess(photo: Image.Image | np.ndarray, seen: Callable[[Size], Size] = p
       UserError: a size that the network cannot see.
     """
     picture = _picture(photo)
-    return images.normalize(jnp.asarray(_resized(picture, seen(picture.size))))
+    return images.normalize(jnp.asarray(_resized(picture, view(picture.size))))
 
 
 def _picture(photo: Image.Image | np.ndarray) -> Image.Image:
@@ -55,7 +55,7 @@ def class_probabilities(
 
     Classes that the network does not know have probability 0. The scores, not the probabilities, are resized, so that
     the likeliest class is the one that torchvision's scores give. The network is compiled once for every shape of
-    what it sees, not for every photo's size.
+    what it sees, not for every photo's size. A network with several views of a photo gives the mean of their scores.
 
     Args:
       segmenter: the network.
@@ -70,7 +70,7 @@ def class_probabilities(
     """
     picture = _picture(photo)
     size = size or picture.size
-    scores = _scores(*nnx.split(segmenter.model), preprocess(picture, segmenter.seen))
+    scores = [_scores(*nnx.split(segmenter.model), preprocess(picture, view)) for view in segmenter.views]
     probabilities = np.asarray(_probabilities(scores, size, segmenter.model.classes))
     return refine_edges(probabilities, _resized(picture, size)) if refine else probabilities
 
@@ -81,10 +81,11 @@ def _scores(definition: nnx.GraphDef, state: nnx.State, image: jax.Array) -> jax
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
-def _probabilities(scores: jax.Array, size: Size, classes: tuple[int, ...]) -> jax.Array:
+def _probabilities(scores: Sequence[jax.Array], size: Size, classes: tuple[int, ...]) -> jax.Array:
     # Scores are smooth (the network's grid is coarser than any photo), so shrinking them needs no antialiasing.
-    shape = (size[1], size[0], scores.shape[-1])
-    known = jax.nn.softmax(jax.image.resize(scores, shape, method="linear", antialias=False))
+    shape = (size[1], size[0], len(classes))
+    resized = [jax.image.resize(view, shape, method="linear", antialias=False) for view in scores]
+    known = jax.nn.softmax(sum(resized[1:], resized[0]) / len(resized))
     if classes == EVERY_CLASS:
         return known
     return jnp.zeros((*known.shape[:2], len(CLASSES))).at[..., np.array(classes)].set(known)

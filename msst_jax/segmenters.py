@@ -1,5 +1,6 @@
 """The networks that find regions: which there are, what each of them sees of a photo, and which one is taken."""
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -15,8 +16,8 @@ from msst_jax.voc import CLASSES
 
 SHORT_SIDE = 520  # torchvision's preset: what its DeepLab weights were evaluated at
 MAX_PIXELS = 8 * SHORT_SIDE**2  # of what such a network sees; a longer strip would take many gigabytes
-PERSON_SIDE = 384  # the longer side of the photos that the person network was trained on
-PERSON_STEP = 8  # to whole ones of which its sides are rounded
+PERSON_SIDES = (384, 256)  # the longer side of a photo to the person network: once for outlines, once for the whole
+PERSON_STEP = 16  # to whole ones of which its sides are rounded: the stride of its deepest features
 LARGER = f", which finds only {{known}}; for {len(CLASSES) - 1} classes: `python -m convert_weights {NAMES[0]}`"
 
 Size = tuple[int, int]
@@ -41,14 +42,20 @@ def preset_size(size: Size) -> Size:
     return (SHORT_SIDE, longer) if width <= height else (longer, SHORT_SIDE)
 
 
-def person_size(size: Size) -> Size:
-    """The photo as the person network sees it: the longer side 384 pixels, both sides multiples of 8."""
-    scale = PERSON_SIDE / PERSON_STEP / max(size)
+def person_size(size: Size, side: int) -> Size:
+    """The photo as the person network sees it: the longer side `side` pixels, both sides multiples of 16."""
+    scale = side / PERSON_STEP / max(size)
     width, height = (PERSON_STEP * max(1, round(side * scale)) for side in size)
     return width, height
 
 
-SEEN: Mapping[str, Callable[[Size], Size]] = {**dict.fromkeys(NAMES, preset_size), PERSON: person_size}
+Views = tuple[Callable[[Size], Size], ...]
+"""The size of a photo to each of the sizes at which a network sees it."""
+
+VIEWS: Mapping[str, Views] = {
+    **dict.fromkeys(NAMES, (preset_size,)),
+    PERSON: tuple(functools.partial(person_size, side=side) for side in PERSON_SIDES),
+}
 
 
 class Network(Protocol):
@@ -71,8 +78,8 @@ class Segmenter(NamedTuple):
     name: str
     weights: str
     """Name of the weights file."""
-    seen: Callable[[Size], Size] = preset_size
-    """The size of a photo to the size at which the network sees it."""
+    views: Views = (preset_size,)
+    """Its scores are the mean over them."""
 
     def record(self) -> dict[str, str]:
         """What the JSON says of it."""
@@ -104,7 +111,7 @@ def load_segmenter(name: str, wanted: Iterable[str] = (), *, instead: str = "", 
     except UserError as error:
         without = instead or _masks(wanted)
         raise UserError(f"{error}{f'; or do without it: give {without}' if without else ''}") from error
-    segmenter = Segmenter(model, chosen, file.name, SEEN[chosen])
+    segmenter = Segmenter(model, chosen, file.name, VIEWS[chosen])
     known = [CLASSES[index] for index in model.classes if CLASSES[index] != BACKGROUND]
     unknown = [region for region in wanted if not set(region.split("+")) <= set(known)]
     if unknown:

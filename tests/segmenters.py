@@ -12,7 +12,7 @@ from msst_jax import segmentation
 from msst_jax.images import IMAGENET_MEAN, IMAGENET_STD
 from msst_jax.models import weights
 from msst_jax.models.deeplab import PERSON as PERSON_NETWORK
-from msst_jax.segmenters import Segmenter, person_size
+from msst_jax.segmenters import VIEWS, Segmenter
 from msst_jax.voc import CLASSES
 
 PERSON, CAT, DOG = (CLASSES.index(name) for name in ("person", "cat", "dog"))
@@ -60,7 +60,7 @@ def colour_segmenter(model: ColourSegmenter | None = None) -> Segmenter:
 
 
 def person_segmenter() -> Segmenter:
-    return Segmenter(PersonSegmenter(), PERSON_NETWORK, f"{PERSON_NETWORK}.safetensors", person_size)
+    return Segmenter(PersonSegmenter(), PERSON_NETWORK, f"{PERSON_NETWORK}.safetensors", VIEWS[PERSON_NETWORK])
 
 
 def painted(labels: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from msst_jax import segmentation
 from msst_jax.errors import UserError
 from msst_jax.inputs import load_inputs
 from msst_jax.models.deeplab import NAMES, PERSON, DeepLabV3
-from msst_jax.segmenters import PERSON_SIDE, SEEN, best_there, load_segmenter, person_size, preset_size
+from msst_jax.segmenters import PERSON_SIDES, VIEWS, best_there, load_segmenter, person_size, preset_size
 from tests.pictures import make_scene, noise, quick_config, save
 from tests.segmenters import PERSON as PERSON_CLASS
 from tests.segmenters import (
@@ -34,16 +34,17 @@ from tests.segmenters import (
         ((384, 384), (384, 384)),
         ((100, 75), (384, 288)),
         ((1200, 1190), (384, 384)),
-        ((1000, 3), (384, 8)),
+        ((1000, 3), (384, 16)),
     ],
 )
-def test_the_person_network_sees_the_longer_side_at_384_and_multiples_of_8(photo, seen):
-    assert person_size(photo) == seen
-    assert segmentation.preprocess(Image.new("RGB", photo), person_size).shape == (seen[1], seen[0], 3)
+def test_the_person_network_sees_multiples_of_its_stride(photo, seen):
+    view = VIEWS[PERSON][0]
+    assert view(photo) == person_size(photo, 384) == seen
+    assert segmentation.preprocess(Image.new("RGB", photo), view).shape == (seen[1], seen[0], 3)
 
 
 def test_every_network_sees_what_it_was_trained_on():
-    assert [SEEN[name] for name in (*NAMES, PERSON)] == [preset_size, preset_size, preset_size, person_size]
+    assert [VIEWS[name] for name in NAMES] == [(preset_size,)] * 3
     shapes: list[tuple[int, ...]] = []
     for segmenter in (colour_segmenter(), person_segmenter()):
         model = type(segmenter.model)
@@ -54,13 +55,24 @@ def test_every_network_sees_what_it_was_trained_on():
                 return super().__call__(images)
 
         segmentation.class_probabilities(segmenter._replace(model=Watched()), Image.new("RGB", (128, 64)))
-    assert shapes == [(1, 520, 1040, 3), (1, PERSON_SIDE // 2, PERSON_SIDE, 3)]
+    assert shapes == [(1, 520, 1040, 3), *((1, side // 2, side, 3) for side in PERSON_SIDES)]
+
+
+def test_the_scores_of_several_views_are_averaged():
+    photo, segmenter = Image.fromarray(noise(60, 90)), person_segmenter()
+    single = [segmentation.class_probabilities(segmenter._replace(views=(view,)), photo) for view in segmenter.views]
+    logits = [np.log(found[..., PERSON_CLASS] / found[..., 0]) for found in single]
+    expected = 1 / (1 + np.exp(-np.mean(logits, 0)))
+    assert len(single) == 2
+    assert np.abs(single[0] - single[1]).max() > 0.01
+    both = segmentation.class_probabilities(segmenter, photo)
+    np.testing.assert_allclose(both[..., PERSON_CLASS], expected, atol=1e-5)
 
 
 def test_what_the_person_network_sees_is_the_photo_shrunk_without_aliasing():
     photo = Image.fromarray(noise(800, 1200))
     wanted = photo.resize((384, 256), Image.Resampling.BILINEAR)
-    back = np.asarray(segmentation.preprocess(photo, person_size)) * (0.229, 0.224, 0.225) + (0.485, 0.456, 0.406)
+    back = np.asarray(segmentation.preprocess(photo, VIEWS[PERSON][0])) * (0.229, 0.224, 0.225) + (0.485, 0.456, 0.406)
     np.testing.assert_allclose(back * 255, np.asarray(wanted), atol=1e-3)
 
 
@@ -104,7 +116,7 @@ def test_the_network_that_is_named_is_taken_whatever_is_there(monkeypatch, caplo
     segmenter = load_segmenter(PERSON, ["person"])
     assert loaded == [PERSON]
     assert segmenter.record() == {"name": PERSON, "weights": "person_vgg16.safetensors"}
-    assert segmenter.seen is person_size
+    assert segmenter.views == VIEWS[PERSON]
     assert caplog.messages == ["regions are found by person_vgg16"]
 
 
