@@ -12,7 +12,7 @@ from msst_jax.crops import Crop, random_crop
 from msst_jax.errors import UserError
 from msst_jax.images import read_picture
 from msst_jax.photo_sources import Photos
-from msst_jax.regions import BACKGROUND
+from msst_jax.training_masks import mask_files
 
 PHOTOS_PER_HELD_OUT = 10  # at least: of fewer photos all are trained on
 
@@ -21,21 +21,6 @@ def held_out(count: int, wanted: int) -> list[int]:
     """Indices of `wanted` photos that stay out of training, evenly spread; fewer if there are few photos."""
     wanted = min(wanted, count // PHOTOS_PER_HELD_OUT)
     return [index * count // wanted for index in range(wanted)]
-
-
-def mask_files(folders: Sequence[Path], names: Sequence[str], stem: str) -> dict[str, Path]:
-    """{region: file} of a photo's masks: FOLDER/REGION/STEM.png, or FOLDER/STEM.png for the only region to find."""
-    wanted = [name for name in names if name != BACKGROUND]
-    found: dict[str, Path] = {}
-    for folder in folders:
-        for name in wanted:
-            places = [folder / name / f"{stem}.png"]
-            if len(wanted) == 1:
-                places.append(folder / f"{stem}.png")
-            for place in places:
-                if place.exists():
-                    found[name] = place
-    return found
 
 
 class Examples:

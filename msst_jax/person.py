@@ -42,6 +42,10 @@ def plan(config: ConfigDict, styles: Mapping[str, str]) -> Plan:
     """
     if styles:
         raise UserError(f"--style {next(iter(styles))}=FILE is of no use: {PERSON} takes no styles; leave it out")
+    if config.without_mask == "random":
+        raise UserError(
+            f"config.without_mask is 'random', but {PERSON} learns where persons are; use error or background"
+        )
     start = start_of(config.start)
     return Plan(REGIONS, lambda samples: make_task(config, start, samples))
 

@@ -1,6 +1,5 @@
 """The whole way of a training run: folders in, a workdir with a model out."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -9,25 +8,21 @@ import jax
 import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
-from msst_jax import data, fast, images, person, workdir
+from msst_jax import data, fast, person, workdir
 from msst_jax.configuration import check_training_config
 from msst_jax.crops import Crop, centre_crop
 from msst_jax.data import Examples
 from msst_jax.devices import of_first_host, together
-from msst_jax.errors import UserError
 from msst_jax.models.deeplab import SEGMENTERS
 from msst_jax.photo_sources import Photos, file_sizes, find_photos
-from msst_jax.regions import BACKGROUND
-from msst_jax.segmentation import check_names, class_probabilities, region_masks
-from msst_jax.segmenters import Segmenter, best_there, load_segmenter
+from msst_jax.segmenters import Segmenter, best_there
 from msst_jax.train_step import Plan
 from msst_jax.training import Outcome, check_batch, train
+from msst_jax.training_masks import check_masks, make_masks, mask_files, needed_segmenter
 from msst_jax.workdir import MODEL_FILE
 
 EXIT_INTERRUPTED = 130
-MIN_SPECK = 0.3  # percent of the photo: smaller pieces of what the segmenter finds are dropped
 MASKS = "masks"  # folder of a workdir
 
 
@@ -84,6 +79,22 @@ def run(config: ConfigDict, job: Job) -> int:
     return EXIT_INTERRUPTED if outcome.interrupted else 0
 
 
+def _crop(config: ConfigDict) -> Crop:
+    random_regions = config.without_mask == "random"
+    return Crop(config.size, config.smallest_crop, config.largest_crop, config.colour, random_regions)
+
+
+def _read(config: ConfigDict, job: Job) -> Inputs:
+    plan = TASKS[config.task](config, job.styles)
+    photos = find_photos(job.photos, leave_out=config.leave_out)
+    check_masks(photos, [*map(Path, job.masks)], plan.regions, all_needed=config.without_mask == "error")
+    segmenter = None
+    if not job.masks:
+        made = None if job.restart else job.workdir / MASKS
+        segmenter = needed_segmenter(config.segmenter, photos, made, plan.regions)
+    return Inputs(plan, photos, segmenter)
+
+
 def _settled(config: ConfigDict, job: Job) -> ConfigDict:
     """The config with a segmenter by name: that of the run, and where it begins, the best one on the first host.
 
@@ -99,94 +110,33 @@ def _settled(config: ConfigDict, job: Job) -> ConfigDict:
     return settled
 
 
-def _crop(config: ConfigDict) -> Crop:
-    random_regions = config.without_mask == "random"
-    return Crop(config.size, config.smallest_crop, config.largest_crop, config.colour, random_regions)
-
-
-def _read(config: ConfigDict, job: Job) -> Inputs:
-    plan = TASKS[config.task](config, job.styles)
-    photos = find_photos(job.photos, leave_out=config.leave_out)
-    for folder in job.masks:
-        if not Path(folder).is_dir():
-            raise UserError(f"masks {folder} is no folder; give a folder of masks named like the photos")
-    if len(plan.regions) > 1:
-        _check_names(photos)
-        if job.masks and config.without_mask == "error":
-            _check_masks(photos, [Path(folder) for folder in job.masks], plan.regions)
-    return Inputs(plan, photos, _segmenter(config, photos, plan.regions, job))
-
-
 def _prepare(config: ConfigDict, job: Job, inputs: Inputs) -> None:
     if jax.process_index() == 0:
-        used = _used_files(inputs, [Path(folder) for folder in job.masks])
+        used = _used_files(inputs, [*map(Path, job.masks)])
         workdir.prepare(job.workdir, config, job.photos, job.styles, job.masks, used, restart=job.restart)
 
 
 def _used_files(inputs: Inputs, folders: Sequence[Path]) -> dict[str, dict[str, int]]:
     """{"photos": {file: bytes}, "masks": {file: bytes}}; not the masks that the run makes itself."""
     photos, names = inputs.photos, inputs.plan.regions
-    found = (data.mask_files(folders, names, photos.name(index)) for index in range(len(photos)))
+    found = (mask_files(folders, names, photos.name(index)) for index in range(len(photos)))
     return {"photos": photos.sizes(), "masks": file_sizes(file for files in found for file in files.values())}
 
 
-def _check_names(photos: Photos) -> None:
-    """Masks are found by the photo's name."""
-    counts = Counter(photos.name(index) for index in range(len(photos)))
-    twice = [name for name, count in counts.items() if count > 1]
-    if twice:
-        raise UserError(
-            f"{len(twice)} names belong to more than one photo (the first: {twice[0]}), so that their masks cannot be "
-            "told apart; rename the photos"
-        )
-
-
-def _check_masks(photos: Photos, masks: Sequence[Path], names: Sequence[str]) -> None:
-    missing = _without_mask(photos, masks, names, 1)
-    if missing:
-        raise UserError(
-            f"{len(missing)} of {len(photos)} photos have no mask in {', '.join(map(str, masks))} (the first: "
-            f"{photos.name(missing[0])}); add the masks, or give such photos random regions with "
-            "--config.without_mask=random"
-        )
-
-
-def _without_mask(photos: Photos, masks: Sequence[Path], names: Sequence[str], least: int) -> list[int]:
-    """Photos that have fewer than `least` mask files."""
-    return [i for i in range(len(photos)) if len(data.mask_files(masks, names, photos.name(i))) < least]
-
-
-def _segmenter(config: ConfigDict, photos: Photos, names: Sequence[str], job: Job) -> Segmenter | None:
-    """The segmenter, if it has masks to make."""
-    wanted = [name for name in names if name != BACKGROUND]
-    if job.masks or not wanted:
-        return None
-    check_names(wanted)
-    if not job.restart and not _without_mask(photos, [job.workdir / MASKS], names, len(wanted)):
-        return None
-    return load_segmenter(config.segmenter, wanted, instead="--masks DIR")
-
-
 def _masks(config: ConfigDict, inputs: Inputs, job: Job) -> list[Path]:
-    """Folders of masks: those given, or WORKDIR/masks/REGION/NAME.png by the segmenter, made once."""
+    """Folders of masks: those given, or that of the workdir, where they are now made."""
     if job.masks:
-        return [Path(folder) for folder in job.masks]
+        return [*map(Path, job.masks)]
     folder = job.workdir / MASKS
-    if inputs.segmenter is None:
-        return [folder]
-    photos, wanted = inputs.photos, [name for name in inputs.plan.regions if name != BACKGROUND]
-    todo = _without_mask(photos, [folder], inputs.plan.regions, len(wanted))
-    mine = [index for index in todo if index % jax.process_count() == jax.process_index()]
-    for index in tqdm(mine, desc="masks", unit="photo", disable=job.quiet or None):
-        try:
-            photo = photos.read(index)
-        except UserError:
-            continue  # training names it
-        probabilities = class_probabilities(inputs.segmenter, photo, refine=config.refine_edges)
-        found = region_masks(probabilities, wanted, min_speck=MIN_SPECK, must_exist=False)
-        for name in wanted:
-            grey = images.to_picture(np.repeat(found[name][..., None], 3, -1)).convert("L")
-            images.save_picture(grey, folder / name / f"{photos.name(index)}.png")
+    if inputs.segmenter:
+        make_masks(
+            inputs.segmenter,
+            inputs.photos,
+            folder,
+            inputs.plan.regions,
+            refine=config.refine_edges,
+            quiet=job.quiet,
+        )
     return [folder]
 
 

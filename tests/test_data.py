@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 from msst_jax.crops import GREY, Crop, centre_crop, random_crop, random_masks
-from msst_jax.data import Examples, batches, held_out, mask_files
+from msst_jax.data import Examples, batches, held_out
 from msst_jax.errors import UserError
 from msst_jax.photo_sources import FolderPhotos, find_photos
+from msst_jax.training_masks import mask_files
 from tests.pictures import noise, save, stripe
 
 NAMES = ["person", "background"]

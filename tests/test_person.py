@@ -244,6 +244,11 @@ def test_a_style_is_refused():
         person.plan(small_config(), {"person": "a.jpg"})
 
 
+def test_random_regions_are_refused():
+    with pytest.raises(UserError, match=r"config\.without_mask is 'random', .*; use error or background"):
+        person.plan(small_config(without_mask="random"), {})
+
+
 def test_a_run_keeps_the_best_model_and_leaves_out_the_photos_that_are_for_tests(tmp_path: Path):
     make_photos(tmp_path, 24)
     listed = ["file,also_in_voc21", *(f"{index:02d},{int(index >= 20)}" for index in range(24))]

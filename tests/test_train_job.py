@@ -192,7 +192,9 @@ def test_one_style_needs_no_masks(tmp_path: Path, calls, segmenters):
 def test_photos_without_a_mask_are_an_error_or_get_random_regions(tmp_path: Path, calls):
     make_photos(tmp_path, 4)
     (tmp_path / "masks" / "01.png").unlink()
-    with pytest.raises(UserError, match=r"1 of 4 photos have no mask in .* \(the first: 01\); add the masks, or give"):
+    with pytest.raises(
+        UserError, match=r"1 of 4 photos have no mask in .* \(the first: 01\); add the masks, or say what"
+    ):
         run(tiny_config(), job(tmp_path))
     assert not (tmp_path / "run").exists()
     assert run(tiny_config(without_mask="random"), job(tmp_path)) == 0
