@@ -34,7 +34,8 @@ _SEED = flags.DEFINE_integer("seed", 0, "Of the random start (config.init).", lo
 _SEGMENTER = flags.DEFINE_string(
     "segmenter",
     None,
-    f"Finds regions without a mask: {', '.join(SEGMENTERS)}; default: the first of them that is there.",
+    f"Finds regions without a mask: {', '.join(SEGMENTERS)}, a workdir of train.py or a file of weights; default: the "
+    "first of them that is there.",
 )
 _REGIONS_ONLY = flags.DEFINE_boolean("regions-only", False, "Write what the segmenter finds: overlay, masks, shares.")
 _COMPARE = flags.DEFINE_boolean("compare", False, "Also make separate / naive / without smooth, and a sheet of them.")

@@ -23,7 +23,6 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
-from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 
 from msst_jax.errors import ArgumentParser, UserError, print_line
@@ -111,32 +110,11 @@ def segment(segmenter: Segmenter, folder: Path, limit: int | None = None, *, ref
         yield Segmented(path.stem, photo, np.where(known, truth, 0), probabilities)
 
 
-def load(weights: str) -> Segmenter:
-    """The network of --weights: a name, or a file whose metadata has the name.
-
-    Raises:
-      UserError: weights that are missing, damaged or of another network.
-    """
-    if weights in SEGMENTERS:
-        return load_segmenter(weights)
-    try:
-        with safe_open(weights, "numpy") as file:
-            name = (file.metadata() or {}).get("network")
-    except (OSError, SafetensorError) as error:
-        raise UserError(
-            f"weights {weights} cannot be read ({error}); give a file that convert_weights wrote, or one of "
-            f"{', '.join(SEGMENTERS)}"
-        ) from error
-    if name not in SEGMENTERS:
-        raise UserError(f"weights {weights} are of {name or 'no named network'}; use one of {', '.join(SEGMENTERS)}")
-    return load_segmenter(name, path=Path(weights))
-
-
 def print_accuracy(
     weights: str, folder: Path, limit: int | None = None, *, refine: bool = True, sheet_file: Path | None = None
 ) -> None:
     """The table of the first use, and the sheet if there is a file for it."""
-    segmenter = load(weights)
+    segmenter = load_segmenter(weights)
     counts, persons, shown = [], [], []
     for found in segment(segmenter, folder, limit, refine=refine):
         counts.append(confusion(found.truth, found.probabilities.argmax(-1)))

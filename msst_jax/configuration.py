@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -23,7 +24,6 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "init": ("content", "noise"),
     "keep": ("best", "last"),
     "optimizer": ("lbfgs", "adam"),
-    "segmenter": (*SEGMENTERS, ""),
 }
 NOT_NEGATIVE = (
     "size",
@@ -42,7 +42,7 @@ PERCENT = {"feather": "the longest side", "min_speck": "the photo"}
 TRAINING_CHOICES: dict[str, tuple[Any, ...]] = {
     "task": ("stylizer", "segmenter"),
     "without_mask": ("error", "random", "background"),
-    **{field: CHOICES[field] for field in ("dtype", "segmenter")},
+    "dtype": CHOICES["dtype"],
 }
 LEAST = {  # whole numbers
     "size": MIN_SIDE,
@@ -74,6 +74,7 @@ def check_config(config: ConfigDict) -> None:
       UserError: names the field, what was found and what is allowed.
     """
     _check_choices(config, CHOICES)
+    _check_segmenter(config)
     _check_numbers(config)
     _check_percents(config)
     for kind in ("style", "content"):
@@ -94,6 +95,7 @@ def check_training_config(config: ConfigDict) -> None:
       UserError: names the field, what was found and what is allowed.
     """
     _check_choices(config, TRAINING_CHOICES)
+    _check_segmenter(config)
     _check_least(config, LEAST)
     for field in ("clip", "ema", "colour"):
         check_number(f"config.{field}", config[field])
@@ -171,6 +173,15 @@ def _check_choices(config: ConfigDict, choices: Mapping[str, tuple[Any, ...]]) -
     for field, allowed in choices.items():
         if config[field] not in allowed:
             raise UserError(f"config.{field} is {config[field]!r}; use one of {', '.join(filter(None, allowed))}")
+
+
+def _check_segmenter(config: ConfigDict) -> None:
+    """One that is not needed is not loaded; what cannot be one is said all the same."""
+    if config.segmenter not in (*SEGMENTERS, "") and not Path(config.segmenter).expanduser().exists():
+        raise UserError(
+            f"config.segmenter is {config.segmenter!r}; use one of {', '.join(SEGMENTERS)}, a workdir of train.py or a "
+            "file of weights"
+        )
 
 
 def _check_least(config: ConfigDict, limits: Mapping[str, int]) -> None:

@@ -20,12 +20,11 @@ from msst_jax.errors import UserError
 from msst_jax.images import load_image, normalize, to_picture
 from msst_jax.models.stylizer import Stylizer
 from msst_jax.models.vgg import VGG
-from msst_jax.models.weights import ASSETS, assign, dotted_tensors, load_vgg, read_tensors, save_tensors
+from msst_jax.models.weights import ASSETS, MODEL_FILE, assign, dotted_tensors, load_vgg, read_tensors, save_tensors
 from msst_jax.regions import BACKGROUND
 from msst_jax.report import sheet
 from msst_jax.stylization import layers_of, weights_of
 from msst_jax.train_step import Batch, Evaluation, Params, Plan, Task, Terms
-from msst_jax.workdir import MODEL_FILE
 
 BUILTIN = "builtin"
 BUILTIN_FILE = ASSETS / "stylizer_builtin.safetensors"

@@ -7,10 +7,11 @@ from typing import NamedTuple, Protocol
 
 import jax
 from absl import logging
+from safetensors import SafetensorError, safe_open
 
 from msst_jax.errors import UserError
 from msst_jax.models import weights
-from msst_jax.models.deeplab import NAMES, PERSON
+from msst_jax.models.deeplab import NAMES, PERSON, SEGMENTERS
 from msst_jax.regions import BACKGROUND
 from msst_jax.voc import CLASSES
 
@@ -91,21 +92,21 @@ def best_there() -> str:
     return next((name for name in NAMES if weights.converted_path(name).exists()), PERSON)
 
 
-def load_segmenter(name: str, wanted: Iterable[str] = (), *, instead: str = "", path: Path | None = None) -> Segmenter:
+def load_segmenter(name: str, wanted: Iterable[str] = (), *, instead: str = "") -> Segmenter:
     """The network called `name`, and says in the log which one it is.
 
     Args:
-      name: one of SEGMENTERS (msst_jax/models/deeplab.py), or empty: see `best_there`.
+      name: one of SEGMENTERS (msst_jax/models/deeplab.py), a file of weights that names its network, a workdir of
+        train.py, or empty: see `best_there`.
       wanted: the regions it is needed for, names of classes joined by +.
       instead: what a person can give to do without it, for the errors; empty = a mask for every region wanted.
-      path: its weights; None for the file that `convert_weights` writes, or that in the package.
 
     Raises:
       UserError: no such network, weights that are missing, damaged or not fitting, or a region that the network does
         not know.
     """
     wanted = list(wanted)
-    chosen = name or best_there()
+    chosen, path = _network_and_file(name or best_there())
     try:
         model, file = weights.load_deeplab(chosen, path=path)
     except UserError as error:
@@ -122,6 +123,30 @@ def load_segmenter(name: str, wanted: Iterable[str] = (), *, instead: str = "", 
     larger = LARGER.format(known=", ".join(known)) if best_there() == chosen == PERSON else ""
     logging.info("regions are found by %s%s", chosen, larger)
     return segmenter
+
+
+def _network_and_file(name: str) -> tuple[str, Path | None]:
+    """One of SEGMENTERS, and the file of its weights; None for the usual one.
+
+    Raises:
+      UserError: neither a network nor a file of one.
+    """
+    if name in SEGMENTERS:
+        return name, None
+    path = Path(name).expanduser()
+    path = path / weights.MODEL_FILE if path.is_dir() else path
+    networks = ", ".join(SEGMENTERS)
+    try:
+        with safe_open(path, "numpy") as file:
+            network = (file.metadata() or {}).get("network")
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"segmenter {name} is none of {networks}, and {path} cannot be read ({error}); give one of them, a file "
+            "that convert_weights wrote, or a workdir of train.py"
+        ) from error
+    if network not in SEGMENTERS:
+        raise UserError(f"segmenter {path} holds weights of {network or 'no named network'}; use one of {networks}")
+    return network, path
 
 
 def _masks(regions: Iterable[str]) -> str:

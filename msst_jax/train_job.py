@@ -15,12 +15,12 @@ from msst_jax.crops import Crop, centre_crop
 from msst_jax.data import Examples
 from msst_jax.devices import of_first_host, together
 from msst_jax.models.deeplab import SEGMENTERS
+from msst_jax.models.weights import MODEL_FILE
 from msst_jax.photo_sources import Photos, file_sizes, find_photos
 from msst_jax.segmenters import Segmenter, best_there
 from msst_jax.train_step import Plan
 from msst_jax.training import Outcome, check_batch, train
 from msst_jax.training_masks import check_masks, make_masks, mask_files, needed_segmenter
-from msst_jax.workdir import MODEL_FILE
 
 EXIT_INTERRUPTED = 130
 MASKS = "masks"  # folder of a workdir

@@ -21,6 +21,7 @@ from msst_jax.errors import UserError
 from msst_jax.images import save_picture
 from msst_jax.metrics import FILE as RECORDS
 from msst_jax.metrics import MetricsWriter, read_records
+from msst_jax.models.weights import MODEL_FILE
 from msst_jax.optimize import interruption
 from msst_jax.train_step import (
     State,
@@ -34,7 +35,6 @@ from msst_jax.train_step import (
     replicated,
     split_over_devices,
 )
-from msst_jax.workdir import MODEL_FILE
 
 HELD_OUT = "held_out_"  # names of the metrics of an evaluation begin so
 LOOK_AHEAD = 2  # steps that the devices are ahead of what the host has read

@@ -11,10 +11,10 @@ from ml_collections import ConfigDict
 
 from msst_jax.errors import UserError
 from msst_jax.files import write_atomically
+from msst_jax.models.weights import MODEL_FILE
 from msst_jax.report import write_json
 
 FILE = "config.json"
-MODEL_FILE = "model.safetensors"  # what a run is for
 USED = "used_files.json"  # beside it: photos in their thousands would bury the config
 # What may change when a run goes on: it does not change what is computed.
 FREE = ("workers", "log_every", "sample_every", "checkpoint_every", "keep_last", "keep_every")

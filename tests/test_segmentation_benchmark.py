@@ -53,7 +53,7 @@ def segmenter(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
         return np.eye(21)[np.zeros(photo.size[::-1], int)]
 
     monkeypatch.setattr(segmentation, "class_probabilities", all_background)
-    monkeypatch.setattr(segmentation, "load", lambda _: colour_segmenter())
+    monkeypatch.setattr(segmentation, "load_segmenter", lambda _: colour_segmenter())
     return asked
 
 
@@ -80,7 +80,7 @@ def paint(folder: Path, name: str, labels: np.ndarray) -> None:
 @pytest.mark.parametrize("made", [colour_segmenter, person_segmenter])
 def test_persons_are_counted_alone_where_they_are_large(made, tmp_path: Path, monkeypatch, capsys: Capture) -> None:
     """A person of one half is found, one of 1/16 is not, and one of nothing is none."""
-    monkeypatch.setattr(segmentation, "load", lambda _: made())
+    monkeypatch.setattr(segmentation, "load_segmenter", lambda _: made())
     for name, columns in (("large", 40), ("small", 5), ("none", 0)):
         labels = np.zeros((40, 80), int)
         labels[:, :columns] = 15
@@ -95,7 +95,7 @@ def test_persons_are_counted_alone_where_they_are_large(made, tmp_path: Path, mo
 
 
 def test_to_a_network_of_persons_all_else_is_background(tmp_path: Path, monkeypatch, capsys: Capture) -> None:
-    monkeypatch.setattr(segmentation, "load", lambda _: person_segmenter())
+    monkeypatch.setattr(segmentation, "load_segmenter", lambda _: person_segmenter())
     labels = np.zeros((40, 80), int)
     labels[:, :40], labels[:, 60:] = 15, 12
     pair(tmp_path, "a", labels)
@@ -115,7 +115,7 @@ def test_without_large_persons_there_is_no_figure(tmp_path: Path, segmenter: lis
 
 
 def test_the_sheet_shows_evenly_spaced_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segmentation, "load", lambda _: person_segmenter())
+    monkeypatch.setattr(segmentation, "load_segmenter", lambda _: person_segmenter())
     monkeypatch.setattr(segmentation, "SHOWN", 3)
     for index in range(7):
         labels = np.zeros((40, 60), int)
@@ -147,7 +147,7 @@ def test_a_sheet_that_cannot_be_written_is_told_before_the_work(name: str, told:
     [
         ("none.safetensors", "good", "cannot be read"),
         ("deeplabv3_resnet50", "good", "python -m convert_weights deeplabv3_resnet50"),
-        ("vgg16_relu4_3.safetensors", "good", "are of vgg16"),
+        ("vgg16_relu4_3.safetensors", "good", "holds weights of vgg16"),
         ("fake", "empty", "has no images"),
         ("fake", "unmasked", "every photo needs one of its name"),
         ("fake", "odd", "another size than the photo"),
@@ -176,7 +176,7 @@ def test_bad_input_ends_with_2_and_one_line(
     elif data == "broken":
         mask.write_bytes(mask.read_bytes()[:30] + b"nothing")
     if weights == "fake":
-        monkeypatch.setattr(segmentation, "load", lambda _: colour_segmenter())
+        monkeypatch.setattr(segmentation, "load_segmenter", lambda _: colour_segmenter())
     elif weights.startswith("vgg16"):
         weights = str(ASSETS / weights)
     assert_refused(["--weights", weights, "--data", str(folder)], told, capsys)
@@ -220,7 +220,7 @@ def test_the_person_network_is_timed_on_the_whole_way_of_a_photo(monkeypatch, ca
     monkeypatch.setattr(segmentation, "person_programs", lambda: {"ours": int, "torchvision": int})
     assert segmentation.main(["--speed", "--network", "person_vgg16", "--pairs", "2"]) == 0
     told = capsys.readouterr().out
-    assert re.search(r"^\| msst_jax, person_vgg16 \| 384x288 \| 2 \| [\d.]+ \|$", told, re.MULTILINE)
+    assert re.search(r"^\| msst_jax, person_vgg16 \| 384x288 and 256x192 \| 2 \| [\d.]+ \|$", told, re.MULTILINE)
     theirs = r"^\| torchvision, deeplabv3_mobilenet_v3_large, random weights \| 693x520 \| 21 \| [\d.]+ \|$"
     assert re.search(theirs, told, re.MULTILINE)
     assert "one photo of 512x384 to class probabilities of its size" in told
@@ -234,5 +234,5 @@ def test_ctrl_c_ends_with_130_and_one_line(tmp_path: Path, monkeypatch, capsys: 
         raise KeyboardInterrupt
 
     monkeypatch.setattr(segmentation, "class_probabilities", interrupted)
-    monkeypatch.setattr(segmentation, "load", lambda _: None)
+    monkeypatch.setattr(segmentation, "load_segmenter", lambda _: None)
     assert_refused(["--weights", "x", "--data", str(tmp_path)], "interrupted; run again", capsys, code=130)

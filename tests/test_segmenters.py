@@ -11,11 +11,14 @@ from PIL import Image
 from msst_jax import segmentation
 from msst_jax.errors import UserError
 from msst_jax.inputs import load_inputs
+from msst_jax.models import weights
 from msst_jax.models.deeplab import NAMES, PERSON, DeepLabV3
+from msst_jax.models.weights import save_tensors
 from msst_jax.segmenters import PERSON_SIDES, VIEWS, best_there, load_segmenter, person_size, preset_size
 from tests.pictures import make_scene, noise, quick_config, save
 from tests.segmenters import PERSON as PERSON_CLASS
 from tests.segmenters import (
+    PersonSegmenter,
     animals,
     colour_segmenter,
     convert,
@@ -154,3 +157,30 @@ def test_a_person_is_found_by_default_and_the_json_can_tell_by_what(tmp_path: Pa
     inputs = load_inputs(quick_config(size=0, feather=0.0), str(tmp_path / "photo.png"), styles, {})
     assert inputs.segmenter == {"name": PERSON, "weights": "person_vgg16.safetensors"}
     assert ((inputs.masks[..., 0] > 0.5) == (animals() == PERSON_CLASS)).mean() > 0.99
+
+
+def test_a_file_or_a_workdir_of_training_can_be_the_segmenter(tmp_path: Path, monkeypatch, caplog):
+    loaded: list[Path | None] = []
+
+    def load(name: str, *, path: Path | None = None):
+        loaded.append(path)
+        return PersonSegmenter(), path
+
+    monkeypatch.setattr(weights, "load_deeplab", load)
+    save_tensors(tmp_path / "model.safetensors", {"a": np.zeros(1)}, {"network": PERSON})
+    for name in (tmp_path, tmp_path / "model.safetensors"):
+        segmenter = load_segmenter(str(name), ["person"])
+        assert segmenter.record() == {"name": PERSON, "weights": "model.safetensors"}
+        assert segmenter.views == VIEWS[PERSON]
+    assert loaded == [tmp_path / "model.safetensors"] * 2
+
+
+def test_a_file_that_is_no_segmenter_is_said(tmp_path: Path):
+    with pytest.raises(UserError, match=r"is none of deeplabv3_resnet101, .* cannot be read .* give one of them, "):
+        load_segmenter("yolo")
+    save_tensors(tmp_path / "model.safetensors", {"a": np.zeros(1)}, {"network": "stylizer"})
+    with pytest.raises(UserError, match="holds weights of stylizer; use one of deeplabv3_resnet101, "):
+        load_segmenter(str(tmp_path))
+    save_tensors(tmp_path / "model.safetensors", {"a": np.zeros(1)}, {})
+    with pytest.raises(UserError, match="holds weights of no named network"):
+        load_segmenter(str(tmp_path))

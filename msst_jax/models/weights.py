@@ -18,6 +18,7 @@ from msst_jax.files import write_atomically
 from msst_jax.models.deeplab import PERSON, DeepLabV3
 from msst_jax.models.vgg import VGG, deepest_tap, tap_names
 
+MODEL_FILE = "model.safetensors"  # what train.py makes, in its workdir
 ASSETS = Path(__file__).parent.parent / "assets"
 EMBEDDED_VGG16 = ASSETS / "vgg16_relu4_3.safetensors"
 EMBEDDED_DEEPEST = "relu4_3"
