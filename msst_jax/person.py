@@ -46,22 +46,26 @@ def plan(config: ConfigDict, styles: Mapping[str, str]) -> Plan:
         raise UserError(
             f"config.without_mask is 'random', but {PERSON} learns where persons are; use error or background"
         )
-    start = start_of(config.start)
+    start = start_of(config)
     return Plan(REGIONS, lambda samples: make_task(config, start, samples))
 
 
-def start_of(name: str) -> dict[str, np.ndarray]:
+def start_of(config: ConfigDict) -> dict[str, np.ndarray]:
     """What config.start stands for, {module path: array} of parameters that do not begin at random.
 
     Raises:
-      UserError: weights that are missing or damaged.
+      UserError: weights that are missing, damaged or of another network.
     """
-    if name == "random":
+    if config.start == "random":
         return {}
-    if name == NETWORK:
+    if config.start == NETWORK:
         return start_of_conv5()
-    tensors = weights.read_tensors(Path(name).expanduser())
-    return {key: value for key, value in tensors.items() if key.rpartition(".")[2] not in ("mean", "var")}
+    tensors = weights.read_tensors(Path(config.start).expanduser())
+    learned = nnx.state(nnx.eval_shape(lambda: network_of(config, nnx.Rngs(0))), LEARNED)
+    statistics = {name for name in tensors if name.rpartition(".")[2] in ("mean", "var")}
+    start = {name: value for name, value in tensors.items() if name not in statistics}
+    weights.replaced(learned, start)  # raises what does not fit
+    return start
 
 
 def start_of_conv5() -> dict[str, np.ndarray]:

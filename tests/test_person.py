@@ -225,6 +225,8 @@ def test_training_can_begin_with_a_model_that_was_trained_before(task: Task, tmp
         np.testing.assert_array_equal(begun[name], value.astype(np.float16))
     with pytest.raises(UserError, match=r"weights nowhere\.safetensors do not exist"):
         person.plan(small_config(start="nowhere.safetensors"), {})
+    with pytest.raises(UserError, match=r"weights to start from do not fit: conv1_1.bias is not part of the network"):
+        person.plan(small_config(start=str(EMBEDDED_VGG16)), {})
 
 
 def test_a_new_network_changes_nothing_of_the_embedded_layers(task: Task):

@@ -91,7 +91,7 @@ def replaced(state: nnx.State, tensors: Mapping[str, np.ndarray]) -> nnx.State:
     leaves = dict(nnx.to_flat_state(state))
     shapes = {_dotted(path): leaf.shape for path, leaf in leaves.items() if _dotted(path) in tensors}
     if problems := mismatches(shapes, tensors):
-        raise UserError(f"weights to start from do not fit: {'; '.join(problems)}; convert them again")
+        raise UserError(f"weights to start from do not fit: {'; '.join(problems)}; give others")
     given = {
         path: leaf.replace(jnp.asarray(tensors[_dotted(path)]))
         for path, leaf in leaves.items()
