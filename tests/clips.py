@@ -1,6 +1,6 @@
-"""Small clips made with PyAV, and what is in a file by PyAV alone."""
+"""Small clips made with PyAV, what is in a file by PyAV alone, and a clip written again."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +11,9 @@ from av.audio.stream import AudioStream
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
+from msst_jax.clip_reader import open_clip
+from msst_jax.clip_writer import clip_writer
+from msst_jax.clips import Clip, Frame
 from tests.pictures import noise
 
 NTSC = Fraction(30000, 1001)
@@ -117,6 +120,15 @@ def _samples(tone: Tone) -> av.AudioFrame:
     frame = av.AudioFrame.from_ndarray(np.stack([wave] * channels), format="fltp", layout=tone.layout)
     frame.sample_rate, frame.pts, frame.time_base = tone.rate, 0, Fraction(1, tone.rate)
     return frame
+
+
+def rewrite(source: Path, output: Path, frames: Iterable[Frame] | None = None, **options: Any) -> Clip:
+    """Writes the frames of a clip again, and opens what was written."""
+    clip = open_clip(source)
+    with clip_writer(output, clip.info, **options) as writer:
+        for frame in frames or clip.frames():
+            writer.write(frame)
+    return open_clip(output)
 
 
 def sound_packets(path: Path, track: int = 0) -> list[tuple[Fraction, bytes]]:
