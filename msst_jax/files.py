@@ -1,8 +1,10 @@
 """Files appear under their name only when they are complete."""
 
 import os
+import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from msst_jax.errors import UserError
@@ -16,20 +18,53 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     Raises:
       UserError: if the file system refuses (no space, no permission, ...).
     """
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
+    with refusals(path), appearing(path) as temporary:
         write(temporary)
-        temporary.chmod(0o666 & ~_umask())
-        os.replace(temporary, path)
+
+
+@contextmanager
+def appearing(path: Path, folder: bool = False) -> Iterator[Path]:
+    """A temporary file, or folder, beside `path` that gets its name when the block ends, and is removed if that fails.
+
+    An error inside the block is left as it is: it need not be of the file; see `refusals` for those that are.
+
+    Args:
+      path: the name. A folder that is there already must be empty.
+      folder: make a folder.
+
+    Raises:
+      UserError: if the file system refuses the temporary file or the renaming.
+    """
+    with refusals(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = _make_temporary(path, folder)
+    try:
+        yield temporary
+        with refusals(path):
+            temporary.chmod((0o777 if folder else 0o666) & ~_umask())
+            os.replace(temporary, path)
+    finally:
+        if folder:
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def refusals(path: Path) -> Iterator[None]:
+    """Turns what the file system refuses inside the block (no space, no permission, ...) into a UserError."""
+    try:
+        yield
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}; choose another output") from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+
+
+def _make_temporary(path: Path, folder: bool) -> Path:
+    if folder:
+        return Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    return Path(name)
 
 
 def check_writable(path: Path, example: str = "out.png") -> None:

@@ -1,0 +1,248 @@
+"""Where the frames of a clip go: an encoder and its container, a GIF, or a folder of pictures."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import av
+from absl import logging
+from av.container import OutputContainer
+from av.filter import Graph
+from av.video.stream import VideoStream
+from PIL import Image
+
+from msst_jax.clip_colours import FromRgb
+from msst_jax.clip_sound import SoundTracks
+from msst_jax.clips import ClipInfo, Frame
+
+GIF = ".gif"
+GIF_TICK = Fraction(1, 100)
+GIF_SHORTEST = 2  # browsers show a frame of less than 2/100 s for 10/100 s
+LIMITED_RANGE = 1
+MP4_TICKS = 10_000  # a second in at least so many parts
+
+
+class Kind(NamedTuple):
+    """How a container is filled.
+
+    Attributes:
+      encoder: of the frames, by FFmpeg's name.
+      crf: the default of its constant rate factor: smaller is better and larger.
+      crf_range: what is sensible; H.264's 0 is lossless, which few players show.
+      options: of the encoder.
+      file_options: of the container, by the time base.
+      sounds: codecs of sound that are copied into it.
+      sound_encoder: for the others.
+    """
+
+    encoder: str
+    crf: int
+    crf_range: tuple[int, int]
+    options: dict[str, str]
+    file_options: Callable[[Fraction], dict[str, str]]
+    sounds: frozenset[str]
+    sound_encoder: str
+
+
+def _mp4_options(time_base: Fraction) -> dict[str, str]:
+    """The index comes first, for browsers; what begins late does so on time, which the usual 1/1000 s rounds."""
+    ticks = time_base.denominator * math.ceil(MP4_TICKS / time_base.denominator)
+    return {"movflags": "+faststart", "movie_timescale": str(ticks)}
+
+
+KINDS = {
+    # With B-frames MP4 would have a wrong duration where the frame rate varies.
+    ".mp4": Kind(
+        encoder="libx264",
+        crf=18,
+        crf_range=(1, 51),
+        options={"bf": "0"},
+        file_options=_mp4_options,
+        sounds=frozenset({"aac", "mp3", "ac3", "eac3", "alac", "flac", "opus"}),
+        sound_encoder="aac",
+    ),
+    ".webm": Kind(
+        encoder="libvpx-vp9",
+        crf=24,
+        crf_range=(0, 63),
+        options={"row-mt": "1", "cpu-used": "4", "deadline": "good"},
+        file_options=lambda time_base: {},
+        sounds=frozenset({"opus", "vorbis"}),
+        sound_encoder="libopus",
+    ),
+}
+
+
+class Sink(Protocol):
+    """Takes frames in the order of their times. Errors are those of the file system and of FFmpeg."""
+
+    def write(self, frame: Frame) -> None:
+        """Adds a frame."""
+
+    def finish(self, end: Fraction | None) -> None:
+        """Writes what is left, and the sound up to `end`; None = all of it."""
+
+    def close(self) -> None:
+        """Frees everything, whether it is finished or not; raises nothing."""
+
+
+class _Muxed:
+    """A container with a stream of frames."""
+
+    container: OutputContainer
+    stream: VideoStream
+
+    def __init__(self, time_base: Fraction):
+        self.time_base = time_base
+        self._durations: dict[int, int] = {}
+        self._last = -1
+
+    def stamp(self, picture: av.VideoFrame, frame: Frame) -> av.VideoFrame:
+        """Gives a picture the time of a frame; times grow."""
+        self._last = max(round(frame.time / self.time_base), self._last + 1)
+        self._durations[self._last] = max(round(frame.duration / self.time_base), 1)
+        picture.pts, picture.time_base = self._last, self.time_base
+        return picture
+
+    def encode(self, picture: av.VideoFrame | None) -> None:
+        """Encodes a picture, or at the end what is left. Encoders lose durations, which the last frame needs."""
+        for packet in self.stream.encode(picture):
+            packet.duration = self._durations.pop(packet.pts, 0) if packet.pts is not None else 0
+            self.container.mux(packet)
+
+    def close(self) -> None:
+        """See `Sink`."""
+        with suppress(av.FFmpegError, OSError):
+            self.container.close()
+
+
+class EncodedClip(_Muxed):
+    """An MP4 or WebM file with the sound of a clip; see `Sink`."""
+
+    def __init__(self, file: Path, clip: ClipInfo, size: tuple[int, int], kind: Kind, crf: int | None):
+        """Opens the encoder; arguments as `clip_writer.clip_writer`."""
+        super().__init__(clip.time_base)
+        form = pixel_format(kind, size)
+        self._from_rgb = FromRgb(form, clip.colours.matrix)
+        self.container = av.open(f"file:{file}", "w", container_options=kind.file_options(clip.time_base))
+        options = {**kind.options, "crf": str(kind.crf if crf is None else crf)}
+        stream = self.container.add_stream(kind.encoder, rate=clip.rate, options=options)
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height = size
+        stream.pix_fmt = form
+        context = stream.codec_context
+        context.time_base = clip.time_base
+        context.thread_count = 0
+        context.sample_aspect_ratio = clip.pixel_aspect
+        context.color_range = LIMITED_RANGE
+        context.colorspace, context.color_primaries, context.color_trc = clip.colours
+        context.open()
+        self.stream = stream
+        self._sound = SoundTracks(clip, self.container, kind.sounds, kind.sound_encoder)
+
+    def write(self, frame: Frame) -> None:
+        """See `Sink`."""
+        self.encode(self.stamp(self._from_rgb(frame.image), frame))
+        self._sound.write_until(frame.time)
+
+    def finish(self, end: Fraction | None) -> None:
+        """See `Sink`."""
+        self.encode(None)
+        self._sound.finish(end)
+        self.container.close()
+
+    def close(self) -> None:
+        """See `Sink`."""
+        super().close()
+        self._sound.close()
+
+
+def pixel_format(kind: Kind, size: tuple[int, int]) -> str:
+    """H.264 cannot halve the colours of an odd side; VP9 can."""
+    odd = kind.encoder == "libx264" and any(side % 2 for side in size)
+    return "yuv444p" if odd else "yuv420p"
+
+
+class GifClip(_Muxed):
+    """A GIF that repeats for ever, with 256 colours of its own for every frame; see `Sink`."""
+
+    def __init__(self, file: Path, size: tuple[int, int]):
+        """Opens the encoder."""
+        super().__init__(GIF_TICK)
+        self._left_out = 0
+        self._palettes = _palette_graph(size)
+        self.container = av.open(f"file:{file}", "w")
+        stream = self.container.add_stream("gif", rate=1 / GIF_TICK, time_base=GIF_TICK)
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height = size
+        stream.pix_fmt = "pal8"
+        self.stream = stream
+
+    def write(self, frame: Frame) -> None:
+        """See `Sink`."""
+        if self._last >= 0 and round(frame.time / GIF_TICK) - self._last < GIF_SHORTEST:
+            self._left_out += 1
+            return
+        self._palettes.push(self.stamp(av.VideoFrame.from_ndarray(frame.image, format="rgb24"), frame))
+        self._encode_ready()
+
+    def finish(self, end: Fraction | None) -> None:
+        """See `Sink`."""
+        self._palettes.push(None)
+        self._encode_ready()
+        self.encode(None)
+        self.container.close()
+        if self._left_out:
+            logging.warning("%d frames are left out: a GIF has at most 50 a second", self._left_out)
+
+    def _encode_ready(self) -> None:
+        for picture in _pulled(self._palettes):
+            self.encode(picture)
+
+
+def _palette_graph(size: tuple[int, int]) -> Graph:
+    """RGB frames to frames with the palette that suits each best."""
+    graph = Graph()
+    width, height = size
+    source = graph.add_buffer(width=width, height=height, format=av.VideoFormat("rgb24"), time_base=GIF_TICK)
+    split, sink = graph.add("split"), graph.add("buffersink")
+    palette = graph.add("palettegen", "stats_mode=single")
+    # An ordered pattern stays where it is from frame to frame; diffused errors would flicker.
+    use = graph.add("paletteuse", "new=1:dither=bayer:bayer_scale=3")
+    source.link_to(split)
+    split.link_to(palette, 0, 0)
+    split.link_to(use, 1, 0)
+    palette.link_to(use, 0, 1)
+    use.link_to(sink)
+    graph.configure()
+    return graph
+
+
+def _pulled(graph: Graph) -> Iterator[av.VideoFrame]:
+    while True:
+        try:
+            yield graph.vpull()
+        except (BlockingIOError, EOFError):
+            return
+
+
+class PictureFolder:
+    """A folder of 000001.png, 000002.png, ...; see `Sink`."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._frames = 0
+
+    def write(self, frame: Frame) -> None:
+        """See `Sink`."""
+        self._frames += 1
+        Image.fromarray(frame.image).save(self._folder / f"{self._frames:06d}.png")
+
+    def finish(self, end: Fraction | None) -> None:
+        """See `Sink`."""
+
+    def close(self) -> None:
+        """See `Sink`."""
