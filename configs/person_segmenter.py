@@ -14,7 +14,9 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.task = "segmenter"
 
-    config.start = "vgg16"  # conv5 begins as VGG-16's own (converted weights are needed); "random", or a model's file
+    # What training begins with: the network in the package, another model's file or workdir, "random", or "vgg16":
+    # conv5 is VGG-16's own (converted weights are needed) and the rest random.
+    config.start = "person_vgg16"
     config.dtype = "float32"  # of the computation, or bfloat16; parameters are float32
 
     config.size = 192  # side of the crops in pixels

@@ -59,6 +59,7 @@ LEAST = {  # whole numbers
     "keep_every": 0,
 }
 STYLIZER_LEAST = {"width": 1, "blocks": 0, "style_size": 0}
+LARGEST_CROP = 4.0
 LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -104,6 +105,8 @@ def check_training_config(config: ConfigDict) -> None:
     for field in ("smallest_crop", "ema", "colour"):
         if config[field] > 1:
             raise UserError(f"config.{field} is {config[field]}; it must be at most 1")
+    if config.largest_crop > LARGEST_CROP:
+        raise UserError(f"config.largest_crop is {config.largest_crop}; it must be at most {LARGEST_CROP}")
     if config.largest_crop < config.smallest_crop:
         raise UserError(
             f"config.largest_crop is {config.largest_crop}; use at least smallest_crop, {config.smallest_crop}"
@@ -125,6 +128,8 @@ def check_stylizer_config(config: ConfigDict) -> None:
     for field in ("style_weight", "blend_ratio", "content_weight", "tv_weight"):
         check_number(f"config.{field}", config[field])
     check_number("config.blend_ratio times config.style_weight", config.blend_ratio * config.style_weight)
+    if config.largest_crop > 1:
+        raise UserError(f"config.largest_crop is {config.largest_crop}; styles need whole pictures: use at most 1")
     if config.style_size and config.style_size < MIN_SIDE:
         raise UserError(f"config.style_size is {config.style_size}; use at least {MIN_SIDE}, or 0 for the file's own")
 
@@ -138,8 +143,8 @@ def check_fields(config: ConfigDict, default: ConfigDict) -> None:
     missing = [field for field in default if not hasattr(config, field)]
     if missing:
         raise UserError(
-            f"the config has no field {', '.join(missing)}; start it from that of configs/photo.py, or of "
-            "configs/fast.py for training"
+            f"the config has no field {', '.join(missing)}; start it from that of configs/photo.py, or for training of "
+            "configs/fast.py or configs/person_segmenter.py"
         )
     for field, value in default.items():
         kind: Any = Real if type(value) in (int, float) else type(value)

@@ -60,12 +60,9 @@ def start_of(config: ConfigDict) -> dict[str, np.ndarray]:
         return {}
     if config.start == NETWORK:
         return start_of_conv5()
-    tensors = weights.read_tensors(Path(config.start).expanduser())
-    learned = nnx.state(nnx.eval_shape(lambda: network_of(config, nnx.Rngs(0))), LEARNED)
-    statistics = {name for name in tensors if name.rpartition(".")[2] in ("mean", "var")}
-    start = {name: value for name, value in tensors.items() if name not in statistics}
-    weights.replaced(learned, start)  # raises what does not fit
-    return start
+    path = weights.EMBEDDED_PERSON if config.start == PERSON else Path(config.start).expanduser()
+    network = weights.load_person(path / weights.MODEL_FILE if path.is_dir() else path)  # raises what does not fit
+    return weights.dotted_tensors(nnx.state(network, LEARNED))
 
 
 def start_of_conv5() -> dict[str, np.ndarray]:
@@ -79,6 +76,10 @@ def start_of_conv5() -> dict[str, np.ndarray]:
     except UserError as error:
         raise UserError(f"{error}; or begin without them: --config.start=random") from error
     tensors = weights.read_tensors(path)
+    if f"{FACTORED[-1]}.kernel" not in tensors:
+        raise UserError(
+            f"weights {path} end before {FACTORED[-1]}; convert {NETWORK} whole, or give --config.start=random"
+        )
     start: dict[str, np.ndarray] = {}
     for name in FACTORED:
         inner, outer = factors(tensors[f"{name}.kernel"])

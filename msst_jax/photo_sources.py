@@ -112,8 +112,8 @@ def find_photos(places: Sequence[str], leave_out: str = "") -> Photos:
 
     Args:
       places: the folders.
-      leave_out: photos with a 1 in this column of an index.csv are left out; the first column has their names without
-        ending, and the file lies in the folder of photos or in the one above. "" = none, nor any in tfds.
+      leave_out: photos with a 1 in this column of an index.csv are left out; the first column has their names, and
+        the file lies in the folder of photos or in the one above. "" = none, nor any in tfds.
 
     Raises:
       UserError: no folder, no pictures in it, all left out, or an index that cannot be used.
@@ -134,6 +134,10 @@ def find_photos(places: Sequence[str], leave_out: str = "") -> Photos:
         kept = [path for path in found if path.stem not in marked]
         if not kept:
             raise UserError(f"all {len(found)} photos of {place} are left out as {leave_out}; give others")
+        if marked:
+            logging.info(
+                "%d of %d photos of %s are left out as %s", len(found) - len(kept), len(found), place, leave_out
+            )
         files += kept
     return FolderPhotos(files)
 
@@ -144,7 +148,8 @@ def _marked(folder: Path, column: str) -> set[str]:
     Raises:
       UserError: the file lacks the column, or cannot be read.
     """
-    path = next((place / INDEX for place in (folder, folder.parent) if (place / INDEX).exists()), None)
+    whole = folder.resolve()
+    path = next((place / INDEX for place in (whole, whole.parent) if (place / INDEX).exists()), None)
     if path is None:
         logging.info("%s has no %s: no photo is left out as %s", folder, INDEX, column)
         return set()
@@ -156,5 +161,4 @@ def _marked(folder: Path, column: str) -> set[str]:
     if not rows or column not in rows[0]:
         raise UserError(f"{path} has no column {column}; mend it, or give --config.leave_out=")
     names = {next(iter(row.values())) for row in rows if row[column] == "1"}
-    logging.info("%s: %d of %d photos are left out as %s", path, len(names), len(rows), column)
-    return names
+    return names | {Path(name).stem for name in names}  # with the ending or without

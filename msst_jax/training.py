@@ -95,17 +95,17 @@ def train(
     """
     optimizer = optimizer_of(config)
     state = initial_state(task, optimizer, config.seed)
-    folder, model = workdir / "checkpoints", workdir / MODEL_FILE
+    folder = workdir / "checkpoints"
     with checkpoints.open_checkpoints(folder, keep_last=config.keep_last, keep_every=config.keep_every) as saved:
         if found := checkpoints.restore(saved, state):
             state = found[0]
             batches.set_state(found[1])
             logging.info("going on from step %d", state.step)
-            _save_newest(task, model, state)  # a kill may have come between a checkpoint and its model
+            _save_newest(task, workdir, state)  # a kill may have come between a checkpoint and its model
 
         def keep(step: int, state: State) -> None:
             checkpoints.save(saved, step, state, batches.get_state())
-            _save_newest(task, model, state)
+            _save_newest(task, workdir, state)
 
         step = on_all_devices(make_step(task.loss, optimizer, config.ema))
         with _records(config, task, workdir, int(state.step), quiet) as (observe, sample), interruption() as stop:
@@ -115,10 +115,10 @@ def train(
     return Outcome(state, int(state.step) < config.steps)
 
 
-def _save_newest(task: Task, model: Path, state: State) -> None:
-    """Writes the model, unless a better one may be there."""
-    if jax.process_index() == 0 and not (task.score and model.exists()):
-        task.save(model, jax.device_get(state.ema))
+def _save_newest(task: Task, workdir: Path, state: State) -> None:
+    """Writes the model, unless an evaluation has chosen one."""
+    if jax.process_index() == 0 and not (task.score and _best_score(task, workdir) > -math.inf):
+        task.save(workdir / MODEL_FILE, jax.device_get(state.ema))
 
 
 def _stopped(asked: Callable[[], bool], every: int, done: int) -> bool:

@@ -120,7 +120,10 @@ def make_masks(
             photo = photos.read(index)
         except UserError:
             continue  # training names it
-        probabilities = class_probabilities(segmenter, photo, refine=refine)
+        try:
+            probabilities = class_probabilities(segmenter, photo, refine=refine)
+        except UserError as error:
+            raise UserError(f"photo {photos.name(index)}: {error}") from error
         found = region_masks(probabilities, wanted, min_speck=MIN_SPECK, must_exist=False)
         for name in wanted:
             grey = images.to_picture(np.repeat(found[name][..., None], 3, -1)).convert("L")

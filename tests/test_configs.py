@@ -45,10 +45,12 @@ def test_the_bundled_example_has_all_its_files():
     np.testing.assert_allclose(inputs.masks.sum(-1), 1, atol=1e-6)
     with Image.open(quickstart.EXAMPLES / "astronaut_mask.png") as drawn:
         truth = np.asarray(drawn.convert("L").resize((config.size, config.size))) > 127
-    found = (
-        inputs.masks[..., 0] > 0.5
-    )  # of the helmet in her lap the network may think otherwise than who drew the mask
-    assert (found & truth).sum() > 0.7 * (found | truth).sum()
+    found = inputs.masks[..., 0] > 0.5
+    # Whether the helmet in her lap is part of the person, the network and who drew the mask do not agree.
+    height, width = truth.shape
+    beside_helmet = np.ones_like(truth)
+    beside_helmet[round(0.64 * height) :, round(0.53 * width) :] = False
+    assert (found & truth)[beside_helmet].sum() > 0.8 * (found | truth)[beside_helmet].sum()
 
 
 @CONFIGS

@@ -279,6 +279,8 @@ def test_photos_that_an_index_marks_are_left_out(tmp_path: Path):
     assert len(find_photos([str(tmp_path / "in" / "images")])) == 3
     with pytest.raises(UserError, match=r"index.csv has no column test; mend it, or give --config.leave_out="):
         find_photos([str(tmp_path / "in" / "images")], "test")
+    index.write_text("file,for_tests\na,0\nb.jpg,1\n")
+    assert len(find_photos([str(tmp_path / "in" / "images")], "for_tests")) == 2
     index.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match=r"index.csv cannot be read \(.*\); mend it, or give --config.leave_out="):
         find_photos([str(tmp_path / "in" / "images")], "for_tests")

@@ -21,7 +21,14 @@ from msst_jax.images import normalize
 from msst_jax.models import weights
 from msst_jax.models.deeplab import HEADS, PERSON, DeepLabV3
 from msst_jax.models.vgg_backbone import CHANGED, FACTORED, factors
-from msst_jax.models.weights import EMBEDDED_PART, EMBEDDED_VGG16, dotted_tensors, load_person, read_tensors
+from msst_jax.models.weights import (
+    EMBEDDED_PART,
+    EMBEDDED_PERSON,
+    EMBEDDED_VGG16,
+    dotted_tensors,
+    load_person,
+    read_tensors,
+)
 from msst_jax.train_job import run
 from msst_jax.train_step import (
     Task,
@@ -219,13 +226,26 @@ def test_training_begins_with_conv5_of_a_converted_vgg16(tmp_path: Path, monkeyp
 def test_training_can_begin_with_a_model_that_was_trained_before(task: Task, tmp_path: Path):
     params = task.init(jax.random.key(3))
     task.save(tmp_path / "model.safetensors", params)
-    plan = person.plan(small_config(start=str(tmp_path / "model.safetensors")), {})
+    for start in (tmp_path, tmp_path / "model.safetensors"):
+        plan = person.plan(small_config(start=str(start)), {})
+        begun = dotted_tensors(plan.build(batch_of(1)).init(jax.random.key(0)))
+        for name, value in dotted_tensors(params).items():
+            np.testing.assert_array_equal(begun[name], value.astype(np.float16))
+
+
+def test_training_begins_with_the_network_of_the_package_unless_told_otherwise(tmp_path: Path):
+    plan = person.plan(person_segmenter.get_config(), {})
     begun = dotted_tensors(plan.build(batch_of(1)).init(jax.random.key(0)))
-    for name, value in dotted_tensors(params).items():
-        np.testing.assert_array_equal(begun[name], value.astype(np.float16))
+    held = read_tensors(EMBEDDED_PERSON)
+    assert begun.keys() <= held.keys()
+    for name, value in begun.items():
+        np.testing.assert_array_equal(value, held[name])
+
+
+def test_a_start_that_does_not_fit_is_told_before_anything_is_written():
     with pytest.raises(UserError, match=r"weights nowhere\.safetensors do not exist"):
         person.plan(small_config(start="nowhere.safetensors"), {})
-    with pytest.raises(UserError, match=r"weights to start from do not fit: conv1_1.bias is not part of the network"):
+    with pytest.raises(UserError, match=r"do not fit: .*conv1_1.bias is not part of the network"):
         person.plan(small_config(start=str(EMBEDDED_VGG16)), {})
 
 
@@ -251,7 +271,7 @@ def test_random_regions_are_refused():
         person.plan(small_config(without_mask="random"), {})
 
 
-def test_a_run_keeps_the_best_model_and_leaves_out_the_photos_that_are_for_tests(tmp_path: Path):
+def test_a_run_leaves_out_the_photos_that_are_for_tests_and_makes_a_segmenter(tmp_path: Path):
     make_photos(tmp_path, 24)
     listed = ["file,also_in_voc21", *(f"{index:02d},{int(index >= 20)}" for index in range(24))]
     (tmp_path / "index.csv").write_text("\n".join(listed))

@@ -191,7 +191,7 @@ EMPTY_CAT = r"'cat' is empty: the other regions leave nothing for it \(dog 4\d%,
         ({}, {}, {}, "no style was given; add --style NAME=FILE"),
         ({}, {"background": "a"}, {"dog": "left"}, "'dog' has a mask but no style; add --style dog=FILE"),
         ({}, {"dgo": "a"}, {}, "no region 'dgo'; regions are background, aeroplane.* give --mask dgo=FILE"),
-        ({}, {"dog": "a", "cat": "a"}, {"cat": "left"}, "run `python -m convert_weights .* give --mask dog=FILE$"),
+        ({}, {"dog": "a", "cat": "a"}, {"cat": "left"}, "`python -m convert_weights .* give --mask dog=FILE$"),
         (
             {"hard_masks": True},
             {"dog": "a", "cat": "b", "background": "c"},
