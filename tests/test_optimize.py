@@ -1,7 +1,7 @@
 """The on-line loop: any loss, any optax transformation; Ctrl-C and NaN lose nothing that was found."""
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -175,7 +175,15 @@ def test_ctrl_c_ends_the_loop_with_the_best_so_far():
     assert solution.best_loss == solution.losses["total"].min() < solution.losses["total"][0]
 
 
-def test_a_second_ctrl_c_is_a_keyboard_interrupt_and_the_handler_is_put_back():
+@pytest.fixture
+def usual_ctrl_c() -> Iterator[None]:
+    """A shell without job control starts its background jobs with Ctrl-C ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_second_ctrl_c_is_a_keyboard_interrupt_and_the_handler_is_put_back(usual_ctrl_c: None):
     before = signal.getsignal(signal.SIGINT)
 
     def interrupt(_index: int, _total: float) -> None:
