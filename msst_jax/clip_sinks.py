@@ -9,19 +9,17 @@ from typing import NamedTuple, Protocol
 
 import av
 from absl import logging
-from av.container import OutputContainer
 from av.filter import Graph
 from av.video.stream import VideoStream
 from PIL import Image
 
-from msst_jax.clip_colours import FromRgb
+from msst_jax.clip_segments import Coding, Packed, SegmentEncoder, configure, pack, unpack
 from msst_jax.clip_sound import SoundTracks
 from msst_jax.clips import ClipInfo, Frame
 
 GIF = ".gif"
 GIF_TICK = Fraction(1, 100)
 GIF_SHORTEST = 2  # browsers show a frame of less than 2/100 s for 10/100 s
-LIMITED_RANGE = 1
 MP4_TICKS = 10_000  # a second in at least so many parts
 
 
@@ -89,74 +87,88 @@ class Sink(Protocol):
         """Frees everything, whether it is finished or not; raises nothing."""
 
 
-class _Muxed:
-    """A container with a stream of frames."""
+class Segment(NamedTuple):
+    """How a clip is cut: after so many frames, and who is told of each part."""
 
-    container: OutputContainer
-    stream: VideoStream
+    frames: int = 64
+    done: Callable[[Packed], None] = lambda packed: None
+
+
+SEGMENT = Segment()
+
+
+class Stamps:
+    """The times of frames in units of a container; they grow."""
 
     def __init__(self, time_base: Fraction):
         self.time_base = time_base
-        self._durations: dict[int, int] = {}
-        self._last = -1
+        self.durations: dict[int, int] = {}
+        self.last = -1
 
-    def stamp(self, picture: av.VideoFrame, frame: Frame) -> av.VideoFrame:
-        """Gives a picture the time of a frame; times grow."""
-        self._last = max(round(frame.time / self.time_base), self._last + 1)
-        self._durations[self._last] = max(round(frame.duration / self.time_base), 1)
-        picture.pts, picture.time_base = self._last, self.time_base
-        return picture
-
-    def encode(self, picture: av.VideoFrame | None) -> None:
-        """Encodes a picture, or at the end what is left. Encoders lose durations, which the last frame needs."""
-        for packet in self.stream.encode(picture):
-            packet.duration = self._durations.pop(packet.pts, 0) if packet.pts is not None else 0
-            self.container.mux(packet)
-
-    def close(self) -> None:
-        """See `Sink`."""
-        with suppress(av.FFmpegError, OSError):
-            self.container.close()
+    def of(self, frame: Frame) -> int:
+        """The time of a frame; its duration is noted, which encoders lose."""
+        self.last = max(round(frame.time / self.time_base), self.last + 1)
+        self.durations[self.last] = max(round(frame.duration / self.time_base), 1)
+        return self.last
 
 
-class EncodedClip(_Muxed):
-    """An MP4 or WebM file with the sound of a clip; see `Sink`."""
+class EncodedClip:
+    """An MP4 or WebM file with the sound of a clip, in segments that stand alone; see `Sink`."""
 
-    def __init__(self, file: Path, clip: ClipInfo, size: tuple[int, int], kind: Kind, crf: int | None):
-        """Opens the encoder; arguments as `clip_writer.clip_writer`."""
-        super().__init__(clip.time_base)
-        form = pixel_format(kind, size)
-        self._from_rgb = FromRgb(form, clip.colours.matrix)
+    def __init__(
+        self, file: Path, clip: ClipInfo, size: tuple[int, int], kind: Kind, crf: int | None, segment: Segment
+    ):
+        """Opens the file; arguments as `clip_writer.clip_writer`."""
+        self._time_base = clip.time_base
+        self._stamps = Stamps(clip.time_base)
+        self._segment = segment
+        self._frames = 0
+        self._packets: list[av.Packet] = []
+        coding = Coding(
+            kind.encoder, pixel_format(kind, size), {**kind.options, "crf": str(kind.crf if crf is None else crf)}
+        )
+        self._encoder = SegmentEncoder(coding, clip, size)
         self.container = av.open(f"file:{file}", "w", container_options=kind.file_options(clip.time_base))
-        options = {**kind.options, "crf": str(kind.crf if crf is None else crf)}
-        stream = self.container.add_stream(kind.encoder, rate=clip.rate, options=options)
+        stream = self.container.add_stream(kind.encoder, rate=clip.rate, options=dict(coding.options))
         assert isinstance(stream, VideoStream)
-        stream.width, stream.height = size
-        stream.pix_fmt = form
-        context = stream.codec_context
-        context.time_base = clip.time_base
-        context.thread_count = 0
-        context.sample_aspect_ratio = clip.pixel_aspect
-        context.color_range = LIMITED_RANGE
-        context.colorspace, context.color_primaries, context.color_trc = clip.colours
-        context.open()
+        configure(stream.codec_context, coding, clip, size)
         self.stream = stream
         self._sound = SoundTracks(clip, self.container, kind.sounds, kind.sound_encoder)
 
     def write(self, frame: Frame) -> None:
         """See `Sink`."""
-        self.encode(self.stamp(self._from_rgb(frame.image), frame))
-        self._sound.write_until(frame.time)
+        self._packets += self._encoder.encode(frame.image, self._stamps.of(frame))
+        self._frames += 1
+        if self._frames % self._segment.frames == 0:
+            self._end_segment()
+
+    def write_segment(self, packed: Packed) -> None:
+        """Adds a segment that an earlier run made."""
+        self._stamps.last = int(packed["pts"].max())
+        for packet in unpack(packed, self.stream, self._time_base):
+            time = packet.dts * self._time_base
+            self.container.mux(packet)
+            self._sound.write_until(time)
+
+    def _end_segment(self) -> None:
+        """Only whole segments are written, so that a file does not depend on where its making was interrupted."""
+        self._packets += self._encoder.end()
+        packed = pack(self._packets, [self._stamps.durations.pop(packet.pts) for packet in self._packets])
+        self._packets = []
+        self.write_segment(packed)
+        self._segment.done(packed)
 
     def finish(self, end: Fraction | None) -> None:
         """See `Sink`."""
-        self.encode(None)
+        if self._frames % self._segment.frames:
+            self._end_segment()
         self._sound.finish(end)
         self.container.close()
 
     def close(self) -> None:
         """See `Sink`."""
-        super().close()
+        with suppress(av.FFmpegError, OSError):
+            self.container.close()
         self._sound.close()
 
 
@@ -166,12 +178,12 @@ def pixel_format(kind: Kind, size: tuple[int, int]) -> str:
     return "yuv444p" if odd else "yuv420p"
 
 
-class GifClip(_Muxed):
+class GifClip:
     """A GIF that repeats for ever, with 256 colours of its own for every frame; see `Sink`."""
 
     def __init__(self, file: Path, size: tuple[int, int]):
         """Opens the encoder."""
-        super().__init__(GIF_TICK)
+        self._stamps = Stamps(GIF_TICK)
         self._left_out = 0
         self._palettes = _palette_graph(size)
         self.container = av.open(f"file:{file}", "w")
@@ -183,24 +195,36 @@ class GifClip(_Muxed):
 
     def write(self, frame: Frame) -> None:
         """See `Sink`."""
-        if self._last >= 0 and round(frame.time / GIF_TICK) - self._last < GIF_SHORTEST:
+        if self._stamps.last >= 0 and round(frame.time / GIF_TICK) - self._stamps.last < GIF_SHORTEST:
             self._left_out += 1
             return
-        self._palettes.push(self.stamp(av.VideoFrame.from_ndarray(frame.image, format="rgb24"), frame))
+        picture = av.VideoFrame.from_ndarray(frame.image, format="rgb24")
+        picture.pts, picture.time_base = self._stamps.of(frame), GIF_TICK
+        self._palettes.push(picture)
         self._encode_ready()
 
     def finish(self, end: Fraction | None) -> None:
         """See `Sink`."""
         self._palettes.push(None)
         self._encode_ready()
-        self.encode(None)
+        self._encode(None)
         self.container.close()
         if self._left_out:
             logging.warning("%d frames are left out: a GIF has at most 50 a second", self._left_out)
 
+    def close(self) -> None:
+        """See `Sink`."""
+        with suppress(av.FFmpegError, OSError):
+            self.container.close()
+
     def _encode_ready(self) -> None:
         for picture in _pulled(self._palettes):
-            self.encode(picture)
+            self._encode(picture)
+
+    def _encode(self, picture: av.VideoFrame | None) -> None:
+        for packet in self.stream.encode(picture):
+            packet.duration = self._stamps.durations.pop(packet.pts, 0) if packet.pts is not None else 0
+            self.container.mux(packet)
 
 
 def _palette_graph(size: tuple[int, int]) -> Graph:

@@ -9,7 +9,8 @@ import av
 import numpy as np
 from absl import logging
 
-from msst_jax.clip_sinks import GIF, KINDS, EncodedClip, GifClip, PictureFolder, Sink, pixel_format
+from msst_jax.clip_segments import Packed
+from msst_jax.clip_sinks import GIF, KINDS, SEGMENT, EncodedClip, GifClip, PictureFolder, Segment, Sink, pixel_format
 from msst_jax.clips import ClipInfo, Frame
 from msst_jax.errors import UserError
 from msst_jax.files import appearing, check_writable, refusals
@@ -47,6 +48,23 @@ class ClipWriter:
         self.frames += 1
         self._end = frame.time + frame.duration
 
+    def write_segment(self, packed: Packed, frames: int, end: Fraction) -> None:
+        """Adds frames that were encoded in an earlier run; only of a container that is written in segments.
+
+        Args:
+          packed: what `Segment.done` was given.
+          frames: how many there are in it.
+          end: seconds at which the last of them ends.
+
+        Raises:
+          UserError: the file system refuses.
+        """
+        assert isinstance(self._sink, EncodedClip)
+        with encoder_refusals(self._path):
+            self._sink.write_segment(packed)
+        self.frames += frames
+        self._end = end
+
     def finish(self) -> None:
         """Writes what is left; `clip_writer` calls it.
 
@@ -61,7 +79,12 @@ class ClipWriter:
 
 @contextmanager
 def clip_writer(
-    path: str | Path, clip: ClipInfo, width: int = 0, height: int = 0, crf: int | None = None
+    path: str | Path,
+    clip: ClipInfo,
+    width: int = 0,
+    height: int = 0,
+    crf: int | None = None,
+    segment: Segment = SEGMENT,
 ) -> Iterator[ClipWriter]:
     """A writer of a clip that appears as `path` when the block ends; if the block fails, nothing stays behind.
 
@@ -77,6 +100,7 @@ def clip_writer(
       width: of the frames; 0 = as the clip's.
       height: of the frames; 0 = as the clip's.
       crf: quality, smaller is better: 1 to 51 for .mp4 (default 18), 0 to 63 for .webm (default 24), others have none.
+      segment: how .mp4 and .webm are cut: what is in a file depends on the number of frames.
 
     Raises:
       UserError: a name or number that cannot be used, a place that cannot be written to, or no frame.
@@ -87,7 +111,7 @@ def clip_writer(
     _say_what_is_special(path, clip, size)
     with appearing(path, folder=not path.suffix) as temporary:
         with encoder_refusals(path):
-            sink = _sink(path.suffix.lower(), temporary, clip, size, crf)
+            sink = _sink(path.suffix.lower(), temporary, clip, size, crf, segment)
         try:
             writer = ClipWriter(path, sink, size)
             yield writer
@@ -135,9 +159,9 @@ def encoder_refusals(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _sink(ending: str, place: Path, clip: ClipInfo, size: tuple[int, int], crf: int | None) -> Sink:
+def _sink(ending: str, place: Path, clip: ClipInfo, size: tuple[int, int], crf: int | None, segment: Segment) -> Sink:
     if ending in KINDS:
-        return EncodedClip(place, clip, size, KINDS[ending], crf)
+        return EncodedClip(place, clip, size, KINDS[ending], crf, segment)
     return GifClip(place, size) if ending == GIF else PictureFolder(place)
 
 
