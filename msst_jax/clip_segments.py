@@ -77,14 +77,15 @@ class SegmentEncoder:
         return packets
 
 
-def pack(packets: Sequence[av.Packet], durations: Sequence[int]) -> Packed:
-    """Packets as arrays that can be kept in a file."""
+def pack(packets: Sequence[av.Packet], durations: Mapping[int, int]) -> Packed:
+    """Packets as arrays that can be kept in a file; `durations` by the times at which frames begin."""
+    begins = [packet.pts for packet in packets if packet.pts is not None]
     return {
         "data": np.frombuffer(b"".join(map(bytes, packets)), np.uint8),
         "size": np.array([packet.size for packet in packets], np.int64),
-        "pts": np.array([packet.pts for packet in packets], np.int64),
+        "pts": np.array(begins, np.int64),
         "dts": np.array([packet.dts for packet in packets], np.int64),
-        "duration": np.array(durations, np.int64),
+        "duration": np.array([durations[begin] for begin in begins], np.int64),
         "key": np.array([packet.is_keyframe for packet in packets], bool),
     }
 

@@ -145,16 +145,17 @@ class EncodedClip:
     def write_segment(self, packed: Packed) -> None:
         """Adds a segment that an earlier run made."""
         self._stamps.last = int(packed["pts"].max())
-        for packet in unpack(packed, self.stream, self._time_base):
-            time = packet.dts * self._time_base
+        packets = unpack(packed, self.stream, self._time_base)
+        for stamp, packet in zip(packed["dts"].tolist(), packets, strict=True):
             self.container.mux(packet)
-            self._sound.write_until(time)
+            self._sound.write_until(stamp * self._time_base)
 
     def _end_segment(self) -> None:
         """Only whole segments are written, so that a file does not depend on where its making was interrupted."""
         self._packets += self._encoder.end()
-        packed = pack(self._packets, [self._stamps.durations.pop(packet.pts) for packet in self._packets])
+        packed = pack(self._packets, self._stamps.durations)
         self._packets = []
+        self._stamps.durations.clear()
         self.write_segment(packed)
         self._segment.done(packed)
 
