@@ -35,6 +35,11 @@ def get_config() -> ConfigDict:
     config.refine_edges = True  # move the edges of what the segmenter finds onto those of the photo
     config.min_speck = 0.3  # percent of the photo: smaller pieces and holes of what the segmenter finds go
 
+    # Of clips only.
+    config.segment_every = 1  # the segmenter looks at every so many-th frame; in between the masks follow the motion
+    config.mask_smoothing = 0.7  # share of the last frame's mask that stays where motion explains the picture
+    config.next_steps = 40  # evaluations for a frame after the first, which starts from the one before
+
     config.network = "vgg16"
     config.weights = ""  # a safetensors file; empty = converted weights if there, else the embedded ones
     config.pooling = "max"  # or "average"

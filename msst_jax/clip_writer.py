@@ -45,16 +45,10 @@ class ClipWriter:
             raise ValueError(f"expected uint8 {self._shape}, got {frame.image.dtype} {frame.image.shape}")
         with encoder_refusals(self._path):
             self._sink.write(frame)
-        self.frames += 1
-        self._end = frame.time + frame.duration
+        self.count(frame.time + frame.duration)
 
-    def write_segment(self, packed: Packed, frames: int, end: Fraction) -> None:
-        """Adds frames that were encoded in an earlier run; only of a container that is written in segments.
-
-        Args:
-          packed: what `Segment.done` was given.
-          frames: how many there are in it.
-          end: seconds at which the last of them ends.
+    def write_segment(self, packed: Packed) -> None:
+        """Adds a segment that was encoded in an earlier run, only to what is written in segments; see `count`.
 
         Raises:
           UserError: the file system refuses.
@@ -62,7 +56,10 @@ class ClipWriter:
         assert isinstance(self._sink, EncodedClip)
         with encoder_refusals(self._path):
             self._sink.write_segment(packed)
-        self.frames += frames
+
+    def count(self, end: Fraction) -> None:
+        """Counts a frame, up to `end` in seconds; `write` does so itself, for those of a segment it must be told."""
+        self.frames += 1
         self._end = end
 
     def finish(self) -> None:

@@ -38,6 +38,7 @@ NOT_NEGATIVE = (
     "max_step",
 )
 POSITIVE = ("steps", "style_scale", "history")
+CLIP_LEAST = {"segment_every": 1, "next_steps": 1}
 PERCENT = {"feather": "the longest side", "min_speck": "the photo"}
 TRAINING_CHOICES: dict[str, tuple[Any, ...]] = {
     "task": ("stylizer", "segmenter"),
@@ -78,6 +79,10 @@ def check_config(config: ConfigDict) -> None:
     _check_segmenter(config)
     _check_numbers(config)
     _check_percents(config)
+    _check_least(config, CLIP_LEAST)
+    check_number("config.mask_smoothing", config.mask_smoothing)
+    if config.mask_smoothing >= 1:
+        raise UserError(f"config.mask_smoothing is {config.mask_smoothing}; it must be below 1")
     for kind in ("style", "content"):
         _check_layers(config, kind)
     if len(config.scales) != len(config.scale_steps) or not config.scales:

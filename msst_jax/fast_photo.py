@@ -51,7 +51,7 @@ def run(config: ConfigDict, job: Job) -> int:
     targets = _targets(job)
     model = load_model(job.model, compute_type(config.dtype))
     _check(job, model, targets)
-    segmenter = _segmenter(config, job, model)
+    segmenter = segmenter_for(config, job, model)
     left_out: list[Path] = []
     items = _items(config, job, model, targets, segmenter, left_out)
     done = 0
@@ -145,14 +145,7 @@ def _targets(job: Job) -> dict[Path, Path]:
 
 def _check(job: Job, model: FastModel, targets: Mapping[Path, Path]) -> None:
     """Raises UserError for what can be known before any work."""
-    if job.styles:
-        raise UserError(f"--style {next(iter(job.styles))}: {job.model} has its own styles; leave one of the two out")
-    if job.compare:
-        raise UserError("--compare shows what the losses of the on-line method do; leave it or --model out")
-    for name in job.masks:
-        if name not in model.regions or name == regions.BACKGROUND:
-            named = [region for region in model.regions if region != regions.BACKGROUND]
-            raise UserError(f"--mask {name}: the regions of {job.model} are {', '.join(named)}, and the rest")
+    check_model(job, model)
     if len(targets) > 1 and len(job.blend_ratios) > 1:
         raise UserError("a list of blend ratios makes a strip of one photo; give one photo, or one ratio")
     if job.output.is_file() and Path(job.photo).is_dir():
@@ -163,13 +156,25 @@ def _check(job: Job, model: FastModel, targets: Mapping[Path, Path]) -> None:
         check_outputs(output, _written(job, output), [*map(str, targets), *job.masks.values()])
 
 
+def check_model(job: Job, model: FastModel) -> None:
+    """Raises UserError for what a fast model has no use for."""
+    if job.styles:
+        raise UserError(f"--style {next(iter(job.styles))}: {job.model} has its own styles; leave one of the two out")
+    if job.compare:
+        raise UserError("--compare shows what the losses of the on-line method do; leave it or --model out")
+    for name in job.masks:
+        if name not in model.regions or name == regions.BACKGROUND:
+            named = [region for region in model.regions if region != regions.BACKGROUND]
+            raise UserError(f"--mask {name}: the regions of {job.model} are {', '.join(named)}, and the rest")
+
+
 def _written(job: Job, output: Path) -> list[Path]:
     """Every file that is written for a photo."""
     pictures = [output, *(blend_path(output, ratio) for ratio in job.blend_ratios if len(job.blend_ratios) > 1)]
     return [*pictures, output.with_suffix(".json")]
 
 
-def _segmenter(config: ConfigDict, job: Job, model: FastModel) -> Segmenter | None:
+def segmenter_for(config: ConfigDict, job: Job, model: FastModel) -> Segmenter | None:
     """The network for the regions without a mask; None if there are none.
 
     Raises:

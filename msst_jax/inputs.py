@@ -87,17 +87,7 @@ def load_inputs(
     content = images.load_image(photo, config.size, square=config.square, what="photo", picture=picture)
     height, width = content.shape[:2]
     found = {name: regions.read_mask(file, picture.size, (width, height)) for name, file in masks.items()}
-    style_size = round(max(height, width) * config.style_scale)
-    loaded = [
-        Region(
-            name,
-            file,
-            images.load_image(file, style_size, square=config.square, what="style"),
-            "mask" if name in masks else "segmenter" if name in missing else "rest",
-        )
-        for name, file in styles.items()
-    ]
-    _check_smallest_scale(config, [content, *(region.style for region in loaded)])
+    loaded = load_styles(config, styles, masks, (width, height))
     used = None
     if missing:  # all that a person may have mistyped is checked: this takes long
         segmenter = segmenter or segmenters.load_segmenter(config.segmenter, missing)
@@ -109,6 +99,34 @@ def load_inputs(
         regions.check_shares(stacked, list(styles))
     stacked = regions.feather(stacked, config.feather / 100 * max(height, width))
     return Inputs(content, stacked, tuple(loaded), used)
+
+
+def load_styles(
+    config: ConfigDict, styles: Mapping[str, str], masks: Iterable[str], size: tuple[int, int]
+) -> list[Region]:
+    """The regions with their style pictures, for a photo of a (width, height).
+
+    Args:
+      config: style_scale, square, and what says how deep the losses look.
+      styles: {region: file}.
+      masks: the regions whose masks were given.
+      size: of the photo.
+
+    Raises:
+      UserError: a file that cannot be read, or a side too short for the losses.
+    """
+    style_size = round(max(size) * config.style_scale)
+    loaded = [
+        Region(
+            name,
+            file,
+            images.load_image(file, style_size, square=config.square, what="style"),
+            "mask" if name in masks else "rest" if name == regions.BACKGROUND else "segmenter",
+        )
+        for name, file in styles.items()
+    ]
+    _check_smallest_scale(config, [size, *(region.style.shape[:2] for region in loaded)])
+    return loaded
 
 
 def find_masks(
@@ -149,11 +167,11 @@ def find_masks(
     )
 
 
-def _check_smallest_scale(config: ConfigDict, pictures: Iterable[np.ndarray]) -> None:
+def _check_smallest_scale(config: ConfigDict, sizes: Iterable[tuple[int, ...]]) -> None:
     """Every picture must keep a pixel at the deepest layer, also where it is smallest."""
     taps = tap_names(config.network, deepest_tap(config.network, [*config.style_layers, *config.content_layers]))
     needed = 2 ** sum(tap.startswith("pool") for tap in taps)
-    side = min(min(picture.shape[:2]) for picture in pictures)
+    side = min(map(min, sizes))
     if round(side * min(config.scales)) < needed:
         raise UserError(
             f"a side of {side} pixels becomes {round(side * min(config.scales))} at the scale {min(config.scales)}; "

@@ -51,6 +51,15 @@ class Solution(NamedTuple):
     run_seconds: float
 
 
+class Compiled(NamedTuple):
+    """A step compiled for one loss, whose arrays may be others the next time, and one start's shape."""
+
+    step: Callable[..., Step]
+    transform: optax.GradientTransformationExtraArgs
+    function: Callable[..., Any]
+    seconds: float
+
+
 def clip_to_range(pixels: jax.Array) -> jax.Array:
     """Keeps pixels in [0, 1]."""
     return jnp.clip(pixels, 0.0, 1.0)
@@ -90,15 +99,44 @@ def minimize(
     if evaluations < 1:
         raise ValueError(f"evaluations must be at least 1, got {evaluations}")
     loss = loss if isinstance(loss, jax.tree_util.Partial) else jax.tree_util.Partial(loss)
+    compiled = prepare(loss, jnp.asarray(pixels), transform, runs=runs, project=project)
+    return follow(compiled, loss, pixels, evaluations, runs=runs, on_evaluation=on_evaluation, stop=stop)
+
+
+def prepare(
+    loss: jax.tree_util.Partial,
+    pixels: jax.Array,
+    transform: optax.GradientTransformation,
+    *,
+    runs: Any = None,
+    project: Callable[[jax.Array], jax.Array] = clip_to_range,
+) -> Compiled:
+    """Compiles what `follow` needs, for many problems that differ in their arrays only; arguments as in `minimize`."""
     transform = optax.with_extra_args_support(transform)
-    state = initial_state(jnp.asarray(pixels), transform, batched=runs is not None)
-    step, compile_seconds = compile_step(loss, transform, project, state, runs)
+    state = initial_state(pixels, transform, batched=runs is not None)
+    step, seconds = compile_step(loss, transform, project, state, runs)
+    return Compiled(step, transform, loss.func, seconds)
+
+
+def follow(
+    compiled: Compiled,
+    loss: jax.tree_util.Partial,
+    pixels: jax.Array | np.ndarray,
+    evaluations: int,
+    *,
+    runs: Any = None,
+    on_evaluation: Callable[[int, float], None] | None = None,
+    stop: threading.Event | None = None,
+) -> Solution:
+    """As `minimize`, with what `prepare` compiled for a problem of the same kind and shapes."""
+    state = initial_state(jnp.asarray(pixels), compiled.transform, batched=runs is not None)
+    loss = jax.tree_util.Partial(compiled.function, *loss.args)  # a program knows its own function only
     started = time.perf_counter()
     history: list[tuple[dict[str, jax.Array], jax.Array]] = []
     reported = 0
     with interruption() if stop is None else nullcontext(stop) as stopped:
         for _ in range(evaluations):
-            state, terms, alive = step(state, loss, runs)
+            state, terms, alive = compiled.step(state, loss, runs)
             history.append((terms, alive))
             reported = _report(history, reported, len(history) - LOOK_AHEAD, on_evaluation)
             dead = reported > 0 and not np.any(history[reported - 1][1])
@@ -112,7 +150,7 @@ def minimize(
         losses={name: np.stack([np.asarray(terms[name]) for terms, _ in history], -1) for name in history[0][0]},
         finite=np.asarray(state.alive),
         interrupted=stopped.is_set(),
-        compile_seconds=compile_seconds,
+        compile_seconds=compiled.seconds,
         run_seconds=time.perf_counter() - started,
     )
 

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 from tqdm import tqdm
 
-from msst_jax import fast_photo, images, report
+from msst_jax import fast_photo, images, report, video
 from msst_jax.configuration import check_config, check_number, compute_type
 from msst_jax.errors import UserError
 from msst_jax.files import check_outputs, check_writable
@@ -38,6 +38,8 @@ def run(config: ConfigDict, job: Job) -> int:
     """
     started = time.perf_counter()
     check_config(config)
+    if job.clip is not None:
+        return video.run(config, job)
     if job.model and not job.regions_only:
         return fast_photo.run(config, job)
     if Path(job.photo).is_dir():

@@ -27,7 +27,7 @@ def read_mask(path: str | Path, photo_size: tuple[int, int], size: tuple[int, in
       UserError: not a picture, or nothing is inside.
     """
     picture = read_picture(path, "mask", backdrop="black").convert("L")
-    if picture.size != size and not _alike(picture.size, photo_size):
+    if picture.size != size and not alike(picture.size, photo_size):
         logging.warning(
             "mask %s is %dx%d, the photo %dx%d: the mask is stretched to fit", path, *picture.size, *photo_size
         )
@@ -45,7 +45,7 @@ def read_mask(path: str | Path, photo_size: tuple[int, int], size: tuple[int, in
     return mask
 
 
-def _alike(size: tuple[int, int], photo_size: tuple[int, int]) -> bool:
+def alike(size: tuple[int, int], photo_size: tuple[int, int]) -> bool:
     """Whether a (width, height) has the photo's proportions, but for the rounding of a side."""
     larger, smaller = sorted((size, photo_size), reverse=True)
     scale = smaller[0] / larger[0]

@@ -1,7 +1,9 @@
 """One photo, K styles: the method of the project, run coarse to fine on the on-line loop."""
 
 import math
+import threading
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -127,7 +129,7 @@ def stylize(
     def problem(scene: Scene) -> tuple[Partial, losses.Weights]:
         return problem_of(config, vgg, scene, weights, own_loss)
 
-    pixels, solutions = _coarse_to_fine(config, problem, inputs, (len(runs), len(inputs.regions)), seed, progress)
+    pixels, solutions = coarse_to_fine(config, problem, inputs, (len(runs), len(inputs.regions)), seed, progress)
     results = jax.vmap(losses.composite, in_axes=(0, None))(pixels, jnp.asarray(inputs.masks))
     return _outcome(results, solutions)
 
@@ -150,7 +152,7 @@ def stylize_separately(
         loss = Partial(partial(_separate_loss, layers, weights), vgg, content, whole)
         return loss, jax.tree.map(lambda *values: jnp.stack(values), *grams)
 
-    pixels, solutions = _coarse_to_fine(config, problem, inputs, (len(inputs.regions), 1), seed, progress)
+    pixels, solutions = coarse_to_fine(config, problem, inputs, (len(inputs.regions), 1), seed, progress)
     result = losses.composite(pixels[:, 0], jnp.asarray(inputs.masks))
     summed = [
         solution._replace(
@@ -197,22 +199,24 @@ _style_targets = jax.jit(losses.style_targets, static_argnums=2)
 _content_targets = jax.jit(losses.content_targets, static_argnums=2)
 
 
-def _coarse_to_fine(
+def coarse_to_fine(
     config: ConfigDict,
     problem: Callable[[Scene], tuple[Partial, Any]],
     inputs: Inputs,
     batch: tuple[int, int],
     seed: int,
     progress: Progress | None,
+    *,
+    stop: threading.Event | None = None,
 ) -> tuple[jax.Array, list[Solution]]:
     """Solves `problem` at each scale, starting from the pixels of the scale before.
 
     `batch` is (runs, images a run); returns pixels (runs, images, H, W, 3) and a Solution a scale. Ctrl-C at any
-    moment, also while a scale compiles, ends the optimisation and keeps what was found.
+    moment, also while a scale compiles, ends the optimisation and keeps what was found; so does `stop`, if it is given.
     """
     pixels = None
     solutions: list[Solution] = []
-    with interruption() as stop:
+    with interruption() if stop is None else nullcontext(stop) as stopped:
         for scale, evaluations in zip(config.scales, evaluations_of(config), strict=True):
             if not evaluations:
                 continue
@@ -221,16 +225,16 @@ def _coarse_to_fine(
                 pixels = _start(config.init, jax.random.key(seed), scene.photo, batch)
             else:
                 pixels = jnp.clip(resize(pixels, *scene.photo.shape[:2]), 0.0, 1.0)
-            if solutions and stop.is_set():
+            if solutions and stopped.is_set():
                 continue  # only brings what is there to its full size
             loss, runs = problem(scene)
             solution = minimize(
                 loss,
                 pixels,
-                _optimizer(config, evaluations),
+                optimizer_of(config, evaluations),
                 evaluations,
                 runs=runs,
-                stop=stop,
+                stop=stopped,
                 on_evaluation=_shifted(progress, sum(solution.losses["total"].shape[-1] for solution in solutions)),
             )
             keep_best = config.keep == "best" or solution.interrupted
@@ -268,8 +272,11 @@ def _start(init: str, key: jax.Array, photo: jax.Array, batch: tuple[int, int]) 
     return jnp.broadcast_to(photo, shape)
 
 
-def _optimizer(config: ConfigDict, evaluations: int) -> optax.GradientTransformation:
-    """L-BFGS keeps no more history than it can fill: at 512x512 each pair takes 12 MB for two images."""
+def optimizer_of(config: ConfigDict, evaluations: int) -> optax.GradientTransformation:
+    """The transformation that a config names.
+
+    L-BFGS keeps no more history than it can fill: at 512x512 each pair takes 12 MB for two images.
+    """
     if config.optimizer == "adam":
         return optax.adam(config.learning_rate or 0.02)
     return torch_lbfgs(config.learning_rate or 1.0, min(config.history, evaluations), config.max_step or math.inf)

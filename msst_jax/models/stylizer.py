@@ -148,8 +148,8 @@ class Stylizer(nnx.Module):
 
         Args:
           images: (N, H, W, 3), normalised by `images.normalize`; H and W at least 16.
-          mixtures: (K, S), how much of each style each of K images takes, rows of sum 1; None for every style
-            by itself (K = S).
+          mixtures: (K, S), how much of each style each of K images takes, rows of sum 1, or (N, K, S), photo by
+            photo; None for every style by itself (K = S).
 
         Returns:
           (N, K, H, W, 3) in [0, 1], float32.
@@ -159,8 +159,8 @@ class Stylizer(nnx.Module):
         x = jnp.pad(images, ((0, 0), (0, -height % STRIDE), (0, -width % STRIDE), (0, 0)), mode="reflect")
         for layer in self.encoder:
             x = nnx.relu(layer(x))
-        x = jnp.repeat(x, len(mixtures), axis=0)  # photo 1 in all styles, photo 2 in all styles, ...
-        mixtures = jnp.tile(mixtures, (n, 1))
+        x = jnp.repeat(x, mixtures.shape[-2], axis=0)  # photo 1 in all styles, photo 2 in all styles, ...
+        mixtures = jnp.broadcast_to(mixtures, (n, *mixtures.shape[-2:])).reshape(-1, self.styles)
         for block in self.blocks:
             x = block(x, mixtures)
         for styled in self.decoder:

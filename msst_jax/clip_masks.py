@@ -1,0 +1,71 @@
+"""Masks for the frames of a clip from files: one picture for all, a folder of numbered pictures, or a mask video."""
+
+import itertools
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from absl import logging
+from PIL import Image
+
+from msst_jax.clip_reader import open_clip
+from msst_jax.clips import ClipInfo
+from msst_jax.errors import UserError
+from msst_jax.regions import alike, read_mask
+from msst_jax.segmenters import Size
+
+# Containers of moving pictures, by their usual endings.
+VIDEO_ENDINGS = (
+    *(".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".gif", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv"),
+    *(".flv", ".ogv", ".3gp", ".y4m"),
+)
+
+
+def mask_frames(masks: Mapping[str, str], clip: ClipInfo, size: Size) -> Iterator[np.ndarray]:
+    """The masks of one frame after the other: uint8 (H, W, G), white = inside, in the order of `masks`; never ends.
+
+    Masks that end before the clip stay as they were last, which is said.
+
+    Args:
+      masks: {region: file or folder}.
+      clip: whose frames they are for.
+      size: (width, height) of the masks wanted.
+
+    Raises:
+      UserError: files that cannot be read, or a folder that has another number of pictures than the clip has frames.
+    """
+    width, height = size
+    sources = [_source(name, Path(file).expanduser(), clip, size) for name, file in masks.items()]
+    for layers in zip(*sources, strict=True) if sources else itertools.repeat(()):
+        yield np.stack(layers, -1) if layers else np.zeros((height, width, 0), np.uint8)
+
+
+def is_moving(path: Path) -> bool:
+    """Whether a mask file has a picture for every frame."""
+    return path.is_dir() or path.suffix.lower() in VIDEO_ENDINGS
+
+
+def _source(name: str, path: Path, clip: ClipInfo, size: Size) -> Iterator[np.ndarray]:
+    if not is_moving(path):
+        mask = read_mask(path, (clip.width, clip.height), size)
+        return itertools.repeat(np.round(mask * 255).astype(np.uint8))
+    masks = open_clip(path)
+    found, needed = masks.info.frames, clip.frames
+    if path.is_dir() and needed and found != needed:
+        raise UserError(f"--mask {name}={path} has {found} pictures, {clip.path} {needed} frames; give one for each")
+    if not alike((masks.info.width, masks.info.height), (clip.width, clip.height)):
+        logging.warning(
+            "mask %s is %dx%d, the clip %dx%d: it is stretched to fit",
+            *(path, masks.info.width, masks.info.height, clip.width, clip.height),
+        )
+    return _moving(name, path, size)
+
+
+def _moving(name: str, path: Path, size: Size) -> Iterator[np.ndarray]:
+    mask = None
+    for frame in open_clip(path).frames():
+        mask = np.asarray(Image.fromarray(frame.image).convert("L").resize(size, Image.Resampling.BILINEAR))
+        yield mask
+    assert mask is not None  # a clip without any frame cannot be opened
+    logging.warning("--mask %s=%s ends before the clip: its last picture stays", name, path)
+    yield from itertools.repeat(mask)

@@ -1,0 +1,171 @@
+"""From the frames of a clip to painted ones: decoding, the device and encoding work at the same time."""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from PIL import Image
+
+from msst_jax.clip_parts import Parts
+from msst_jax.clip_writer import ClipWriter
+from msst_jax.clips import Frame
+from msst_jax.prefetch import prefetched
+from msst_jax.segmenters import Size
+
+AHEAD = 1  # batches that wait between two stages
+
+
+class Stopped(Exception):
+    """A painter was told to stop in the middle of a batch."""
+
+
+class Moment(NamedTuple):
+    """When a frame appears, and how long it stays, in seconds."""
+
+    time: Fraction
+    duration: Fraction
+
+
+class Batch(NamedTuple):
+    """Frames that are painted together.
+
+    Attributes:
+      number: of the batch, from 0.
+      images: uint8 (N, H, W, 3); in the last batch the last frame is repeated.
+      given: uint8 (N, H, W, G), masks that came with the frames.
+      moments: of the frames that are not repeated.
+    """
+
+    number: int
+    images: np.ndarray
+    given: np.ndarray
+    moments: tuple[Moment, ...]
+
+
+class Painter(NamedTuple):
+    """Paints one batch after the other.
+
+    Attributes:
+      state: a pytree of arrays: what the first batch must know of those before it.
+      paint: (batch, state) to images (N, H, W, 3) in uint8, shares (N, K) of the regions, and the next state.
+    """
+
+    state: Any
+    paint: Callable[[Batch, Any], tuple[jax.Array, jax.Array, Any]]
+
+
+class Tally(NamedTuple):
+    """What was made of a clip: frames, the mean share of each region (0 frames in this run: none), and its end."""
+
+    frames: int
+    shares: np.ndarray
+    end: Fraction
+    interrupted: bool
+
+
+def batches(frames: Iterable[Frame], masks: Iterator[np.ndarray], size: Size, count: int) -> Iterator[Batch]:
+    """Frames and their masks, `count` at a time, at a size of (width, height)."""
+    waiting: list[tuple[np.ndarray, np.ndarray, Moment]] = []
+    number = 0
+    for frame in frames:
+        waiting.append((_resized(frame.image, size), next(masks), Moment(frame.time, frame.duration)))
+        if len(waiting) == count:
+            yield _batch(number, waiting, count)
+            waiting, number = [], number + 1
+    if waiting:
+        yield _batch(number, waiting, count)
+
+
+def _resized(image: np.ndarray, size: Size) -> np.ndarray:
+    if image.shape[1::-1] == size:
+        return image
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
+
+
+def _batch(number: int, waiting: list[tuple[np.ndarray, np.ndarray, Moment]], count: int) -> Batch:
+    images, given, moments = zip(*waiting, strict=True)
+    missing = count - len(waiting)  # one shape for all batches: one program
+    return Batch(
+        number, np.stack(images + images[-1:] * missing), np.stack(given + given[-1:] * missing), tuple(moments)
+    )
+
+
+class _Painted(NamedTuple):
+    batch: Batch
+    made: tuple[jax.Array, jax.Array, Any] | None
+    """As from `Painter.paint`; None for what an earlier run made."""
+
+
+def make_clip(
+    source: Iterable[Batch],
+    painter: Painter,
+    writer: ClipWriter,
+    parts: Parts,
+    stop: threading.Event,
+    progress: Callable[[int], None] = lambda frames: None,
+) -> Tally:
+    """Paints and writes all batches that are not among the parts, and writes those that are.
+
+    Args:
+      source: the batches of a clip, from the first on.
+      painter: paints them.
+      writer: its segments must be those of the parts.
+      parts: what was made before; what is made is added.
+      stop: ends it after the batch at hand.
+      progress: told the number of frames after each batch.
+
+    Raises:
+      UserError: a frame that cannot be used, or a file system that refuses.
+    """
+    frames, end = 0, Fraction(0)
+    shares = []
+    stages = prefetched(_painted(prefetched(source, AHEAD), painter, parts), AHEAD)
+    try:
+        for batch, made in stages:
+            if made is not None:
+                shares.append(np.asarray(made[1])[: len(batch.moments)])
+            _write(batch, made, writer, parts)
+            frames, end = frames + len(batch.moments), batch.moments[-1].time + batch.moments[-1].duration
+            progress(len(batch.moments))
+            if stop.is_set():
+                break
+    except Stopped:
+        pass
+    finally:
+        stages.close()
+    mean = np.concatenate(shares).mean(0) if shares else np.zeros(0)
+    return Tally(frames, mean, end, stop.is_set())
+
+
+def _painted(source: Iterable[Batch], painter: Painter, parts: Parts) -> Iterator[_Painted]:
+    state = painter.state
+    for batch in source:
+        if batch.number < parts.batches:
+            if batch.number == parts.batches - 1:
+                state = parts.state(painter.state)
+            yield _Painted(batch, None)
+            continue
+        made = painter.paint(batch, state)
+        state = made[2]
+        yield _Painted(batch, made)
+
+
+def _write(batch: Batch, made: tuple[jax.Array, jax.Array, Any] | None, writer: ClipWriter, parts: Parts) -> None:
+    per_segment = parts.plan.segment // parts.plan.batch if parts.plan.segment else 0
+    segment = batch.number // per_segment if per_segment else 0
+    if made is None and segment < parts.segments:
+        if batch.number % per_segment == 0:
+            writer.write_segment(parts.segment(segment))
+        for moment in batch.moments:
+            writer.count(moment.time + moment.duration)
+        return
+    if made is None:
+        images = parts.images(batch.number)
+    else:
+        images = np.asarray(made[0])[: len(batch.moments)]
+        parts.add_batch(batch.number, images, made[2])
+    for image, moment in zip(images, batch.moments, strict=True):
+        writer.write(Frame(image, moment.time, moment.duration))

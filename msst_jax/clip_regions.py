@@ -1,0 +1,230 @@
+"""Regions of the frames of a clip, found on the device and smoothed over time so that their edges do not flicker."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.typing import ArrayLike
+from ml_collections import ConfigDict
+
+from msst_jax import guided_filter, images
+from msst_jax.motion import motion, trust, warp
+from msst_jax.regions import BACKGROUND
+from msst_jax.segmentation import classes_of
+from msst_jax.segmenters import Segmenter, Size
+
+GRID = 384  # longest side of the pictures in which masks follow the motion: finer than any network's own grid
+TAIL = 4.0  # standard deviations after which a Gaussian ends, as in scipy.ndimage
+
+State = Any
+"""What one frame tells the next: {"photo": (h, w, 3), "masks": (h, w, R), "seen": bool}; {} if nothing is found."""
+
+
+class Layout(NamedTuple):
+    """How masks (H, W, K) of a frame come about; all of it is known before the first frame.
+
+    Attributes:
+      size: (width, height) of the frames.
+      names: of the K regions; one of them is "background".
+      given: of the regions whose masks come with the frames.
+      found: of the R regions that a network finds.
+      groups: of each of them the scores that it joins.
+      views: sizes at which the network sees a frame.
+      grid: size at which masks are smoothed.
+      smoothing: share of the last frame's mask that stays where the picture did not change, below 1.
+      refine: move edges onto those of the frame.
+      hard: every pixel goes to one region.
+      feather: sigma in pixels.
+    """
+
+    size: Size
+    names: tuple[str, ...]
+    given: tuple[str, ...]
+    found: tuple[str, ...]
+    groups: tuple[tuple[int, ...], ...]
+    views: tuple[Size, ...]
+    grid: Size
+    smoothing: float
+    refine: bool
+    hard: bool
+    feather: float
+
+
+def layout_of(
+    config: ConfigDict, names: Sequence[str], given: Sequence[str], segmenter: Segmenter | None, size: Size
+) -> Layout:
+    """The layout for frames of a size.
+
+    Args:
+      config: hard_masks, feather, refine_edges and mask_smoothing of configs/photo.py.
+      names: the regions.
+      given: those with masks.
+      segmenter: finds the others; None if there are none.
+      size: (width, height) of the frames.
+
+    Raises:
+      UserError: a region that is no class, or a frame that the network cannot see.
+    """
+    found = tuple(name for name in names if name not in given and name != BACKGROUND) if segmenter else ()
+    known = list(segmenter.model.classes) if segmenter else []
+    scale = min(1.0, GRID / max(size))
+    width, height = (max(images.MIN_SIDE, round(side * scale)) for side in size)
+    return Layout(
+        size=size,
+        names=tuple(names),
+        given=tuple(given),
+        found=found,
+        groups=tuple(tuple(known.index(index) for index in classes_of(name)) for name in found),
+        views=tuple(view(size) for view in segmenter.views) if segmenter else (),
+        grid=(width, height),
+        smoothing=config.mask_smoothing,
+        refine=config.refine_edges,
+        hard=config.hard_masks,
+        feather=config.feather / 100 * max(size),
+    )
+
+
+def initial_state(layout: Layout) -> State:
+    """Before the first frame."""
+    if not layout.found:
+        return {}
+    width, height = layout.grid
+    masks = jnp.zeros((height, width, len(layout.found)))
+    return {"photo": jnp.zeros((height, width, 3)), "masks": masks, "seen": jnp.asarray(False)}
+
+
+def frame_masks(
+    layout: Layout,
+    network: nnx.Module | None,
+    photos: jax.Array,
+    given: jax.Array,
+    state: State,
+    keys: tuple[int, ...],
+) -> tuple[jax.Array, State]:
+    """Masks (N, H, W, K), sum 1 at every pixel, of N frames that follow each other; to be jitted.
+
+    Args:
+      layout: see `Layout`.
+      network: finds regions; None if the layout has none to find.
+      photos: (N, H, W, 3) in [0, 1].
+      given: (N, H, W, G) in [0, 1], in the order of `layout.given`.
+      state: after the frame before.
+      keys: the frames that the network looks at; in the others the masks follow the motion. The very first frame of a
+        clip must be one.
+
+    Returns:
+      The masks, and the state after the last frame.
+    """
+    if layout.found:
+        assert network is not None
+        found, state = _found(layout, network, photos, state, keys)
+        found = images.resize(found, *photos.shape[1:3])
+        if layout.refine:
+            found = jax.lax.map(lambda pair: _refined(*pair), (found, photos))
+    else:
+        found = jnp.zeros((*photos.shape[:3], 0))
+    return _feathered(layout, _stacked(layout, given, found)), state
+
+
+def _found(
+    layout: Layout, network: nnx.Module, photos: jax.Array, state: State, keys: tuple[int, ...]
+) -> tuple[jax.Array, State]:
+    """Smoothed probabilities (N, h, w, R) on the grid of the layout."""
+    width, height = layout.grid
+    small = images.resize(photos, height, width)
+    probabilities = jnp.zeros((len(photos), height, width, len(layout.found)))
+    if keys:
+        at_keys = _probabilities(layout, network, photos[np.array(keys)])
+        probabilities = probabilities.at[np.array(keys)].set(at_keys)
+    is_key = jnp.asarray([index in keys for index in range(len(photos))])
+
+    def follow(state: State, frame: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[State, jax.Array]:
+        photo, new, is_key = frame
+        state = smoothed(state, photo, new, jnp.where(is_key, layout.smoothing, 1.0), is_key)
+        return state, state["masks"]
+
+    if layout.smoothing == 0 and len(keys) == len(photos):
+        return probabilities, state
+    state, masks = jax.lax.scan(follow, state, (small, probabilities, is_key))
+    return masks, state
+
+
+def smoothed(state: State, photo: jax.Array, found: jax.Array, keep: ArrayLike, is_key: ArrayLike) -> State:
+    """The state after a frame: the masks before are moved along with the picture and mixed with those found in it.
+
+    Args:
+      state: after the frame before.
+      photo: (h, w, 3) in [0, 1].
+      found: (h, w, R) in [0, 1], what a network found in it.
+      keep: share of the masks before, in [0, 1].
+      is_key: whether `found` holds anything; else all is kept.
+
+    Returns:
+      The new state. Where the picture changed in a way that motion does not explain, nothing is kept.
+    """
+    flow = motion(state["photo"], photo)
+    moved = warp(state["masks"], flow)
+    share = jnp.where(is_key, keep * trust(state["photo"], photo, flow), 1.0)[..., None]
+    share = jnp.where(state["seen"], share, 0.0)
+    return {"photo": photo, "masks": share * moved + (1 - share) * found, "seen": jnp.asarray(True)}
+
+
+def _probabilities(layout: Layout, network: nnx.Module, photos: jax.Array) -> jax.Array:
+    """Of the regions found, (N, h, w, R) on the grid; see `segmentation.class_probabilities`."""
+    width, height = layout.grid
+    scores: Any = 0.0
+    for view_width, view_height in layout.views:
+        seen = network(images.normalize(images.resize(photos, view_height, view_width)))  # type: ignore[operator]
+        shape = (len(photos), height, width, seen.shape[-1])
+        scores = scores + jax.image.resize(seen, shape, "linear", antialias=False) / len(layout.views)
+    probabilities = jax.nn.softmax(scores)
+    return jnp.stack([probabilities[..., np.array(group)].sum(-1) for group in layout.groups], -1)
+
+
+def _refined(masks: jax.Array, photo: jax.Array) -> jax.Array:
+    """See `guided_filter.refine_edges`: masks (H, W, R) of a photo (H, W, 3)."""
+    radius = max(1, round(guided_filter.RADIUS / 100 * max(photo.shape[:2])))
+    guide = guided_filter.guide_of(photo, radius, guided_filter.EPS)
+    filtered = [guided_filter.guided_filter(guide, masks[..., index], radius) for index in range(masks.shape[-1])]
+    return jnp.clip(jnp.stack(filtered, -1), 0, 1)
+
+
+def _stacked(layout: Layout, given: jax.Array, found: jax.Array) -> jax.Array:
+    """All regions in order, (N, H, W, K) of sum 1: a given mask comes before what was found, the background last."""
+    claimed = jnp.clip(given.sum(-1, keepdims=True), 0, 1)
+    if layout.hard:
+        claimed = (claimed >= 0.5).astype(jnp.float32)
+    found = found * (1 - claimed)
+    parts: Mapping[str, jax.Array] = {
+        **{name: given[..., index] for index, name in enumerate(layout.given)},
+        **{name: found[..., index] for index, name in enumerate(layout.found)},
+    }
+    nothing = jnp.zeros(given.shape[:3])
+    others = jnp.stack([parts.get(name, nothing) for name in layout.names if name != BACKGROUND] or [nothing], -1)
+    others = others / jnp.maximum(others.sum(-1, keepdims=True), 1)
+    rest = layout.names.index(BACKGROUND)
+    columns = [others[..., index] for index in range(len(layout.names) - 1)]
+    columns.insert(rest, 1 - others.sum(-1))
+    stacked = jnp.stack(columns, -1)
+    return jax.nn.one_hot(stacked.argmax(-1), len(layout.names)) if layout.hard else stacked
+
+
+def _feathered(layout: Layout, masks: jax.Array) -> jax.Array:
+    """See `regions.feather`; its border repeats, and a Gaussian keeps the sum."""
+    if layout.feather <= 0:
+        return masks
+    reach = round(TAIL * layout.feather)
+    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / layout.feather) ** 2)
+    weights = (weights / weights.sum()).astype(np.float32)
+    for axis in (1, 2):
+        length = masks.shape[axis]
+        padding = [(reach, reach) if other == axis else (0, 0) for other in range(4)]
+        padded = jnp.pad(masks, padding, mode="edge")
+        masks = sum(
+            float(weight) * jax.lax.slice_in_dim(padded, shift, shift + length, axis=axis)
+            for shift, weight in enumerate(weights)
+        )  # type: ignore[assignment]
+    return masks

@@ -1,0 +1,279 @@
+"""The whole way of a clip: a video file or a folder of frames in, a painted one and its JSON out."""
+
+import hashlib
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from absl import logging
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from msst_jax import images, report
+from msst_jax.clip_fast import batch_of, fast_painter
+from msst_jax.clip_masks import mask_frames
+from msst_jax.clip_online import Optimisation, online_painter
+from msst_jax.clip_parts import Parts, Plan, folder_of, frames_of_segment
+from msst_jax.clip_pipeline import Painter, Tally, batches, make_clip
+from msst_jax.clip_reader import open_clip
+from msst_jax.clip_regions import layout_of
+from msst_jax.clip_sinks import KINDS, Segment
+from msst_jax.clip_writer import check_clip_output, clip_writer
+from msst_jax.clips import Clip, ClipInfo
+from msst_jax.configuration import check_number, compute_type
+from msst_jax.errors import UserError
+from msst_jax.fast import load_model
+from msst_jax.fast_photo import check_model, segmenter_for
+from msst_jax.files import check_outputs
+from msst_jax.inputs import Inputs, Region, load_styles
+from msst_jax.job import EXIT_INTERRUPTED, Job
+from msst_jax.models.weights import load_vgg
+from msst_jax.optimize import interruption
+from msst_jax.regions import BACKGROUND
+from msst_jax.segmentation import check_names
+from msst_jax.segmenters import Segmenter, Size, load_segmenter
+from msst_jax.stylization import layers_of
+
+
+class Studio(NamedTuple):
+    """What paints a clip.
+
+    Attributes:
+      painter: paints batches.
+      batch: frames of a batch.
+      regions: with their styles.
+      segmenter: None if all masks were given.
+      weights: file of the network that paints, or of that of the losses.
+      model: for the JSON: name and training of a fast model.
+    """
+
+    painter: Painter
+    batch: int
+    regions: tuple[Region, ...]
+    segmenter: Segmenter | None
+    weights: Path
+    model: dict[str, Any]
+
+
+def run(config: ConfigDict, job: Job) -> int:
+    """Paints a clip and writes its JSON; returns the exit code.
+
+    Raises:
+      UserError: bad input. What was made before something failed is kept, see `clip_parts.folder_of`.
+    """
+    started = time.perf_counter()
+    assert job.clip is not None
+    _check(config, job)
+    clip = open_clip(job.photo, job.clip.rate)
+    size = frame_size(clip.info, config, job.output)
+    with _progress(clip.info, job.quiet) as (bar, note), interruption() as stop:
+        studio = _studio(config, job, clip.info, size, stop, note)
+        parts = _parts(config, job, clip.info, studio)
+        tally = _make(job, clip, size, studio, parts, stop, bar)
+    if tally.interrupted:
+        logging.warning("interrupted: %d frames are kept in %s; go on with --resume", _kept(parts, tally), parts.folder)
+        return EXIT_INTERRUPTED
+    report.write_json(_sidecar(config, job, clip.info, size, studio, tally, started), job.output.with_suffix(".json"))
+    parts.remove()
+    logging.info("wrote %s: %d frames", job.output, tally.frames)
+    return 0
+
+
+def _check(config: ConfigDict, job: Job) -> None:
+    """Raises UserError for what can be known before the clip is opened."""
+    assert job.clip is not None
+    if job.compare:
+        raise UserError("--compare makes a sheet of one photo; leave it out, or give a photo")
+    for ratio in job.clip.ramp.ratios:
+        check_number("blend ratio times config.style_weight", ratio * config.style_weight)
+    inputs = [job.photo, *job.styles.values(), *job.masks.values()]
+    check_clip_output(job.output, job.clip.crf)
+    check_outputs(job.output, [job.output.with_suffix(".json")], inputs)
+    if job.output.resolve() in {Path(file).resolve() for file in inputs}:
+        raise UserError(f"the output {job.output} would overwrite an input; choose another name with -o")
+
+
+def frame_size(clip: ClipInfo, config: ConfigDict, output: Path) -> Size:
+    """(width, height) of the frames: the clip's own, or what the config asks for.
+
+    Where the size changes anyway, an .mp4 gets even sides, which all players show.
+
+    Raises:
+      UserError: too small or too large.
+    """
+    own = (clip.width, clip.height)
+    try:
+        size = images.fit(*own, config.size, config.square)
+    except UserError as error:
+        raise UserError(f"clip {clip.path}: {error}") from None
+    if size == own or output.suffix.lower() != ".mp4":
+        return size
+    width, height = (side - side % 2 for side in size)
+    return width, height
+
+
+@contextmanager
+def _progress(clip: ClipInfo, quiet: bool) -> Any:
+    """A bar that counts frames, and what tells it how far the frame at hand is."""
+    hidden = quiet or not sys.stderr.isatty()
+    with tqdm(total=clip.frames, desc="stylize", unit="frame", disable=hidden, dynamic_ncols=True) as bar:
+
+        def note(evaluation: int, loss: float) -> None:
+            bar.set_postfix_str(f"evaluation {evaluation}, loss {loss:.4g}")
+
+        yield bar, note
+
+
+def _studio(
+    config: ConfigDict,
+    job: Job,
+    clip: ClipInfo,
+    size: Size,
+    stop: threading.Event,
+    note: Callable[[int, float], None],
+) -> Studio:
+    assert job.clip is not None
+    given = list(job.masks)
+    if job.model:
+        model = load_model(job.model, compute_type(config.dtype))
+        check_model(job, model)
+        segmenter = segmenter_for(config, job, model)
+        layout = layout_of(config, model.regions, given, segmenter, size)
+        batch = batch_of(size, config.segment_every)
+        painter = fast_painter(model, segmenter, layout, job.clip.ramp, batch=batch, every=config.segment_every)
+        nothing = np.empty((0, 0, 3), np.float32)
+        regions = tuple(
+            Region(name, style, nothing, _origin(name, job))
+            for name, style in zip(model.regions, model.styles, strict=True)
+        )
+        return Studio(painter, batch, regions, segmenter, model.path, {"name": job.model, "training": model.training})
+    _check_styles(job)
+    missing = [name for name in job.styles if name not in job.masks and name != BACKGROUND]
+    check_names(missing)
+    loaded = load_styles(config, job.styles, job.masks, size)
+    layers = layers_of(config)
+    vgg, weights = load_vgg(
+        config.network,
+        [*layers.style, *layers.content],
+        pooling=config.pooling,
+        padding=config.padding,
+        dtype=compute_type(config.dtype),
+        path=Path(config.weights) if config.weights else None,
+    )
+    segmenter = load_segmenter(config.segmenter, missing) if missing else None
+    layout = layout_of(config, [*job.styles], given, segmenter, size)
+    work = Optimisation(config, vgg, loaded, job.clip.ramp, job.seed, stop, note)
+    painter = online_painter(work, segmenter, layout)
+    return Studio(painter, 1, tuple(loaded), segmenter, weights, {})
+
+
+def _check_styles(job: Job) -> None:
+    if BACKGROUND not in job.styles:
+        found = f"found {', '.join(job.styles)}" if job.styles else "found none"
+        raise UserError(f"a clip needs --style {BACKGROUND}=FILE, and one for each other region, or --model; {found}")
+    for name in job.masks:
+        if name not in job.styles:
+            raise UserError(f"region {name!r} has a mask but no style; add --style {name}=FILE or drop its --mask")
+        if name == BACKGROUND:
+            raise UserError(f"--mask {name}: the background of a clip is what no other region claims; leave it out")
+
+
+def _origin(name: str, job: Job) -> str:
+    return "mask" if name in job.masks else "rest" if name == BACKGROUND else "segmenter"
+
+
+def _parts(config: ConfigDict, job: Job, clip: ClipInfo, studio: Studio) -> Parts:
+    """What an earlier run left, if any."""
+    assert job.clip is not None
+    segment = frames_of_segment(studio.batch, clip.rate) if job.output.suffix.lower() in KINDS else 0
+    made_by = {
+        "clip": _mark(job.photo),
+        "rate of frames": str(clip.rate),
+        "model or weights": hashlib.sha256(studio.weights.read_bytes()).hexdigest(),
+        "segmenter": studio.segmenter.record() if studio.segmenter else None,
+        "styles": {name: _mark(file) for name, file in job.styles.items()},
+        "masks": {name: _mark(file) for name, file in job.masks.items()},
+        "blend": job.clip.ramp._asdict(),
+        "quality": job.clip.crf,
+        "seed": job.seed,
+        "config": config.to_dict(),
+        **report.environment(),
+    }
+    return Parts(folder_of(job.output), Plan(studio.batch, segment), made_by, resume=job.clip.resume)
+
+
+def _mark(file: str) -> list[Any]:
+    """What tells whether a file, or one in a folder, is still the same."""
+    path = Path(file).expanduser()
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    return [[one.name, one.stat().st_size, one.stat().st_mtime_ns] for one in files]
+
+
+def _make(job: Job, clip: Clip, size: Size, studio: Studio, parts: Parts, stop: threading.Event, bar: tqdm) -> Tally:
+    """Writes the clip; if it is interrupted, nothing appears under its name."""
+    assert job.clip is not None
+    masks = mask_frames(job.masks, clip.info, size)
+    source = batches(clip.frames(), masks, size, studio.batch)
+    segment = Segment(parts.plan.segment or sys.maxsize, parts.add_segment)
+    try:
+        with clip_writer(job.output, clip.info, *size, crf=job.clip.crf, segment=segment) as writer:
+            tally = make_clip(source, studio.painter, writer, parts, stop, bar.update)
+            if tally.interrupted:
+                raise _Interrupted(tally)
+            duration = clip.info.duration
+            writer.sound_ends_with_frames = duration is not None and duration - tally.end > 2 / clip.info.rate
+    except _Interrupted as interrupted:
+        return interrupted.tally
+    return tally
+
+
+class _Interrupted(Exception):
+    """Leaves the writer, which then writes nothing."""
+
+    def __init__(self, tally: Tally):
+        super().__init__()
+        self.tally = tally
+
+
+def _kept(parts: Parts, tally: Tally) -> int:
+    return min(parts.batches * parts.plan.batch, tally.frames)
+
+
+def _sidecar(
+    config: ConfigDict, job: Job, clip: ClipInfo, size: Size, studio: Studio, tally: Tally, started: float
+) -> dict[str, Any]:
+    assert job.clip is not None
+    made = config.copy_and_resolve_references()
+    made.update(
+        photo=job.photo,
+        styles=tuple(f"{name}={file}" for name, file in job.styles.items()),
+        masks=tuple(f"{name}={file}" for name, file in job.masks.items()),
+    )
+    width, height = size
+    shares = tally.shares if tally.shares.size else np.zeros(len(studio.regions))
+    seconds = time.perf_counter() - started
+    return {
+        "clip": {
+            "frames": tally.frames,
+            "rate": str(clip.rate),
+            "duration": float(tally.end),
+            "sounds": [sound.codec for sound in clip.sounds],
+        },
+        "blend": job.clip.ramp._asdict(),
+        **report.sidecar(
+            config=made,
+            inputs=Inputs(np.empty((height, width, 0), np.float32), shares[None, None], studio.regions),
+            weights=studio.weights,
+            seed=job.seed,
+            seconds={"total": seconds, "frame": seconds / tally.frames},
+            photo=job.photo,
+            masks=dict(job.masks),
+            segmenter=studio.segmenter.record() if studio.segmenter else None,
+            model=studio.model or None,
+        ),
+    }
