@@ -58,6 +58,8 @@ class Parts:
         run = json.loads(json.dumps({**run, "plan": plan._asdict()}))
         if folder.exists() and any(folder.iterdir()):
             self._check(run, resume)
+            for left in folder.glob(".*"):  # what was being written when a run was killed
+                left.unlink() if left.is_file() else shutil.rmtree(left)
             self._count()
         with refusals(folder):
             folder.mkdir(parents=True, exist_ok=True)

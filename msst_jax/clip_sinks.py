@@ -87,14 +87,16 @@ class Sink(Protocol):
         """Frees everything, whether it is finished or not; raises nothing."""
 
 
-class Segment(NamedTuple):
-    """How a clip is cut: after so many frames, and who is told of each part."""
+class Segments(NamedTuple):
+    """How a clip is cut: after so many frames, who is told of each part, and where the unfinished file lies."""
 
     frames: int = 64
     done: Callable[[Packed], None] = lambda packed: None
+    place: Path | None = None
+    """None = beside the output."""
 
 
-SEGMENT = Segment()
+SEGMENTS = Segments()
 
 
 class Stamps:
@@ -116,12 +118,12 @@ class EncodedClip:
     """An MP4 or WebM file with the sound of a clip, in segments that stand alone; see `Sink`."""
 
     def __init__(
-        self, file: Path, clip: ClipInfo, size: tuple[int, int], kind: Kind, crf: int | None, segment: Segment
+        self, file: Path, clip: ClipInfo, size: tuple[int, int], kind: Kind, crf: int | None, segments: Segments
     ):
         """Opens the file; arguments as `clip_writer.clip_writer`."""
         self._time_base = clip.time_base
         self._stamps = Stamps(clip.time_base)
-        self._segment = segment
+        self._segments = segments
         self._frames = 0
         self._packets: list[av.Packet] = []
         coding = Coding(
@@ -139,7 +141,7 @@ class EncodedClip:
         """See `Sink`."""
         self._packets += self._encoder.encode(frame.image, self._stamps.of(frame))
         self._frames += 1
-        if self._frames % self._segment.frames == 0:
+        if self._frames % self._segments.frames == 0:
             self._end_segment()
 
     def write_segment(self, packed: Packed) -> None:
@@ -157,11 +159,11 @@ class EncodedClip:
         self._packets = []
         self._stamps.durations.clear()
         self.write_segment(packed)
-        self._segment.done(packed)
+        self._segments.done(packed)
 
     def finish(self, end: Fraction | None) -> None:
         """See `Sink`."""
-        if self._frames % self._segment.frames:
+        if self._frames % self._segments.frames:
             self._end_segment()
         self._sound.finish(end)
         self.container.close()

@@ -10,7 +10,7 @@ import numpy as np
 from absl import logging
 
 from msst_jax.clip_segments import Packed
-from msst_jax.clip_sinks import GIF, KINDS, SEGMENT, EncodedClip, GifClip, PictureFolder, Segment, Sink, pixel_format
+from msst_jax.clip_sinks import GIF, KINDS, SEGMENTS, EncodedClip, GifClip, PictureFolder, Segments, Sink, pixel_format
 from msst_jax.clips import ClipInfo, Frame
 from msst_jax.errors import UserError
 from msst_jax.files import appearing, check_writable, refusals
@@ -81,7 +81,7 @@ def clip_writer(
     width: int = 0,
     height: int = 0,
     crf: int | None = None,
-    segment: Segment = SEGMENT,
+    segments: Segments = SEGMENTS,
 ) -> Iterator[ClipWriter]:
     """A writer of a clip that appears as `path` when the block ends; if the block fails, nothing stays behind.
 
@@ -97,7 +97,7 @@ def clip_writer(
       width: of the frames; 0 = as the clip's.
       height: of the frames; 0 = as the clip's.
       crf: quality, smaller is better: 1 to 51 for .mp4 (default 18), 0 to 63 for .webm (default 24), others have none.
-      segment: how .mp4 and .webm are cut: what is in a file depends on the number of frames.
+      segments: how .mp4 and .webm are cut: what is in a file depends on the number of frames.
 
     Raises:
       UserError: a name or number that cannot be used, a place that cannot be written to, or no frame.
@@ -106,9 +106,9 @@ def clip_writer(
     check_clip_output(path, crf)
     size = (width or clip.width, height or clip.height)
     _say_what_is_special(path, clip, size)
-    with appearing(path, folder=not path.suffix) as temporary:
+    with appearing(path, folder=not path.suffix, place=segments.place) as temporary:
         with encoder_refusals(path):
-            sink = _sink(path.suffix.lower(), temporary, clip, size, crf, segment)
+            sink = _sink(path.suffix.lower(), temporary, clip, size, crf, segments)
         try:
             writer = ClipWriter(path, sink, size)
             yield writer
@@ -156,9 +156,9 @@ def encoder_refusals(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _sink(ending: str, place: Path, clip: ClipInfo, size: tuple[int, int], crf: int | None, segment: Segment) -> Sink:
+def _sink(ending: str, place: Path, clip: ClipInfo, size: tuple[int, int], crf: int | None, segments: Segments) -> Sink:
     if ending in KINDS:
-        return EncodedClip(place, clip, size, KINDS[ending], crf, segment)
+        return EncodedClip(place, clip, size, KINDS[ending], crf, segments)
     return GifClip(place, size) if ending == GIF else PictureFolder(place)
 
 

@@ -23,7 +23,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 
 
 @contextmanager
-def appearing(path: Path, folder: bool = False) -> Iterator[Path]:
+def appearing(path: Path, folder: bool = False, place: Path | None = None) -> Iterator[Path]:
     """A temporary file, or folder, beside `path` that gets its name when the block ends, and is removed if that fails.
 
     An error inside the block is left as it is: it need not be of the file; see `refusals` for those that are.
@@ -31,13 +31,14 @@ def appearing(path: Path, folder: bool = False) -> Iterator[Path]:
     Args:
       path: the name. A folder that is there already must be empty.
       folder: make a folder.
+      place: a folder on the same disk for what is temporary; None = beside `path`.
 
     Raises:
       UserError: if the file system refuses the temporary file or the renaming.
     """
     with refusals(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = _make_temporary(path, folder)
+        temporary = _make_temporary(path, folder, place or path.parent)
     try:
         yield temporary
         with refusals(path):
@@ -59,10 +60,10 @@ def refusals(path: Path) -> Iterator[None]:
         raise UserError(f"cannot write {path}: {error.strerror or error}; choose another output") from error
 
 
-def _make_temporary(path: Path, folder: bool) -> Path:
+def _make_temporary(path: Path, folder: bool, place: Path) -> Path:
     if folder:
-        return Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+        return Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=place))
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=place)
     os.close(handle)
     return Path(name)
 

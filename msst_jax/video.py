@@ -22,7 +22,7 @@ from msst_jax.clip_parts import Parts, Plan, folder_of, frames_of_segment
 from msst_jax.clip_pipeline import Painter, Tally, batches, make_clip
 from msst_jax.clip_reader import open_clip
 from msst_jax.clip_regions import layout_of
-from msst_jax.clip_sinks import KINDS, Segment
+from msst_jax.clip_sinks import KINDS, Segments
 from msst_jax.clip_writer import check_clip_output, clip_writer
 from msst_jax.clips import Clip, ClipInfo
 from msst_jax.configuration import check_number, compute_type
@@ -219,9 +219,9 @@ def _make(job: Job, clip: Clip, size: Size, studio: Studio, parts: Parts, stop: 
     assert job.clip is not None
     masks = mask_frames(job.masks, clip.info, size)
     source = batches(clip.frames(), masks, size, studio.batch)
-    segment = Segment(parts.plan.segment or sys.maxsize, parts.add_segment)
+    segments = Segments(parts.plan.segment or sys.maxsize, parts.add_segment, parts.folder)
     try:
-        with clip_writer(job.output, clip.info, *size, crf=job.clip.crf, segment=segment) as writer:
+        with clip_writer(job.output, clip.info, *size, crf=job.clip.crf, segments=segments) as writer:
             tally = make_clip(source, studio.painter, writer, parts, stop, bar.update)
             if tally.interrupted:
                 raise _Interrupted(tally)
