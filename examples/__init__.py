@@ -1,0 +1,1 @@
+"""The bundled pictures, and what makes them."""
