@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jax.typing import ArrayLike
 from ml_collections import ConfigDict
 
@@ -14,7 +13,7 @@ from msst_jax import guided_filter, images
 from msst_jax.motion import motion, trust, warp
 from msst_jax.regions import BACKGROUND
 from msst_jax.segmentation import classes_of
-from msst_jax.segmenters import Segmenter, Size
+from msst_jax.segmenters import Network, Segmenter, Size
 
 GRID = 384  # longest side of the pictures in which masks follow the motion: finer than any network's own grid
 TAIL = 4.0  # standard deviations after which a Gaussian ends, as in scipy.ndimage
@@ -98,7 +97,7 @@ def initial_state(layout: Layout) -> State:
 
 def frame_masks(
     layout: Layout,
-    network: nnx.Module | None,
+    network: Network | None,
     photos: jax.Array,
     given: jax.Array,
     state: State,
@@ -130,7 +129,7 @@ def frame_masks(
 
 
 def _found(
-    layout: Layout, network: nnx.Module, photos: jax.Array, state: State, keys: tuple[int, ...]
+    layout: Layout, network: Network, photos: jax.Array, state: State, keys: tuple[int, ...]
 ) -> tuple[jax.Array, State]:
     """Smoothed probabilities (N, h, w, R) on the grid of the layout."""
     width, height = layout.grid
@@ -172,12 +171,12 @@ def smoothed(state: State, photo: jax.Array, found: jax.Array, keep: ArrayLike, 
     return {"photo": photo, "masks": share * moved + (1 - share) * found, "seen": jnp.asarray(True)}
 
 
-def _probabilities(layout: Layout, network: nnx.Module, photos: jax.Array) -> jax.Array:
+def _probabilities(layout: Layout, network: Network, photos: jax.Array) -> jax.Array:
     """Of the regions found, (N, h, w, R) on the grid; see `segmentation.class_probabilities`."""
     width, height = layout.grid
     scores: Any = 0.0
     for view_width, view_height in layout.views:
-        seen = network(images.normalize(images.resize(photos, view_height, view_width)))  # type: ignore[operator]
+        seen = network(images.normalize(images.resize(photos, view_height, view_width)))
         shape = (len(photos), height, width, seen.shape[-1])
         scores = scores + jax.image.resize(seen, shape, "linear", antialias=False) / len(layout.views)
     probabilities = jax.nn.softmax(scores)
