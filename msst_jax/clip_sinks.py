@@ -67,7 +67,7 @@ KINDS = {
         crf=24,
         crf_range=(0, 63),
         options={"row-mt": "1", "cpu-used": "4", "deadline": "good"},
-        file_options=lambda time_base: {},
+        file_options=lambda time_base: {"fflags": "+bitexact"},  # else the file has a random number of its own
         sounds=frozenset({"opus", "vorbis"}),
         sound_encoder="libopus",
     ),
