@@ -7,33 +7,24 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from flax import nnx
 from PIL import Image
 
-from configs import fast
 from msst_jax import images
 from msst_jax.errors import UserError
-from msst_jax.fast import MODEL_FILE, load_model, network_of, save_model
+from msst_jax.fast import MODEL_FILE, load_model
 from msst_jax.fast_photo import batches_of_one_size, stylise
 from msst_jax.job import Job, default_output
 from msst_jax.models.stylizer import blend_mixtures
 from msst_jax.photo import run
+from tests.fast_models import small_model
 from tests.pictures import make_scene, noise, quick_config, run_script, save
 from tests.segmenters import animals, converted, fake_networks, painted, refinements
-
-NAMES = ("person", "background")
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workdir with a small model whose two styles differ."""
-    config = fast.get_config()
-    config.width, config.blocks = 4, 1
-    params = nnx.state(network_of(config, len(NAMES), nnx.Rngs(0)))
-    params = jax.tree.map(lambda leaf: leaf + 0.3 * jax.random.normal(jax.random.key(1), leaf.shape), params)
-    folder = tmp_path_factory.mktemp("model")
-    save_model(folder / MODEL_FILE, config, NAMES, ("a.png", "b.png"), params)
-    return folder
+    return small_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture
