@@ -9,7 +9,7 @@ from absl import logging
 from PIL import Image
 
 from msst_jax.clip_reader import open_clip
-from msst_jax.clips import ClipInfo
+from msst_jax.clips import Clip, ClipInfo
 from msst_jax.errors import UserError
 from msst_jax.regions import alike, read_mask
 from msst_jax.segmenters import Size
@@ -24,7 +24,8 @@ VIDEO_ENDINGS = (
 def mask_frames(masks: Mapping[str, str], clip: ClipInfo, size: Size) -> Iterator[np.ndarray]:
     """The masks of one frame after the other: uint8 (H, W, G), white = inside, in the order of `masks`; never ends.
 
-    Masks that end before the clip stay as they were last, which is said.
+    The files are opened at once: what is wrong with them is told before any work. Masks that end before the clip stay
+    as they were last, which is said.
 
     Args:
       masks: {region: file or folder}.
@@ -36,8 +37,9 @@ def mask_frames(masks: Mapping[str, str], clip: ClipInfo, size: Size) -> Iterato
     """
     width, height = size
     sources = [_source(name, Path(file).expanduser(), clip, size) for name, file in masks.items()]
-    for layers in zip(*sources, strict=True) if sources else itertools.repeat(()):
-        yield np.stack(layers, -1) if layers else np.zeros((height, width, 0), np.uint8)
+    if not sources:
+        return itertools.repeat(np.zeros((height, width, 0), np.uint8))
+    return (np.stack(layers, -1) for layers in zip(*sources, strict=True))
 
 
 def is_moving(path: Path) -> bool:
@@ -58,14 +60,14 @@ def _source(name: str, path: Path, clip: ClipInfo, size: Size) -> Iterator[np.nd
             "mask %s is %dx%d, the clip %dx%d: it is stretched to fit",
             *(path, masks.info.width, masks.info.height, clip.width, clip.height),
         )
-    return _moving(name, path, size)
+    return _moving(name, masks, size)
 
 
-def _moving(name: str, path: Path, size: Size) -> Iterator[np.ndarray]:
+def _moving(name: str, masks: Clip, size: Size) -> Iterator[np.ndarray]:
     mask = None
-    for frame in open_clip(path).frames():
+    for frame in masks.frames():
         mask = np.asarray(Image.fromarray(frame.image).convert("L").resize(size, Image.Resampling.BILINEAR))
         yield mask
     assert mask is not None  # a clip without any frame cannot be opened
-    logging.warning("--mask %s=%s ends before the clip: its last picture stays", name, path)
+    logging.warning("--mask %s=%s ends before the clip: its last picture stays", name, masks.info.path)
     yield from itertools.repeat(mask)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import jax
 import numpy as np
@@ -56,7 +57,10 @@ class Parts:
         self.plan = plan
         self.batches = self.segments = 0
         run = json.loads(json.dumps({**run, "plan": plan._asdict()}))
-        if folder.exists() and any(folder.iterdir()):
+        with refusals(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.forget_if_nothing_is_kept()
+        if folder.exists():
             self._check(run, resume)
             for left in folder.glob(".*"):  # what was being written when a run was killed
                 left.unlink() if left.is_file() else shutil.rmtree(left)
@@ -134,6 +138,12 @@ class Parts:
         """A segment that is kept."""
         return _load(self._file("segment", number))
 
+    def forget_if_nothing_is_kept(self) -> None:
+        """Removes the folder of a run that failed before its first batch: there is nothing to go on with."""
+        files = self.folder.iterdir() if self.folder.is_dir() else ()
+        if all(file.name == RUN or file.name.startswith((".", "state_")) for file in files):
+            self.remove()
+
     def remove(self) -> None:
         """All of it: the output is complete."""
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -161,7 +171,7 @@ def _load(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path) as file:
             return {name: file[name] for name in file.files}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise UserError(f"{path} is damaged ({error}); delete its folder to begin anew") from error
 
 

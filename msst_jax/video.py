@@ -4,7 +4,7 @@ import hashlib
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,12 +19,12 @@ from msst_jax.clip_fast import batch_of, fast_painter
 from msst_jax.clip_masks import mask_frames
 from msst_jax.clip_online import Optimisation, online_painter
 from msst_jax.clip_parts import Parts, Plan, folder_of, frames_of_segment
-from msst_jax.clip_pipeline import Painter, Tally, batches, make_clip
+from msst_jax.clip_pipeline import Batch, Painter, Tally, batches, make_clip
 from msst_jax.clip_reader import open_clip
 from msst_jax.clip_regions import layout_of
 from msst_jax.clip_sinks import KINDS, Segments
 from msst_jax.clip_writer import check_clip_output, clip_writer
-from msst_jax.clips import Clip, ClipInfo
+from msst_jax.clips import ClipInfo
 from msst_jax.configuration import check_number, compute_type
 from msst_jax.errors import UserError
 from msst_jax.fast import load_model
@@ -71,12 +71,23 @@ def run(config: ConfigDict, job: Job) -> int:
     _check(config, job)
     clip = open_clip(job.photo, job.clip.rate)
     size = frame_size(clip.info, config, job.output)
+    masks = mask_frames(job.masks, clip.info, size)
     with _progress(clip.info, job.quiet) as (bar, note), interruption() as stop:
         studio = _studio(config, job, clip.info, size, stop, note)
+        source = batches(clip.frames(), masks, size, studio.batch)
         parts = _parts(config, job, clip.info, studio)
-        tally = _make(job, clip, size, studio, parts, stop, bar)
+        try:
+            tally = _make(job, clip.info, size, source, studio.painter, parts, stop, bar)
+        except BaseException:
+            parts.forget_if_nothing_is_kept()
+            raise
     if tally.interrupted:
-        logging.warning("interrupted: %d frames are kept in %s; go on with --resume", _kept(parts, tally), parts.folder)
+        if parts.batches:
+            kept = min(parts.batches * parts.plan.batch, clip.info.frames or sys.maxsize)
+            logging.warning("interrupted: %d frames are kept in %s; go on with --resume", kept, parts.folder)
+        else:
+            parts.forget_if_nothing_is_kept()
+            logging.warning("interrupted: no frame was complete, nothing is kept")
         return EXIT_INTERRUPTED
     report.write_json(_sidecar(config, job, clip.info, size, studio, tally, started), job.output.with_suffix(".json"))
     parts.remove()
@@ -201,7 +212,7 @@ def _parts(config: ConfigDict, job: Job, clip: ClipInfo, studio: Studio) -> Part
         "blend": job.clip.ramp._asdict(),
         "quality": job.clip.crf,
         "seed": job.seed,
-        "config": config.to_dict(),
+        **{f"config.{name}": value for name, value in config.to_dict().items()},
         **report.environment(),
     }
     return Parts(folder_of(job.output), Plan(studio.batch, segment), made_by, resume=job.clip.resume)
@@ -214,19 +225,26 @@ def _mark(file: str) -> list[Any]:
     return [[one.name, one.stat().st_size, one.stat().st_mtime_ns] for one in files]
 
 
-def _make(job: Job, clip: Clip, size: Size, studio: Studio, parts: Parts, stop: threading.Event, bar: tqdm) -> Tally:
+def _make(
+    job: Job,
+    clip: ClipInfo,
+    size: Size,
+    source: Iterable[Batch],
+    painter: Painter,
+    parts: Parts,
+    stop: threading.Event,
+    bar: tqdm,
+) -> Tally:
     """Writes the clip; if it is interrupted, nothing appears under its name."""
     assert job.clip is not None
-    masks = mask_frames(job.masks, clip.info, size)
-    source = batches(clip.frames(), masks, size, studio.batch)
     segments = Segments(parts.plan.segment or sys.maxsize, parts.add_segment, parts.folder)
     try:
-        with clip_writer(job.output, clip.info, *size, crf=job.clip.crf, segments=segments) as writer:
-            tally = make_clip(source, studio.painter, writer, parts, stop, bar.update)
+        with clip_writer(job.output, clip, *size, crf=job.clip.crf, segments=segments) as writer:
+            tally = make_clip(source, painter, writer, parts, stop, bar.update)
             if tally.interrupted:
                 raise _Interrupted(tally)
-            duration = clip.info.duration
-            writer.sound_ends_with_frames = duration is not None and duration - tally.end > 2 / clip.info.rate
+            duration = clip.duration
+            writer.sound_ends_with_frames = duration is not None and duration - tally.end > 2 / clip.rate
     except _Interrupted as interrupted:
         return interrupted.tally
     return tally
@@ -238,10 +256,6 @@ class _Interrupted(Exception):
     def __init__(self, tally: Tally):
         super().__init__()
         self.tally = tally
-
-
-def _kept(parts: Parts, tally: Tally) -> int:
-    return min(parts.batches * parts.plan.batch, tally.frames)
 
 
 def _sidecar(
