@@ -169,7 +169,7 @@ def _save(path: Path, arrays: Mapping[str, Any]) -> None:
 
 def _load(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path) as file:
+        with path.open("rb") as opened, np.load(opened) as file:  # of a damaged one NumPy leaves its own open
             return {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise UserError(f"{path} is damaged ({error}); delete its folder to begin anew") from error
