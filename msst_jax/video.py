@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from msst_jax import images, report
-from msst_jax.clip_fast import batch_of, fast_painter
+from msst_jax.clip_fast import fast_painter
 from msst_jax.clip_masks import mask_frames
 from msst_jax.clip_online import Optimisation, online_painter
 from msst_jax.clip_parts import Parts, Plan, folder_of, frames_of_segment
@@ -144,8 +144,7 @@ def _studio(
         check_model(job, model)
         segmenter = segmenter_for(config, job, model)
         layout = layout_of(config, model.regions, given, segmenter, size)
-        batch = batch_of(size, config.segment_every)
-        painter = fast_painter(model, segmenter, layout, job.clip.ramp, batch=batch, every=config.segment_every)
+        painter, batch = fast_painter(config, model, segmenter, layout, job.clip.ramp)
         nothing = np.empty((0, 0, 3), np.float32)
         regions = tuple(
             Region(name, style, nothing, _origin(name, job))
