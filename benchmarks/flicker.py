@@ -1,14 +1,15 @@
-"""How much a stylised clip flickers, with and without the masks' smoothing over time.
+"""How much a stylised clip flickers, with and without smoothing over time.
 
     python -m benchmarks.flicker CLIP... [--model builtin] [--frames N] [--size 512]
 
-stylize.py paints each clip twice, with --config.mask_smoothing as it is and with 0 (masks frame by frame). Measured is
-the warping error E_warp (Lai et al. 2018, arXiv:1808.00449): every frame is moved to where the next one is, along the
+stylize.py paints each clip three times: as it does by default, with pictures frame by frame
+(--config.picture_smoothing=0), and with the masks frame by frame too (--config.mask_smoothing=0). Measured is the
+warping error E_warp (Lai et al. 2018, arXiv:1808.00449): every frame is moved to where the next one is, along the
 optical flow of the clip itself (OpenCV's DIS), and compared with it; the squared difference of RGB in [0, 1], mean of
 the three channels and of the pixels that both frames show, averaged over the clip. Those that they do not both show,
 and the edges of what moves, are left out as in Ruder et al. 2016, arXiv:1604.08610. The same is measured for the clip
-itself: no version of it can be expected to flicker less. "edges" is only where the two versions differ in one of the
-two frames, and close by, which is where the masks have edges. Prints Markdown, times 1000.
+itself: no version of it can be expected to flicker less. "edges" is only where the last two versions differ in one of
+the two frames, and close by, which is where the masks have edges. Prints Markdown, times 1000.
 """
 
 import argparse
@@ -31,7 +32,12 @@ from msst_jax.errors import ArgumentParser, UserError, print_line
 from msst_jax.images import fit
 
 SCRIPT = Path(__file__).parents[1] / "stylize.py"
-SMOOTHED, FRAME_BY_FRAME, INPUT = "smoothed masks", "masks frame by frame", "the clip itself"
+VERSIONS = {
+    "smoothed": [],
+    "pictures frame by frame": ["--config.picture_smoothing=0"],
+    "masks frame by frame too": ["--config.picture_smoothing=0", "--config.mask_smoothing=0"],
+}
+INPUT = "the clip itself"
 DIFFERS = 8 / 255  # of a channel; less is not seen
 CLOSE = 0.01  # of the longest side, how far the edges reach
 
@@ -61,7 +67,7 @@ def import_cv2() -> ModuleType:
     try:
         import cv2
     except ImportError as error:
-        raise UserError(f"cv2 cannot be imported ({error}); run pip install '.[benchmarks]'") from error
+        raise UserError(f"cv2 cannot be imported ({error}); run pip install '.[test]'") from error
     return cv2
 
 
@@ -155,24 +161,21 @@ def near_edges(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return cv2.dilate(differs.astype(np.uint8), square).astype(bool)
 
 
-def clip_errors(
-    clip: Iterable[np.ndarray], smoothed: Iterable[np.ndarray], frame_by_frame: Iterable[np.ndarray]
-) -> dict[str, Errors]:
-    """E_warp of two versions of a clip and of itself; two frames of each are held at a time.
+def clip_errors(clip: Iterable[np.ndarray], versions: Mapping[str, Iterable[np.ndarray]]) -> dict[str, Errors]:
+    """E_warp of versions of a clip, and of itself; two frames of each are held at a time.
 
     Args:
       clip: frames, uint8 (H, W, 3).
-      smoothed: as many, of the same size.
-      frame_by_frame: as many, of the same size.
+      versions: as many frames each, of the same size; the last two tell where edges are.
 
     Raises:
       ValueError: the versions have not as many frames as the clip.
     """
-    errors: dict[str, list[Errors]] = {name: [] for name in (SMOOTHED, FRAME_BY_FRAME, INPUT)}
-    moments = zip(smoothed, frame_by_frame, clip, strict=True)
+    errors: dict[str, list[Errors]] = {name: [] for name in (*versions, INPUT)}
+    moments = zip(*versions.values(), clip, strict=True)
     for before, after in itertools.pairwise(moments):
         flow, seen = step_between(before[-1], after[-1])
-        edge_before, edge_after = (near_edges(one, other) for one, other, _ in (before, after))
+        edge_before, edge_after = (near_edges(*moment[-3:-1]) for moment in (before, after))
         edges = seen & (edge_after | (warped(edge_before.astype(np.float32), flow) > 0.5))
         for own, first, second in zip(errors.values(), before, after, strict=True):
             own.append(Errors(*(step_error(first, second, flow, mask) for mask in (seen, edges))))
@@ -183,10 +186,14 @@ def clip_errors(
 
 
 def rows(clip: str, errors: Mapping[str, Errors]) -> list[str]:
-    """The Markdown rows of a clip."""
-    made = [f"| {clip} | {name} | {' | '.join(map(_thousandths, own))} |" for name, own in errors.items()]
-    ratios = [one / other if other else math.nan for one, other in zip(*list(errors.values())[:2], strict=True)]
-    return [*made, f"| {clip} | smoothed / frame by frame | {' | '.join(map(_ratio, ratios))} |"]
+    """The Markdown rows of a clip: each version's errors, and how they compare with the last version's."""
+    *versions, last, own = errors
+    made = []
+    for name in (*versions, last, own):
+        ratios = [one / other if other else math.nan for one, other in zip(errors[name], errors[last], strict=True)]
+        cells = [f"{_thousandths(error)} ({_ratio(ratio)})" for error, ratio in zip(errors[name], ratios, strict=True)]
+        made.append(f"| {clip} | {name} | {' | '.join(cells)} |")
+    return made
 
 
 def _thousandths(error: float) -> str:
@@ -225,34 +232,36 @@ def save_frames(clip: Path, folder: Path, size: int, count: int | None) -> str:
     return str(opened.info.rate)
 
 
-def paint(frames: Path, rate: str, model: str, output: Path, smoothing: bool) -> None:
+def paint(frames: Path, rate: str, model: str, output: Path, settings: Sequence[str]) -> None:
     """Has stylize.py paint a folder of frames into another.
 
     Raises:
       UserError: it fails; its last line says why.
     """
     command = [sys.executable, str(SCRIPT), str(frames), "--rate", rate, "--model", model, "-o", str(output)]
-    command += ["--config.size=0", "--quiet", *([] if smoothing else ["--config.mask_smoothing=0"])]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*command, "--config.size=0", "--quiet", *settings], capture_output=True, text=True, check=False
+    )
     if done.returncode:
         said = done.stderr.strip().splitlines()
         raise UserError(f"stylize.py failed with {done.returncode}: {said[-1] if said else 'it says nothing'}")
 
 
 def measure(clip: Path, model: str, size: int, count: int | None) -> dict[str, Errors]:
-    """Paints a clip twice and measures both.
+    """Paints all versions of a clip and measures them.
 
     Raises:
       UserError: as `save_frames` and `paint`.
     """
     with tempfile.TemporaryDirectory() as folder:
-        frames, smoothed, frame_by_frame = (Path(folder) / name for name in ("frames", "smoothed", "frame_by_frame"))
+        frames = Path(folder) / "frames"
         rate = save_frames(clip, frames, size, count)
-        for output in (smoothed, frame_by_frame):
-            paint(frames, rate, model, output, smoothing=output == smoothed)
+        outputs = {name: Path(folder) / f"version_{number}" for number, name in enumerate(VERSIONS)}
+        for name, settings in VERSIONS.items():
+            paint(frames, rate, model, outputs[name], settings)
         total = len(list(frames.iterdir()))
         shown = tqdm(frames_of(frames), total=total, unit="frame", desc="measure", disable=None)
-        return clip_errors(shown, frames_of(smoothed), frames_of(frame_by_frame))
+        return clip_errors(shown, {name: frames_of(output) for name, output in outputs.items()})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -273,7 +282,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print("\n".join(made))
     extent = f"the first {flags.frames} frames" if flags.frames else "all frames"
     longest = f"at most {flags.size} pixels long" if flags.size else "at their own size"
-    print(f"\n{extent}, {longest}, model {flags.model}; lower is steadier")
+    print(f"\n{extent}, {longest}, model {flags.model}; lower is steadier; in brackets, of the last version")
     return 0
 
 

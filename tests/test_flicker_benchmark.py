@@ -13,7 +13,7 @@ import pytest
 from tests.clips import make_clip
 from tests.pictures import noise
 
-pytest.importorskip("cv2", reason="OpenCV is not installed: pip install '.[benchmarks]'")
+pytest.importorskip("cv2", reason="OpenCV is not installed: pip install '.[test]'")
 
 from benchmarks import flicker
 
@@ -124,27 +124,27 @@ def test_the_version_that_flickers_at_an_edge_has_the_larger_error_most_so_near_
     place = np.zeros((HEIGHT, WIDTH), bool)
     place[30:60, 50:60] = True
     clip = panned()
-    errors = flicker.clip_errors(clip, flickering(clip, 0), flickering(clip, 40, place))
+    errors = flicker.clip_errors(clip, {"smooth": flickering(clip, 0), "rough": flickering(clip, 40, place)})
     smooth, rough, _ = errors.values()
-    assert list(errors) == [flicker.SMOOTHED, flicker.FRAME_BY_FRAME, flicker.INPUT]
+    assert list(errors) == ["smooth", "rough", flicker.INPUT]
     assert rough.everywhere > 2 * smooth.everywhere
     assert rough.edges > 5 * rough.everywhere
     assert smooth.edges < rough.edges / 5
 
 
 def test_versions_that_are_the_same_have_no_edges():
-    errors = flicker.clip_errors(panned(), panned(), panned())
+    errors = flicker.clip_errors(panned(), {"one": panned(), "other": panned()})
     assert all(math.isnan(error.edges) for error in errors.values())
     table = flicker.rows("c", errors)
-    assert table[0].endswith("| - |")
-    assert table[-1] == "| c | smoothed / frame by frame | 1.000 | - |"
+    assert all(line.endswith("(1.000) | - (-) |") for line in table)
 
 
 def test_streamed_errors_are_those_of_the_whole_clip():
     clip, rough = panned(), flickering(panned(), 40)
     steps = [flicker.step_between(*pair) for pair in pairwise(clip)]
     wanted = flicker.warp_error(rough, [step.flow for step in steps], [step.seen for step in steps])
-    assert flicker.clip_errors(iter(clip), iter(clip), iter(rough))[flicker.FRAME_BY_FRAME].everywhere == wanted
+    errors = flicker.clip_errors(iter(clip), {"smooth": iter(clip), "rough": iter(rough)})
+    assert errors["rough"].everywhere == wanted
 
 
 @pytest.fixture
@@ -156,7 +156,7 @@ def painted(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         commands.append(command)
         output = Path(command[command.index("-o") + 1])
         output.mkdir()
-        levels = 40 if "--config.mask_smoothing=0" in command else 10
+        levels = 10 * (1 + sum("smoothing=0" in argument for argument in command))
         frames = list(flicker.frames_of(Path(command[2])))
         for number, frame in enumerate(flickering(frames, levels), 1):
             flicker.Image.fromarray(frame).save(output / f"{number:06}.png")
@@ -166,18 +166,20 @@ def painted(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     return commands
 
 
-def test_a_clip_is_painted_twice_and_the_table_printed(tmp_path: Path, painted: list[list[str]], capsys: Capture):
+def test_every_version_of_a_clip_is_painted_and_the_table_printed(
+    tmp_path: Path, painted: list[list[str]], capsys: Capture
+):
     clip = make_clip(tmp_path / "pan.mp4", panned(5))
     assert flicker.main([str(clip), "--frames", "3", "--size", "64"]) == 0
-    assert [command[1:2] + command[3:5] for command in painted] == [[str(flicker.SCRIPT), "--rate", "25"]] * 2
-    assert ["--config.mask_smoothing=0" in command for command in painted] == [False, True]
+    assert [command[1:2] + command[3:5] for command in painted] == [[str(flicker.SCRIPT), "--rate", "25"]] * 3
+    assert [command[11:] for command in painted] == list(map(list, flicker.VERSIONS.values()))
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split(" | ")[1] for line in lines[2:5]] == [flicker.SMOOTHED, flicker.FRAME_BY_FRAME, flicker.INPUT]
-    smooth, rough = (float(line.split(" | ")[2]) for line in lines[2:4])
-    ratio = float(lines[5].split(" | ")[2])
-    assert ratio == pytest.approx(smooth / rough, rel=0.01)
-    assert ratio < 0.3
-    assert lines[-1] == "the first 3 frames, at most 64 pixels long, model builtin; lower is steadier"
+    assert [line.split(" | ")[1] for line in lines[2:6]] == [*flicker.VERSIONS, flicker.INPUT]
+    cells = [line.split(" | ")[2].strip(")").split(" (") for line in lines[2:6]]
+    errors, ratios = ([float(cell[index]) for cell in cells] for index in (0, 1))
+    assert errors[0] < errors[1] < errors[2]
+    assert ratios == pytest.approx([error / errors[2] for error in errors], abs=1e-3)
+    assert lines[-1].startswith("the first 3 frames, at most 64 pixels long, model builtin; lower is steadier")
 
 
 def test_a_small_clip_is_not_enlarged(tmp_path: Path):
@@ -217,4 +219,4 @@ def test_without_opencv_one_line_says_what_to_install(monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, "cv2", None)
     assert flicker.main(["clip.mp4"]) == 2
     assert "cv2 cannot be imported" in (error := capsys.readouterr().err)
-    assert "run pip install '.[benchmarks]'" in error
+    assert "run pip install '.[test]'" in error
