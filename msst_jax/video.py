@@ -32,12 +32,11 @@ from msst_jax.fast_photo import check_model, segmenter_for
 from msst_jax.files import check_outputs
 from msst_jax.inputs import Inputs, Region, load_styles
 from msst_jax.job import EXIT_INTERRUPTED, Job
-from msst_jax.models.weights import load_vgg
 from msst_jax.optimize import interruption
 from msst_jax.regions import BACKGROUND
 from msst_jax.segmentation import check_names
 from msst_jax.segmenters import Segmenter, Size, load_segmenter
-from msst_jax.stylization import layers_of
+from msst_jax.stylization import network_of_losses
 
 
 class Studio(NamedTuple):
@@ -155,15 +154,7 @@ def _studio(
     missing = [name for name in job.styles if name not in job.masks and name != BACKGROUND]
     check_names(missing)
     loaded = load_styles(config, job.styles, job.masks, size)
-    layers = layers_of(config)
-    vgg, weights = load_vgg(
-        config.network,
-        [*layers.style, *layers.content],
-        pooling=config.pooling,
-        padding=config.padding,
-        dtype=compute_type(config.dtype),
-        path=Path(config.weights) if config.weights else None,
-    )
+    vgg, weights = network_of_losses(config)
     segmenter = load_segmenter(config.segmenter, missing) if missing else None
     layout = layout_of(config, [*job.styles], given, segmenter, size)
     work = Optimisation(config, vgg, loaded, job.clip.ramp, job.seed, stop, note)
