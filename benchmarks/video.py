@@ -30,7 +30,7 @@ from configs import video as video_config
 from examples import make_clip as example
 from msst_jax import images
 from msst_jax.blend_ramp import constant
-from msst_jax.clip_fast import batch_of, fast_painter, keys_of, to_bytes
+from msst_jax.clip_fast import fast_painter, keys_of, to_bytes
 from msst_jax.clip_parts import Parts, Plan, frames_of_segment
 from msst_jax.clip_pipeline import Batch, Painter, batches, make_clip
 from msst_jax.clip_reader import open_clip
@@ -63,6 +63,7 @@ class Scene(NamedTuple):
     model: FastModel
     segmenter: Segmenter
     layout: Layout
+    painter: Painter
     batch: int
 
 
@@ -75,15 +76,9 @@ def make_scene(path: Path, model: str, size: int, frames: int, output: str) -> S
     loaded = load_model(model)
     segmenter = load_segmenter(config.segmenter, [name for name in loaded.regions if name != "background"])
     layout = layout_of(config, loaded.regions, [], segmenter, shape)
-    batch = batch_of(shape, config.segment_every)
+    painter, batch = fast_painter(config, loaded, segmenter, layout, constant(0.0))
     count = len(list(itertools.islice(clip.frames(), frames)))
-    return Scene(clip, shape, count, config, loaded, segmenter, layout, batch)
-
-
-def painter_of(scene: Scene) -> Painter:
-    """What stylize.py paints with."""
-    every = scene.config.segment_every
-    return fast_painter(scene.model, scene.segmenter, scene.layout, constant(0.0), batch=scene.batch, every=every)
+    return Scene(clip, shape, count, config, loaded, segmenter, layout, painter, batch)
 
 
 def source_of(scene: Scene) -> Any:
@@ -101,13 +96,13 @@ def whole(scene: Scene, output: str) -> None:
         parts = Parts(place / "parts", Plan(scene.batch, segment), {}, resume=False)
         segments = Segments(segment or sys.maxsize, parts.add_segment)
         with clip_writer(place / f"out{output}", scene.clip.info, *scene.size, segments=segments) as writer:
-            make_clip(source_of(scene), painter_of(scene), writer, parts, threading.Event())
+            make_clip(source_of(scene), scene.painter, writer, parts, threading.Event())
 
 
 def parts_of(scene: Scene, output: str) -> dict[str, Callable[[], None]]:
     """The parts of the work, each for all frames and with nothing beside it."""
     prepared: list[Batch] = list(source_of(scene))
-    painter = painter_of(scene)
+    painter = scene.painter
 
     def decode() -> None:
         for _ in source_of(scene):
@@ -149,7 +144,7 @@ def _regions(scene: Scene, prepared: Sequence[Batch]) -> Callable[[], None]:
     def run() -> None:
         state = initial_state(scene.layout)
         for batch in prepared:
-            masks, state = find(weights, batch.images, batch.given, state)
+            masks, _, state = find(weights, batch.images, batch.given, state)
             jax.block_until_ready(masks)
 
     return run

@@ -38,6 +38,7 @@ def get_config() -> ConfigDict:
     # Of clips only.
     config.segment_every = 1  # the segmenter looks at every so many-th frame; in between the masks follow the motion
     config.mask_smoothing = 0.7  # share of the last frame's mask that stays where motion explains the picture
+    config.picture_smoothing = 0.5  # the same share of the last picture of a fast model; more is calmer and softer
     config.next_steps = 40  # evaluations for a frame after the first, which starts from the one before
 
     config.network = "vgg16"

@@ -7,11 +7,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from ml_collections import ConfigDict
 
 from msst_jax import images
 from msst_jax.blend_ramp import BlendRamp
+from msst_jax.clip_motion import carried
 from msst_jax.clip_pipeline import Batch, Painter
-from msst_jax.clip_regions import Layout, State, frame_masks, initial_state
+from msst_jax.clip_regions import Keys, Layout, frame_masks, initial_state
 from msst_jax.fast import FastModel
 from msst_jax.losses import composite
 from msst_jax.models.stylizer import blend_mixtures
@@ -35,46 +37,54 @@ def keys_of(number: int, batch: int, every: int) -> tuple[int, ...]:
 
 
 def fast_painter(
-    model: FastModel, segmenter: Segmenter | None, layout: Layout, ramp: BlendRamp, *, batch: int, every: int
-) -> Painter:
+    config: ConfigDict, model: FastModel, segmenter: Segmenter | None, layout: Layout, ramp: BlendRamp
+) -> tuple[Painter, int]:
     """Paints batches with a fast model.
 
     Args:
+      config: segment_every and picture_smoothing of configs/photo.py.
       model: the network and its regions, which are those of the layout.
       segmenter: finds regions; None if all are given.
       layout: see `clip_regions.layout_of`.
       ramp: the blend ratio over time.
-      batch: frames of a batch.
-      every: the segmenter looks at every so many-th frame.
+
+    Returns:
+      The painter, and how many frames make a batch of its.
     """
+    every, keep = config.segment_every, config.picture_smoothing
+    batch = batch_of(layout.size, every)
+    width, height = layout.size
     network, finder = nnx.split(model.network), nnx.split(segmenter.model) if segmenter else None
     styles = len(model.regions)
 
-    def paint(work: Batch, state: State) -> tuple[jax.Array, jax.Array, State]:
+    def paint(work: Batch, state: Any) -> tuple[jax.Array, jax.Array, Any]:
         times = [moment.time for moment in work.moments]
         times += times[-1:] * (batch - len(times))
         mixtures = jnp.stack([blend_mixtures(styles, ramp.at(time)) for time in times])
-        program = _program(network[0], finder[0] if finder else None, layout, keys_of(work.number, batch, every))
+        program = _program(network[0], finder[0] if finder else None, layout, keep, keys_of(work.number, batch, every))
         return program(network[1], finder[1] if finder else None, work.images, work.given, mixtures, state)
 
-    return Painter(initial_state(layout), paint)
+    return Painter({"regions": initial_state(layout), "picture": jnp.zeros((height, width, 3))}, paint), batch
 
 
 @functools.cache
 def _program(
-    network: nnx.GraphDef, finder: nnx.GraphDef | None, layout: Layout, keys: tuple[int, ...]
-) -> Callable[..., tuple[jax.Array, jax.Array, State]]:
+    network: nnx.GraphDef, finder: nnx.GraphDef | None, layout: Layout, keep: float, keys: Keys
+) -> Callable[..., tuple[jax.Array, jax.Array, Any]]:
     """The jitted call; one for each pattern of frames that the segmenter looks at."""
 
     def paint(
-        weights: Any, finder_weights: Any, frames: jax.Array, given: jax.Array, mixtures: jax.Array, state: State
-    ) -> tuple[jax.Array, jax.Array, State]:
+        weights: Any, finder_weights: Any, frames: jax.Array, given: jax.Array, mixtures: jax.Array, state: Any
+    ) -> tuple[jax.Array, jax.Array, Any]:
         photos = frames.astype(jnp.float32) / 255
         found_by = nnx.merge(finder, finder_weights) if finder is not None else None
-        masks, state = frame_masks(layout, found_by, photos, given.astype(jnp.float32) / 255, state, keys)
+        regions = state["regions"]
+        masks, motion, regions = frame_masks(layout, found_by, photos, given.astype(jnp.float32) / 255, regions, keys)
         styled = nnx.merge(network, weights)(images.normalize(photos), mixtures)
         results = jax.vmap(composite)(styled, masks)
-        return to_bytes(results), masks.mean((1, 2)), state
+        if keep:
+            results = carried(motion.flows, keep * motion.trusts, state["picture"], results)
+        return to_bytes(results), masks.mean((1, 2)), {"regions": regions, "picture": results[-1]}
 
     return jax.jit(paint)
 

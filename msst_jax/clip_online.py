@@ -15,12 +15,12 @@ from ml_collections import ConfigDict
 from msst_jax import images, optimize
 from msst_jax.blend_ramp import BlendRamp
 from msst_jax.clip_fast import keys_of, to_bytes
+from msst_jax.clip_motion import Motion, carried, grid_of, motion_of
 from msst_jax.clip_pipeline import Batch, Painter, Stopped
-from msst_jax.clip_regions import GRID, Layout, State, frame_masks, initial_state
+from msst_jax.clip_regions import Layout, State, frame_masks, initial_state
 from msst_jax.inputs import Inputs, Region
 from msst_jax.losses import Weights, composite
 from msst_jax.models.vgg import VGG
-from msst_jax.motion import motion, warp
 from msst_jax.segmenters import Segmenter
 from msst_jax.stylization import coarse_to_fine, optimizer_of, problem_of, scene_at, weights_of
 
@@ -65,10 +65,10 @@ def online_painter(work: Optimisation, segmenter: Segmenter | None, layout: Layo
     finder = nnx.split(segmenter.model) if segmenter else None
     later = _later(work)
 
-    def paint(batch: Batch, state: State) -> tuple[jax.Array, jax.Array, State]:
+    def paint(batch: Batch, state: Any) -> tuple[jax.Array, jax.Array, Any]:
         find = _finder(finder[0] if finder else None, layout, keys_of(batch.number, 1, work.config.segment_every))
         frame, given = (values.astype(np.float32) / 255 for values in (batch.images, batch.given))
-        masks, regions = find(finder[1] if finder else None, frame, given, state["regions"])
+        masks, _, regions = find(finder[1] if finder else None, frame, given, state["regions"])
         inputs = Inputs(frame[0], np.asarray(masks[0]), tuple(work.styles))
         weights = work.weights(batch.moments[0].time)
         if bool(state["seen"]):
@@ -86,7 +86,7 @@ def online_painter(work: Optimisation, segmenter: Segmenter | None, layout: Layo
 
 @functools.cache
 def _finder(definition: nnx.GraphDef | None, layout: Layout, keys: tuple[int, ...]) -> Callable[..., Any]:
-    def find(weights: Any, photos: jax.Array, given: jax.Array, state: State) -> tuple[jax.Array, State]:
+    def find(weights: Any, photos: jax.Array, given: jax.Array, state: State) -> tuple[jax.Array, Motion, State]:
         network = nnx.merge(definition, weights) if definition is not None else None
         return frame_masks(layout, network, photos, given, state, keys)
 
@@ -96,13 +96,14 @@ def _finder(definition: nnx.GraphDef | None, layout: Layout, keys: tuple[int, ..
 @jax.jit
 def _moved(pixels: jax.Array, before: jax.Array, photo: jax.Array) -> jax.Array:
     """The images (K, H, W, 3) of the frame before, moved along with the picture (H, W, 3)."""
-    height, width = photo.shape[:2]
-    scale = min(1.0, GRID / max(height, width))
-    small = [images.resize(picture, round(height * scale), round(width * scale)) for picture in (before, photo)]
-    flow = images.resize(motion(*small), height, width) * (
-        jnp.array([width, height]) / jnp.array(small[0].shape[1::-1])
-    )
-    return jax.vmap(lambda image: warp(image, flow))(pixels)
+    width, height = grid_of((photo.shape[1], photo.shape[0]))
+    small = images.resize(jnp.stack([before, photo]), height, width)
+    flows, _ = motion_of(small[1:], small[0])
+
+    def move(image: jax.Array) -> jax.Array:
+        return carried(flows, jnp.ones(flows.shape[:3]), image, photo[None])[0]
+
+    return jax.lax.map(move, pixels)
 
 
 def _first(work: Optimisation, inputs: Inputs, weights: Weights) -> jax.Array:

@@ -6,20 +6,21 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 from ml_collections import ConfigDict
 
 from msst_jax import guided_filter, images
-from msst_jax.motion import motion, trust, warp
+from msst_jax.clip_motion import Motion, carried, grid_of, motion_of
 from msst_jax.regions import BACKGROUND
 from msst_jax.segmentation import classes_of
 from msst_jax.segmenters import Network, Segmenter, Size
 
-GRID = 384  # longest side of the pictures in which masks follow the motion: finer than any network's own grid
 TAIL = 4.0  # standard deviations after which a Gaussian ends, as in scipy.ndimage
 
-State = Any
-"""What one frame tells the next: {"photo": (h, w, 3), "masks": (h, w, R), "seen": bool}; {} if nothing is found."""
+State = Mapping[str, jax.Array]
+"""What one frame tells the next: "photo" (h, w, 3), "masks" (h, w, R), and whether there was one, "seen"."""
+
+Keys = tuple[int, ...]
+"""The frames of a batch that the network looks at."""
 
 
 class Layout(NamedTuple):
@@ -32,7 +33,7 @@ class Layout(NamedTuple):
       found: of the R regions that a network finds.
       groups: of each of them the scores that it joins.
       views: sizes at which the network sees a frame.
-      grid: size at which masks are smoothed.
+      grid: size at which masks are smoothed, which is finer than any network's own.
       smoothing: share of the last frame's mask that stays where the picture did not change, below 1.
       refine: move edges onto those of the frame.
       hard: every pixel goes to one region.
@@ -69,8 +70,6 @@ def layout_of(
     """
     found = tuple(name for name in names if name not in given and name != BACKGROUND) if segmenter else ()
     known = list(segmenter.model.classes) if segmenter else []
-    scale = min(1.0, GRID / max(size))
-    width, height = (max(images.MIN_SIDE, round(side * scale)) for side in size)
     return Layout(
         size=size,
         names=tuple(names),
@@ -78,7 +77,7 @@ def layout_of(
         found=found,
         groups=tuple(tuple(known.index(index) for index in classes_of(name)) for name in found),
         views=tuple(view(size) for view in segmenter.views) if segmenter else (),
-        grid=(width, height),
+        grid=grid_of(size),
         smoothing=config.mask_smoothing,
         refine=config.refine_edges,
         hard=config.hard_masks,
@@ -88,21 +87,14 @@ def layout_of(
 
 def initial_state(layout: Layout) -> State:
     """Before the first frame."""
-    if not layout.found:
-        return {}
     width, height = layout.grid
     masks = jnp.zeros((height, width, len(layout.found)))
     return {"photo": jnp.zeros((height, width, 3)), "masks": masks, "seen": jnp.asarray(False)}
 
 
 def frame_masks(
-    layout: Layout,
-    network: Network | None,
-    photos: jax.Array,
-    given: jax.Array,
-    state: State,
-    keys: tuple[int, ...],
-) -> tuple[jax.Array, State]:
+    layout: Layout, network: Network | None, photos: jax.Array, given: jax.Array, last: State, keys: Keys
+) -> tuple[jax.Array, Motion, State]:
     """Masks (N, H, W, K), sum 1 at every pixel, of N frames that follow each other; to be jitted.
 
     Args:
@@ -110,65 +102,39 @@ def frame_masks(
       network: finds regions; None if the layout has none to find.
       photos: (N, H, W, 3) in [0, 1].
       given: (N, H, W, G) in [0, 1], in the order of `layout.given`.
-      state: after the frame before.
+      last: the state after the frame before.
       keys: the frames that the network looks at; in the others the masks follow the motion. The very first frame of a
         clip must be one.
 
     Returns:
-      The masks, and the state after the last frame.
+      The masks, the motion (nothing is trusted in the first frame of a clip), and the state after the last frame.
     """
-    if layout.found:
-        assert network is not None
-        found, state = _found(layout, network, photos, state, keys)
-        found = images.resize(found, *photos.shape[1:3])
-        if layout.refine:
-            found = jax.lax.map(lambda pair: _refined(*pair), (found, photos))
-    else:
-        found = jnp.zeros((*photos.shape[:3], 0))
-    return _feathered(layout, _stacked(layout, given, found)), state
-
-
-def _found(
-    layout: Layout, network: Network, photos: jax.Array, state: State, keys: tuple[int, ...]
-) -> tuple[jax.Array, State]:
-    """Smoothed probabilities (N, h, w, R) on the grid of the layout."""
     width, height = layout.grid
     small = images.resize(photos, height, width)
+    motion = motion_of(small, last["photo"])
+    motion = motion._replace(trusts=motion.trusts.at[0].mul(last["seen"]))
+    found = jnp.zeros((len(photos), height, width, 0))
+    if layout.found:
+        assert network is not None
+        found = _found(layout, network, photos, last, motion, keys)
+    state = {"photo": small[-1], "masks": found[-1], "seen": jnp.asarray(True)}
+    found = images.resize(found, *photos.shape[1:3]) if layout.found else jnp.zeros((*photos.shape[:3], 0))
+    if layout.refine and layout.found:
+        found = jax.lax.map(lambda pair: _refined(*pair), (found, photos))
+    masks = _feathered(layout, _stacked(layout, given, found))
+    return masks, motion, state
+
+
+def _found(layout: Layout, network: Network, photos: jax.Array, last: State, motion: Motion, keys: Keys) -> jax.Array:
+    """Smoothed probabilities (N, h, w, R) on the grid of the layout."""
+    width, height = layout.grid
     probabilities = jnp.zeros((len(photos), height, width, len(layout.found)))
     if keys:
         at_keys = _probabilities(layout, network, photos[np.array(keys)])
         probabilities = probabilities.at[np.array(keys)].set(at_keys)
-    is_key = jnp.asarray([index in keys for index in range(len(photos))])
-
-    def follow(state: State, frame: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[State, jax.Array]:
-        photo, new, is_key = frame
-        state = smoothed(state, photo, new, jnp.where(is_key, layout.smoothing, 1.0), is_key)
-        return state, state["masks"]
-
-    if layout.smoothing == 0 and len(keys) == len(photos):
-        return probabilities, state
-    state, masks = jax.lax.scan(follow, state, (small, probabilities, is_key))
-    return masks, state
-
-
-def smoothed(state: State, photo: jax.Array, found: jax.Array, keep: ArrayLike, is_key: ArrayLike) -> State:
-    """The state after a frame: the masks before are moved along with the picture and mixed with those found in it.
-
-    Args:
-      state: after the frame before.
-      photo: (h, w, 3) in [0, 1].
-      found: (h, w, R) in [0, 1], what a network found in it.
-      keep: share of the masks before, in [0, 1].
-      is_key: whether `found` holds anything; else all is kept.
-
-    Returns:
-      The new state. Where the picture changed in a way that motion does not explain, nothing is kept.
-    """
-    flow = motion(state["photo"], photo)
-    moved = warp(state["masks"], flow)
-    share = jnp.where(is_key, keep * trust(state["photo"], photo, flow), 1.0)[..., None]
-    share = jnp.where(state["seen"], share, 0.0)
-    return {"photo": photo, "masks": share * moved + (1 - share) * found, "seen": jnp.asarray(True)}
+    is_key = jnp.asarray([index in keys for index in range(len(photos))])[:, None, None]
+    shares = jnp.where(is_key, layout.smoothing * motion.trusts, 1.0)
+    return carried(motion.flows, shares, last["masks"], probabilities)
 
 
 def _probabilities(layout: Layout, network: Network, photos: jax.Array) -> jax.Array:

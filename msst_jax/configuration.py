@@ -80,9 +80,10 @@ def check_config(config: ConfigDict) -> None:
     _check_numbers(config)
     _check_percents(config)
     _check_least(config, CLIP_LEAST)
-    check_number("config.mask_smoothing", config.mask_smoothing)
-    if config.mask_smoothing >= 1:
-        raise UserError(f"config.mask_smoothing is {config.mask_smoothing}; it must be below 1")
+    for field in ("mask_smoothing", "picture_smoothing"):
+        check_number(f"config.{field}", config[field])
+        if config[field] >= 1:
+            raise UserError(f"config.{field} is {config[field]}; it must be below 1")
     for kind in ("style", "content"):
         _check_layers(config, kind)
     if len(config.scales) != len(config.scale_steps) or not config.scales:

@@ -12,7 +12,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from msst_jax import fast_photo, images, report, video
-from msst_jax.configuration import check_config, check_number, compute_type
+from msst_jax.configuration import check_config, check_number
 from msst_jax.errors import UserError
 from msst_jax.files import check_outputs, check_writable
 from msst_jax.found import write_regions
@@ -20,8 +20,7 @@ from msst_jax.inputs import Inputs, load_inputs
 from msst_jax.job import EXIT_INTERRUPTED, EXIT_NOTHING_BETTER, Job, beside, blend_path
 from msst_jax.losses import Weights
 from msst_jax.models.vgg import VGG
-from msst_jax.models.weights import load_vgg
-from msst_jax.stylization import Outcome, evaluations_of, layers_of, stylize, stylize_separately, weights_of
+from msst_jax.stylization import Outcome, evaluations_of, network_of_losses, stylize, stylize_separately, weights_of
 
 Curves = dict[str, list[float]]
 
@@ -52,15 +51,7 @@ def run(config: ConfigDict, job: Job) -> int:
         write_regions(config, job.photo, job.output, inputs=_input_files(job))
         return 0
     _check_outputs(job)
-    layers = layers_of(config)
-    vgg, weights = load_vgg(
-        config.network,
-        [*layers.style, *layers.content],
-        pooling=config.pooling,
-        padding=config.padding,
-        dtype=compute_type(config.dtype),
-        path=Path(config.weights) if config.weights else None,
-    )
+    vgg, weights = network_of_losses(config)
     inputs = load_inputs(config, job.photo, job.styles, job.masks)
     outcome = _optimize(config, vgg, inputs, job)
     _write_pictures(config, job, inputs, weights, outcome, started)

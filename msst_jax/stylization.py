@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -15,10 +16,12 @@ from jax.tree_util import Partial
 from ml_collections import ConfigDict
 
 from msst_jax import losses
+from msst_jax.configuration import compute_type
 from msst_jax.images import resize
 from msst_jax.inputs import Inputs
 from msst_jax.lbfgs import torch_lbfgs
 from msst_jax.models.vgg import VGG
+from msst_jax.models.weights import load_vgg
 from msst_jax.optimize import Solution, interruption, minimize
 
 Progress = Callable[[int, float], None]
@@ -68,6 +71,23 @@ def weights_of(config: ConfigDict, blend_ratio: float) -> losses.Weights:
     """The four factors of the loss for one blend ratio."""
     blend_weight = blend_ratio * config.style_weight
     return losses.Weights(config.style_weight, blend_weight, config.content_weight, config.tv_weight)
+
+
+def network_of_losses(config: ConfigDict) -> tuple[VGG, Path]:
+    """The network that a config names, as deep as its layers, and the file of its weights.
+
+    Raises:
+      UserError: weights that are missing, damaged or not deep enough.
+    """
+    layers = layers_of(config)
+    return load_vgg(
+        config.network,
+        [*layers.style, *layers.content],
+        pooling=config.pooling,
+        padding=config.padding,
+        dtype=compute_type(config.dtype),
+        path=Path(config.weights) if config.weights else None,
+    )
 
 
 def evaluations_of(config: ConfigDict) -> list[int]:

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from msst_jax import images, report
-from msst_jax.clip_fast import batch_of, fast_painter
+from msst_jax.clip_fast import fast_painter
 from msst_jax.clip_masks import mask_frames
 from msst_jax.clip_online import Optimisation, online_painter
 from msst_jax.clip_parts import Parts, Plan, folder_of, frames_of_segment
@@ -32,12 +32,11 @@ from msst_jax.fast_photo import check_model, segmenter_for
 from msst_jax.files import check_outputs
 from msst_jax.inputs import Inputs, Region, load_styles
 from msst_jax.job import EXIT_INTERRUPTED, Job
-from msst_jax.models.weights import load_vgg
 from msst_jax.optimize import interruption
 from msst_jax.regions import BACKGROUND
 from msst_jax.segmentation import check_names
 from msst_jax.segmenters import Segmenter, Size, load_segmenter
-from msst_jax.stylization import layers_of
+from msst_jax.stylization import network_of_losses
 
 
 class Studio(NamedTuple):
@@ -155,8 +154,7 @@ def _studio(
         check_model(job, model)
         segmenter = segmenter_for(config, job, model)
         layout = layout_of(config, model.regions, given, segmenter, size)
-        batch = batch_of(size, config.segment_every)
-        painter = fast_painter(model, segmenter, layout, job.clip.ramp, batch=batch, every=config.segment_every)
+        painter, batch = fast_painter(config, model, segmenter, layout, job.clip.ramp)
         nothing = np.empty((0, 0, 3), np.float32)
         regions = tuple(
             Region(name, style, nothing, _origin(name, job))
@@ -167,15 +165,7 @@ def _studio(
     missing = [name for name in job.styles if name not in job.masks and name != BACKGROUND]
     check_names(missing)
     loaded = load_styles(config, job.styles, job.masks, size)
-    layers = layers_of(config)
-    vgg, weights = load_vgg(
-        config.network,
-        [*layers.style, *layers.content],
-        pooling=config.pooling,
-        padding=config.padding,
-        dtype=compute_type(config.dtype),
-        path=Path(config.weights) if config.weights else None,
-    )
+    vgg, weights = network_of_losses(config)
     segmenter = load_segmenter(config.segmenter, missing) if missing else None
     layout = layout_of(config, [*job.styles], given, segmenter, size)
     work = Optimisation(config, vgg, loaded, job.clip.ramp, job.seed, stop, note)
