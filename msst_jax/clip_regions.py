@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from msst_jax import guided_filter, images
 from msst_jax.clip_motion import Motion, carried, grid_of, motion_of
+from msst_jax.motion import warp
 from msst_jax.regions import BACKGROUND
 from msst_jax.segmentation import classes_of
 from msst_jax.segmenters import Network, Segmenter, Size
@@ -17,7 +18,8 @@ from msst_jax.segmenters import Network, Segmenter, Size
 TAIL = 4.0  # standard deviations after which a Gaussian ends, as in scipy.ndimage
 
 State = Mapping[str, jax.Array]
-"""What one frame tells the next: "photo" (h, w, 3), "masks" (h, w, R), and whether there was one, "seen"."""
+"""What one frame tells the next: "photo" (h, w, 3), "masks" (h, w, R), "trust" (h, w, 1), how much they may be relied
+on since the network looked last, and whether there was a frame, "seen"."""
 
 Keys = tuple[int, ...]
 """The frames of a batch that the network looks at."""
@@ -89,7 +91,8 @@ def initial_state(layout: Layout) -> State:
     """Before the first frame."""
     width, height = layout.grid
     masks = jnp.zeros((height, width, len(layout.found)))
-    return {"photo": jnp.zeros((height, width, 3)), "masks": masks, "seen": jnp.asarray(False)}
+    trust = jnp.ones((height, width, 1))
+    return {"photo": jnp.zeros((height, width, 3)), "masks": masks, "trust": trust, "seen": jnp.asarray(False)}
 
 
 def frame_masks(
@@ -113,11 +116,14 @@ def frame_masks(
     small = images.resize(photos, height, width)
     motion = motion_of(small, last["photo"])
     motion = motion._replace(trusts=motion.trusts.at[0].mul(last["seen"]))
-    found = jnp.zeros((len(photos), height, width, 0))
+    found, trust = jnp.zeros((len(photos), height, width, 0)), last["trust"]
     if layout.found:
         assert network is not None
-        found = _found(layout, network, photos, last, motion, keys)
-    state = {"photo": small[-1], "masks": found[-1], "seen": jnp.asarray(True)}
+        is_key = jnp.asarray([index in keys for index in range(len(photos))])
+        trusts, trust = _trusts_since_keys(motion, last["trust"], is_key)
+        shares = jnp.where(is_key[:, None, None], layout.smoothing * trusts, 1.0)
+        found = carried(motion.flows, shares, last["masks"], _found(layout, network, photos, keys))
+    state = {"photo": small[-1], "masks": found[-1], "trust": trust, "seen": jnp.asarray(True)}
     found = images.resize(found, *photos.shape[1:3]) if layout.found else jnp.zeros((*photos.shape[:3], 0))
     if layout.refine and layout.found:
         found = jax.lax.map(lambda pair: _refined(*pair), (found, photos))
@@ -125,16 +131,37 @@ def frame_masks(
     return masks, motion, state
 
 
-def _found(layout: Layout, network: Network, photos: jax.Array, last: State, motion: Motion, keys: Keys) -> jax.Array:
-    """Smoothed probabilities (N, h, w, R) on the grid of the layout."""
+def _found(layout: Layout, network: Network, photos: jax.Array, keys: Keys) -> jax.Array:
+    """Probabilities (N, h, w, R) on the grid of the layout; 0 where the network does not look."""
     width, height = layout.grid
     probabilities = jnp.zeros((len(photos), height, width, len(layout.found)))
     if keys:
         at_keys = _probabilities(layout, network, photos[np.array(keys)])
         probabilities = probabilities.at[np.array(keys)].set(at_keys)
-    is_key = jnp.asarray([index in keys for index in range(len(photos))])[:, None, None]
-    shares = jnp.where(is_key, layout.smoothing * motion.trusts, 1.0)
-    return carried(motion.flows, shares, last["masks"], probabilities)
+    return probabilities
+
+
+def _trusts_since_keys(motion: Motion, last: jax.Array, is_key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """How much the masks may be relied on that are carried to each frame: the least trust since the network looked.
+
+    What came into view in between is in no mask, however well the motion explains it afterwards.
+
+    Args:
+      motion: of N frames.
+      last: (h, w, 1), after the frame before.
+      is_key: (N,), whether the network looks at the frame.
+
+    Returns:
+      (N, h, w) before the network looks, and (h, w, 1) after the last frame.
+    """
+
+    def follow(last: jax.Array, frame: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        flow, trust, looks = frame
+        least = jnp.minimum(warp(last, flow), trust[..., None])
+        return jnp.where(looks, 1.0, least), least[..., 0]
+
+    last, trusts = jax.lax.scan(follow, last, (motion.flows, motion.trusts, is_key))
+    return trusts, last
 
 
 def _probabilities(layout: Layout, network: Network, photos: jax.Array) -> jax.Array:

@@ -28,8 +28,8 @@ def small_model(folder: Path) -> Path:
 
 
 def clip_config(**changes: Any) -> ConfigDict:
-    """As `quick_config`, at the clip's own size."""
-    return quick_config(size=0, **changes)
+    """As `quick_config`, at the clip's own size, and each frame painted for itself."""
+    return quick_config(**{"size": 0, "picture_smoothing": 0.0, **changes})
 
 
 def clip_job(clip: Path, output: Path, *, blend: str = "0", rate: Fraction = Fraction(25), **more: Any) -> Job:
