@@ -79,9 +79,10 @@ def _config(photos: list[str], clip: bool) -> ConfigDict:
 def _job(photos: list[str]) -> tuple[ConfigDict, Job]:
     check_arguments(photos, _REGIONS_ONLY.value, [*_STYLE.value, *_MASK.value])
     clip = bool(photos) and is_clip(photos[0], _OUTPUT.value, _RATE.value)
-    check_clip_arguments(clip, _RESUME.value, _QUALITY.value, _RATE.value, _REGIONS_ONLY.value)
+    named = photos[0] if photos else ""
+    check_clip_arguments(named, clip, _RESUME.value, _QUALITY.value, _RATE.value, _REGIONS_ONLY.value)
     config = _config(photos, clip)
-    photo = photos[0] if photos else config.photo
+    photo = named or config.photo
     if photo != config.photo:  # the files that a config names go with the photo that it names
         config.styles = config.masks = ()
     output = default_output(photo, _REGIONS_ONLY.value, clip) if _OUTPUT.value is None else Path(_OUTPUT.value)

@@ -129,7 +129,9 @@ def check_clip_output(path: Path, crf: int | None = None) -> None:
         raise UserError(
             f"cannot write {path}: unknown video ending {path.suffix!r}; use one of {known}, or no ending for a folder"
         )
-    if ending in KINDS and crf is not None:
+    if crf is not None and ending not in KINDS:
+        raise UserError(f"the quality (crf) is {crf}, but {path} has none; leave it out, or write {' or '.join(KINDS)}")
+    if crf is not None:
         least, most = KINDS[ending].crf_range
         if not least <= crf <= most:
             raise UserError(f"the quality (crf) is {crf}; give {least} (best) to {most} for {ending}")

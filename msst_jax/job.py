@@ -95,7 +95,9 @@ def check_arguments(photos: Sequence[str], regions_only: bool, pairs: Sequence[s
         raise UserError(f"--regions-only takes no --style or --mask, found {', '.join(pairs)}; leave them out")
 
 
-def check_clip_arguments(clip: bool, resume: bool, quality: int | None, rate: str | None, regions_only: bool) -> None:
+def check_clip_arguments(
+    photo: str, clip: bool, resume: bool, quality: int | None, rate: str | None, regions_only: bool
+) -> None:
     """Refuses what only clips know where there is none, and what clips do not know.
 
     Raises:
@@ -103,6 +105,8 @@ def check_clip_arguments(clip: bool, resume: bool, quality: int | None, rate: st
     """
     if clip and regions_only:
         raise UserError("--regions-only shows the regions of a photo; give a photo, or a frame of the clip")
+    if clip and rate is not None and not Path(photo).is_dir():
+        raise UserError(f"--rate is for a folder of frames, and {photo} has a rate of its own; leave it out")
     given = {"--resume": resume, "--quality": quality is not None, "--rate": rate is not None}
     for flag in given if not clip else ():
         if given[flag]:

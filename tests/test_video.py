@@ -293,7 +293,7 @@ def test_what_only_clips_know_is_refused_for_a_photo(model: Path, tmp_path: Path
     assert told == f"stylize.py: {name} is for clips; give a video file, or a folder of frames with -o out.mp4\n"
     assert {file.name for file in tmp_path.iterdir()} == {"photo.png"}
     with pytest.raises(UserError, match="--regions-only shows the regions of a photo"):
-        check_clip_arguments(True, False, None, None, True)
+        check_clip_arguments("a.mp4", True, False, None, None, True)
 
 
 def test_the_command_makes_a_clip_and_names_it(model: Path, tmp_path: Path, left):
@@ -305,6 +305,18 @@ def test_the_command_makes_a_clip_and_names_it(model: Path, tmp_path: Path, left
     quiet = run_script([str(path), f"--model={model}", mask, "--quiet"], tmp_path)
     assert quiet == (0, "")
     assert {file.name for file in (tmp_path / "outputs").iterdir()} == {"a b%d.mp4", "a b%d.json"}
+
+
+def test_numbers_that_would_change_nothing_are_refused(model: Path, tmp_path: Path, left):
+    path = make_clip(tmp_path / "a.mp4", moving(2))
+    with pytest.raises(UserError, match=r"^--rate is for a folder of frames, and .*a.mp4 has a rate of its own"):
+        check_clip_arguments(str(path), True, False, None, "25", False)
+    check_clip_arguments(str(tmp_path), True, False, None, "25", False)
+    for name in ("out.gif", "out"):
+        with pytest.raises(
+            UserError, match=rf"the quality \(crf\) is 20, but .*{name} has none; leave it out, or write"
+        ):
+            make(path, tmp_path / name, model, masks=left, crf=20)
 
 
 def test_compare_and_unknown_regions_are_refused(model: Path, tmp_path: Path, left):
