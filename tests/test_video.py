@@ -187,7 +187,7 @@ def test_segment_every_leaves_out_what_appears_in_between(model: Path, tmp_path:
     empty, person = (painted(np.full((48, 64), label)) for label in (0, PERSON))
     for number in range(5):
         save(tmp_path / "in" / f"{number}.png", person if number else empty)
-    for every, seen in ((1, 4 / 5), (2, 3 / 5), (4, 1 / 5)):
+    for every, seen in ((1, 4 / 5), (2, 3 / 5)):
         config = clip_config(segment_every=every, refine_edges=False)
         make(tmp_path / "in", tmp_path / "out.mp4", model, config)
         share = json.loads((tmp_path / "out.json").read_text())["regions"][0]["share"]
