@@ -84,8 +84,9 @@ def make_scene(path: Path, model: str, size: int, frames: int, output: str) -> S
 def source_of(scene: Scene) -> Any:
     """Batches of the clip, decoded as they are asked for."""
     width, height = scene.size
-    nothing = itertools.repeat(np.zeros((height, width, 0), np.uint8))
-    return batches(itertools.islice(scene.clip.frames(), scene.frames), nothing, scene.size, scene.batch)
+    nothing = np.zeros((height, width, 0), np.uint8)
+    frames = itertools.islice(scene.clip.frames(), scene.frames)
+    return batches(enumerate(frames), lambda number: nothing, scene.size, scene.batch)
 
 
 def whole(scene: Scene, output: str) -> None:

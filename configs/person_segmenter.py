@@ -19,8 +19,8 @@ def get_config() -> ConfigDict:
     config.start = "person_vgg16"
     config.dtype = "float32"  # of the computation, or bfloat16; parameters are float32
 
-    config.size = 192  # side of the crops in pixels
-    config.smallest_crop = 0.4  # side of a crop, as a share of the photo's shorter side: at least
+    config.size = 224  # side of the crops in pixels
+    config.smallest_crop = 0.75  # side of a crop, as a share of the photo's shorter side: at least
     config.largest_crop = 1.6  # and at most; beyond 1 it reaches beyond the photo, so that whole ones are seen too
     config.colour = 0.3  # change of brightness, contrast and saturation, at most
     config.batch = 8  # photos a step, over all devices of all hosts

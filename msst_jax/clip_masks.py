@@ -1,7 +1,6 @@
 """Masks for the frames of a clip from files: one picture for all, a folder of numbered pictures, or a mask video."""
 
-import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,7 @@ from absl import logging
 from PIL import Image
 
 from msst_jax.clip_reader import open_clip
-from msst_jax.clips import Clip, ClipInfo
+from msst_jax.clips import Clip, ClipInfo, numbered
 from msst_jax.errors import UserError
 from msst_jax.regions import alike, read_mask
 from msst_jax.segmenters import Size
@@ -21,8 +20,12 @@ VIDEO_ENDINGS = (
 )
 
 
-def mask_frames(masks: Mapping[str, str], clip: ClipInfo, size: Size) -> Iterator[np.ndarray]:
-    """The masks of one frame after the other: uint8 (H, W, G), white = inside, in the order of `masks`; never ends.
+Masks = Callable[[int], np.ndarray]
+"""The number of a frame to its masks, uint8 (H, W, G), white = inside. Numbers must grow."""
+
+
+def masks_of(masks: Mapping[str, str], clip: ClipInfo, size: Size) -> Masks:
+    """The masks of the frames, in the order of `masks`.
 
     The files are opened at once: what is wrong with them is told before any work. Masks that end before the clip stay
     as they were last, which is said.
@@ -37,9 +40,8 @@ def mask_frames(masks: Mapping[str, str], clip: ClipInfo, size: Size) -> Iterato
     """
     width, height = size
     sources = [_source(name, Path(file).expanduser(), clip, size) for name, file in masks.items()]
-    if not sources:
-        return itertools.repeat(np.zeros((height, width, 0), np.uint8))
-    return (np.stack(layers, -1) for layers in zip(*sources, strict=True))
+    nothing = np.zeros((height, width, 0), np.uint8)
+    return lambda number: np.stack([source(number) for source in sources], -1) if sources else nothing
 
 
 def is_moving(path: Path) -> bool:
@@ -47,10 +49,12 @@ def is_moving(path: Path) -> bool:
     return path.is_dir() or path.suffix.lower() in VIDEO_ENDINGS
 
 
-def _source(name: str, path: Path, clip: ClipInfo, size: Size) -> Iterator[np.ndarray]:
+def _source(name: str, path: Path, clip: ClipInfo, size: Size) -> Masks:
+    """As `masks_of`, for one region: (H, W)."""
     if not is_moving(path):
         mask = read_mask(path, (clip.width, clip.height), size)
-        return itertools.repeat(np.round(mask * 255).astype(np.uint8))
+        still = np.round(mask * 255).astype(np.uint8)
+        return lambda number: still
     masks = open_clip(path)
     found, needed = masks.info.frames, clip.frames
     if path.is_dir() and needed and found != needed:
@@ -63,11 +67,21 @@ def _source(name: str, path: Path, clip: ClipInfo, size: Size) -> Iterator[np.nd
     return _moving(name, masks, size)
 
 
-def _moving(name: str, masks: Clip, size: Size) -> Iterator[np.ndarray]:
-    mask = None
-    for frame in masks.frames():
-        mask = np.asarray(Image.fromarray(frame.image).convert("L").resize(size, Image.Resampling.BILINEAR))
-        yield mask
-    assert mask is not None  # a clip without any frame cannot be opened
-    logging.warning("--mask %s=%s ends before the clip: its last picture stays", name, masks.info.path)
-    yield from itertools.repeat(mask)
+def _moving(name: str, masks: Clip, size: Size) -> Masks:
+    """A mask that could not be read is that of the frame before."""
+    frames = numbered(masks.frames(), masks.info.rate)
+    upcoming = next(frames, None)
+    assert upcoming is not None  # a clip without any frame cannot be opened
+    last, shown, said = 0, upcoming[1].image, False
+
+    def at(number: int) -> np.ndarray:
+        nonlocal upcoming, last, shown, said
+        while upcoming is not None and upcoming[0] <= number:
+            last, shown = upcoming[0], upcoming[1].image
+            upcoming = next(frames, None)
+        if upcoming is None and last < number and not said:
+            logging.warning("--mask %s=%s ends before the clip: its last picture stays", name, masks.info.path)
+            said = True
+        return np.asarray(Image.fromarray(shown).convert("L").resize(size, Image.Resampling.BILINEAR))
+
+    return at

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from PIL import Image
 
+from msst_jax.clip_masks import Masks
 from msst_jax.clip_parts import Parts
 from msst_jax.clip_writer import ClipWriter
 from msst_jax.clips import Frame
@@ -58,7 +59,7 @@ class Painter(NamedTuple):
 
 
 class Tally(NamedTuple):
-    """What was made of a clip: frames, the mean share of each region (0 frames in this run: none), and its end."""
+    """What was made of a clip: frames, the mean share of each region, when it ends, and whether it is not whole."""
 
     frames: int
     shares: np.ndarray
@@ -66,17 +67,17 @@ class Tally(NamedTuple):
     interrupted: bool
 
 
-def batches(frames: Iterable[Frame], masks: Iterator[np.ndarray], size: Size, count: int) -> Iterator[Batch]:
-    """Frames and their masks, `count` at a time, at a size of (width, height)."""
+def batches(frames: Iterable[tuple[int, Frame]], masks: Masks, size: Size, count: int) -> Iterator[Batch]:
+    """Numbered frames and their masks, `count` at a time, at a size of (width, height)."""
     waiting: list[tuple[np.ndarray, np.ndarray, Moment]] = []
-    number = 0
-    for frame in frames:
-        waiting.append((_resized(frame.image, size), next(masks), Moment(frame.time, frame.duration)))
+    batch = 0
+    for number, frame in frames:
+        waiting.append((_resized(frame.image, size), masks(number), Moment(frame.time, frame.duration)))
         if len(waiting) == count:
-            yield _batch(number, waiting, count)
-            waiting, number = [], number + 1
+            yield _batch(batch, waiting, count)
+            waiting, batch = [], batch + 1
     if waiting:
-        yield _batch(number, waiting, count)
+        yield _batch(batch, waiting, count)
 
 
 def _resized(image: np.ndarray, size: Size) -> np.ndarray:
@@ -121,13 +122,16 @@ def make_clip(
       UserError: a frame that cannot be used, or a file system that refuses.
     """
     frames, end = 0, Fraction(0)
-    shares = []
+    shares = parts.state(_kept(painter.state))["shares"] if parts.batches else np.zeros(0)
     stages = prefetched(_painted(prefetched(source, AHEAD), painter, parts), AHEAD)
     try:
         for batch, made in stages:
+            images = None
             if made is not None:
-                shares.append(np.asarray(made[1])[: len(batch.moments)])
-            _write(batch, made, writer, parts)
+                shares = np.asarray(made[1])[: len(batch.moments)].sum(0) + (shares if shares.size else 0)
+                images = np.asarray(made[0])[: len(batch.moments)]
+                parts.add_batch(batch.number, images, _kept(made[2], shares))
+            _write(batch, images, writer, parts)
             frames, end = frames + len(batch.moments), batch.moments[-1].time + batch.moments[-1].duration
             progress(len(batch.moments))
             if stop.is_set():
@@ -136,8 +140,12 @@ def make_clip(
         pass
     finally:
         stages.close()
-    mean = np.concatenate(shares).mean(0) if shares else np.zeros(0)
-    return Tally(frames, mean, end, stop.is_set())
+    return Tally(frames, shares / max(frames, 1), end, stop.is_set())
+
+
+def _kept(state: Any, shares: np.ndarray | float = 0.0) -> dict[str, Any]:
+    """What the next batch must know: the painter's state, and the sum of the regions' shares."""
+    return {"painter": state, "shares": shares}
 
 
 def _painted(source: Iterable[Batch], painter: Painter, parts: Parts) -> Iterator[_Painted]:
@@ -145,7 +153,7 @@ def _painted(source: Iterable[Batch], painter: Painter, parts: Parts) -> Iterato
     for batch in source:
         if batch.number < parts.batches:
             if batch.number == parts.batches - 1:
-                state = parts.state(painter.state)
+                state = parts.state(_kept(painter.state))["painter"]
             yield _Painted(batch, None)
             continue
         made = painter.paint(batch, state)
@@ -153,19 +161,16 @@ def _painted(source: Iterable[Batch], painter: Painter, parts: Parts) -> Iterato
         yield _Painted(batch, made)
 
 
-def _write(batch: Batch, made: tuple[jax.Array, jax.Array, Any] | None, writer: ClipWriter, parts: Parts) -> None:
+def _write(batch: Batch, images: np.ndarray | None, writer: ClipWriter, parts: Parts) -> None:
+    """Writes a batch; of one that an earlier run made (no images) what is kept, or with its first batch a segment."""
     per_segment = parts.plan.segment // parts.plan.batch if parts.plan.segment else 0
     segment = batch.number // per_segment if per_segment else 0
-    if made is None and segment < parts.segments:
+    if images is None and segment < parts.segments:
         if batch.number % per_segment == 0:
             writer.write_segment(parts.segment(segment))
         for moment in batch.moments:
             writer.count(moment.time + moment.duration)
         return
-    if made is None:
-        images = parts.images(batch.number)
-    else:
-        images = np.asarray(made[0])[: len(batch.moments)]
-        parts.add_batch(batch.number, images, made[2])
+    images = parts.images(batch.number) if images is None else images
     for image, moment in zip(images, batch.moments, strict=True):
         writer.write(Frame(image, moment.time, moment.duration))

@@ -4,7 +4,7 @@
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -94,6 +94,21 @@ class Clip(Protocol):
 
         What cannot be decoded is left out; one line of warning at the end says how much that was.
         """
+
+
+def numbered(frames: Iterable[Frame], rate: Fraction) -> Iterator[tuple[int, Frame]]:
+    """Frames with their numbers, from 0; at a constant rate those that could not be decoded have theirs too.
+
+    Args:
+      frames: of a clip, in order.
+      rate: frames a second of the clip.
+    """
+    number, regular = -1, True
+    for frame in frames:
+        place = frame.time * rate
+        regular = regular and place.denominator == 1
+        number = max(number + 1, int(place)) if regular else number + 1
+        yield number, frame
 
 
 class Clock:

@@ -17,7 +17,7 @@ from msst_jax.voc import CLASSES
 
 SHORT_SIDE = 520  # torchvision's preset: what its DeepLab weights were evaluated at
 MAX_PIXELS = 8 * SHORT_SIDE**2  # of what such a network sees; a longer strip would take many gigabytes
-PERSON_SIDES = (384, 256)  # the longer side of a photo to the person network: once for outlines, once for the whole
+PERSON_SIDES = (384, 256, 192)  # the longer side of a photo to the person network: for outlines, and for the whole
 PERSON_STEP = 16  # to whole ones of which its sides are rounded: the stride of its deepest features
 LARGER = f", which finds only {{known}}; for {len(CLASSES) - 1} classes: `python -m convert_weights {NAMES[0]}`"
 

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from msst_jax import images, report
 from msst_jax.clip_fast import fast_painter
-from msst_jax.clip_masks import mask_frames
+from msst_jax.clip_masks import masks_of
 from msst_jax.clip_online import Optimisation, online_painter
 from msst_jax.clip_parts import Parts, Plan, folder_of, frames_of_segment
 from msst_jax.clip_pipeline import Batch, Painter, Tally, batches, make_clip
@@ -24,7 +24,7 @@ from msst_jax.clip_reader import open_clip
 from msst_jax.clip_regions import layout_of
 from msst_jax.clip_sinks import KINDS, Segments
 from msst_jax.clip_writer import check_clip_output, clip_writer
-from msst_jax.clips import ClipInfo
+from msst_jax.clips import ClipInfo, numbered
 from msst_jax.configuration import check_number, compute_type
 from msst_jax.errors import UserError
 from msst_jax.fast import load_model
@@ -70,10 +70,10 @@ def run(config: ConfigDict, job: Job) -> int:
     _check(config, job)
     clip = open_clip(job.photo, job.clip.rate)
     size = frame_size(clip.info, config, job.output)
-    masks = mask_frames(job.masks, clip.info, size)
+    masks = masks_of(job.masks, clip.info, size)
     with _progress(clip.info, job.quiet) as (bar, note), interruption() as stop:
         studio = _studio(config, job, clip.info, size, stop, note)
-        source = batches(clip.frames(), masks, size, studio.batch)
+        source = batches(numbered(clip.frames(), clip.info.rate), masks, size, studio.batch)
         parts = _parts(config, job, clip.info, studio)
         try:
             tally = _make(job, clip.info, size, source, studio.painter, parts, stop, bar)
@@ -259,7 +259,6 @@ def _sidecar(
         masks=tuple(f"{name}={file}" for name, file in job.masks.items()),
     )
     width, height = size
-    shares = tally.shares if tally.shares.size else np.zeros(len(studio.regions))
     seconds = time.perf_counter() - started
     return {
         "clip": {
@@ -271,7 +270,7 @@ def _sidecar(
         "blend": job.clip.ramp._asdict(),
         **report.sidecar(
             config=made,
-            inputs=Inputs(np.empty((height, width, 0), np.float32), shares[None, None], studio.regions),
+            inputs=Inputs(np.empty((height, width, 0), np.float32), tally.shares[None, None], studio.regions),
             weights=studio.weights,
             seed=job.seed,
             seconds={"total": seconds, "frame": seconds / tally.frames},

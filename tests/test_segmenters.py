@@ -66,7 +66,7 @@ def test_the_scores_of_several_views_are_averaged():
     single = [segmentation.class_probabilities(segmenter._replace(views=(view,)), photo) for view in segmenter.views]
     logits = [np.log(found[..., PERSON_CLASS] / found[..., 0]) for found in single]
     expected = 1 / (1 + np.exp(-np.mean(logits, 0)))
-    assert len(single) == 2
+    assert len(single) == len(PERSON_SIDES)
     assert np.abs(single[0] - single[1]).max() > 0.01
     both = segmentation.class_probabilities(segmenter, photo)
     np.testing.assert_allclose(both[..., PERSON_CLASS], expected, atol=1e-5)

@@ -241,6 +241,20 @@ def test_a_folder_with_another_number_of_masks_is_refused(model: Path, tmp_path:
     assert {file.name for file in tmp_path.iterdir()} == before
 
 
+def test_masks_stay_with_their_frames_where_one_cannot_be_read(model: Path, tmp_path: Path):
+    frames, masks = tmp_path / "frames", tmp_path / "masks"
+    for folder in (frames, masks):
+        folder.mkdir()
+    for number in range(5):
+        save(frames / f"{number}.png", noise(24, 32, number))
+        save(masks / f"{number}.png", stripe(24, 32, 0, number / 4))
+    config = clip_config(picture_smoothing=0.0)
+    whole = frames_of(make(frames, tmp_path / "whole", model, config, masks={"person": str(masks)}))
+    (frames / "1.png").write_bytes(b"damaged")
+    short = frames_of(make(frames, tmp_path / "short", model, config, masks={"person": str(masks)}))
+    close(np.stack(short), np.stack([whole[0], *whole[2:]]))
+
+
 def test_a_folder_of_frames_has_the_rate_that_was_asked_for(model: Path, tmp_path: Path, left):
     (tmp_path / "in").mkdir()
     for number in range(5):
