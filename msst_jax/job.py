@@ -13,6 +13,7 @@ from msst_jax.clips import MAX_RATE
 from msst_jax.configuration import check_number
 from msst_jax.errors import UserError
 from msst_jax.images import OUTPUT_FORMATS
+from msst_jax.photo_sources import ENDINGS as PICTURES
 
 EXIT_NOTHING_BETTER = 1
 EXIT_INTERRUPTED = 130
@@ -60,7 +61,8 @@ def is_clip(photo: str, output: str | None, rate: str | None) -> bool:
     ending = Path(output or "").suffix.lower()
     if Path(photo).is_dir():
         return rate is not None or ending in ENDINGS
-    return Path(photo).suffix.lower() in VIDEO_ENDINGS and ending not in OUTPUT_FORMATS
+    known = Path(photo).suffix.lower()
+    return ending not in OUTPUT_FORMATS and (known in VIDEO_ENDINGS or (ending in ENDINGS and known not in PICTURES))
 
 
 def parse_rate(text: str | None) -> Fraction:
