@@ -15,22 +15,11 @@ from jax.errors import JaxRuntimeError
 from ml_collections import ConfigDict, config_flags
 
 from configs import photo, quickstart, video
-from msst_jax.blend_ramp import parse_ramp
+from msst_jax.asked import Asked, check, job_of, means_clip
 from msst_jax.command import EXIT_BAD_INPUT, parse_flags
 from msst_jax.devices import make_repeatable
 from msst_jax.errors import UserError
-from msst_jax.inputs import parse_pairs
-from msst_jax.job import (
-    EXIT_INTERRUPTED,
-    ClipOptions,
-    Job,
-    check_arguments,
-    check_clip_arguments,
-    default_output,
-    is_clip,
-    parse_rate,
-    parse_ratios,
-)
+from msst_jax.job import EXIT_INTERRUPTED
 from msst_jax.messages import only_own
 from msst_jax.models.deeplab import SEGMENTERS
 from msst_jax.photo import run
@@ -38,76 +27,52 @@ from msst_jax.photo import run
 DEFAULT_CONFIG = Path(__file__).parent / "configs" / "photo.py"
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "File of numbers; --config.FIELD=VALUE changes one of them.")
-_STYLE = flags.DEFINE_multi_string("style", [], "REGION=FILE: the painting that a region takes its style from.")
-_MASK = flags.DEFINE_multi_string("mask", [], "REGION=FILE: grey picture, white inside the region.")
-_OUTPUT = flags.DEFINE_string("output", None, "The picture to write; default outputs/PHOTO.png.", short_name="o")
-_BLEND = flags.DEFINE_string(
+flags.DEFINE_multi_string("style", [], "REGION=FILE: the painting that a region takes its style from.")
+flags.DEFINE_multi_string("mask", [], "REGION=FILE: grey picture, white inside the region.")
+flags.DEFINE_string("output", None, "The picture to write; default outputs/PHOTO.png.", short_name="o")
+flags.DEFINE_string(
     "blend", None, "Blend ratio; of a photo also a list such as 0,0.2,0.4, of a clip SECONDS:RATIO,SECONDS:RATIO,..."
 )
-_SEED = flags.DEFINE_integer("seed", 0, "Of the random start (config.init).", lower_bound=0, upper_bound=2**32 - 1)
-_SEGMENTER = flags.DEFINE_string(
+flags.DEFINE_integer("seed", 0, "Of the random start (config.init).", lower_bound=0, upper_bound=2**32 - 1)
+flags.DEFINE_string(
     "segmenter",
     None,
     f"Finds regions without a mask: {', '.join(SEGMENTERS)}, a workdir of train.py or a file of weights; default: the "
     "first of them that is there.",
 )
-_REGIONS_ONLY = flags.DEFINE_boolean("regions-only", False, "Write what the segmenter finds: overlay, masks, shares.")
-_COMPARE = flags.DEFINE_boolean("compare", False, "Also make separate / naive / without smooth, and a sheet of them.")
-_MODEL = flags.DEFINE_string("model", "", "Fast model: a workdir of train.py, or builtin.")
-_QUALITY = flags.DEFINE_integer(
-    "quality", None, "Of .mp4 (1 to 51, default 18) and .webm (0 to 63, 24); less is better."
-)
-_RATE = flags.DEFINE_string("rate", None, "Frames a second of a folder of frames, such as 25 or 30000/1001.")
-_RESUME = flags.DEFINE_boolean("resume", False, "Go on with a clip whose making was interrupted.")
-_QUIET = flags.DEFINE_boolean("quiet", False, "No progress bar and no messages but errors.")
+flags.DEFINE_boolean("regions-only", False, "Write what the segmenter finds: overlay, masks, shares.")
+flags.DEFINE_boolean("compare", False, "Also make separate / naive / without smooth, and a sheet of them.")
+flags.DEFINE_string("model", "", "Fast model: a workdir of train.py, or builtin.")
+flags.DEFINE_integer("quality", None, "Of .mp4 (1 to 51, default 18) and .webm (0 to 63, 24); less is better.")
+flags.DEFINE_string("rate", None, "Frames a second of a folder of frames, such as 25 or 30000/1001.")
+flags.DEFINE_boolean("resume", False, "Go on with a clip whose making was interrupted.")
+flags.DEFINE_boolean("quiet", False, "No progress bar and no messages but errors.")
 
 
-def _config(photos: list[str], clip: bool) -> ConfigDict:
+def _config(asked: Asked, photos: list[str]) -> ConfigDict:
     """The config; the quickstart and clips have defaults of their own, which --config.FIELD=VALUE changes too."""
     config = _CONFIG.value
+    clip = means_clip(asked, photos)
     if f"--config={DEFAULT_CONFIG}" in sys.argv and (clip or not photos):
         config = video.get_config() if clip else quickstart.get_config()
         config.update_from_flattened_dict(config_flags.get_override_values(flags.FLAGS["config"]))
     elif not photos and not config.photo:
         quickstart.use_example(config)
-    if _MODEL.value:  # its styles and its blend are its own
+    if asked.model:  # its styles and its blend are its own
         config.styles, config.blend_ratio = (), 0.0
-    config.segmenter = _SEGMENTER.value or config.segmenter
+    config.segmenter = asked.segmenter or config.segmenter
     return config
-
-
-def _job(photos: list[str]) -> tuple[ConfigDict, Job]:
-    check_arguments(photos, _REGIONS_ONLY.value, [*_STYLE.value, *_MASK.value])
-    clip = bool(photos) and is_clip(photos[0], _OUTPUT.value, _RATE.value)
-    named = photos[0] if photos else ""
-    check_clip_arguments(named, clip, _RESUME.value, _QUALITY.value, _RATE.value, _REGIONS_ONLY.value)
-    config = _config(photos, clip)
-    photo = named or config.photo
-    if photo != config.photo:  # the files that a config names go with the photo that it names
-        config.styles = config.masks = ()
-    output = default_output(photo, _REGIONS_ONLY.value, clip) if _OUTPUT.value is None else Path(_OUTPUT.value)
-    blend = str(config.blend_ratio) if _BLEND.value is None else _BLEND.value
-    return config, Job(
-        photo=photo,
-        styles=parse_pairs(_STYLE.value or config.styles, "style"),
-        masks=parse_pairs(_MASK.value or config.masks, "mask"),
-        output=output,
-        blend_ratios=() if clip else parse_ratios(blend),
-        seed=_SEED.value,
-        compare=_COMPARE.value,
-        quiet=_QUIET.value,
-        model=_MODEL.value,
-        regions_only=_REGIONS_ONLY.value,
-        clip=ClipOptions(parse_ramp(blend), _QUALITY.value, parse_rate(_RATE.value), _RESUME.value) if clip else None,
-    )
 
 
 def main(argv: list[str]) -> int:
     """Runs one job; returns the exit code."""
-    only_own(_QUIET.value)
+    asked = Asked._make(flags.FLAGS[name.replace("_", "-")].value for name in Asked._fields)
+    only_own(asked.quiet)
     make_repeatable()
     try:
-        return run(*_job(argv[1:]))
+        check(asked, argv[1:])
+        config = _config(asked, argv[1:])
+        return run(config, job_of(asked, argv[1:], config))
     except UserError as error:
         print(f"stylize.py: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT

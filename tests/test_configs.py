@@ -8,10 +8,10 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from configs import photo, quickstart, seed
+from msst_jax.asked import parse_ratios
 from msst_jax.configuration import check_config, check_fields, check_number
 from msst_jax.errors import UserError
 from msst_jax.inputs import load_inputs, parse_pairs
-from msst_jax.job import parse_ratios
 from msst_jax.models.weights import EMBEDDED_VGG16, load_vgg
 from msst_jax.stylization import evaluations_of
 from tests.pictures import quick_config

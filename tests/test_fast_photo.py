@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 
 from msst_jax import images
+from msst_jax.asked import default_output
 from msst_jax.errors import UserError
 from msst_jax.fast import MODEL_FILE, load_model
 from msst_jax.fast_photo import batches_of_one_size, stylise
-from msst_jax.job import Job, default_output
+from msst_jax.job import Job
 from msst_jax.models.stylizer import blend_mixtures
 from msst_jax.photo import run
 from tests.fast_models import small_model

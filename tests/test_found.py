@@ -9,10 +9,11 @@ import pytest
 from PIL import Image
 
 from msst_jax import report, voc
+from msst_jax.asked import default_output
 from msst_jax.errors import UserError
 from msst_jax.found import write_regions
 from msst_jax.inputs import Inputs, load_inputs
-from msst_jax.job import Job, default_output
+from msst_jax.job import Job
 from msst_jax.photo import run
 from tests.pictures import make_scene, noise, quick_config, save
 from tests.segmenters import CAT, DOG, PERSON, WEIGHTS, animals, colour_segmenter, converted, painted, refinements

@@ -11,11 +11,12 @@ import pytest
 from ml_collections import ConfigDict
 
 from msst_jax import clip_fast, images
+from msst_jax.asked import Asked, check, is_clip, parse_rate
 from msst_jax.clip_fast import batch_of, keys_of
 from msst_jax.clip_reader import open_clip
 from msst_jax.errors import UserError
 from msst_jax.fast import load_model
-from msst_jax.job import Job, check_clip_arguments, is_clip, parse_rate
+from msst_jax.job import Job
 from msst_jax.models.stylizer import blend_mixtures
 from msst_jax.photo import run
 from tests.clips import FILM, NTSC, UNEVEN, Tone, make_clip, moving, sound_packets
@@ -307,7 +308,7 @@ def test_what_only_clips_know_is_refused_for_a_photo(model: Path, tmp_path: Path
     assert told == f"stylize.py: {name} is for clips; give a video file, or a folder of frames with -o out.mp4\n"
     assert {file.name for file in tmp_path.iterdir()} == {"photo.png"}
     with pytest.raises(UserError, match="--regions-only shows the regions of a photo"):
-        check_clip_arguments("a.mp4", True, False, None, None, True)
+        check(Asked(regions_only=True), ["a.mp4"])
 
 
 def test_the_command_makes_a_clip_and_names_it(model: Path, tmp_path: Path, left):
@@ -324,8 +325,8 @@ def test_the_command_makes_a_clip_and_names_it(model: Path, tmp_path: Path, left
 def test_numbers_that_would_change_nothing_are_refused(model: Path, tmp_path: Path, left):
     path = make_clip(tmp_path / "a.mp4", moving(2))
     with pytest.raises(UserError, match=r"^--rate is for a folder of frames, and .*a.mp4 has a rate of its own"):
-        check_clip_arguments(str(path), True, False, None, "25", False)
-    check_clip_arguments(str(tmp_path), True, False, None, "25", False)
+        check(Asked(rate="25"), [str(path)])
+    check(Asked(rate="25"), [str(tmp_path)])
     for name in ("out.gif", "out"):
         with pytest.raises(
             UserError, match=rf"the quality \(crf\) is 20, but .*{name} has none; leave it out, or write"
