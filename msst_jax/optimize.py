@@ -130,7 +130,7 @@ def follow(
 ) -> Solution:
     """As `minimize`, with what `prepare` compiled for a problem of the same kind and shapes."""
     state = initial_state(jnp.asarray(pixels), compiled.transform, batched=runs is not None)
-    loss = jax.tree_util.Partial(compiled.function, *loss.args)  # a program knows its own function only
+    loss = jax.tree_util.Partial(compiled.function, *loss.args, **loss.keywords)  # a program knows its own function only
     started = time.perf_counter()
     history: list[tuple[dict[str, jax.Array], jax.Array]] = []
     reported = 0
