@@ -54,7 +54,8 @@ def _config(asked: Asked, photos: list[str]) -> ConfigDict:
     config = _CONFIG.value
     clip = means_clip(asked, photos)
     if f"--config={DEFAULT_CONFIG}" in sys.argv and (clip or not photos):
-        config = video.get_config() if clip else quickstart.get_config()
+        preset = quickstart if not clip else video if asked.model else photo  # optimising takes memory: not at any size
+        config = preset.get_config()
         config.update_from_flattened_dict(config_flags.get_override_values(flags.FLAGS["config"]))
     elif not photos and not config.photo:
         quickstart.use_example(config)

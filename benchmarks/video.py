@@ -49,7 +49,7 @@ from msst_jax.video import frame_size
 
 SCRIPT = Path(__file__).parents[1] / "stylize.py"
 SHORT, LONG = 30, 300  # frames, of --memory
-MEMORY_SIZE = 160  # longest side, of --memory
+MEMORY_SIZE = 640  # longest side, of --memory: 270 frames more would take 250 MB if they were kept
 UNIT = 1 if sys.platform == "darwin" else 1024  # bytes of ru_maxrss
 
 

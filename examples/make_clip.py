@@ -59,7 +59,7 @@ def main() -> None:
     """Reads the command line and writes the clip."""
     parser = ArgumentParser(prog="python -m examples.make_clip", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("outputs/astronaut_clip.mp4"))
-    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--seconds", type=Fraction, default=Fraction(3))
     options = parser.parse_args()
     print(write(options.out, max(1, round(options.seconds * RATE))))
 

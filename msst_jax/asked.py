@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from msst_jax.blend_ramp import parse_ramp
 from msst_jax.clip_folder import DEFAULT_RATE
 from msst_jax.clip_masks import VIDEO_ENDINGS
+from msst_jax.clip_sinks import GIF
 from msst_jax.clip_writer import ENDINGS
 from msst_jax.clips import MAX_RATE
 from msst_jax.configuration import check_number
@@ -71,8 +72,9 @@ def job_of(asked: Asked, photos: Sequence[str], config: ConfigDict) -> Job:
 
 
 def means_clip(asked: Asked, photos: Sequence[str]) -> bool:
-    """Whether a person means a clip; see `is_clip`."""
-    return bool(photos) and is_clip(photos[0], asked.output, asked.rate)
+    """Whether a person means a clip; see `is_clip`. The regions are wanted of the picture that a GIF is, too."""
+    picture = asked.regions_only and bool(photos) and Path(photos[0]).suffix.lower() == GIF
+    return bool(photos) and not picture and is_clip(photos[0], asked.output, asked.rate)
 
 
 def check(asked: Asked, photos: Sequence[str]) -> None:

@@ -1,7 +1,7 @@
 """Frames of a clip through a trained fast model: regions, styles and composite in one program on the device."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -23,9 +23,9 @@ BATCH_PIXELS = 2**21  # frames are painted together up to so many pixels
 LARGEST_BATCH = 16
 
 
-def batch_of(size: Size, every: int) -> int:
-    """How many frames of a (width, height) are painted together: the network looks at every `every`-th of them."""
-    most = min(LARGEST_BATCH, max(1, BATCH_PIXELS // (size[0] * size[1])))
+def batch_of(sizes: Sequence[Size], every: int) -> int:
+    """How many frames are painted together: networks see each of them at (width, height)s, one at every `every`-th."""
+    most = min(LARGEST_BATCH, max(1, BATCH_PIXELS // max(width * height for width, height in sizes)))
     if every <= most:
         return most // every * every
     return max(count for count in range(1, most + 1) if every % count == 0)
@@ -52,7 +52,7 @@ def fast_painter(
       The painter, and how many frames make a batch of its.
     """
     every, keep = config.segment_every, config.picture_smoothing
-    batch = batch_of(layout.size, every)
+    batch = batch_of([layout.size, *layout.views], every)
     width, height = layout.size
     network, finder = nnx.split(model.network), nnx.split(segmenter.model) if segmenter else None
     styles = len(model.regions)

@@ -31,7 +31,7 @@ class FolderClip:
             raise UserError(f"the rate of the frames in {folder} is {float(rate)}; give a number up to {MAX_RATE}")
         if not folder.is_dir():
             raise UserError(f"{folder} is no folder; give a folder of numbered pictures")
-        self.files = sorted((path for path in folder.iterdir() if path.suffix.lower() in ENDINGS), key=_order)
+        self.files = frames_in(folder)
         if not self.files:
             raise UserError(f"{folder} has no pictures ({', '.join(ENDINGS)}); give a video, or a folder of frames")
         first = next((image for image in map(_read, self.files) if image is not None), None)
@@ -72,6 +72,11 @@ class FolderClip:
             logging.warning(
                 "%s: %d of %d frames could be read; left out: %s", self.info.path, read, len(self.files), some
             )
+
+
+def frames_in(folder: Path) -> list[Path]:
+    """The pictures of a folder, in the order of the numbers in their names."""
+    return sorted((path for path in folder.iterdir() if path.suffix.lower() in ENDINGS), key=_order)
 
 
 def _order(file: Path) -> tuple[list[str | int], str]:

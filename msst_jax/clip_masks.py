@@ -1,6 +1,7 @@
 """Masks for the frames of a clip from files: one picture for all, a folder of numbered pictures, or a mask video."""
 
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +28,8 @@ Masks = Callable[[int], np.ndarray]
 def masks_of(masks: Mapping[str, str], clip: ClipInfo, size: Size) -> Masks:
     """The masks of the frames, in the order of `masks`.
 
-    The files are opened at once: what is wrong with them is told before any work. Masks that end before the clip stay
-    as they were last, which is said.
+    A mask video of another length goes by its own rate. The files are opened at once: what is wrong with them is told
+    before any work. Masks that end before the clip stay as they were last, which is said.
 
     Args:
       masks: {region: file or folder}.
@@ -64,11 +65,13 @@ def _source(name: str, path: Path, clip: ClipInfo, size: Size) -> Masks:
             "mask %s is %dx%d, the clip %dx%d: it is stretched to fit",
             *(path, masks.info.width, masks.info.height, clip.width, clip.height),
         )
-    return _moving(name, masks, size)
+    # As many masks as frames belong to them one by one, whatever rate is told of them.
+    steps = Fraction(1) if path.is_dir() or found == needed else masks.info.rate / clip.rate
+    return _moving(name, masks, size, steps)
 
 
-def _moving(name: str, masks: Clip, size: Size) -> Masks:
-    """A mask that could not be read is that of the frame before."""
+def _moving(name: str, masks: Clip, size: Size, steps: Fraction) -> Masks:
+    """`steps` masks to a frame; one that could not be read is that of the frame before."""
     frames = numbered(masks.frames(), masks.info.rate)
     upcoming = next(frames, None)
     assert upcoming is not None  # a clip without any frame cannot be opened
@@ -76,6 +79,7 @@ def _moving(name: str, masks: Clip, size: Size) -> Masks:
 
     def at(number: int) -> np.ndarray:
         nonlocal upcoming, last, shown, said
+        number = int(number * steps)
         while upcoming is not None and upcoming[0] <= number:
             last, shown = upcoming[0], upcoming[1].image
             upcoming = next(frames, None)

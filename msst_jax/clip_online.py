@@ -95,13 +95,13 @@ def _finder(definition: nnx.GraphDef | None, layout: Layout, keys: tuple[int, ..
 
 @jax.jit
 def _moved(pixels: jax.Array, before: jax.Array, photo: jax.Array) -> jax.Array:
-    """The images (K, H, W, 3) of the frame before, moved along with the picture (H, W, 3)."""
+    """The images (K, H, W, 3) of the frame before, moved along; the photo (H, W, 3) where motion explains nothing."""
     width, height = grid_of((photo.shape[1], photo.shape[0]))
     small = images.resize(jnp.stack([before, photo]), height, width)
-    flows, _ = motion_of(small[1:], small[0])
+    flows, trusts = motion_of(small[1:], small[0])
 
     def move(image: jax.Array) -> jax.Array:
-        return carried(flows, jnp.ones(flows.shape[:3]), image, photo[None])[0]
+        return carried(flows, trusts, image, photo[None])[0]
 
     return jax.lax.map(move, pixels)
 

@@ -34,7 +34,8 @@ class Parts:
     """A folder of finished batches and segments.
 
     A batch is kept as its frames until the segment that it belongs to is encoded, and with the last one what the next
-    must know. So the folder holds little more than the output will.
+    must know. So the folder holds little more than the output will; without segments, all frames as they are, 3 bytes a
+    pixel.
 
     Attributes:
       batches: how many batches are there, from the first on.

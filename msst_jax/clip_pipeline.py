@@ -1,7 +1,8 @@
 """From the frames of a clip to painted ones: decoding, the device and encoding work at the same time."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -148,17 +149,18 @@ def _kept(state: Any, shares: np.ndarray | float = 0.0) -> dict[str, Any]:
     return {"painter": state, "shares": shares}
 
 
-def _painted(source: Iterable[Batch], painter: Painter, parts: Parts) -> Iterator[_Painted]:
+def _painted(source: Generator[Batch, None, None], painter: Painter, parts: Parts) -> Iterator[_Painted]:
     state = painter.state
-    for batch in source:
-        if batch.number < parts.batches:
-            if batch.number == parts.batches - 1:
-                state = parts.state(_kept(painter.state))["painter"]
-            yield _Painted(batch, None)
-            continue
-        made = painter.paint(batch, state)
-        state = made[2]
-        yield _Painted(batch, made)
+    with closing(source):
+        for batch in source:
+            if batch.number < parts.batches:
+                if batch.number == parts.batches - 1:
+                    state = parts.state(_kept(painter.state))["painter"]
+                yield _Painted(batch, None)
+                continue
+            made = painter.paint(batch, state)
+            state = made[2]
+            yield _Painted(batch, made)
 
 
 def _write(batch: Batch, images: np.ndarray | None, writer: ClipWriter, parts: Parts) -> None:

@@ -125,6 +125,8 @@ def check_clip_output(path: Path, crf: int | None = None) -> None:
     """
     ending = path.suffix.lower()
     known = ", ".join(ENDINGS)
+    if not path.name:
+        raise UserError(f"cannot write frames to {path}: the folder is not empty; name one that is not there yet")
     if ending and ending not in ENDINGS:
         raise UserError(
             f"cannot write {path}: unknown video ending {path.suffix!r}; use one of {known}, or no ending for a folder"

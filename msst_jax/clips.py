@@ -103,9 +103,10 @@ def numbered(frames: Iterable[Frame], rate: Fraction) -> Iterator[tuple[int, Fra
       frames: of a clip, in order.
       rate: frames a second of the clip.
     """
-    number, regular = -1, True
+    number, regular, first = -1, True, None
     for frame in frames:
-        place = frame.time * rate
+        first = frame.time if first is None else first  # the sound may begin before
+        place = (frame.time - first) * rate
         regular = regular and place.denominator == 1
         number = max(number + 1, int(place)) if regular else number + 1
         yield number, frame

@@ -38,7 +38,7 @@ def motion(previous: jax.Array, current: jax.Array) -> jax.Array:
     pixel has a window, whose motion is that of the window and not an update to that of its pixel (so neighbours agree),
     and residuals have the weights of Cauchy's M-estimator.
     """
-    levels = [jnp.stack([previous, current]) @ jnp.asarray(GREY)]
+    levels = [(jnp.stack([previous, current]) * jnp.asarray(GREY)).sum(-1)]  # a matrix product would round on a TPU
     while min(levels[-1].shape[1:]) >= 2 * SMALLEST:
         levels.append(_halved(levels[-1]))
     flow = jnp.zeros_like(levels[-1])

@@ -130,7 +130,8 @@ def follow(
 ) -> Solution:
     """As `minimize`, with what `prepare` compiled for a problem of the same kind and shapes."""
     state = initial_state(jnp.asarray(pixels), compiled.transform, batched=runs is not None)
-    loss = jax.tree_util.Partial(compiled.function, *loss.args, **loss.keywords)  # a program knows its own function only
+    # A program knows its own function only, not another that does the same.
+    loss = jax.tree_util.Partial(compiled.function, *loss.args, **loss.keywords)
     started = time.perf_counter()
     history: list[tuple[dict[str, jax.Array], jax.Array]] = []
     reported = 0

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from msst_jax import images, report
 from msst_jax.clip_fast import fast_painter
+from msst_jax.clip_folder import frames_in
 from msst_jax.clip_masks import masks_of
 from msst_jax.clip_online import Optimisation, online_painter
 from msst_jax.clip_parts import Parts, Plan, folder_of, frames_of_segment
@@ -37,6 +38,8 @@ from msst_jax.regions import BACKGROUND
 from msst_jax.segmentation import check_names
 from msst_jax.segmenters import Segmenter, Size, load_segmenter
 from msst_jax.stylization import network_of_losses
+
+NOTHING = 1e-4  # share of all frames below which a region was not found
 
 
 class Studio(NamedTuple):
@@ -75,10 +78,14 @@ def run(config: ConfigDict, job: Job) -> int:
         studio = _studio(config, job, clip.info, size, stop, note)
         source = batches(numbered(clip.frames(), clip.info.rate), masks, size, studio.batch)
         parts = _parts(config, job, clip.info, studio)
+        if job.clip.resume and not parts.batches:
+            logging.warning("there is nothing in %s to go on with: begins anew", parts.folder)
         try:
             tally = _make(job, clip.info, size, source, studio.painter, parts, stop, bar)
         except BaseException:
             parts.forget_if_nothing_is_kept()
+            if parts.batches:
+                logging.warning("what was made is kept in %s; go on with --resume", parts.folder)
             raise
     if tally.interrupted:
         if parts.batches:
@@ -90,6 +97,9 @@ def run(config: ConfigDict, job: Job) -> int:
         return EXIT_INTERRUPTED
     report.write_json(_sidecar(config, job, clip.info, size, studio, tally, started), job.output.with_suffix(".json"))
     parts.remove()
+    for region, share in zip(studio.regions, tally.shares, strict=True):
+        if share < NOTHING:
+            logging.warning("region %r is in none of the frames", region.name)
     logging.info("wrote %s: %d frames", job.output, tally.frames)
     return 0
 
@@ -209,10 +219,13 @@ def _parts(config: ConfigDict, job: Job, clip: ClipInfo, studio: Studio) -> Part
 
 
 def _mark(file: str) -> list[Any]:
-    """What tells whether a file, or one in a folder, is still the same."""
+    """What tells whether a file, or a picture of a folder, is still the same."""
     path = Path(file).expanduser()
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    return [[one.name, one.stat().st_size, one.stat().st_mtime_ns] for one in files]
+    files = frames_in(path) if path.is_dir() else [path]
+    try:
+        return [[one.name, one.stat().st_size, one.stat().st_mtime_ns] for one in files]
+    except OSError as error:
+        raise UserError(f"{error.filename} cannot be read ({error.strerror}); remove it, or give another") from error
 
 
 def _make(
@@ -273,7 +286,7 @@ def _sidecar(
             inputs=Inputs(np.empty((height, width, 0), np.float32), tally.shares[None, None], studio.regions),
             weights=studio.weights,
             seed=job.seed,
-            seconds={"total": seconds, "frame": seconds / tally.frames},
+            seconds={"total": seconds},
             photo=job.photo,
             masks=dict(job.masks),
             segmenter=studio.segmenter.record() if studio.segmenter else None,

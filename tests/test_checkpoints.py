@@ -98,6 +98,8 @@ def test_a_damaged_newest_one_is_passed_over_told_and_written_again(tmp_path: Pa
     assert read(tmp_path)[0].step == 3
 
 
+# Orbax's threads may still read when its event loop is closed; see `messages.only_own`.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_bit_that_changed_on_the_disk_is_noticed(tmp_path: Path):
     write(tmp_path, [1, 2])
     arrays = [file for file in (tmp_path / "2" / "state").rglob("d/*") if file.is_file()]
