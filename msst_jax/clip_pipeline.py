@@ -158,6 +158,7 @@ def _painted(source: Generator[Batch, None, None], painter: Painter, parts: Part
                     state = parts.state(_kept(painter.state))["painter"]
                 yield _Painted(batch, None)
                 continue
+            jax.block_until_ready(state)  # two batches at once on the device would take twice the memory
             made = painter.paint(batch, state)
             state = made[2]
             yield _Painted(batch, made)
