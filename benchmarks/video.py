@@ -30,11 +30,11 @@ from configs import video as video_config
 from examples import make_clip as example
 from msst_jax import images
 from msst_jax.blend_ramp import constant
-from msst_jax.clip_fast import fast_painter, keys_of, to_bytes
+from msst_jax.clip_fast import fast_painter
 from msst_jax.clip_parts import Parts, Plan, frames_of_segment
 from msst_jax.clip_pipeline import Batch, Painter, batches, make_clip
 from msst_jax.clip_reader import open_clip
-from msst_jax.clip_regions import Layout, frame_masks, initial_state, layout_of
+from msst_jax.clip_regions import Layout, frame_masks, initial_state, keys_of, layout_of
 from msst_jax.clip_sinks import KINDS, Segments
 from msst_jax.clip_writer import clip_writer
 from msst_jax.clips import Clip, Frame
@@ -161,7 +161,7 @@ def _stylise(scene: Scene, prepared: Sequence[Batch]) -> Callable[[], None]:
     def stylise(weights: Any, frames: jax.Array, masks: jax.Array) -> jax.Array:
         photos = images.normalize(frames.astype(jnp.float32) / 255)
         styled = nnx.merge(definition, weights)(photos, blend_mixtures(styles, 0.0))
-        return to_bytes(jax.vmap(composite)(styled, masks))
+        return images.to_bytes(jax.vmap(composite)(styled, masks))
 
     def run() -> None:
         for batch in prepared:

@@ -13,7 +13,7 @@ from msst_jax import images
 from msst_jax.blend_ramp import BlendRamp
 from msst_jax.clip_motion import carried
 from msst_jax.clip_pipeline import Batch, Painter
-from msst_jax.clip_regions import Keys, Layout, frame_masks, initial_state
+from msst_jax.clip_regions import Keys, Layout, frame_masks, initial_state, keys_of
 from msst_jax.fast import FastModel
 from msst_jax.losses import composite
 from msst_jax.models.stylizer import blend_mixtures
@@ -29,11 +29,6 @@ def batch_of(sizes: Sequence[Size], every: int) -> int:
     if every <= most:
         return most // every * every
     return max(count for count in range(1, most + 1) if every % count == 0)
-
-
-def keys_of(number: int, batch: int, every: int) -> tuple[int, ...]:
-    """Which frames of a batch the network looks at."""
-    return tuple(index for index in range(batch) if (number * batch + index) % every == 0)
 
 
 def fast_painter(
@@ -84,11 +79,6 @@ def _program(
         results = jax.vmap(composite)(styled, masks)
         if keep:
             results = carried(motion.flows, keep * motion.trusts, state["picture"], results)
-        return to_bytes(results), masks.mean((1, 2)), {"regions": regions, "picture": results[-1]}
+        return images.to_bytes(results), masks.mean((1, 2)), {"regions": regions, "picture": results[-1]}
 
     return jax.jit(paint)
-
-
-def to_bytes(pictures: jax.Array) -> jax.Array:
-    """Pictures in [0, 1] (values outside are clipped) as uint8; see `images.to_picture`."""
-    return jnp.round(jnp.clip(pictures, 0, 1) * 255).astype(jnp.uint8)

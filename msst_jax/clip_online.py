@@ -14,10 +14,9 @@ from ml_collections import ConfigDict
 
 from msst_jax import images, optimize
 from msst_jax.blend_ramp import BlendRamp
-from msst_jax.clip_fast import keys_of, to_bytes
 from msst_jax.clip_motion import Motion, carried, grid_of, motion_of
 from msst_jax.clip_pipeline import Batch, Painter, Stopped
-from msst_jax.clip_regions import Layout, State, frame_masks, initial_state
+from msst_jax.clip_regions import Layout, State, frame_masks, initial_state, keys_of
 from msst_jax.inputs import Inputs, Region
 from msst_jax.losses import Weights, composite
 from msst_jax.models.vgg import VGG
@@ -29,7 +28,7 @@ class Optimisation(NamedTuple):
     """What all frames have in common.
 
     Attributes:
-      config: see configs/video.py.
+      config: see configs/photo.py.
       vgg: the network of the losses.
       styles: the regions with their style pictures, in the order of the layout.
       ramp: the blend ratio over time.
@@ -75,7 +74,7 @@ def online_painter(work: Optimisation, segmenter: Segmenter | None, layout: Layo
             pixels = later(inputs, weights, _moved(state["pixels"], state["photo"], frame[0]))
         else:
             pixels = _first(work, inputs, weights)
-        result = to_bytes(composite(pixels, masks[0]))
+        result = images.to_bytes(composite(pixels, masks[0]))
         after = {"regions": regions, "pixels": pixels, "photo": jnp.asarray(frame[0]), "seen": jnp.asarray(True)}
         return result[None], masks.mean((1, 2)), after
 
@@ -98,12 +97,9 @@ def _moved(pixels: jax.Array, before: jax.Array, photo: jax.Array) -> jax.Array:
     """The images (K, H, W, 3) of the frame before, moved along; the photo (H, W, 3) where motion explains nothing."""
     width, height = grid_of((photo.shape[1], photo.shape[0]))
     small = images.resize(jnp.stack([before, photo]), height, width)
-    flows, trusts = motion_of(small[1:], small[0])
-
-    def move(image: jax.Array) -> jax.Array:
-        return carried(flows, trusts, image, photo[None])[0]
-
-    return jax.lax.map(move, pixels)
+    side_by_side = jnp.concatenate(list(pixels), -1)  # as channels of one picture, which moves once
+    moved = carried(*motion_of(small[1:], small[0]), side_by_side, jnp.tile(photo, len(pixels))[None])[0]
+    return jnp.stack(jnp.split(moved, len(pixels), -1))
 
 
 def _first(work: Optimisation, inputs: Inputs, weights: Weights) -> jax.Array:

@@ -29,6 +29,11 @@ class Plan(NamedTuple):
     batch: int
     segment: int
 
+    @property
+    def per_segment(self) -> int:
+        """Batches of a segment; 0 = there are no segments."""
+        return self.segment // self.batch
+
 
 class Parts:
     """A folder of finished batches and segments.
@@ -88,10 +93,9 @@ class Parts:
             )
 
     def _count(self) -> None:
-        per_segment = self.plan.segment // self.plan.batch if self.plan.segment else 0
-        while per_segment and self._file("segment", self.segments).exists():
+        while self.plan.segment and self._file("segment", self.segments).exists():
             self.segments += 1
-        self.batches = self.segments * per_segment
+        self.batches = self.segments * self.plan.per_segment
         while self._file("batch", self.batches).exists():
             self.batches += 1
         while self.batches and not self._file("state", self.batches - 1).exists():
@@ -129,9 +133,7 @@ class Parts:
         """
         _save(self._file("segment", self.segments), packed)
         self.segments += 1
-        if not self.plan.segment:
-            return
-        per_segment = self.plan.segment // self.plan.batch
+        per_segment = self.plan.per_segment
         for number in range((self.segments - 1) * per_segment, self.segments * per_segment):
             self._file("batch", number).unlink(missing_ok=True)
 

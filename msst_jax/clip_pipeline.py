@@ -166,11 +166,10 @@ def _painted(source: Generator[Batch, None, None], painter: Painter, parts: Part
 
 def _write(batch: Batch, images: np.ndarray | None, writer: ClipWriter, parts: Parts) -> None:
     """Writes a batch; of one that an earlier run made (no images) what is kept, or with its first batch a segment."""
-    per_segment = parts.plan.segment // parts.plan.batch if parts.plan.segment else 0
-    segment = batch.number // per_segment if per_segment else 0
-    if images is None and segment < parts.segments:
+    per_segment = parts.plan.per_segment
+    if images is None and batch.number < parts.segments * per_segment:
         if batch.number % per_segment == 0:
-            writer.write_segment(parts.segment(segment))
+            writer.write_segment(parts.segment(batch.number // per_segment))
         for moment in batch.moments:
             writer.count(moment.time + moment.duration)
         return

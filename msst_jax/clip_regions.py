@@ -87,6 +87,11 @@ def layout_of(
     )
 
 
+def keys_of(number: int, batch: int, every: int) -> Keys:
+    """Which frames of a batch the network looks at."""
+    return tuple(index for index in range(batch) if (number * batch + index) % every == 0)
+
+
 def initial_state(layout: Layout) -> State:
     """Before the first frame."""
     width, height = layout.grid
@@ -178,7 +183,7 @@ def _probabilities(layout: Layout, network: Network, photos: jax.Array) -> jax.A
 
 def _refined(masks: jax.Array, photo: jax.Array) -> jax.Array:
     """See `guided_filter.refine_edges`: masks (H, W, R) of a photo (H, W, 3)."""
-    radius = max(1, round(guided_filter.RADIUS / 100 * max(photo.shape[:2])))
+    radius = guided_filter.radius_of(photo.shape)
     guide = guided_filter.guide_of(photo, radius, guided_filter.EPS)
     filtered = [guided_filter.guided_filter(guide, masks[..., index], radius) for index in range(masks.shape[-1])]
     return jnp.clip(jnp.stack(filtered, -1), 0, 1)

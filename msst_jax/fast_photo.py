@@ -18,7 +18,7 @@ from msst_jax.configuration import compute_type
 from msst_jax.errors import UserError
 from msst_jax.fast import FastModel, load_model
 from msst_jax.files import check_outputs
-from msst_jax.inputs import Inputs, Region, find_masks
+from msst_jax.inputs import Inputs, Region, find_masks, origin_of
 from msst_jax.job import Job, blend_path
 from msst_jax.losses import TERMS, composite
 from msst_jax.models.stylizer import Stylizer, blend_mixtures
@@ -220,11 +220,14 @@ def _inputs(
     stacked = regions.complete(found, model.regions, (height, width))
     stacked = regions.harden(stacked) if config.hard_masks else stacked
     stacked = regions.feather(stacked, config.feather / 100 * max(height, width))
-    made = []
-    for name, style in zip(model.regions, model.styles, strict=True):
-        origin = "mask" if name in masks else "segmenter" if segmenter and name in missing else "rest"
-        made.append(Region(name, style, np.empty((0, 0, 3), np.float32), origin))
-    return Inputs(content, stacked, tuple(made), segmenter.record() if segmenter else None)
+    return Inputs(content, stacked, regions_of(model, masks), segmenter.record() if segmenter else None)
+
+
+def regions_of(model: FastModel, masks: Iterable[str]) -> tuple[Region, ...]:
+    """The regions of a model, whose style pictures it does not hold; `masks` names those whose masks were given."""
+    nothing = np.empty((0, 0, 3), np.float32)
+    named = zip(model.regions, model.styles, strict=True)
+    return tuple(Region(name, style, nothing, origin_of(name, masks)) for name, style in named)
 
 
 def _write(

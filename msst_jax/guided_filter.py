@@ -119,6 +119,11 @@ def _window_sums(x: jax.Array, radius: int, axis: int) -> jax.Array:
         power_sums, power = piece(0, size) + piece(power, size), 2 * power
 
 
+def radius_of(shape: tuple[int, ...]) -> int:
+    """The radius for a photo of a shape (H, W, ...)."""
+    return max(1, round(RADIUS / 100 * max(shape[:2])))
+
+
 _prepared = jax.jit(guide_of, static_argnums=1)
 _filtered = jax.jit(guided_filter, static_argnums=2)
 
@@ -136,7 +141,7 @@ def refine_edges(probabilities: np.ndarray, photo: np.ndarray) -> np.ndarray:
     occurring = np.flatnonzero(probabilities.max((0, 1)) > OCCURS)
     if len(occurring) < 2:
         return probabilities
-    radius = max(1, round(RADIUS / 100 * max(photo.shape[:2])))
+    radius = radius_of(photo.shape)
     guide = _prepared(photo, radius, EPS)
     refined = probabilities.copy()
     rest, *others = occurring

@@ -191,6 +191,11 @@ def to_picture(image: np.ndarray | jax.Array) -> Image.Image:
     return Image.fromarray(np.round(values * 255.0).astype(np.uint8))
 
 
+def to_bytes(pictures: jax.Array) -> jax.Array:
+    """Pictures in [0, 1] (values outside are clipped) as uint8; see `to_picture`."""
+    return jnp.round(jnp.clip(pictures, 0, 1) * 255).astype(jnp.uint8)
+
+
 def check_output_format(path: Path) -> None:
     """Raises UserError if the ending of `path` is no picture format that can be written."""
     if path.suffix.lower() not in OUTPUT_FORMATS:

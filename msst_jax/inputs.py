@@ -101,6 +101,11 @@ def load_inputs(
     return Inputs(content, stacked, tuple(loaded), used)
 
 
+def origin_of(name: str, masks: Iterable[str]) -> str:
+    """Where a region comes from, see `Region`; `masks` names those whose masks were given."""
+    return "mask" if name in masks else "rest" if name == regions.BACKGROUND else "segmenter"
+
+
 def load_styles(
     config: ConfigDict, styles: Mapping[str, str], masks: Iterable[str], size: tuple[int, int]
 ) -> list[Region]:
@@ -121,7 +126,7 @@ def load_styles(
             name,
             file,
             images.load_image(file, style_size, square=config.square, what="style"),
-            "mask" if name in masks else "rest" if name == regions.BACKGROUND else "segmenter",
+            origin_of(name, masks),
         )
         for name, file in styles.items()
     ]

@@ -29,7 +29,7 @@ from msst_jax.clips import ClipInfo, numbered
 from msst_jax.configuration import check_number, compute_type
 from msst_jax.errors import UserError
 from msst_jax.fast import load_model
-from msst_jax.fast_photo import check_model, segmenter_for
+from msst_jax.fast_photo import check_model, regions_of, segmenter_for
 from msst_jax.files import check_outputs
 from msst_jax.inputs import Inputs, Region, load_styles
 from msst_jax.job import EXIT_INTERRUPTED, Job
@@ -165,11 +165,7 @@ def _studio(
         segmenter = segmenter_for(config, job, model)
         layout = layout_of(config, model.regions, given, segmenter, size)
         painter, batch = fast_painter(config, model, segmenter, layout, job.clip.ramp)
-        nothing = np.empty((0, 0, 3), np.float32)
-        regions = tuple(
-            Region(name, style, nothing, _origin(name, job))
-            for name, style in zip(model.regions, model.styles, strict=True)
-        )
+        regions = regions_of(model, given)
         return Studio(painter, batch, regions, segmenter, model.path, {"name": job.model, "training": model.training})
     _check_styles(job)
     missing = [name for name in job.styles if name not in job.masks and name != BACKGROUND]
@@ -192,10 +188,6 @@ def _check_styles(job: Job) -> None:
             raise UserError(f"region {name!r} has a mask but no style; add --style {name}=FILE or drop its --mask")
         if name == BACKGROUND:
             raise UserError(f"--mask {name}: the background of a clip is what no other region claims; leave it out")
-
-
-def _origin(name: str, job: Job) -> str:
-    return "mask" if name in job.masks else "rest" if name == BACKGROUND else "segmenter"
 
 
 def _parts(config: ConfigDict, job: Job, clip: ClipInfo, studio: Studio) -> Parts:

@@ -12,8 +12,9 @@ from ml_collections import ConfigDict
 
 from msst_jax import clip_fast, images
 from msst_jax.asked import Asked, check, is_clip, parse_rate
-from msst_jax.clip_fast import batch_of, keys_of
+from msst_jax.clip_fast import batch_of
 from msst_jax.clip_reader import open_clip
+from msst_jax.clip_regions import keys_of
 from msst_jax.clips import Frame, numbered
 from msst_jax.errors import UserError
 from msst_jax.fast import load_model
