@@ -7,6 +7,9 @@ import jax
 import pytest
 
 from convert_weights.torch_compat import import_torchvision
+from msst_jax import clip_fast
+from tests.fast_models import small_model
+from tests.pictures import save, stripe
 from tests.training_runs import cache_settings, make_photos
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -44,3 +47,21 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def xla(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Settings that spare the runs of one module from compiling the same step again."""
     return cache_settings(tmp_path_factory.mktemp("xla"))
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workdir with a small fast model, made once for all tests; they only read it."""
+    return small_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clips are painted in several batches of a few frames."""
+    monkeypatch.setattr(clip_fast, "LARGEST_BATCH", 2)
+
+
+@pytest.fixture
+def left(tmp_path: Path) -> dict[str, str]:
+    """A mask file: the person is on the left of all frames of 64x48."""
+    return {"person": save(tmp_path / "left.png", stripe(48, 64, 0, 0.5))}

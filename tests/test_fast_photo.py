@@ -17,15 +17,8 @@ from msst_jax.fast_photo import batches_of_one_size, stylise
 from msst_jax.job import Job
 from msst_jax.models.stylizer import blend_mixtures
 from msst_jax.photo import run
-from tests.fast_models import small_model
 from tests.pictures import make_scene, noise, quick_config, run_script, save
 from tests.segmenters import animals, converted, fake_networks, painted, refinements
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workdir with a small model whose two styles differ."""
-    return small_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture

@@ -22,28 +22,13 @@ from msst_jax.job import Job
 from msst_jax.models.stylizer import blend_mixtures
 from msst_jax.photo import run
 from tests.clips import FILM, NTSC, UNEVEN, Tone, make_clip, moving, sound_packets
-from tests.fast_models import clip_config, clip_job, small_model
+from tests.fast_models import clip_config, clip_job
 from tests.pictures import noise, run_script, save, stripe
 from tests.segmenters import PERSON, fake_networks, painted
 
+pytestmark = pytest.mark.usefixtures("small_batches")
+
 MILLISECOND = Fraction(1, 1000)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_model(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(autouse=True)
-def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Several batches of a few frames."""
-    monkeypatch.setattr(clip_fast, "LARGEST_BATCH", 2)
-
-
-@pytest.fixture
-def left(tmp_path: Path) -> dict[str, str]:
-    """The person is on the left of all frames."""
-    return {"person": save(tmp_path / "left.png", stripe(48, 64, 0, 0.5))}
 
 
 def make(clip: Path, output: Path, model: Path, config: ConfigDict | None = None, **more: Any) -> Path:

@@ -15,23 +15,10 @@ from msst_jax.clip_reader import open_clip
 from msst_jax.errors import UserError
 from msst_jax.photo import run
 from tests.clips import Tone, make_clip, make_sound, moving, sound_span
-from tests.fast_models import clip_config, clip_job, small_model
-from tests.pictures import noise, run_script, save, stripe
+from tests.fast_models import clip_config, clip_job
+from tests.pictures import noise, run_script, save
 
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_model(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(autouse=True)
-def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clip_fast, "LARGEST_BATCH", 2)
-
-
-@pytest.fixture
-def left(tmp_path: Path) -> dict[str, str]:
-    return {"person": save(tmp_path / "left.png", stripe(48, 64, 0, 0.5))}
+pytestmark = pytest.mark.usefixtures("small_batches")
 
 
 def names(folder: Path) -> set[str]:

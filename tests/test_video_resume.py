@@ -17,16 +17,13 @@ from msst_jax.errors import UserError
 from msst_jax.job import EXIT_INTERRUPTED
 from msst_jax.photo import run
 from tests.clips import Tone, make_clip
-from tests.fast_models import clip_config, clip_job, small_model
+from tests.fast_models import clip_config, clip_job
 from tests.pictures import noise, run_script, save, stripe
+
+pytestmark = pytest.mark.usefixtures("small_batches")
 
 COUNT = 11  # frames: with batches of 2 and segments of 4 the last of both is not full
 ENDINGS = [".mp4", ".webm", ".gif", ""]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +34,6 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_clip(folder / "a.mp4", images, rate=Fraction(2), sounds=[Tone("aac", seconds=COUNT / 2)])
     save(folder / "left.png", stripe(48, 64, 0, 0.5))
     return folder
-
-
-@pytest.fixture(autouse=True)
-def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clip_fast, "LARGEST_BATCH", 2)
 
 
 def make(model: Path, inputs: Path, output: Path, config: dict[str, Any] | None = None, **more: Any) -> int:
