@@ -7,6 +7,11 @@ python stylize.py PHOTO|FOLDER --model DIR|builtin    with a trained fast model,
 python stylize.py VIDEO --model DIR|builtin -o out.mp4  a clip: .mp4, .webm, .gif or a folder of frames
 """
 
+from msst_jax.large_pages import use_large_pages
+
+if __name__ == "__main__":
+    use_large_pages()
+
 import sys
 from pathlib import Path
 

@@ -4,6 +4,11 @@ python train.py --workdir runs/x --photos DIR --style person=A.jpg --style backg
 python train.py --config configs/person_segmenter.py --workdir runs/x --photos DIR --masks DIR
 """
 
+from msst_jax.large_pages import use_large_pages
+
+if __name__ == "__main__":
+    use_large_pages()
+
 import sys
 from pathlib import Path
 

@@ -12,6 +12,8 @@ Against the original (configs/seed.py) and what was tried:
 - Total variation per pixel, so that the look does not change with the size, and the best picture instead of the last.
 - No step moves the pixels by more than 0.05 in the mean: L-BFGS with little history now and then overshoots, and the
   noise of that stays in the picture.
+- Moving large shapes more than grain (precondition 1) reaches the same loss in two thirds of the evaluations, but spends
+  the colours of a painting where the photo has room for them and not on the region: the picture is paler.
 - Average pooling smears flat areas and needs other weights for each layer; max pooling keeps crisp strokes.
 """
 
@@ -67,4 +69,5 @@ def get_config() -> ConfigDict:
     config.learning_rate = 0.0  # 0 = the optimiser's own: 1 for lbfgs, 0.02 for adam
     config.max_step = 0.05  # L-BFGS: longest step, as the root mean square over the pixels; 0 = no limit
     config.history = 100  # pairs that L-BFGS keeps
+    config.precondition = 0.0  # L-BFGS: moves a wave of the picture by its frequency to the minus this; 0 = all alike
     return config.lock()  # a misspelt field in a config made from this one is an error

@@ -36,6 +36,7 @@ NOT_NEGATIVE = (
     "steps_multiple",
     "learning_rate",
     "max_step",
+    "precondition",
 )
 POSITIVE = ("steps", "style_scale", "history")
 CLIP_LEAST = {"segment_every": 1, "next_steps": 1}

@@ -7,6 +7,7 @@ Source: Nocedal & Wright, Numerical Optimization, algorithm 7.4 (two-loop recurs
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -35,11 +36,20 @@ class LbfgsState(NamedTuple):
     curvatures: jax.Array
     """1 / y.s, (m,)."""
     scale: jax.Array
-    """gamma = y.s / y.y of the last stored pair: the initial inverse Hessian."""
+    """gamma = y.s / y.Py of the last stored pair: gamma P is the initial inverse Hessian, P the preconditioner."""
+
+
+Preconditioner = Callable[[Any], Any]
+"""Of parameters; linear, symmetric and positive."""
+
+Flat = Callable[[jax.Array], jax.Array]
 
 
 def torch_lbfgs(
-    learning_rate: float = 1.0, history_size: int = 100, max_step: float = math.inf
+    learning_rate: float = 1.0,
+    history_size: int = 100,
+    max_step: float = math.inf,
+    preconditioner: Preconditioner | None = None,
 ) -> optax.GradientTransformation:
     """L-BFGS without line search, number for number as torch.optim.LBFGS with its tolerances at 0.
 
@@ -51,6 +61,8 @@ def torch_lbfgs(
       history_size: pairs kept (m).
       max_step: longest step, as the root mean square over all parameters; a longer one is shortened. torch has no
         such limit, and its first steps with little history can overshoot far.
+      preconditioner: the initial inverse Hessian, which is then scaled to fit the last pair; None for torch's, the
+        identity.
 
     Raises:
       ValueError: history_size below 1.
@@ -75,9 +87,13 @@ def torch_lbfgs(
     def update(gradients: optax.Updates, state: LbfgsState, params: Any = None) -> tuple[optax.Updates, LbfgsState]:
         del params
         gradient, unravel = ravel_pytree(gradients)
-        state = _store(state, gradient)
-        direction = _two_loop(state, gradient)
-        first = jnp.minimum(1.0, 1.0 / jnp.sum(jnp.abs(gradient)))
+
+        def precondition(flat: jax.Array) -> jax.Array:
+            return flat if preconditioner is None else ravel_pytree(preconditioner(unravel(flat)))[0]
+
+        state = _store(state, gradient, precondition)
+        direction = _two_loop(state, gradient, precondition)
+        first = jnp.minimum(1.0, 1.0 / jnp.sum(jnp.abs(direction)))
         factor = jnp.where(state.updates == 0, first, 1.0) * learning_rate
         if math.isfinite(max_step):
             length = jnp.sqrt(jnp.mean(jnp.square(direction)))
@@ -89,7 +105,7 @@ def torch_lbfgs(
     return optax.GradientTransformation(init, update)
 
 
-def _store(state: LbfgsState, gradient: jax.Array) -> LbfgsState:
+def _store(state: LbfgsState, gradient: jax.Array, precondition: Flat) -> LbfgsState:
     """Adds the newest pair unless its curvature is too small (always so before the first step)."""
     change = gradient - state.gradient
     curvature = jnp.vdot(change, state.step)
@@ -105,11 +121,11 @@ def _store(state: LbfgsState, gradient: jax.Array) -> LbfgsState:
         steps=put(state.steps, state.step),
         changes=put(state.changes, change),
         curvatures=put(state.curvatures, 1.0 / curvature),
-        scale=jnp.where(keep, curvature / jnp.vdot(change, change), state.scale),
+        scale=jnp.where(keep, curvature / jnp.vdot(change, precondition(change)), state.scale),
     )
 
 
-def _two_loop(state: LbfgsState, gradient: jax.Array) -> jax.Array:
+def _two_loop(state: LbfgsState, gradient: jax.Array, precondition: Flat) -> jax.Array:
     """The direction -H g, from the newest pair to the oldest and back."""
     size = state.curvatures.size
     pairs = jnp.minimum(state.stored, size)
@@ -126,4 +142,4 @@ def _two_loop(state: LbfgsState, gradient: jax.Array) -> jax.Array:
         return r + state.steps[slot] * (alphas[slot] - beta)
 
     q, alphas = jax.lax.fori_loop(0, pairs, backward, (-gradient, jnp.zeros_like(state.curvatures)))
-    return jax.lax.fori_loop(0, pairs, forward, q * state.scale)
+    return jax.lax.fori_loop(0, pairs, forward, precondition(q) * state.scale)

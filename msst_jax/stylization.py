@@ -23,6 +23,7 @@ from msst_jax.lbfgs import torch_lbfgs
 from msst_jax.models.vgg import VGG
 from msst_jax.models.weights import load_vgg
 from msst_jax.optimize import Solution, interruption, minimize
+from msst_jax.preconditioner import smooth_first
 
 Progress = Callable[[int, float], None]
 """Called as (evaluation counted over all scales, loss summed over the pictures)."""
@@ -299,7 +300,12 @@ def optimizer_of(config: ConfigDict, evaluations: int) -> optax.GradientTransfor
     """
     if config.optimizer == "adam":
         return optax.adam(config.learning_rate or 0.02)
-    return torch_lbfgs(config.learning_rate or 1.0, min(config.history, evaluations), config.max_step or math.inf)
+    return torch_lbfgs(
+        config.learning_rate or 1.0,
+        min(config.history, evaluations),
+        config.max_step or math.inf,
+        partial(smooth_first, power=config.precondition) if config.precondition else None,
+    )
 
 
 def _outcome(results: jax.Array, solutions: list[Solution]) -> Outcome:

