@@ -17,6 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 
+from benchmarks.program import OURS, Case, Program
 from configs import video as video_config
 from examples import make_clip as example
 from msst_jax import images
@@ -47,6 +49,7 @@ from msst_jax.models.stylizer import blend_mixtures
 from msst_jax.segmenters import Segmenter, Size, load_segmenter
 from msst_jax.video import frame_size
 
+GROUP = "video"
 SCRIPT = Path(__file__).parents[1] / "stylize.py"
 SHORT, LONG = 30, 300  # frames, of --memory
 MEMORY_SIZE = 640  # longest side, of --memory: 270 frames more would take 250 MB if they were kept
@@ -192,6 +195,34 @@ def throughput(scene: Scene, output: str) -> None:
         print(f"| {name} | {1000 * seconds / scene.frames:.1f} | {scene.frames / seconds:.2f} |")
     share = parts["regions and stylise, one program"] / total
     print(f"\nThe device part alone takes {share:.0%} of the whole.")
+
+
+def cases(quick: bool) -> list[Case]:
+    """The whole pipeline with the model of the package, for `python -m benchmarks`; PyTorch has nothing like it."""
+    frames, size = (4, 64) if quick else (24, 640)
+    return [
+        Case(
+            group=GROUP,
+            what="clip to clip: regions, built-in fast model, smoothing",
+            size=f"{frames} frames, {size} long",
+            unit="frame",
+            programs={OURS: partial(start_whole, frames, size)},
+            pieces=frames,
+        )
+    ]
+
+
+def start_whole(frames: int, size: int) -> Program:
+    """The clip of examples/make_clip.py; the first call compiles."""
+    folder = tempfile.TemporaryDirectory()
+    clip = example.write(Path(folder.name) / "clip.mp4", frames)
+    scene = make_scene(clip, "builtin", size, frames, ".mp4")
+
+    def advance() -> None:
+        assert folder  # it holds the clip
+        whole(scene, ".mp4")
+
+    return Program(advance)
 
 
 def memory(model: str) -> None:

@@ -62,7 +62,7 @@ def to_tensor(images: np.ndarray) -> Tensor:
 
 def to_array(images: Tensor) -> np.ndarray:
     """(..., 3, H, W) to (..., H, W, 3)."""
-    return np.moveaxis(images.detach().numpy().copy(), -3, -1)
+    return np.moveaxis(images.detach().cpu().numpy().copy(), -3, -1)
 
 
 def network(weights: Path | Mapping[str, np.ndarray]) -> nn.Sequential:
@@ -151,6 +151,7 @@ class Reference:
         masks: np.ndarray,
         settings: Settings | None = None,
         structure: Structure = "original",
+        device: str = "cpu",
     ):
         """Computes the targets.
 
@@ -161,19 +162,21 @@ class Reference:
           masks: (H, W, K).
           settings: the numbers of the loss.
           structure: see the top of this file.
+          device: torch's name of where it runs.
         """
         self.settings = settings or Settings()
-        self.net = network(weights)
+        self.device = device
+        self.net = network(weights).to(device)
         if structure == "lean":
             self.net.requires_grad_(False)
         self.terms: Callable[[Tensor], Terms] = self._lean if structure == "lean" else self._original
-        self.masks = torch.from_numpy(np.moveaxis(masks, -1, 0).astype(np.float32))[:, None]
+        self.masks = torch.from_numpy(np.moveaxis(masks, -1, 0).astype(np.float32))[:, None].to(device)
         with torch.no_grad():
-            photo = taps_of(self.net, normalize(to_tensor(content))[None], self.settings.content_layers)
+            photo = taps_of(self.net, normalize(to_tensor(content).to(device))[None], self.settings.content_layers)
             self.contents = photo
             self.grams: dict[str, list[Tensor]] = {layer: [] for layer in self.settings.style_layers}
             for style in styles:
-                taps = taps_of(self.net, normalize(to_tensor(style))[None], self.settings.style_layers)
+                taps = taps_of(self.net, normalize(to_tensor(style).to(device))[None], self.settings.style_layers)
                 for layer, features in taps.items():
                     self.grams[layer].append(gram(features)[0])
 
@@ -215,7 +218,7 @@ class Reference:
 
     def value_and_gradient(self, images: np.ndarray) -> tuple[float, np.ndarray, Terms]:
         """Loss, its gradient (K, H, W, 3) and its terms at images (K, H, W, 3)."""
-        pixels = to_tensor(images).requires_grad_()
+        pixels = to_tensor(images).to(self.device).requires_grad_()
         terms = self.terms(pixels)
         value = self.total(terms)
         value.backward()
@@ -229,7 +232,7 @@ class Optimization:
     def __init__(self, reference: Reference, images: np.ndarray, evaluations_per_step: int = 20):
         """Starts at images (K, H, W, 3)."""
         self.reference = reference
-        self.pixels = to_tensor(images).contiguous().requires_grad_()
+        self.pixels = to_tensor(images).contiguous().to(reference.device).requires_grad_()
         # torch's own limit of evaluations, 5/4 of the iterations, would cut steps of 2 or 3 short.
         count = evaluations_per_step
         self.optimizer = torch.optim.LBFGS([self.pixels], lr=1, max_iter=count, max_eval=2 * count, history_size=100)

@@ -1,0 +1,132 @@
+"""Measures the speed and memory of everything, against PyTorch, and writes the table.
+
+    python -m benchmarks [--only GROUP ...] [--quick] [--output DIR]
+    python -m benchmarks --readme
+
+The programs of a row run in turns, on the same inputs; ratios are medians of pairs. The results of a device go to
+DIR/DEVICE.json and, as Markdown, to DIR/DEVICE.md (benchmarks/results by default); groups that are not measured keep
+what an earlier run found. --quick takes small inputs, to see that everything runs: its figures mean nothing, and go to
+DIR/DEVICE-quick.json. --readme puts the tables of benchmarks/results into README.md. A whole run takes more than an
+hour on two cores; what ours is compared with needs the test installation.
+"""
+
+from msst_jax.large_pages import use_large_pages
+
+if __name__ == "__main__":
+    use_large_pages()
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from benchmarks import fast_photo, memory, optimize, parity, segmentation_speed, time_to_loss, train_step, video
+from benchmarks.device import Rates, device_name, file_name, measured_rates
+from benchmarks.memory import peak_of, run_alone
+from benchmarks.program import Case, Disagreement, measure
+from benchmarks.results import FOLDER, README, Row, markdown, readme_with, row_of, update
+from msst_jax.devices import make_repeatable
+from msst_jax.errors import ArgumentParser, UserError, print_line
+from msst_jax.files import check_writable, write_atomically
+from msst_jax.messages import only_own
+
+PAIRS, QUICK_PAIRS = 5, 1
+QUICK, PARITY = "-quick", "parity"
+CASES: dict[str, Callable[[bool], list[Case]]] = {
+    module.GROUP: module.cases for module in (optimize, memory, segmentation_speed, train_step, fast_photo, video)
+}
+GROUPS = (optimize.GROUP, time_to_loss.GROUP, *(name for name in CASES if name != optimize.GROUP))
+
+
+def rows_of(group: str, quick: bool, rates: Rates) -> list[Row]:
+    """Measures one group."""
+    pairs = QUICK_PAIRS if quick else PAIRS
+    if group == time_to_loss.GROUP:
+        return [row_of(time_to_loss.case(quick), time_to_loss.measure(quick), {}, rates)]
+    if group == memory.GROUP:
+        large = memory.cases(quick)[-1]
+        return [row_of(large, memory.seconds(quick, pairs), memory.per_megapixel(quick), rates)]
+    rows = []
+    for index, case in enumerate(CASES[group](quick)):
+        peaks = {name: peak_of(group, index, name, quick) for name in case.programs}
+        rows.append(row_of(case, measure(case, pairs), peaks, rates))
+    return rows
+
+
+def put_into_readme() -> None:
+    """The tables of all devices in README.md.
+
+    Raises:
+      UserError: there are no results, or README.md cannot be written.
+    """
+    write_atomically(README, lambda place: place.write_text(readme_text(README.read_text())))
+
+
+def readme_text(readme: str) -> str:
+    """README.md with the tables of benchmarks/results in place of those that it has.
+
+    Raises:
+      UserError: there are no results.
+    """
+    files = [path for path in sorted(FOLDER.glob("*.json")) if not path.stem.endswith(QUICK)]
+    speed = [json.loads(path.read_text()) for path in files if not path.stem.startswith(PARITY)]
+    equal = [json.loads(path.read_text()) for path in files if path.stem.startswith(PARITY)]
+    if not (speed and equal):
+        raise UserError(f"{FOLDER} has no results; run python -m benchmarks and python -m benchmarks.parity")
+    readme = readme_with(readme, "speed", "\n".join(markdown(results) for results in speed))
+    return readme_with(readme, PARITY, "\n".join(parity.table(results) for results in equal))
+
+
+def _measure(flags: argparse.Namespace) -> None:
+    device = device_name()
+    path = flags.output / f"{file_name(device)}{QUICK if flags.quick else ''}.json"
+    check_writable(path)
+    load = os.getloadavg()[0]
+    rates = measured_rates()
+    for group in flags.only or GROUPS:
+        results = update(path, device, rates, group, rows_of(group, flags.quick, rates), load)
+    print(markdown(results))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measures and prints; returns the exit code: 0 done, 1 programs disagree, 2 bad input, 130 interrupted."""
+    only_own(quiet=True)
+    make_repeatable()  # as the scripts do, before the first computation
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # a GPU is shared with PyTorch
+    try:
+        flags = _parse(arguments)
+        if flags.alone:
+            group, index, program = flags.alone
+            run_alone(CASES[group](flags.quick)[int(index)], program)
+        elif flags.readme:
+            put_into_readme()
+        else:
+            _measure(flags)
+    except (Disagreement, time_to_loss.NotReached) as error:
+        print_line("benchmarks", error)
+        return 1
+    except UserError as error:
+        print_line("benchmarks", error)
+        return 2
+    except KeyboardInterrupt:
+        print_line("benchmarks", "interrupted; groups that were measured are written")
+        return 130
+    return 0
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="+", choices=GROUPS, help="measure these groups")
+    parser.add_argument("--quick", action="store_true", help="small inputs, one pair")
+    parser.add_argument("--output", type=Path, default=FOLDER, metavar="DIR", help="where results go")
+    parser.add_argument("--readme", action="store_true", help="measure nothing, put the results into README.md")
+    parser.add_argument("--alone", nargs=3, help=argparse.SUPPRESS)  # group, index, program: prints its peak memory
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
