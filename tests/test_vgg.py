@@ -12,31 +12,19 @@ import torch
 import torchvision
 from flax import nnx
 
+from convert_weights.check import TOLERANCE
 from convert_weights.networks import NETWORKS
 from msst_jax.errors import UserError
 from msst_jax.models.pooling import average_pool, max_pool
 from msst_jax.models.vgg import VGG, deepest_tap, tap_names
 from msst_jax.models.weights import ASSETS, EMBEDDED_VGG16, load_vgg
 from tests.checkpoints import Files, converted_files
-
-TOLERANCE = 2e-5  # of the layer's maximum
-
-
-def he_state(name: str) -> dict[str, torch.Tensor]:
-    rng = np.random.default_rng(7)
-    with torch.device("meta"):
-        shapes = getattr(torchvision.models, name)(weights=None).features.state_dict()
-    state = {}
-    for key, tensor in shapes.items():
-        fan_in = tensor.shape[1] * 9 if tensor.ndim == 4 else 50
-        values = rng.standard_normal(tuple(tensor.shape), np.float32) * np.float32(np.sqrt(2 / fan_in))
-        state[f"features.{key}"] = torch.from_numpy(values)
-    return {**state, "classifier.0.weight": torch.ones(4, 4), "classifier.0.bias": torch.ones(4)}
+from tests.random_networks import vgg_state
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    return converted_files(tmp_path_factory, he_state)
+    return converted_files(tmp_path_factory, vgg_state)
 
 
 def torch_net(name: str, checkpoint: Path, pooling: str = "max") -> torch.nn.Sequential:
