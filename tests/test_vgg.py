@@ -15,10 +15,11 @@ from flax import nnx
 from convert_weights.check import TOLERANCE
 from convert_weights.networks import NETWORKS
 from msst_jax.errors import UserError
-from msst_jax.models.pooling import average_pool, max_pool
+from msst_jax.models.pooling import average_pool
 from msst_jax.models.vgg import VGG, deepest_tap, tap_names
 from msst_jax.models.weights import ASSETS, EMBEDDED_VGG16, load_vgg
 from tests.checkpoints import Files, converted_files
+from tests.loss_formulas import max_pooling, value_and_gradient_of_ours, value_and_gradient_of_torch
 from tests.random_networks import vgg_state
 
 
@@ -144,15 +145,10 @@ def test_bfloat16_computes_in_bfloat16_and_stays_close(files: Files) -> None:
 
 @pytest.mark.parametrize("shape", [(2, 8, 8, 5), (1, 7, 9, 4), (1, 2, 3, 1)])
 def test_max_pool_and_its_gradient_equal_torch_with_ties(shape: tuple[int, ...]) -> None:
-    rng = np.random.default_rng(0)
-    x = np.maximum(rng.integers(-3, 3, shape), 0).astype(np.float32)  # half zeros, many ties
-    theirs_in = nchw(x).requires_grad_()
-    theirs = torch.nn.functional.max_pool2d(theirs_in, 2)
-    ours, pull = jax.vjp(max_pool, jnp.asarray(x))
-    grad = rng.normal(size=ours.shape).astype(np.float32)
-    theirs.backward(nchw(grad))
-    np.testing.assert_array_equal(ours, nhwc(theirs))
-    np.testing.assert_array_equal(pull(jnp.asarray(grad))[0], nhwc(theirs_in.grad))
+    pooling = max_pooling(shape)
+    ours, theirs = value_and_gradient_of_ours(pooling), value_and_gradient_of_torch(pooling)
+    for part in ("value", "gradient"):
+        np.testing.assert_array_equal(ours[part], theirs[part], err_msg=part)
 
 
 @pytest.mark.parametrize("shape", [(2, 8, 8, 5), (1, 7, 9, 4)])
