@@ -12,6 +12,7 @@ the exit code is 1. It needs the test installation.
 import argparse
 import datetime
 import json
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -20,6 +21,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from benchmarks.parity_rows import Comparison, Found, Row, rows_of
 from msst_jax.errors import ArgumentParser, UserError, print_line
 from msst_jax.files import check_writable, write_atomically
 
@@ -28,7 +30,8 @@ GROUPS = ("vgg", "deeplab", "losses", "whole_loss", "lbfgs", "fast")
 Results = Mapping[str, Any]
 """What the JSON file holds: "device", "platform", "jax", "torch", "torchvision", "date", and "rows", a list of
 {"group", "what", "against", "shape", "default", "highest", "limit", "ok"}; the errors, "default" at JAX's default
-precision and "highest", are {"error", "at": the tensor or ""}."""
+precision and "highest", are {"error", "at": the tensor or ""}, the error None where the two cannot be compared (other
+shapes, values that are not numbers)."""
 
 
 def measure(groups: Sequence[str], *, quick: bool) -> Results:
@@ -37,8 +40,6 @@ def measure(groups: Sequence[str], *, quick: bool) -> Results:
     Raises:
       UserError: torch or torchvision is not installed.
     """
-    from benchmarks.parity_rows import Row, rows_of
-
     comparisons = [
         (group, comparison) for group, make in _groups().items() if group in groups for comparison in make(quick=quick)
     ]
@@ -49,8 +50,8 @@ def measure(groups: Sequence[str], *, quick: bool) -> Results:
     return {**circumstances(), "rows": [plain(row) for row in rows]}
 
 
-def _groups() -> dict[str, Callable[..., list[Any]]]:
-    """{group: what lists its comparisons}; imported late, for --help works without torch."""
+def _groups() -> dict[str, Callable[..., list[Comparison]]]:
+    """{group: what lists its comparisons}; imported here, so that --help works without torch."""
     from convert_weights.torch_compat import import_torchvision
 
     import_torchvision()  # before the tests' modules do, which expect one that fits torch
@@ -83,14 +84,13 @@ def circumstances() -> dict[str, str]:
     }
 
 
-def plain(row: Any) -> dict[str, Any]:
-    """A `parity_rows.Row` as JSON can hold it."""
-    return {
-        **row._asdict(),
-        "default": row.default._asdict(),
-        "highest": row.highest._asdict(),
-        "ok": row.ok,
-    }
+def plain(row: Row) -> dict[str, Any]:
+    """A row as JSON can hold it."""
+    return {**row._asdict(), "default": _plain(row.default), "highest": _plain(row.highest), "ok": row.ok}
+
+
+def _plain(found: Found) -> dict[str, Any]:
+    return {"error": found.error if math.isfinite(found.error) else None, "at": found.at}
 
 
 def table(results: Results) -> str:
@@ -111,12 +111,16 @@ def _error(found: Mapping[str, Any]) -> str:
     return f"{_number(found['error'])} ({found['at']})" if found["at"] else _number(found["error"])
 
 
-def _number(value: float) -> str:
-    return f"{value:.1e}" if value else "0"
+def _number(value: float | None) -> str:
+    """As 2.5e-6, or 2e-5."""
+    if not value:
+        return "0" if value is not None else "not comparable"
+    digits, exponent = f"{value:.1e}".split("e")
+    return f"{digits.removesuffix('.0')}e{int(exponent)}"
 
 
 def _write(results: Results, path: Path) -> None:
-    path.write_text(json.dumps(results, indent=1) + "\n")
+    path.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

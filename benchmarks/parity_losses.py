@@ -55,7 +55,7 @@ def _whole_loss_labels(regions: int, size: tuple[int, int]) -> dict[str, Label]:
     what, against, shape = f"whole loss, {regions} regions", f"{AGAINST} of the twin", times(*size)
     return {
         "value": Label(f"{what}, value", against, shape, loss_cases.VALUE_TOLERANCE),
-        "gradient": Label(f"{what}, gradient (of its norm)", against, shape, loss_cases.GRADIENT_TOLERANCE),
+        "gradient": Label(f"{what}, gradient (norm of the difference)", against, shape, loss_cases.GRADIENT_TOLERANCE),
     }
 
 

@@ -40,7 +40,7 @@ class Found(NamedTuple):
     """The worst error at one precision."""
 
     error: float
-    """Infinite where a value is not a number."""
+    """Infinite where a value is not a number or a shape is another."""
     at: str
     """The tensor, or nothing if the row has only one."""
 
