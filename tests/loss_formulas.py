@@ -123,8 +123,13 @@ def value_and_gradient_of_torch(formula: Formula) -> dict[str, np.ndarray]:
 
 def value_and_gradient_of_ours(formula: Formula) -> dict[str, np.ndarray]:
     """As `value_and_gradient_of_torch`."""
-    value, pull = jax.vjp(formula.ours, jnp.asarray(formula.x))
-    return {"value": np.asarray(value), "gradient": np.asarray(pull(jnp.asarray(_cotangent(value.shape)))[0])}
+
+    @jax.jit
+    def evaluate(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        value, pull = jax.vjp(formula.ours, x)
+        return value, pull(jnp.asarray(_cotangent(value.shape)))[0]
+
+    return dict(zip(("value", "gradient"), map(np.asarray, evaluate(formula.x)), strict=True))
 
 
 def _cotangent(shape: tuple[int, ...]) -> np.ndarray:
