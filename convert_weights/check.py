@@ -59,7 +59,7 @@ def compare_vgg(name: str, path: Path, state: Mapping[str, np.ndarray], deepest:
     """
     taps = tap_names(name, deepest)
     images = np.random.default_rng(0).normal(size=PICTURE).astype(np.float32)
-    theirs = _torch_taps(name, state, images, len(taps))
+    theirs = torch_taps(name, state, images, len(taps))
     model, _ = load_vgg(name, taps, path=path)
     with jax.default_matmul_precision("highest"):
         ours = jax.jit(lambda model, images: model(images, taps))(model, images)
@@ -72,7 +72,7 @@ def compare_deeplab(name: str, path: Path, state: Mapping[str, np.ndarray], deep
     Arguments and errors as `compare_vgg`; `deepest` is None, these networks are never shortened.
     """
     images = np.random.default_rng(0).normal(size=PICTURE).astype(np.float32)
-    theirs = _torch_blocks(name, state, images)
+    theirs = torch_blocks(name, state, images)
     model, _ = load_deeplab(name, path=path)
     with jax.default_matmul_precision("highest"):
         ours = jax.jit(lambda model, images: dict(model.blocks(images)))(model, images)
@@ -86,24 +86,24 @@ def compare(layer: str, ours: np.ndarray, theirs: np.ndarray) -> Row:
     return Row(layer, ours.shape, float(np.abs(ours - theirs).max()), float(np.abs(theirs).max()))
 
 
-def _torch_taps(name: str, state: Mapping[str, np.ndarray], images: np.ndarray, count: int) -> list[np.ndarray]:
+def torch_taps(name: str, state: Mapping[str, np.ndarray], images: np.ndarray, count: int) -> list[np.ndarray]:
+    """The first `count` taps of torchvision's VGG in float64, NHWC; `state` need not hold deeper weights."""
     torch = import_torch()
     build = getattr(import_torchvision().models, name)
     with torch.device("meta"):  # nothing of the large classifier is ever allocated
-        features = build(weights=None, init_weights=False).features
-    own = {key.removeprefix("features."): _double(state[key]) for key in state if key.startswith("features.")}
-    features.load_state_dict(own, assign=True)
+        features = build(weights=None, init_weights=False).features[:count]
+    features.load_state_dict({key: _double(state[f"features.{key}"]) for key in features.state_dict()}, assign=True)
     outputs = []
     x = _double(images).permute(0, 3, 1, 2)
     with torch.no_grad():
-        for layer in features[:count]:
+        for layer in features:
             x = layer(x)
             outputs.append(x.permute(0, 2, 3, 1).numpy().copy())  # the next ReLU works in place
     return outputs
 
 
-def _torch_blocks(name: str, state: Mapping[str, np.ndarray], images: np.ndarray) -> dict[str, np.ndarray]:
-    """{block of `DeepLabV3.blocks`: what torchvision's module gives}, NHWC."""
+def torch_blocks(name: str, state: Mapping[str, np.ndarray], images: np.ndarray) -> dict[str, np.ndarray]:
+    """{block of `DeepLabV3.blocks`: torchvision's in float64}, NHWC; `state` is without the auxiliary head."""
     torch = import_torch()
     build_torch = getattr(import_torchvision().models.segmentation, name)
     with torch.device("meta"):

@@ -12,8 +12,8 @@ import torch
 
 from convert_weights import cli, lpips_jax
 from convert_weights.networks import NETWORKS
+from tests.random_networks import State
 
-State = dict[str, torch.Tensor]
 Capture = pytest.CaptureFixture[str]
 Files = Callable[[str], tuple[Path, Path]]
 

@@ -7,62 +7,26 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-import torchvision
 from flax import nnx
 from safetensors.numpy import load_file, save_file
 
 from convert_weights import cli
-from convert_weights.check import PICTURE
+from convert_weights.check import PICTURE, TOLERANCE
 from convert_weights.deeplab import block_modules
 from convert_weights.networks import NETWORKS
 from msst_jax.errors import UserError
 from msst_jax.models.convolutions import convolve
 from msst_jax.models.deeplab import NAMES, DeepLabV3
 from msst_jax.models.weights import load_deeplab
-from tests.checkpoints import Capture, Files, State, converted_files, refused, saved
+from tests.checkpoints import Capture, Files, converted_files, refused, saved
+from tests.random_networks import State, deeplab_net, deeplab_state
 
 RESNET101, RESNET50, MOBILENET = NAMES
-TOLERANCE = 2e-5  # of the layer's maximum
-
-
-def torch_net(name: str, output_stride: int | None = None, classes: int = 21) -> torch.nn.Module:
-    """torchvision's network with its auxiliary head, without numbers."""
-    with torch.device("meta"):
-        if output_stride == 16 and name != MOBILENET:  # torchvision's builder knows 8 only
-            dilate = [False, False, True]
-            build = getattr(torchvision.models, name.removeprefix("deeplabv3_"))
-            backbone = build(weights=None, replace_stride_with_dilation=dilate)
-            return torchvision.models.segmentation.deeplabv3._deeplabv3_resnet(backbone, classes, True).eval()
-        build = getattr(torchvision.models.segmentation, name)
-        return build(weights=None, weights_backbone=None, aux_loss=True, num_classes=classes).eval()
-
-
-def random_state(name: str, classes: int = 21, seed: int = 7) -> State:
-    """He weights and random statistics; branches that a shortcut adds to are small, so that sums stay of order 1."""
-    rng = np.random.default_rng(seed)
-    net = torch_net(name, classes=classes)
-    added = tuple(f"{block}.bn3.weight" for block in block_modules(name).values())
-    state = {}
-    for key, tensor in net.state_dict().items():
-        shape = tuple(tensor.shape)
-        if tensor.ndim == 4:
-            values = rng.standard_normal(shape, np.float32) * np.sqrt(2 / np.prod(shape[1:]))
-        elif key.endswith("running_var"):
-            values = rng.uniform(0.5, 2, shape)
-        elif key.endswith("weight"):
-            values = rng.uniform(0.5, 1.5, shape) * (0.3 if key in added else 1)
-        elif key.endswith("num_batches_tracked"):
-            state[key] = torch.tensor(12345)
-            continue
-        else:
-            values = rng.standard_normal(shape) * 0.2
-        state[key] = torch.from_numpy(np.asarray(values, np.float32))
-    return state
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    return converted_files(tmp_path_factory, random_state)
+    return converted_files(tmp_path_factory, deeplab_state)
 
 
 def picture(height: int, width: int, count: int = 1) -> np.ndarray:
@@ -73,7 +37,7 @@ def torch_blocks(
     name: str, checkpoint: Path, images: np.ndarray, output_stride: int | None = None
 ) -> dict[str, np.ndarray]:
     """{block: torchvision's activation} in the precision of `images`."""
-    net = torch_net(name, output_stride)
+    net = deeplab_net(name, output_stride)
     net.load_state_dict(torch.load(checkpoint, weights_only=True), assign=True)
     net.to(torch.from_numpy(images).dtype)
     outputs: dict[str, np.ndarray] = {}
@@ -248,7 +212,7 @@ def test_weights_and_statistics_that_do_not_fit_are_told(files: Files, tmp_path:
 
 def bad(name: str, **changes: torch.Tensor | None) -> State:
     """A complete state that takes no space, with `changes` (None takes a key away; __ stands for a dot)."""
-    net = torch_net(name)
+    net = deeplab_net(name)
     state = {key: torch.ones(()).expand(value.shape) for key, value in net.state_dict().items()}
     state |= {key.replace("__", "."): value for key, value in changes.items()}
     return {key: value for key, value in state.items() if value is not None}

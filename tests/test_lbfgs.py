@@ -1,75 +1,24 @@
 """torch_lbfgs makes the iterates of torch.optim.LBFGS(lr=1, max_iter=20, history_size=100), one by one."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 import torch
 
 from msst_jax.lbfgs import LbfgsState, torch_lbfgs
-
-SIZE = 200
-CURVATURE = 10 ** np.linspace(-1.5, 1.5, SIZE)
-TARGET = np.random.default_rng(1).uniform(-0.1, 1.1, SIZE)
-START = np.random.default_rng(2).uniform(0, 1, SIZE)
-
-Loss = Callable[[Any, Any], Any]
-"""loss(x, xp) of a vector (n,); xp is torch or jax.numpy."""
-
-
-def ill_conditioned(x: Any, xp: Any) -> Any:
-    """A quadratic of condition 1000 plus a quartic of neighbours: 40 iterations do not solve it."""
-    curvature, target = xp.asarray(CURVATURE, dtype=x.dtype), xp.asarray(TARGET, dtype=x.dtype)
-    return (curvature * (x - target) ** 2).sum() / 2 + ((x - xp.roll(x, 1)) ** 4).sum()
-
-
-def torch_iterates(
-    loss: Loss, count: int, dtype: torch.dtype, *, lr: float = 1, history: int = 100, clamp: bool = False
-) -> np.ndarray:
-    """Points evaluated, (count, n)."""
-    x = torch.tensor(START, dtype=dtype, requires_grad=True)
-    optimizer = torch.optim.LBFGS([x], lr=lr, max_iter=20, history_size=history)
-    points = []
-
-    def closure() -> torch.Tensor:
-        if clamp:
-            x.data.clamp_(0, 1)
-        points.append(x.detach().numpy().copy())
-        optimizer.zero_grad()
-        value = loss(x, torch)
-        value.backward()
-        return value
-
-    while len(points) < count:
-        before = len(points)
-        optimizer.step(closure)
-        assert len(points) == before + 20, "the problem was solved; choose a harder one"
-    return np.stack(points)[:count]
-
-
-def our_iterates(
-    loss: Loss, count: int, dtype: Any, *, lr: float = 1, history: int = 100, clamp: bool = False
-) -> tuple[np.ndarray, LbfgsState]:
-    """Points evaluated (count, n) and the last state."""
-    transform = torch_lbfgs(lr, history)
-
-    @jax.jit
-    def step(x: jax.Array, state: LbfgsState) -> tuple[jax.Array, LbfgsState]:
-        updates, state = transform.update(jax.grad(loss)(x, jnp), state)
-        x = optax.apply_updates(x, updates)
-        return (jnp.clip(x, 0, 1) if clamp else x), state
-
-    x = jnp.asarray(START, dtype)
-    state = transform.init(x)
-    points = []
-    for _ in range(count):
-        points.append(np.asarray(x))
-        x, state = step(x, state)
-    return np.stack(points), state
+from tests.lbfgs_problem import (
+    FLOAT32_TOLERANCE,
+    FLOAT64_TOLERANCE,
+    SIZE,
+    START,
+    ill_conditioned,
+    our_iterates,
+    torch_iterates,
+)
 
 
 def worst(ours: np.ndarray, theirs: np.ndarray) -> float:
@@ -99,7 +48,7 @@ def test_float64_iterates_equal_torch_for_40_iterations(history: int, clamp: boo
         assert np.any((theirs[10:] == 0) | (theirs[10:] == 1))
     assert np.abs(theirs[-1] - theirs[-2]).max() > 1e-6  # still on its way
     print(f"history {history}, clamp {clamp}: {worst(ours, theirs):.1e}")
-    assert worst(ours, theirs) <= 1e-9
+    assert worst(ours, theirs) <= FLOAT64_TOLERANCE
 
 
 @pytest.mark.parametrize("clamp", [False, True])
@@ -107,14 +56,14 @@ def test_float32_iterates_equal_torch_for_10_iterations(clamp: bool) -> None:
     theirs = torch_iterates(ill_conditioned, 10, torch.float32, clamp=clamp)
     ours, _ = our_iterates(ill_conditioned, 10, jnp.float32, clamp=clamp)
     print(f"clamp {clamp}: {worst(ours, theirs):.1e}")
-    assert worst(ours, theirs) <= 1e-4
+    assert worst(ours, theirs) <= FLOAT32_TOLERANCE
 
 
 @pytest.mark.usefixtures("float64")
 def test_learning_rate_means_what_it_means_in_torch() -> None:
     theirs = torch_iterates(ill_conditioned, 40, torch.float64, lr=0.3)
     ours, _ = our_iterates(ill_conditioned, 40, jnp.float64, lr=0.3)
-    assert worst(ours, theirs) <= 1e-9
+    assert worst(ours, theirs) <= FLOAT64_TOLERANCE
 
 
 def random_gradients(count: int) -> np.ndarray:

@@ -12,31 +12,20 @@ import torch
 import torchvision
 from flax import nnx
 
+from convert_weights.check import TOLERANCE
 from convert_weights.networks import NETWORKS
 from msst_jax.errors import UserError
-from msst_jax.models.pooling import average_pool, max_pool
+from msst_jax.models.pooling import average_pool
 from msst_jax.models.vgg import VGG, deepest_tap, tap_names
 from msst_jax.models.weights import ASSETS, EMBEDDED_VGG16, load_vgg
 from tests.checkpoints import Files, converted_files
-
-TOLERANCE = 2e-5  # of the layer's maximum
-
-
-def he_state(name: str) -> dict[str, torch.Tensor]:
-    rng = np.random.default_rng(7)
-    with torch.device("meta"):
-        shapes = getattr(torchvision.models, name)(weights=None).features.state_dict()
-    state = {}
-    for key, tensor in shapes.items():
-        fan_in = tensor.shape[1] * 9 if tensor.ndim == 4 else 50
-        values = rng.standard_normal(tuple(tensor.shape), np.float32) * np.float32(np.sqrt(2 / fan_in))
-        state[f"features.{key}"] = torch.from_numpy(values)
-    return {**state, "classifier.0.weight": torch.ones(4, 4), "classifier.0.bias": torch.ones(4)}
+from tests.loss_formulas import max_pooling, value_and_gradient_of_ours, value_and_gradient_of_torch
+from tests.random_networks import vgg_state
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    return converted_files(tmp_path_factory, he_state)
+    return converted_files(tmp_path_factory, vgg_state)
 
 
 def torch_net(name: str, checkpoint: Path, pooling: str = "max") -> torch.nn.Sequential:
@@ -156,15 +145,10 @@ def test_bfloat16_computes_in_bfloat16_and_stays_close(files: Files) -> None:
 
 @pytest.mark.parametrize("shape", [(2, 8, 8, 5), (1, 7, 9, 4), (1, 2, 3, 1)])
 def test_max_pool_and_its_gradient_equal_torch_with_ties(shape: tuple[int, ...]) -> None:
-    rng = np.random.default_rng(0)
-    x = np.maximum(rng.integers(-3, 3, shape), 0).astype(np.float32)  # half zeros, many ties
-    theirs_in = nchw(x).requires_grad_()
-    theirs = torch.nn.functional.max_pool2d(theirs_in, 2)
-    ours, pull = jax.vjp(max_pool, jnp.asarray(x))
-    grad = rng.normal(size=ours.shape).astype(np.float32)
-    theirs.backward(nchw(grad))
-    np.testing.assert_array_equal(ours, nhwc(theirs))
-    np.testing.assert_array_equal(pull(jnp.asarray(grad))[0], nhwc(theirs_in.grad))
+    pooling = max_pooling(shape)
+    ours, theirs = value_and_gradient_of_ours(pooling), value_and_gradient_of_torch(pooling)
+    for part in ("value", "gradient"):
+        np.testing.assert_array_equal(ours[part], theirs[part], err_msg=part)
 
 
 @pytest.mark.parametrize("shape", [(2, 8, 8, 5), (1, 7, 9, 4)])
