@@ -26,10 +26,10 @@ from benchmarks import fast_photo, memory, optimize, parity, segmentation_speed,
 from benchmarks.device import Rates, device_name, file_name, measured_rates
 from benchmarks.memory import peak_of, run_alone
 from benchmarks.program import Case, Disagreement, measure
-from benchmarks.results import FOLDER, README, Row, markdown, readme_with, row_of, update
+from benchmarks.results import FOLDER, README, Row, markdown, readme_with, row_of, update, write_text
 from msst_jax.devices import make_repeatable
 from msst_jax.errors import ArgumentParser, UserError, print_line
-from msst_jax.files import check_writable, write_atomically
+from msst_jax.files import check_writable
 from msst_jax.messages import only_own
 
 PAIRS, QUICK_PAIRS = 5, 1
@@ -61,7 +61,7 @@ def put_into_readme() -> None:
     Raises:
       UserError: there are no results, or README.md cannot be written.
     """
-    write_atomically(README, lambda place: place.write_text(readme_text(README.read_text())))
+    write_text(README, readme_text(README.read_text()))
 
 
 def readme_text(readme: str) -> str:

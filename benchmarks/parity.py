@@ -21,6 +21,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from benchmarks.device import device_name
 from benchmarks.parity_rows import Comparison, Found, Row, rows_of
 from msst_jax.errors import ArgumentParser, UserError, print_line
 from msst_jax.files import check_writable, write_atomically
@@ -75,7 +76,7 @@ def circumstances() -> dict[str, str]:
     import torchvision
 
     return {
-        "device": jax.devices()[0].device_kind,
+        "device": device_name(),
         "platform": jax.default_backend(),
         "jax": jax.__version__,
         "torch": torch.__version__,

@@ -77,7 +77,9 @@ def _finite(value: float) -> float | None:
 
 def update(path: Path, device: str, rates: Rates, group: str, rows: Sequence[Row], load: float) -> dict[str, Any]:
     """Writes the rows of one group in place of the older ones in a device's file; returns all that the file holds."""
-    results = json.loads(path.read_text()) if path.exists() else {"device": device, "groups": {}}
+    results: dict[str, Any] = {"device": device, "groups": {}}
+    if path.exists():
+        results = json.loads(path.read_text())
     results["groups"][group] = {
         "date": datetime.date.today().isoformat(),
         "versions": {library: version(library) for library in LIBRARIES},
@@ -87,9 +89,18 @@ def update(path: Path, device: str, rates: Rates, group: str, rows: Sequence[Row
         "load_before": load,
         "rows": list(rows),
     }
-    write_atomically(path, lambda place: place.write_text(json.dumps(results, indent=1) + "\n"))
-    write_atomically(path.with_suffix(".md"), lambda place: place.write_text(markdown(results)))
-    return dict(results)
+    write_text(path, json.dumps(results, indent=1) + "\n")
+    write_text(path.with_suffix(".md"), markdown(results))
+    return results
+
+
+def write_text(path: Path, text: str) -> None:
+    """A whole file or none."""
+
+    def write(place: Path) -> None:
+        place.write_text(text)
+
+    write_atomically(path, write)
 
 
 def markdown(results: Mapping[str, Any]) -> str:
@@ -131,8 +142,8 @@ def _notes(results: Mapping[str, Any]) -> Iterable[str]:
 
 
 def seconds(value: float | None) -> str:
-    """Three digits, for a table."""
-    if value is None:
+    """Three digits, for a table; "-" for none."""
+    if not value:
         return "-"
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}" if value >= 0.001 else f"{value:.1e}"
 

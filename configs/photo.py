@@ -12,7 +12,7 @@ Against the original (configs/seed.py) and what was tried:
 - Total variation per pixel, so that the look does not change with the size, and the best picture instead of the last.
 - No step moves the pixels by more than 0.05 in the mean: L-BFGS with little history now and then overshoots, and the
   noise of that stays in the picture.
-- Moving large shapes more than grain (precondition 1) reaches the same loss in two thirds of the evaluations, but spends
+- Moving large shapes more than grain (precondition 1) reaches the same loss in two thirds of the evaluations, but puts
   the colours of a painting where the photo has room for them and not on the region: the picture is paler.
 - Average pooling smears flat areas and needs other weights for each layer; max pooling keeps crisp strokes.
 """

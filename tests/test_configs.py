@@ -7,7 +7,7 @@ import pytest
 from ml_collections import ConfigDict
 from PIL import Image
 
-from configs import photo, quickstart, seed
+from configs import photo, quickstart, seed, seed_fast
 from msst_jax.asked import parse_ratios
 from msst_jax.configuration import check_config, check_fields, check_number
 from msst_jax.errors import UserError
@@ -17,7 +17,7 @@ from msst_jax.stylization import evaluations_of
 from tests.pictures import quick_config
 from tests.segmenters import convert
 
-CONFIGS = pytest.mark.parametrize("module", [photo, quickstart, seed], ids=lambda module: module.__name__)
+CONFIGS = pytest.mark.parametrize("module", [photo, quickstart, seed, seed_fast], ids=lambda module: module.__name__)
 
 
 @CONFIGS

@@ -130,6 +130,28 @@ def test_first_step_is_the_gradient_divided_by_its_sum_of_magnitudes(gradient: l
     np.testing.assert_allclose(step, -0.5 * factor * np.array(gradient), rtol=1e-6)
 
 
+@pytest.mark.usefixtures("float64")
+def test_a_preconditioner_is_the_same_as_other_variables() -> None:
+    """x = A z: L-BFGS over z makes, in x, the steps of L-BFGS over x with A A^T."""
+    scales = 10 ** np.random.default_rng(4).uniform(-0.5, 0.5, SIZE)
+
+    def small(x: jax.Array) -> jax.Array:
+        return ill_conditioned(x, jnp) * 1e-4  # the gradient's sum stays below 1, where the first step is not scaled
+
+    own = torch_lbfgs(preconditioner=lambda flat: flat * scales**2)
+    plain = torch_lbfgs()
+    x, z = jnp.asarray(START), jnp.asarray(START / scales)
+    of_x, of_z = own.init(x), plain.init(z)
+    slope_x, slope_z = jax.jit(jax.grad(small)), jax.jit(jax.grad(lambda z: small(z * scales)))
+    assert float(jnp.abs(slope_x(x) * scales**2).sum()) < 1
+    for _ in range(30):
+        step, of_x = own.update(slope_x(x), of_x)
+        step_z, of_z = plain.update(slope_z(z), of_z)
+        x, z = x + step, z + step_z
+        assert worst(np.asarray(x), np.asarray(z * scales)) <= 1e-9
+    assert worst(np.asarray(x), START) > 0.1
+
+
 def test_history_below_one_is_an_error() -> None:
     for size in (0, -3):
         with pytest.raises(ValueError, match=f"history_size must be at least 1, got {size}"):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import segmentation
+from benchmarks import segmentation, segmentation_speed
 from msst_jax.models.weights import ASSETS
 from tests.segmenters import colour_segmenter, painted, person_segmenter
 
@@ -193,39 +193,21 @@ def assert_refused(arguments: list[str], told: str, capsys: Capture, code: int =
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--speed", "--size", "0"], "argument --size: '0' is no whole number from 1 up; see python -m benchmarks"),
-        (["--speed", "--pairs", "0"], "argument --pairs: '0' is no whole number from 1 up"),
         (["--weights", "x", "--data", ".", "--limit", "0"], "argument --limit: '0' is no whole number from 1 up"),
         (["--weights", "x", "--data", ".", "--limit", "-1"], "argument --limit: '-1' is no whole number from 1 up"),
-        (["--weights", "x"], "give --weights and --data, or --speed"),
-        (["--speed", "--network", "yolo"], "choose from"),
+        (["--weights", "x"], "the following arguments are required: --data; see python -m benchmarks"),
     ],
 )
 def test_bad_arguments_end_with_2_and_one_line(arguments: list[str], told: str, capsys: Capture) -> None:
     assert_refused(arguments, told, capsys)
 
 
-def test_programs_that_disagree_end_with_2_and_one_line(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    programs = {"ours": lambda: np.ones(3), "torchvision": lambda: np.zeros(3) + 2}
-    monkeypatch.setattr(segmentation, "programs", lambda *_: programs)
-    assert_refused(["--speed"], "they differ by 5.0e-01 of the largest score", capsys)
-
-
-def test_the_person_network_is_timed_on_the_whole_way_of_a_photo(monkeypatch, capsys: Capture) -> None:
-    monkeypatch.setattr(segmentation, "load_segmenter", lambda _: person_segmenter())
-    results = [program() for program in segmentation.person_programs().values()]
-    assert [result.shape for result in results] == [(384, 512, 21)] * 2
-    for result in results:
+def test_the_person_network_is_timed_on_the_whole_way_of_a_photo(monkeypatch) -> None:
+    monkeypatch.setattr(segmentation_speed, "load_segmenter", lambda _: person_segmenter())
+    for start in (segmentation_speed.start_person, segmentation_speed.start_smallest):
+        result = start().advance()
+        assert result.shape == (384, 512, 21)
         np.testing.assert_allclose(result.sum(-1), 1, atol=1e-5)
-    monkeypatch.setattr(segmentation, "person_programs", lambda: {"ours": int, "torchvision": int})
-    assert segmentation.main(["--speed", "--network", "person_vgg16", "--pairs", "2"]) == 0
-    told = capsys.readouterr().out
-    ours = r"^\| msst_jax, person_vgg16 \| 384x288 and 256x192 and 192x144 \| 2 \| [\d.]+ \|$"
-    assert re.search(ours, told, re.MULTILINE)
-    theirs = r"^\| torchvision, deeplabv3_mobilenet_v3_large, random weights \| 693x520 \| 21 \| [\d.]+ \|$"
-    assert re.search(theirs, told, re.MULTILINE)
-    assert "one photo of 512x384 to class probabilities of its size" in told
-    assert "2 pairs in turns" in told
 
 
 def test_ctrl_c_ends_with_130_and_one_line(tmp_path: Path, monkeypatch, capsys: Capture) -> None:
