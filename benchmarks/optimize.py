@@ -82,7 +82,7 @@ def start_ours(config: ConfigDict, inputs: Inputs, evaluations: int, total: int)
     problem, runs = stylization.problem_of(config, vgg, stylization.scene_at(inputs, 1.0), weights)
     pixels = jnp.broadcast_to(jnp.asarray(inputs.photo), (1, len(inputs.regions), *inputs.photo.shape))
     transform = optax.with_extra_args_support(torch_lbfgs(config.learning_rate, min(config.history, total)))
-    state = optimize.initial_state(pixels, transform, batched=True)
+    state = optimize.starter(transform, batched=True)(pixels)
     step, compile_seconds = optimize.compile_step(problem, transform, optimize.clip_to_range, state, runs)
 
     def advance() -> list[float]:
