@@ -70,7 +70,7 @@ def start_ours(size: int, *, remat: bool = False) -> Program:
     problem, runs = stylization.problem_of(config, vgg, stylization.scene_at(inputs, 1.0), weights)
     pixels = jnp.broadcast_to(jnp.asarray(inputs.photo), (1, len(inputs.regions), *inputs.photo.shape))
     transform = optax.with_extra_args_support(stylization.optimizer_of(config, EVALUATIONS))
-    state = optimize.initial_state(pixels, transform, batched=True)
+    state = optimize.starter(transform, batched=True)(pixels)
     step, compile_seconds = optimize.compile_step(problem, transform, optimize.clip_to_range, state, runs)
 
     def advance() -> list[float]:

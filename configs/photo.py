@@ -68,6 +68,7 @@ def get_config() -> ConfigDict:
     config.optimizer = "lbfgs"  # or "adam"
     config.learning_rate = 0.0  # 0 = the optimiser's own: 1 for lbfgs, 0.02 for adam
     config.max_step = 0.05  # L-BFGS: longest step, as the root mean square over the pixels; 0 = no limit
-    config.history = 100  # pairs that L-BFGS keeps
+    config.history = 100  # pairs that L-BFGS keeps; each takes 24 bytes for every pixel of every region
+    config.remat = False  # less memory: the regions' images go through VGG one after the other
     config.precondition = 0.0  # L-BFGS: moves a wave of the picture by its frequency to the minus this; 0 = all alike
     return config.lock()  # a misspelt field in a config made from this one is an error

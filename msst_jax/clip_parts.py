@@ -16,6 +16,8 @@ from msst_jax.errors import UserError
 from msst_jax.files import refusals, write_atomically
 
 RUN = "run.json"
+LATER = {"config.remat": False, "config.precondition": 0.0}
+"""What runs did not know at first, and what they did then."""
 
 
 class Plan(NamedTuple):
@@ -82,8 +84,8 @@ class Parts:
                 f"{self.folder} holds what an interrupted run made; go on with --resume, or delete it to begin anew"
             )
         try:
-            before = json.loads((self.folder / RUN).read_text())
-        except (OSError, ValueError) as error:
+            before = {**LATER, **json.loads((self.folder / RUN).read_text())}
+        except (OSError, ValueError, TypeError) as error:
             raise UserError(f"{self.folder} is damaged ({error}); delete it to begin anew") from error
         changed = [name for name in run if before.get(name) != run[name]]
         if changed:

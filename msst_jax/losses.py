@@ -4,7 +4,8 @@ Features are (N, H, W, C); Gram matrices (N, C, C), float32 whatever the feature
 K is the number of regions, each with a style.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -17,6 +18,9 @@ TERMS = ("style", "blend", "content", "smooth")
 
 # GPU and TPU would round the factors of float32 products; a Gram matrix sums hundreds of thousands of them.
 GRAM_PRECISION = jax.lax.Precision.HIGHEST
+
+Part = Callable[[jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
+"""A part of the loss: images to (its value, its weighted terms)."""
 
 
 class Weights(NamedTuple):
@@ -82,14 +86,15 @@ def style_distances(grams: jax.Array, targets: jax.Array) -> jax.Array:
     return jnp.stack([jnp.mean(jnp.square(grams - target), axis=(1, 2)) for target in targets], axis=1)
 
 
-def style_loss(distances: jax.Array) -> jax.Array:
-    """Sum of D[i, i]: each image against its own style."""
-    return jnp.trace(distances)
+def style_loss(distances: jax.Array, first: int = 0) -> jax.Array:
+    """Sum of D[i, first + i]: each image against its own style; `first` is the region of the first image."""
+    return jnp.trace(distances, first)
 
 
-def blend_loss(distances: jax.Array) -> jax.Array:
-    """Sum of D[i, j] over i != j: each image against the styles of the other regions."""
-    off_diagonal = 1 - jnp.eye(distances.shape[0], dtype=distances.dtype)
+def blend_loss(distances: jax.Array, first: int = 0) -> jax.Array:
+    """Sum of D[i, j] over j != first + i: each image against the styles of the other regions."""
+    images, styles = distances.shape
+    off_diagonal = 1 - jnp.eye(images, styles, first, dtype=distances.dtype)
     return jnp.sum(distances * off_diagonal)
 
 
@@ -140,6 +145,8 @@ def stylization_loss(
     layers: Layers,
     pixels: jax.Array,
     weights: Weights,
+    *,
+    remat: bool = False,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The loss of the method: L = style + blend + content_weight * (content + tv_weight * smooth).
 
@@ -153,23 +160,67 @@ def stylization_loss(
       layers: the layers to compare.
       pixels: the unknowns, (K, H, W, 3) in [0, 1], one full image per region.
       weights: the four factors.
+      remat: spares memory: one image after the other, see `in_turn`. The same loss and gradient up to rounding, but
+        only the loss has a gradient (not its terms), only of the pixels, and only the first.
 
     Returns:
       The loss and its weighted terms {"style", "blend", "content", "smooth"}, which add up to it.
     """
-    distances = layer_distances(vgg, targets.grams, pixels, layers.style)
+    style = partial(_style_part, vgg, targets.grams, layers, weights)
+    content = partial(_content_part, vgg, targets.content, layers, weights)
     result = normalize(composite(pixels, masks))
+    if remat:
+        images = [(partial(style, first=k), pixels[k : k + 1]) for k in range(len(pixels))]
+        found = in_turn([*images, (content, result)])
+    else:
+        found = [style(pixels), content(result)]
+    smooth = weights.content * weights.tv * total_variation(result)
+    values, parts = zip(*found, (smooth, {"smooth": smooth}), strict=True)
+    zero = jnp.float32(0.0)
+    terms = {name: sum((part[name] for part in parts if name in part), zero) for name in TERMS}
+    return sum(values, zero), terms
+
+
+def _style_part(
+    vgg: VGG, grams: Mapping[str, jax.Array], layers: Layers, weights: Weights, pixels: jax.Array, first: int = 0
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The style and blend terms of images (I, H, W, 3) in [0, 1], those of the regions from `first` on."""
+    distances = layer_distances(vgg, grams, pixels, layers.style)
+    own = {layer: style_loss(d, first) for layer, d in distances.items()}
+    other = {layer: blend_loss(d, first) for layer, d in distances.items()}
+    style = weights.style * weighted_sum(own, layers.style_factors)
+    blend = weights.blend * weighted_sum(other, layers.style_factors)
+    return style + blend, {"style": style, "blend": blend}
+
+
+def _content_part(
+    vgg: VGG, targets: Mapping[str, jax.Array], layers: Layers, weights: Weights, result: jax.Array
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The content term of the normalised result (H, W, 3)."""
     features = vgg(result[None], layers.content)
-    contents = {layer: content_loss(features[layer], targets.content[layer]) for layer in layers.content}
-    own = {layer: style_loss(d) for layer, d in distances.items()}
-    other = {layer: blend_loss(d) for layer, d in distances.items()}
-    terms = {
-        "style": weights.style * weighted_sum(own, layers.style_factors),
-        "blend": weights.blend * weighted_sum(other, layers.style_factors),
-        "content": weights.content * weighted_sum(contents, layers.content_factors),
-        "smooth": weights.content * weights.tv * total_variation(result),
-    }
-    return sum(terms.values(), jnp.float32(0.0)), terms
+    contents = {layer: content_loss(features[layer], targets[layer]) for layer in layers.content}
+    content = weights.content * weighted_sum(contents, layers.content_factors)
+    return content, {"content": content}
+
+
+def in_turn(parts: Sequence[tuple[Part, jax.Array]]) -> list[tuple[jax.Array, dict[str, jax.Array]]]:
+    """What each part (f, x) of a sum gives, f(x), with the features of one part in memory at a time.
+
+    The gradient of a part is taken together with its value, before the next part begins, and only multiplied later:
+    nothing is computed twice. `jax.checkpoint` would compute every forward pass twice, and XLA on CPU undoes it.
+
+    Returns:
+      (value, terms) of every part; the value has a (first) gradient with respect to x, nothing else has one.
+    """
+    found = []
+    done: jax.Array | float = 0.0
+    for part, x in parts:
+        fixed = jax.lax.stop_gradient(x)
+        # XLA on CPU drops optimization_barrier before it orders its work; a product with zero it must wait for.
+        (value, terms), gradient = jax.value_and_grad(part, has_aux=True)(fixed + 0 * done)
+        found.append((value + jnp.vdot(gradient, x - fixed), terms))
+        done = jnp.sum(gradient)
+    return found
 
 
 def layer_distances(

@@ -55,7 +55,7 @@ class Compiled(NamedTuple):
     """A step compiled for one loss, whose arrays may be others the next time, and one start's shape."""
 
     step: Callable[..., Step]
-    transform: optax.GradientTransformationExtraArgs
+    start: Callable[[jax.Array], State]
     function: Callable[..., Any]
     seconds: float
 
@@ -113,9 +113,9 @@ def prepare(
 ) -> Compiled:
     """Compiles what `follow` needs, for many problems that differ in their arrays only; arguments as in `minimize`."""
     transform = optax.with_extra_args_support(transform)
-    state = initial_state(pixels, transform, batched=runs is not None)
-    step, seconds = compile_step(loss, transform, project, state, runs)
-    return Compiled(step, transform, loss.func, seconds)
+    start = starter(transform, batched=runs is not None)
+    step, seconds = compile_step(loss, transform, project, jax.eval_shape(start, pixels), runs)
+    return Compiled(step, start, loss.func, seconds)
 
 
 def follow(
@@ -129,7 +129,7 @@ def follow(
     stop: threading.Event | None = None,
 ) -> Solution:
     """As `minimize`, with what `prepare` compiled for a problem of the same kind and shapes."""
-    state = initial_state(jnp.asarray(pixels), compiled.transform, batched=runs is not None)
+    state = compiled.start(jnp.asarray(pixels))
     # A program knows its own function only, not another that does the same.
     loss = jax.tree_util.Partial(compiled.function, *loss.args, **loss.keywords)
     started = time.perf_counter()
@@ -156,18 +156,25 @@ def follow(
     )
 
 
-def initial_state(pixels: jax.Array, transform: optax.GradientTransformation, *, batched: bool) -> State:
-    """The state before the first evaluation. Leaves never share a buffer, so that they can be donated."""
+def starter(transform: optax.GradientTransformation, *, batched: bool) -> Callable[[jax.Array], State]:
+    """Compiled `start(pixels)`: the state before the first evaluation. Its leaves can be donated.
+
+    Compiled, because `jax.vmap` outside makes every array twice: that of L-BFGS's history was the peak of memory.
+    """
     init = jax.vmap(transform.init) if batched else transform.init
-    runs = pixels.shape[:1] if batched else ()
-    state = State(
-        pixels=pixels,
-        transform=init(pixels),
-        best_pixels=pixels,
-        best_loss=jnp.full(runs, jnp.inf, pixels.dtype),
-        alive=jnp.ones(runs, bool),
-    )
-    return jax.tree.map(jnp.copy, state)
+
+    def start(pixels: jax.Array) -> State:
+        runs = pixels.shape[:1] if batched else ()
+        state = State(
+            pixels=pixels,
+            transform=init(pixels),
+            best_pixels=pixels,
+            best_loss=jnp.full(runs, jnp.inf, pixels.dtype),
+            alive=jnp.ones(runs, bool),
+        )
+        return jax.tree.map(jnp.copy, state)  # what is the argument itself, jit would hand back uncopied
+
+    return jax.jit(start)
 
 
 def compile_step(

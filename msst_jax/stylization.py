@@ -121,7 +121,7 @@ def problem_of(
     if config.tv_per_pixel:
         height, width = scene.photo.shape[:2]
         weights = weights._replace(tv=weights.tv / (height * width))
-    return Partial(partial(_loss, layers, own_loss), vgg, targets, scene.masks), weights
+    return Partial(partial(_loss, layers, own_loss, config.remat), vgg, targets, scene.masks), weights
 
 
 def stylize(
@@ -170,7 +170,7 @@ def stylize_separately(
         grams = [_style_targets(vgg, style, layers.style) for style in scene.styles]
         content = _content_targets(vgg, scene.photo, layers.content)
         whole = jnp.ones_like(scene.masks[..., :1])
-        loss = Partial(partial(_separate_loss, layers, weights), vgg, content, whole)
+        loss = Partial(partial(_separate_loss, layers, weights, config.remat), vgg, content, whole)
         return loss, jax.tree.map(lambda *values: jnp.stack(values), *grams)
 
     pixels, solutions = coarse_to_fine(config, problem, inputs, (len(inputs.regions), 1), seed, progress)
@@ -189,13 +189,14 @@ def stylize_separately(
 def _loss(
     layers: losses.Layers,
     own_loss: OwnLoss | None,
+    remat: bool,
     vgg: VGG,
     targets: losses.Targets,
     masks: jax.Array,
     pixels: jax.Array,
     weights: losses.Weights,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    total, terms = losses.stylization_loss(vgg, targets, masks, layers, pixels, weights)
+    total, terms = losses.stylization_loss(vgg, targets, masks, layers, pixels, weights, remat=remat)
     if own_loss is None:
         return total, terms
     own = own_loss(pixels, losses.composite(pixels, masks))
@@ -207,13 +208,15 @@ def _loss(
 def _separate_loss(
     layers: losses.Layers,
     weights: losses.Weights,
+    remat: bool,
     vgg: VGG,
     content: dict[str, jax.Array],
     whole: jax.Array,
     pixels: jax.Array,
     grams: dict[str, jax.Array],
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    return losses.stylization_loss(vgg, losses.Targets(grams, content), whole, layers, pixels, weights)
+    targets = losses.Targets(grams, content)
+    return losses.stylization_loss(vgg, targets, whole, layers, pixels, weights, remat=remat)
 
 
 _style_targets = jax.jit(losses.style_targets, static_argnums=2)

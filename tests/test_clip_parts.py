@@ -176,6 +176,13 @@ def test_a_run_that_kept_nothing_is_in_nobodys_way(folder: Path, left: list[str]
     assert json.loads((folder / "run.json").read_text())["clip"] == ["a.mp4", 3]
 
 
+def test_parts_from_before_a_setting_go_on_as_they_were_made(folder: Path):
+    fill(folder, 2)
+    assert begin(folder, resume=True, **{"config.remat": False}).batches == 2
+    with pytest.raises(UserError, match=r"was made with another config\.remat: "):
+        begin(folder, resume=True, **{"config.remat": True})
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [

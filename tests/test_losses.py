@@ -1,5 +1,7 @@
 """Each loss and its gradient equals the formula in PyTorch with its autograd; the weighted sum equals the twin's."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -79,6 +81,14 @@ def test_style_distances_compare_every_image_with_every_style(images: int, style
     assert_equals_torch(style_distances(normal(images, 4, 4), normal(styles, 4, 4, seed=1)))
 
 
+def test_a_row_of_distances_gives_the_share_of_its_image() -> None:
+    distances = jnp.asarray(uniform(3, 3))
+    for loss in (losses.style_loss, losses.blend_loss):
+        rows = [float(loss(distances[k : k + 1], k)) for k in range(3)]
+        assert sum(rows) == pytest.approx(float(loss(distances)), rel=1e-6)
+    assert float(losses.style_loss(distances[1:2], 1)) == float(distances[1, 1])
+
+
 def test_one_region_has_no_blend_loss() -> None:
     assert float(losses.blend_loss(jnp.array([[7.0]]))) == 0
 
@@ -135,6 +145,38 @@ def test_whole_loss_and_gradient_equal_torch(vgg: VGG, regions: int) -> None:
     error = gradient_error(np.asarray(gradient), expected_gradient)
     print(f"K={regions}: loss {abs(float(value) / expected - 1):.1e}, gradient {error:.1e}")
     assert error <= GRADIENT_TOLERANCE
+
+
+@pytest.mark.parametrize("regions", [1, 2, 3])
+@pytest.mark.parametrize("kind", ["conv", "relu"])
+def test_one_image_after_the_other_gives_the_same_loss_terms_and_gradient(vgg: VGG, kind: str, regions: int) -> None:
+    layers = LAYERS._replace(
+        style=tuple(tap.replace("conv", kind) for tap in LAYERS.style),
+        content=tuple(tap.replace("conv", kind) for tap in ("conv1_2", "conv2_1")),
+    )
+    grams = [losses.style_targets(vgg, uniform(40, 36, 3, seed=k), layers.style) for k in range(regions)]
+    targets = losses.Targets(
+        jax.tree.map(lambda *values: jnp.concatenate(values), *grams),
+        losses.content_targets(vgg, uniform(64, 64, 3, seed=20), layers.content),
+    )
+    masks = np.random.default_rng(1).dirichlet([1] * regions, (64, 64)).astype(np.float32)
+
+    def both(pixels: jax.Array, remat: bool) -> Any:
+        def loss(pixels: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+            return losses.stylization_loss(vgg, targets, jnp.asarray(masks), layers, pixels, FACTORS, remat=remat)
+
+        return jax.jit(jax.value_and_grad(loss, has_aux=True))(pixels)
+
+    pixels = jnp.asarray(uniform(regions, 64, 64, 3, seed=21))
+    (value, terms), gradient = both(pixels, True)
+    (expected, expected_terms), expected_gradient = both(pixels, False)
+    assert float(value) == pytest.approx(float(expected), rel=1e-6)
+    assert set(terms) == set(losses.TERMS)
+    for name in losses.TERMS:
+        assert float(terms[name]) == pytest.approx(float(expected_terms[name]), rel=1e-6), name
+    error = jnp.linalg.norm(gradient - expected_gradient) / jnp.linalg.norm(expected_gradient)
+    print(f"K={regions}, {kind}: gradient {float(error):.1e}")
+    assert float(error) <= 1e-6
 
 
 @pytest.mark.parametrize("name", losses.Weights._fields)
