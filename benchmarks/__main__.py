@@ -85,8 +85,8 @@ def _measure(flags: argparse.Namespace) -> None:
     check_writable(path)
     load = os.getloadavg()[0]
     rates = measured_rates()
-    for group in flags.only or GROUPS:
-        results = update(path, device, rates, group, rows_of(group, flags.quick, rates), load)
+    for group in (group for group in GROUPS if group in (flags.only or GROUPS)):
+        results = update(path, device, rates, {group: rows_of(group, flags.quick, rates)}, load)
     print(markdown(results))
 
 

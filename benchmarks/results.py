@@ -75,20 +75,28 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def update(path: Path, device: str, rates: Rates, group: str, rows: Sequence[Row], load: float) -> dict[str, Any]:
-    """Writes the rows of one group in place of the older ones in a device's file; returns all that the file holds."""
+def update(path: Path, device: str, rates: Rates, measured: Mapping[str, Sequence[Row]], load: float) -> dict[str, Any]:
+    """Writes the rows of some groups in place of their older ones in a device's file; returns all that the file holds.
+
+    Args:
+      path: the JSON; the Markdown goes beside it.
+      device: its name.
+      rates: of the device, as they were just measured.
+      measured: the rows of each group.
+      load: the machine's load average before.
+    """
     results: dict[str, Any] = {"device": device, "groups": {}}
     if path.exists():
         results = json.loads(path.read_text())
-    results["groups"][group] = {
+    part = {
         "date": datetime.date.today().isoformat(),
         "versions": {library: version(library) for library in LIBRARIES},
         "product_gigaflop_a_second": rates.flops / GIGA,
         "copy_gigabytes_a_second": rates.bytes / GIGA,
         "cores": cores(),
         "load_before": load,
-        "rows": list(rows),
     }
+    results["groups"] |= {group: {**part, "rows": list(rows)} for group, rows in measured.items()}
     write_text(path, json.dumps(results, indent=1) + "\n")
     write_text(path.with_suffix(".md"), markdown(results))
     return results
@@ -116,7 +124,7 @@ def _lines_of(row: Row) -> Iterable[str]:
     """One line for each program that ours is compared with, or one without."""
     references = row["references"] or [None]
     for index, reference in enumerate(references):
-        own = [f"{row['what']}, a {row['unit']}", row["size"], seconds(row["seconds"])] if index == 0 else [""] * 3
+        own = [f"{row['what']}, per {row['unit']}", row["size"], seconds(row["seconds"])] if index == 0 else [""] * 3
         theirs = ["-"] * 3
         memory = gigabytes(row["memory_gb"])
         if reference:

@@ -128,12 +128,12 @@ def test_a_row_tells_medians_shares_and_memory() -> None:
 
 def test_a_table_shows_what_the_json_holds(tmp_path: Path) -> None:
     path = tmp_path / "machine.json"
-    results.update(path, "a machine", RATES, "group", [row()], 0.1)
+    results.update(path, "a machine", RATES, {"group": [row()]}, 0.1)
     held = json.loads(path.read_text())
     shown = path.with_suffix(".md").read_text()
     assert shown == results.markdown(held)
     first, second = shown.splitlines()[2:4]
-    assert first == "| what, a piece | 8x8 | 1 | theirs | 2 | 1.50 (1.00 to 2.00) | 1.50 / 2.25 | 3 | 50% | 20% |"
+    assert first == "| what, per piece | 8x8 | 1 | theirs | 2 | 1.50 (1.00 to 2.00) | 1.50 / 2.25 | 3 | 50% | 20% |"
     assert second == "|  |  |  | only memory | - | - | 1.50 / 9.00 |  |  |  |"
     assert "a machine" in shown
     assert held["groups"]["group"]["date"] in shown
@@ -141,18 +141,18 @@ def test_a_table_shows_what_the_json_holds(tmp_path: Path) -> None:
 
 def test_a_group_that_is_measured_again_replaces_its_rows_only(tmp_path: Path) -> None:
     path = tmp_path / "machine.json"
-    results.update(path, "a machine", RATES, "one", [row(what="old")], 0.1)
-    results.update(path, "a machine", RATES, "two", [row(what="other")], 0.1)
-    held = results.update(path, "a machine", RATES, "one", [row(what="new")], 0.1)
+    results.update(path, "a machine", RATES, {"one": [row(what="old")]}, 0.1)
+    results.update(path, "a machine", RATES, {"two": [row(what="other")]}, 0.1)
+    held = results.update(path, "a machine", RATES, {"one": [row(what="new")]}, 0.1)
     assert [part["rows"][0]["what"] for part in held["groups"].values()] == ["new", "other"]
 
 
 def test_figures_that_xla_does_not_tell_are_left_out(tmp_path: Path) -> None:
     nothing = Timing([1.0], 0.0, Cost(float("nan"), float("nan")))
     made = results.row_of(case(), {OURS: nothing}, {}, RATES)
-    held = results.update(tmp_path / "x.json", "a machine", RATES, "group", [made], 0.1)
+    held = results.update(tmp_path / "x.json", "a machine", RATES, {"group": [made]}, 0.1)
     json.dumps(held, allow_nan=False)
-    assert "| what, a piece | 8x8 | 1 | - | - | - | - | - | - | - |" in results.markdown(held)
+    assert "| what, per piece | 8x8 | 1 | - | - | - | - | - | - | - |" in results.markdown(held)
 
 
 def test_the_readme_shows_what_was_measured_and_nothing_typed_by_hand() -> None:
