@@ -9,6 +9,7 @@ import time
 from typing import NamedTuple
 
 import numpy as np
+from tqdm import tqdm
 
 from benchmarks.optimize import ORIGINAL, example, torch_optimization
 from benchmarks.program import OURS, Case, Timing
@@ -43,20 +44,22 @@ def case(quick: bool) -> Case:
 
 
 def measure(quick: bool) -> dict[str, Timing]:
-    """Times both programs.
+    """Times both programs; the original's seconds are of its parts, as if all of its evaluations took as long.
 
     Raises:
-      NotReached: ours ends above the loss of the original.
+      NotReached: ours ends above the loss of the original, or the original stops early.
     """
     side, evaluations = QUICK if quick else FULL
-    part = evaluations // PARTS
-    original = torch_optimization(side, "original", part)
+    torch_optimization(side, "original", 1).step()  # warms up
+    original = torch_optimization(side, "original", evaluations // PARTS)
     descents, seconds = [], []
-    for _ in range(PARTS):
+    for _ in tqdm(range(PARTS), unit="part", desc=GROUP, disable=None, leave=False):
         started = time.perf_counter()
         original.step()
         seconds.append(PARTS * (time.perf_counter() - started))
         descents.append(descend(side))
+    if len(original.losses) != evaluations:
+        raise NotReached(f"the original stops after {len(original.losses)} of {evaluations} evaluations")
     target = min(original.losses)
     return {
         OURS: Timing([reached(descent, target) for descent in descents], descents[0].compile_seconds, None),
@@ -77,6 +80,8 @@ def descend(side: int) -> Descent:
     outcome = stylization.stylize(
         config, vgg, inputs, [stylization.weights_of(config, config.blend_ratio)], progress=note
     )
+    if outcome.interrupted:  # the first Ctrl-C only ends the loop
+        raise KeyboardInterrupt
     losses = np.array(outcome.losses[0]["total"])
     losses[: -outcome.evaluations[-1]] = np.inf
     return Descent(np.array(moments) - outcome.compile_seconds, losses, outcome.compile_seconds)
