@@ -19,40 +19,19 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import fast_photo, memory, optimize, parity, segmentation_speed, time_to_loss, train_step, video
-from benchmarks.device import Rates, device_name, file_name, measured_rates
-from benchmarks.memory import peak_of, run_alone
-from benchmarks.program import Case, Disagreement, measure
-from benchmarks.results import FOLDER, README, Row, markdown, readme_with, row_of, update, write_text
+from benchmarks.device import device_name, file_name, measured_rates
+from benchmarks.parity import table as parity_table
+from benchmarks.results import FOLDER, README, markdown, read, readme_with, update, write_text
 from msst_jax.devices import make_repeatable
 from msst_jax.errors import ArgumentParser, UserError, print_line
 from msst_jax.files import check_writable
 from msst_jax.messages import only_own
 
-PAIRS, QUICK_PAIRS = 5, 1
+GROUPS = ("optimize", "time_to_loss", "memory", "segmentation", "train_step", "fast_photo", "video")
 QUICK, PARITY = "-quick", "parity"
-CASES: dict[str, Callable[[bool], list[Case]]] = {
-    module.GROUP: module.cases for module in (optimize, memory, segmentation_speed, train_step, fast_photo, video)
-}
-GROUPS = (optimize.GROUP, time_to_loss.GROUP, *(name for name in CASES if name != optimize.GROUP))
-
-
-def rows_of(group: str, quick: bool, rates: Rates) -> list[Row]:
-    """Measures one group."""
-    pairs = QUICK_PAIRS if quick else PAIRS
-    if group == time_to_loss.GROUP:
-        return [row_of(time_to_loss.case(quick), time_to_loss.measure(quick), {}, rates)]
-    if group == memory.GROUP:
-        large = memory.cases(quick)[-1]
-        return [row_of(large, memory.seconds(quick, pairs), memory.per_megapixel(quick), rates)]
-    rows = []
-    for index, case in enumerate(CASES[group](quick)):
-        peaks = {name: peak_of(group, index, name, quick) for name in case.programs}
-        rows.append(row_of(case, measure(case, pairs), peaks, rates))
-    return rows
 
 
 def put_into_readme() -> None:
@@ -61,7 +40,7 @@ def put_into_readme() -> None:
     Raises:
       UserError: there are no results, or README.md cannot be written.
     """
-    write_text(README, readme_text(README.read_text()))
+    write_text(README, readme_text(README.read_text(encoding="utf-8")))
 
 
 def readme_text(readme: str) -> str:
@@ -71,23 +50,38 @@ def readme_text(readme: str) -> str:
       UserError: there are no results.
     """
     files = [path for path in sorted(FOLDER.glob("*.json")) if not path.stem.endswith(QUICK)]
-    speed = [json.loads(path.read_text()) for path in files if not path.stem.startswith(PARITY)]
-    equal = [json.loads(path.read_text()) for path in files if path.stem.startswith(PARITY)]
+    speed = [read(path) for path in files if not path.stem.startswith(PARITY)]
+    equal = [results for path in files if path.stem.startswith(PARITY) and not (results := read(path))["quick"]]
     if not (speed and equal):
-        raise UserError(f"{FOLDER} has no results; run python -m benchmarks and python -m benchmarks.parity")
+        raise UserError(
+            f"{FOLDER} has no results; run python -m benchmarks, and python -m benchmarks.parity --output "
+            f"{FOLDER / PARITY}-DEVICE.json"
+        )
     readme = readme_with(readme, "speed", "\n".join(markdown(results) for results in speed))
-    return readme_with(readme, PARITY, "\n".join(parity.table(results) for results in equal))
+    return readme_with(readme, PARITY, "\n\n".join(parity_table(results) for results in equal))
 
 
-def _measure(flags: argparse.Namespace) -> None:
+def _measure(flags: argparse.Namespace) -> int:
+    """Measures the groups, each into the file as soon as it is done; 1 if programs of one did not agree."""
+    from benchmarks import groups  # takes torch
+
     device = device_name()
     path = flags.output / f"{file_name(device)}{QUICK if flags.quick else ''}.json"
     check_writable(path)
-    load = os.getloadavg()[0]
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     rates = measured_rates()
+    code = 0
     for group in (group for group in GROUPS if group in (flags.only or GROUPS)):
-        results = update(path, device, rates, {group: rows_of(group, flags.quick, rates)}, load)
-    print(markdown(results))
+        try:
+            measured = {group: groups.rows_of(group, flags.quick, rates)}
+        except groups.REFUSALS as error:
+            print_line("benchmarks", error)
+            code = 1
+        else:
+            update(path, device, rates, measured, load)
+    if path.exists():
+        print(markdown(read(path)))
+    return code
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -98,15 +92,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         flags = _parse(arguments)
         if flags.alone:
-            group, index, program = flags.alone
-            run_alone(CASES[group](flags.quick)[int(index)], program)
+            from benchmarks import groups
+
+            print(json.dumps(groups.peak_alone(*flags.alone, flags.quick)))
         elif flags.readme:
             put_into_readme()
         else:
-            _measure(flags)
-    except (Disagreement, time_to_loss.NotReached) as error:
-        print_line("benchmarks", error)
-        return 1
+            return _measure(flags)
     except UserError as error:
         print_line("benchmarks", error)
         return 2

@@ -3,7 +3,6 @@
 import os
 import platform
 import re
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -26,7 +25,7 @@ class Rates(NamedTuple):
     flops: float
     """FLOP/s of float32 matrix products, at the precision that JAX takes by default."""
     bytes: float
-    """Bytes/s read and written by a copy of 256 MiB."""
+    """Bytes/s read and written by a copy of 256 MiB to another place."""
 
 
 def device_name() -> str:
@@ -59,21 +58,15 @@ def measured_rates() -> Rates:
 
 
 def _product_rate(side: int) -> float:
-    matrix = jnp.ones((side, side))
+    matrix = jax.random.normal(jax.random.key(0), (side, side))
     product = jax.jit(jnp.dot)
     return 2 * side**3 / _shortest(lambda: product(matrix, matrix))
 
 
 def _copy_rate() -> float:
     array = jnp.zeros(COPIED // 4)
-    copy = jax.jit(lambda array: array + 1, donate_argnums=0)  # donated: no new memory has to be found
-
-    def run() -> jax.Array:
-        nonlocal array
-        array = copy(array)
-        return array
-
-    return 2 * COPIED / _shortest(run)
+    copy = jax.jit(jnp.copy)
+    return 2 * COPIED / _shortest(lambda: copy(array))
 
 
 def _shortest(run: Callable[[], jax.Array]) -> float:
@@ -86,13 +79,26 @@ def _shortest(run: Callable[[], jax.Array]) -> float:
     return min(seconds)
 
 
-def peak_memory(program_is_ours: bool) -> float:
-    """The most GB that this process has held: of the device's memory, or on CPU of the machine's."""
+def peak_memory(program_is_ours: bool) -> float | None:
+    """The most GB that this process has held: of the device's memory, or on CPU of the machine's; None if unknown."""
     if jax.default_backend() == "cpu":
-        unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB on Linux
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / GIGA
+        return _peak_of_process()
     if program_is_ours:
-        return float((jax.devices()[0].memory_stats() or {})["peak_bytes_in_use"]) / GIGA
+        held = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
+        return held and float(held) / GIGA
     import torch
 
-    return float(torch.cuda.max_memory_allocated()) / GIGA
+    return float(torch.cuda.max_memory_allocated()) / GIGA if torch.cuda.is_available() else None
+
+
+def _peak_of_process() -> float | None:
+    status = Path("/proc/self/status")
+    if status.exists():  # what getrusage tells on Linux counts the parent's memory too
+        found = re.search(r"VmHWM:\s*(\d+) kB", status.read_text())
+        return float(found.group(1)) * 1024 / GIGA if found else None
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / GIGA

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from benchmarks.program import OURS, Case, Cost, Program, cost_of, torch_device
+from benchmarks.program import OURS, PAIRS, Case, Cost, Program, cost_of, torch_device
 from configs import quickstart, seed
 from msst_jax import optimize, stylization
 from msst_jax.inputs import Inputs, load_inputs, parse_pairs
@@ -22,10 +22,8 @@ from tests.torch_reference import Optimization, Reference, Settings, Structure
 GROUP = "optimize"
 ORIGINAL = "PyTorch, the original's structure"
 LEAN = "PyTorch, one pass, no gradients of weights"
-REMAT = "msst_jax, config.remat"
 AGREEMENT = 1e-3  # of the first losses
 PIECES = 3
-EVALUATIONS = 15  # what the history of L-BFGS has room for: as many as are made here
 EXAMPLE_MASK = quickstart.EXAMPLES / "astronaut_mask.png"
 
 
@@ -42,7 +40,7 @@ def _case(size: int) -> Case:
         size=f"{size}x{size}",
         unit="evaluation",
         programs={
-            OURS: partial(start_ours, size),
+            OURS: partial(start_ours, size, PIECES * (PAIRS + 1)),
             ORIGINAL: partial(start_torch, size, "original"),
             LEAN: partial(start_torch, size, "lean"),
         },
@@ -60,8 +58,14 @@ def example(size: int, config: ConfigDict | None = None) -> tuple[ConfigDict, In
     return config, load_inputs(config, config.photo, parse_pairs(config.styles, "style"), masks)
 
 
-def start_ours(size: int, *, remat: bool = False) -> Program:
-    """The compiled step, called as msst_jax.optimize calls it for one picture."""
+def start_ours(size: int, history: int, *, remat: bool = False) -> Program:
+    """The compiled step, called as msst_jax.optimize calls it for one picture.
+
+    Args:
+      size: side of the pictures in pixels.
+      history: pairs that L-BFGS has room for; as many as evaluations are made, since PyTorch's grows only then.
+      remat: config.remat.
+    """
     config, inputs = example(size)
     config.remat = remat
     taps = [*config.style_layers, *config.content_layers]
@@ -69,7 +73,7 @@ def start_ours(size: int, *, remat: bool = False) -> Program:
     weights = jax.tree.map(lambda value: jnp.full(1, value), stylization.weights_of(config, config.blend_ratio))
     problem, runs = stylization.problem_of(config, vgg, stylization.scene_at(inputs, 1.0), weights)
     pixels = jnp.broadcast_to(jnp.asarray(inputs.photo), (1, len(inputs.regions), *inputs.photo.shape))
-    transform = optax.with_extra_args_support(stylization.optimizer_of(config, EVALUATIONS))
+    transform = optax.with_extra_args_support(stylization.optimizer_of(config, history))
     state = optimize.starter(transform, batched=True)(pixels)
     step, compile_seconds = optimize.compile_step(problem, transform, optimize.clip_to_range, state, runs)
 

@@ -1,6 +1,6 @@
 """How near this project is to PyTorch in numbers, on the device at hand.
 
-    python -m benchmarks.parity [--only GROUP...] [--quick] [--output FILE.json]
+    python -m benchmarks.parity [--only GROUP...] [--quick] [--output benchmarks/results/parity-DEVICE.json]
 
 PyTorch computes on the CPU, JAX on its own default device. Every row is a comparison on the same random numbers: its
 error is the largest difference in parts of the tensor's largest magnitude, and of several tensors the worst is named.
@@ -15,7 +15,6 @@ import json
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +22,14 @@ from tqdm import tqdm
 
 from benchmarks.device import device_name
 from benchmarks.parity_rows import Comparison, Found, Row, rows_of
+from benchmarks.results import write_text
 from msst_jax.errors import ArgumentParser, UserError, print_line
-from msst_jax.files import check_writable, write_atomically
+from msst_jax.files import check_writable
 
 GROUPS = ("vgg", "deeplab", "losses", "whole_loss", "lbfgs", "fast")
 
 Results = Mapping[str, Any]
-"""What the JSON file holds: "device", "platform", "jax", "torch", "torchvision", "date", and "rows", a list of
+"""What the JSON file holds: "device", "platform", "jax", "torch", "torchvision", "date", "quick", and "rows", a list of
 {"group", "what", "against", "shape", "default", "highest", "limit", "ok"}; the errors, "default" at JAX's default
 precision and "highest", are {"error", "at": the tensor or ""}, the error None where the two cannot be compared (other
 shapes, values that are not numbers)."""
@@ -48,7 +48,7 @@ def measure(groups: Sequence[str], *, quick: bool) -> Results:
     for group, comparison in (bar := tqdm(comparisons, unit="comparison", disable=None)):
         bar.set_description(group)
         rows += rows_of(group, comparison)
-    return {**circumstances(), "rows": [plain(row) for row in rows]}
+    return {**circumstances(), "quick": quick, "rows": [plain(row) for row in rows]}
 
 
 def _groups() -> dict[str, Callable[..., list[Comparison]]]:
@@ -120,10 +120,6 @@ def _number(value: float | None) -> str:
     return f"{digits.removesuffix('.0')}e{int(exponent)}"
 
 
-def _write(results: Results, path: Path) -> None:
-    path.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures and prints; returns the exit code: 0 all within the limits, 1 not, 2 bad input, 130 interrupted."""
     try:
@@ -133,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         results = measure(flags.only, quick=flags.quick)
         print(table(results))
         if flags.output:
-            write_atomically(flags.output, partial(_write, results))
+            write_text(flags.output, json.dumps(results, indent=1, allow_nan=False) + "\n")
     except UserError as error:
         print_line("benchmarks.parity", error)
         return 2

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.device import GIGA, Rates, cores
-from benchmarks.program import OURS, Case, Cost, Timing, ratio
+from benchmarks.program import OURS, Case, Cost, Timing, ratio, torch_device
+from msst_jax.errors import UserError
 from msst_jax.files import write_atomically
 
 FOLDER = Path(__file__).parent / "results"
@@ -20,10 +21,10 @@ HEADS = (
     "what",
     "size",
     "msst_jax, s",
-    "compared with",
-    "its s",
+    "reference",
+    "reference, s",
     "times ours: median (range)",
-    "peak memory, GB: ours / its",
+    "peak memory, GB: ours / reference",
     "compiling, s",
     "share of product rate",
     "share of copy rate",
@@ -32,7 +33,7 @@ HEADS = (
 Row = dict[str, Any]
 
 
-def row_of(case: Case, timings: Mapping[str, Timing], memory: Mapping[str, float], rates: Rates) -> Row:
+def row_of(case: Case, timings: Mapping[str, Timing], memory: Mapping[str, float | None], rates: Rates) -> Row:
     """What is kept of a case; figures that could not be had are None.
 
     Args:
@@ -75,7 +76,9 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def update(path: Path, device: str, rates: Rates, measured: Mapping[str, Sequence[Row]], load: float) -> dict[str, Any]:
+def update(
+    path: Path, device: str, rates: Rates, measured: Mapping[str, Sequence[Row]], load: float | None
+) -> dict[str, Any]:
     """Writes the rows of some groups in place of their older ones in a device's file; returns all that the file holds.
 
     Args:
@@ -83,16 +86,17 @@ def update(path: Path, device: str, rates: Rates, measured: Mapping[str, Sequenc
       device: its name.
       rates: of the device, as they were just measured.
       measured: the rows of each group.
-      load: the machine's load average before.
+      load: the machine's load average before; None if it has none.
     """
     results: dict[str, Any] = {"device": device, "groups": {}}
     if path.exists():
-        results = json.loads(path.read_text())
+        results = read(path)
     part = {
         "date": datetime.date.today().isoformat(),
         "versions": {library: version(library) for library in LIBRARIES},
         "product_gigaflop_a_second": rates.flops / GIGA,
         "copy_gigabytes_a_second": rates.bytes / GIGA,
+        "torch_on": torch_device(),
         "cores": cores(),
         "load_before": load,
     }
@@ -106,9 +110,21 @@ def write_text(path: Path, text: str) -> None:
     """A whole file or none."""
 
     def write(place: Path) -> None:
-        place.write_text(text)
+        place.write_text(text, encoding="utf-8")
 
     write_atomically(path, write)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What a file of results holds.
+
+    Raises:
+      UserError: it is damaged.
+    """
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error}); delete it and measure again") from error
 
 
 def markdown(results: Mapping[str, Any]) -> str:
@@ -138,15 +154,16 @@ def _lines_of(row: Row) -> Iterable[str]:
 
 
 def _notes(results: Mapping[str, Any]) -> Iterable[str]:
-    parts = results["groups"]
-    for date in sorted({part["date"] for part in parts.values()}):
-        names = [name for name, part in parts.items() if part["date"] == date]
-        part = parts[names[0]]
+    told: dict[str, list[str]] = {}
+    for name, part in results["groups"].items():
         versions = ", ".join(f"{library} {number}" for library, number in part["versions"].items())
-        yield (
-            f"*{results['device']}, {date}: {', '.join(names)}; {versions}; float32 matrix products reach "
-            f"{part['product_gigaflop_a_second']:.0f} GFLOP/s, copies {part['copy_gigabytes_a_second']:.0f} GB/s.*"
+        circumstances = (
+            f"{part['date']}; {versions}; PyTorch on {part['torch_on']}; float32 matrix products reach "
+            f"{part['product_gigaflop_a_second']:.0f} GFLOP/s, copies {part['copy_gigabytes_a_second']:.0f} GB/s"
         )
+        told.setdefault(circumstances, []).append(name)
+    for circumstances, names in told.items():
+        yield f"*{results['device']}: {', '.join(names)}: {circumstances}.*"
 
 
 def seconds(value: float | None) -> str:
@@ -181,11 +198,11 @@ def readme_with(readme: str, name: str, text: str) -> str:
     """README.md with `text` between the lines that mark the place of the table `name`.
 
     Raises:
-      ValueError: there are no such lines.
+      UserError: there are no such lines.
     """
     begin, end = f"<!-- begin: {name} -->\n", f"<!-- end: {name} -->\n"
     head, found, rest = readme.partition(begin)
     _, closed, tail = rest.partition(end)
     if not (found and closed):
-        raise ValueError(f"README has no lines {begin.strip()} and {end.strip()}")
+        raise UserError(f"README.md has no lines {begin.strip()} and {end.strip()}; put them where the table goes")
     return f"{head}{begin}\n{text}\n{end}{tail}"

@@ -42,7 +42,7 @@ def _deeplab(name: str, side: int) -> Case:
         size=f"{side}x{side}",
         unit="picture",
         programs={OURS: partial(start_ours, name, side), TORCHVISION: partial(start_torchvision, name, side)},
-        agreement=AGREEMENT if torch_device() == "cpu" else None,  # a GPU rounds by default
+        agreement=AGREEMENT,
     )
 
 

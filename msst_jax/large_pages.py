@@ -12,6 +12,7 @@ from pathlib import Path
 TUNABLE = "glibc.malloc.hugetlb"
 FIRST_VERSION = (2, 35)  # of glibc, that knows it
 CHOICE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+STARTED = "MSST_STARTED_ANEW"  # in the environment, should GLIBC_TUNABLES not get through
 
 
 def use_large_pages() -> None:
@@ -20,11 +21,19 @@ def use_large_pages() -> None:
     To be called before anything else is imported or done. What the user says in GLIBC_TUNABLES wins.
     """
     told = os.environ.get("GLIBC_TUNABLES", "")
-    if TUNABLE in told or not _offered():
+    if TUNABLE in told or STARTED in os.environ or not (_is_the_program() and _offered()):
         return
     os.environ["GLIBC_TUNABLES"] = ":".join(filter(None, [told, f"{TUNABLE}=1"]))
+    os.environ[STARTED] = "1"
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def _is_the_program() -> bool:
+    """Whether __main__ is what this process was started for, not a script inside a notebook or a debugger."""
+    specification = getattr(sys.modules["__main__"], "__spec__", None)
+    name = specification.name.removesuffix(".__main__") if specification else sys.argv[0]
+    return name in sys.orig_argv[1:]
 
 
 def _offered() -> bool:

@@ -218,7 +218,7 @@ def in_turn(parts: Sequence[tuple[Part, jax.Array]]) -> list[tuple[jax.Array, di
         fixed = jax.lax.stop_gradient(x)
         # XLA on CPU drops optimization_barrier before it orders its work; a product with zero it must wait for.
         (value, terms), gradient = jax.value_and_grad(part, has_aux=True)(fixed + 0 * done)
-        found.append((value + jnp.vdot(gradient, x - fixed), terms))
+        found.append((value + jnp.sum(gradient * (x - fixed)), terms))
         done = jnp.sum(gradient)
     return found
 

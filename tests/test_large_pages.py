@@ -1,8 +1,10 @@
 """Large pages: a script starts anew once, with its own arguments, where the system offers them."""
 
+import importlib.machinery
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,10 @@ def anew(monkeypatch: pytest.MonkeyPatch) -> Anew:
         os, "execv", lambda file, arguments: calls.append((file, arguments, os.environ["GLIBC_TUNABLES"]))
     )
     monkeypatch.setattr(large_pages, "_offered", lambda: True)
-    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    monkeypatch.setattr(large_pages, "_is_the_program", lambda: True)
+    for name in ("GLIBC_TUNABLES", large_pages.STARTED):
+        monkeypatch.setenv(name, "")  # so that what is set is taken back
+        monkeypatch.delenv(name)
     return calls
 
 
@@ -34,6 +39,37 @@ def test_it_starts_anew_once(anew: Anew) -> None:
     large_pages.use_large_pages()
     large_pages.use_large_pages()
     assert len(anew) == 1
+
+
+def test_it_starts_anew_once_also_where_the_environment_does_not_get_through(
+    anew: Anew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large_pages.use_large_pages()
+    monkeypatch.delenv("GLIBC_TUNABLES")
+    large_pages.use_large_pages()
+    assert len(anew) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "script", "command", "own"),
+    [
+        (None, "stylize.py", ["python", "stylize.py", "photo.jpg"], True),
+        (None, "stylize.py", ["python", "-X", "dev", "stylize.py"], True),
+        ("benchmarks.__main__", "/x/benchmarks/__main__.py", ["python", "-m", "benchmarks"], True),
+        (None, "/x/stylize.py", ["python", "/bin/ipython"], False),
+        (None, "stylize.py", ["python", "-m", "ipykernel_launcher", "-f", "x.json"], False),
+        ("debugpy.__main__", "stylize.py", ["python", "/x/debugpy", "stylize.py"], False),
+    ],
+)
+def test_a_notebook_that_runs_a_script_is_left_alone(
+    module: str | None, script: str, command: list[str], own: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main = types.ModuleType("__main__")
+    main.__spec__ = importlib.machinery.ModuleSpec(module, None) if module else None
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    monkeypatch.setattr(sys, "argv", [script])
+    monkeypatch.setattr(sys, "orig_argv", command)
+    assert large_pages._is_the_program() == own
 
 
 @pytest.mark.parametrize("own", ["glibc.malloc.hugetlb=0", "glibc.malloc.check=1:glibc.malloc.hugetlb=2"])
@@ -71,9 +107,19 @@ def test_they_are_taken_only_where_they_are_there_for_those_who_ask(
     assert large_pages._offered() == offered
 
 
+CHILD = """
+import os, sys
+from msst_jax.large_pages import use_large_pages
+use_large_pages()
+print(sys.argv[1:], os.environ.get("GLIBC_TUNABLES"))
+sys.exit(7)
+"""
+
+
 def test_a_script_that_starts_anew_keeps_its_arguments_and_its_exit_code() -> None:
-    code = "import sys; from msst_jax.large_pages import use_large_pages as f; f(); print(sys.argv[1:]); sys.exit(7)"
-    environment = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
-    command = [sys.executable, "-c", code, "a b", "--flag=c"]
+    mine = ("GLIBC_TUNABLES", large_pages.STARTED)
+    environment = {name: value for name, value in os.environ.items() if name not in mine}
+    command = [sys.executable, "-c", CHILD, "a b", "--flag=c"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (7, "['a b', '--flag=c']\n", "")
+    told = "glibc.malloc.hugetlb=1" if large_pages._offered() else None
+    assert (done.returncode, done.stdout, done.stderr) == (7, f"['a b', '--flag=c'] {told}\n", "")
