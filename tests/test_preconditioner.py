@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from benchmarks.optimize import example
 from configs import photo, seed, seed_fast
 from msst_jax import stylization
-from msst_jax.inputs import Inputs, Region
 from msst_jax.models.vgg import VGG
 from msst_jax.models.weights import EMBEDDED_VGG16, load_vgg
 from msst_jax.preconditioner import LOWEST, smooth_first
@@ -49,22 +49,12 @@ def vgg() -> VGG:
     return load_vgg("vgg16", [*seed.get_config().style_layers], path=EMBEDDED_VGG16)[0]
 
 
-def scene(size: int = 48) -> Inputs:
-    rng = np.random.default_rng(0)
-    rows, columns = np.mgrid[:size, :size] / size
-    photo = np.stack([rows, columns, 1 - rows], -1).astype(np.float32)
-    mask = (columns > 0.5).astype(np.float32)
-    styles = [rng.uniform(size=(size, size, 3)).astype(np.float32) for _ in range(2)]
-    regions = tuple(Region(name, name, style, "mask") for name, style in zip("ab", styles, strict=True))
-    return Inputs(photo, np.stack([mask, 1 - mask], -1), regions, None)
-
-
 def test_the_config_turns_it_on_and_the_loss_is_lower_after_as_many_evaluations(vgg: VGG) -> None:
     last = {}
     for power in (0.0, 1.0):
-        config = seed.get_config()
+        config, inputs = example(64)
         config.steps, config.steps_multiple, config.max_step, config.precondition = 25, 0, 0.05, power
-        outcome = stylization.stylize(config, vgg, scene(), [stylization.weights_of(config, 0.2)])
+        outcome = stylization.stylize(config, vgg, inputs, [stylization.weights_of(config, 0.2)])
         last[power] = min(outcome.losses[0]["total"])
     assert last[1.0] < 0.99 * last[0.0]
 
