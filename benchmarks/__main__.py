@@ -24,13 +24,12 @@ from pathlib import Path
 
 from benchmarks.device import device_name, file_name, measured_rates
 from benchmarks.parity import table as parity_table
-from benchmarks.results import FOLDER, README, markdown, read, readme_with, update, write_text
+from benchmarks.results import FOLDER, GROUPS, README, markdown, read, readme_with, update, write_text
 from msst_jax.devices import make_repeatable
 from msst_jax.errors import ArgumentParser, UserError, print_line
 from msst_jax.files import check_writable
 from msst_jax.messages import only_own
 
-GROUPS = ("optimize", "time_to_loss", "memory", "segmentation", "train_step", "fast_photo", "video")
 QUICK, PARITY = "-quick", "parity"
 
 

@@ -16,6 +16,7 @@ from msst_jax.files import write_atomically
 
 FOLDER = Path(__file__).parent / "results"
 README = Path(__file__).parents[1] / "README.md"
+GROUPS = ("optimize", "time_to_loss", "memory", "segmentation", "train_step", "fast_photo", "video")
 LIBRARIES = ("jax", "jaxlib", "torch", "torchvision")
 HEADS = (
     "what",
@@ -130,10 +131,15 @@ def read(path: Path) -> dict[str, Any]:
 def markdown(results: Mapping[str, Any]) -> str:
     """A device's table, and below it when and how it was measured."""
     lines = [_line(HEADS), _line(["---"] * len(HEADS))]
-    for part in results["groups"].values():
+    for _, part in in_order(results["groups"]):
         for row in part["rows"]:
             lines += _lines_of(row)
     return "\n".join([*lines, "", *_notes(results)]) + "\n"
+
+
+def in_order(groups: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """As in GROUPS, whichever was measured first."""
+    return sorted(groups.items(), key=lambda item: GROUPS.index(item[0]))
 
 
 def _lines_of(row: Row) -> Iterable[str]:
@@ -155,7 +161,7 @@ def _lines_of(row: Row) -> Iterable[str]:
 
 def _notes(results: Mapping[str, Any]) -> Iterable[str]:
     told: dict[str, list[str]] = {}
-    for name, part in results["groups"].items():
+    for name, part in in_order(results["groups"]):
         versions = ", ".join(f"{library} {number}" for library, number in part["versions"].items())
         circumstances = (
             f"{part['date']}; {versions}; PyTorch on {part['torch_on']}; float32 matrix products reach "
