@@ -93,7 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if flags.alone:
             from benchmarks import groups
 
-            print(json.dumps(groups.peak_alone(*flags.alone, flags.quick)))
+            group, index, program = flags.alone
+            print(json.dumps(groups.peak_alone(group, int(index), program, flags.quick)))
         elif flags.readme:
             put_into_readme()
         else:

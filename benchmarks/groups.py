@@ -39,7 +39,7 @@ def rows_of(group: str, quick: bool, rates: Rates) -> list[Row]:
     return rows
 
 
-def peak_alone(group: str, index: str, program: str, quick: bool) -> float | None:
+def peak_alone(group: str, index: int, program: str, quick: bool) -> float | None:
     """Runs the first pieces of one program; the peak memory in GB of this process, None if it is not known."""
-    CASES[group](quick)[int(index)].programs[program]().advance()
+    CASES[group](quick)[index].programs[program]().advance()
     return peak_memory(program.startswith(OURS))
