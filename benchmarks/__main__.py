@@ -24,10 +24,10 @@ from pathlib import Path
 
 from benchmarks.device import device_name, file_name, measured_rates
 from benchmarks.parity import table as parity_table
-from benchmarks.results import FOLDER, GROUPS, README, markdown, read, readme_with, update, write_text
+from benchmarks.results import FOLDER, GROUPS, README, markdown, read, readme_with, update
 from msst_jax.devices import make_repeatable
 from msst_jax.errors import ArgumentParser, UserError, print_line
-from msst_jax.files import check_writable
+from msst_jax.files import check_writable, write_text
 from msst_jax.messages import only_own
 
 QUICK, PARITY = "-quick", "parity"

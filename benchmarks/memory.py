@@ -12,7 +12,7 @@ from functools import partial
 
 import jax
 
-from benchmarks.optimize import AGREEMENT, LEAN, ORIGINAL, PIECES, start_ours, start_torch
+from benchmarks.optimize import AGREEMENT, PIECES, references, start_ours
 from benchmarks.program import OURS, Case, Timing, measure
 from msst_jax.errors import UserError
 
@@ -36,8 +36,7 @@ def _case(side: int) -> Case:
         programs={
             OURS: partial(start_ours, side, PIECES),
             REMAT: partial(start_ours, side, PIECES, remat=True),
-            ORIGINAL: partial(start_torch, side, "original"),
-            LEAN: partial(start_torch, side, "lean"),
+            **references(side),
         },
         pieces=PIECES,
         agreement=AGREEMENT,

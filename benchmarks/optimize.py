@@ -4,6 +4,7 @@ Compared with PyTorch in two structures (tests/torch_reference.py): that of the 
 batch without gradients of weights.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -16,7 +17,7 @@ from benchmarks.program import OURS, PAIRS, Case, Cost, Program, cost_of, torch_
 from configs import quickstart, seed
 from msst_jax import optimize, stylization
 from msst_jax.inputs import Inputs, load_inputs, parse_pairs
-from msst_jax.models.weights import EMBEDDED_VGG16, load_vgg
+from msst_jax.models.weights import EMBEDDED_VGG16
 from tests.torch_reference import Optimization, Reference, Settings, Structure
 
 GROUP = "optimize"
@@ -39,21 +40,25 @@ def _case(size: int) -> Case:
         what="configs/seed.py",
         size=f"{size}x{size}",
         unit="evaluation",
-        programs={
-            OURS: partial(start_ours, size, PIECES * (PAIRS + 1)),
-            ORIGINAL: partial(start_torch, size, "original"),
-            LEAN: partial(start_torch, size, "lean"),
-        },
+        programs={OURS: partial(start_ours, size, PIECES * (PAIRS + 1)), **references(size)},
         agreement=AGREEMENT,
         pieces=PIECES,
     )
 
 
+def references(size: int) -> dict[str, Callable[[], Program]]:
+    """What ours is compared with."""
+    return {ORIGINAL: partial(start_torch, size, "original"), LEAN: partial(start_torch, size, "lean")}
+
+
 def example(size: int, config: ConfigDict | None = None) -> tuple[ConfigDict, Inputs]:
-    """A config, configs/seed.py if none is given, and the bundled example at size x size pixels."""
+    """A config, configs/seed.py if none is given, and the bundled example at size x size pixels.
+
+    The weights are those in the package, which the twin has too, whatever was converted on this machine.
+    """
     config = config or seed.get_config()
     quickstart.use_example(config)
-    config.size = size
+    config.size, config.weights = size, str(EMBEDDED_VGG16)
     masks = {"person": str(EXAMPLE_MASK)}
     return config, load_inputs(config, config.photo, parse_pairs(config.styles, "style"), masks)
 
@@ -68,8 +73,7 @@ def start_ours(size: int, history: int, *, remat: bool = False) -> Program:
     """
     config, inputs = example(size)
     config.remat = remat
-    taps = [*config.style_layers, *config.content_layers]
-    vgg, _ = load_vgg(config.network, taps, pooling=config.pooling, padding=config.padding, path=EMBEDDED_VGG16)
+    vgg, _ = stylization.network_of_losses(config)
     weights = jax.tree.map(lambda value: jnp.full(1, value), stylization.weights_of(config, config.blend_ratio))
     problem, runs = stylization.problem_of(config, vgg, stylization.scene_at(inputs, 1.0), weights)
     pixels = jnp.broadcast_to(jnp.asarray(inputs.photo), (1, len(inputs.regions), *inputs.photo.shape))

@@ -11,7 +11,6 @@ the exit code is 1. It needs the test installation.
 
 import argparse
 import datetime
-import json
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -22,9 +21,9 @@ from tqdm import tqdm
 
 from benchmarks.device import device_name
 from benchmarks.parity_rows import Comparison, Found, Row, rows_of
-from benchmarks.results import write_text
 from msst_jax.errors import ArgumentParser, UserError, print_line
 from msst_jax.files import check_writable
+from msst_jax.report import write_json
 
 GROUPS = ("vgg", "deeplab", "losses", "whole_loss", "lbfgs", "fast")
 
@@ -129,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         results = measure(flags.only, quick=flags.quick)
         print(table(results))
         if flags.output:
-            write_text(flags.output, json.dumps(results, indent=1, allow_nan=False) + "\n")
+            write_json(results, flags.output)
     except UserError as error:
         print_line("benchmarks.parity", error)
         return 2

@@ -7,13 +7,13 @@ import jax
 import numpy as np
 from flax import nnx
 
+from benchmarks.converted import converted
 from benchmarks.parity_rows import Arrays, Comparison, Errors, Label, errors_of, times
 from convert_weights.check import TOLERANCE, torch_blocks, torch_taps
-from convert_weights.convert import convert
 from convert_weights.networks import NETWORKS
 from msst_jax.models.deeplab import NAMES, DeepLabV3
 from msst_jax.models.vgg import VGG, tap_names
-from msst_jax.models.weights import EMBEDDED_DEEPEST, EMBEDDED_VGG16, Model, assign, load_vgg, read_tensors
+from msst_jax.models.weights import EMBEDDED_DEEPEST, EMBEDDED_VGG16, load_vgg, read_tensors
 from tests.random_networks import State, deeplab_state, vgg_state
 
 AGAINST = "torchvision in float64"
@@ -58,7 +58,7 @@ def _start_embedded_vgg16(size: tuple[int, int]) -> Callable[[], Mapping[str, Er
 
 def _start_vgg19(size: tuple[int, int]) -> Callable[[], Mapping[str, Errors]]:
     state = _arrays(vgg_state("vgg19"))
-    model = _converted("vgg19", nnx.eval_shape(lambda: VGG("vgg19", rngs=nnx.Rngs(0))), state)
+    model = converted("vgg19", nnx.eval_shape(lambda: VGG("vgg19", rngs=nnx.Rngs(0))), state)
     return _compare_taps("vgg19", model, state, tap_names("vgg19"), size)
 
 
@@ -73,7 +73,7 @@ def _compare_taps(
 
 def _start_deeplab(name: str, size: tuple[int, int]) -> Callable[[], Mapping[str, Errors]]:
     state = _arrays(deeplab_state(name))
-    model = _converted(name, nnx.eval_shape(lambda: DeepLabV3(name, rngs=nnx.Rngs(0))), state)
+    model = converted(name, nnx.eval_shape(lambda: DeepLabV3(name, rngs=nnx.Rngs(0))), state)
     images = _picture(size)
     theirs = torch_blocks(name, {key: state[key] for key in NETWORKS[name].keys}, images)
     forward = jax.jit(lambda model, images: dict(model.blocks(images)))
@@ -83,12 +83,6 @@ def _start_deeplab(name: str, size: tuple[int, int]) -> Callable[[], Mapping[str
         return {"blocks": errors, "logits": {"logits": errors["logits"]}}
 
     return measure
-
-
-def _converted(name: str, model: Model, state: Arrays) -> Model:
-    """An abstract network with the weights of a state dict, as the converter would store them in float32."""
-    tensors = convert(state, NETWORKS[name], deepest=None, dtype=np.float32, origin="the random network")
-    return assign(model, tensors, "that are random")
 
 
 def _arrays(state: State) -> dict[str, np.ndarray]:

@@ -12,7 +12,8 @@ from typing import Any
 from benchmarks.device import GIGA, Rates, cores
 from benchmarks.program import OURS, Case, Cost, Timing, ratio, torch_device
 from msst_jax.errors import UserError
-from msst_jax.files import write_atomically
+from msst_jax.files import write_text
+from msst_jax.report import write_json
 
 FOLDER = Path(__file__).parent / "results"
 README = Path(__file__).parents[1] / "README.md"
@@ -102,18 +103,9 @@ def update(
         "load_before": load,
     }
     results["groups"] |= {group: {**part, "rows": list(rows)} for group, rows in measured.items()}
-    write_text(path, json.dumps(results, indent=1) + "\n")
+    write_json(results, path)
     write_text(path.with_suffix(".md"), markdown(results))
     return results
-
-
-def write_text(path: Path, text: str) -> None:
-    """A whole file or none."""
-
-    def write(place: Path) -> None:
-        place.write_text(text, encoding="utf-8")
-
-    write_atomically(path, write)
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -4,7 +4,6 @@ The person network has no equal in torchvision: it is compared with the smallest
 class probabilities of its size (resizing, network, resizing of the scores, softmax).
 """
 
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -13,12 +12,10 @@ import numpy as np
 from flax import nnx
 from PIL import Image
 
+from benchmarks.converted import converted
 from benchmarks.program import OURS, Case, Program, compiled, torch_device
-from convert_weights.convert import convert
-from convert_weights.networks import NETWORKS
 from convert_weights.torch_compat import import_torch, import_torchvision
 from msst_jax.models.deeplab import NAMES, PERSON, DeepLabV3
-from msst_jax.models.weights import assign
 from msst_jax.segmentation import class_probabilities
 from msst_jax.segmenters import load_segmenter
 
@@ -55,16 +52,11 @@ def _image(side: int) -> np.ndarray:
     return np.random.default_rng(0).normal(size=(1, side, side, 3)).astype(np.float32)
 
 
-def converted(name: str, state: Mapping[str, Any]) -> DeepLabV3:
-    """torchvision's state dict in our network."""
-    arrays = {key: value.float().numpy() for key, value in state.items()}
-    tensors = convert(arrays, NETWORKS[name], deepest=None, dtype=np.float32, origin="torchvision's")
-    return assign(nnx.eval_shape(lambda: DeepLabV3(name, rngs=nnx.Rngs(0))), tensors, "of torchvision")
-
-
 def start_ours(name: str, side: int) -> Program:
     """The network alone; gives logits, NHWC."""
-    arguments = converted(name, _network(name).state_dict()), jnp.asarray(_image(side))
+    state = {key: value.float().numpy() for key, value in _network(name).state_dict().items()}
+    model = converted(name, nnx.eval_shape(lambda: DeepLabV3(name, rngs=nnx.Rngs(0))), state)
+    arguments = model, jnp.asarray(_image(side))
     ready, seconds, cost = compiled(lambda model, images: model(images), *arguments)
     return Program(lambda: np.asarray(ready(*arguments)), seconds, cost)
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from msst_jax.clip_segments import Packed
 from msst_jax.errors import UserError
-from msst_jax.files import refusals, write_atomically
+from msst_jax.files import refusals, write_atomically, write_text
 
 RUN = "run.json"
 LATER = {"config.remat": False, "config.precondition": 0.0}
@@ -76,7 +76,7 @@ class Parts:
         with refusals(folder):
             folder.mkdir(parents=True, exist_ok=True)
         if not (folder / RUN).exists():
-            write_atomically(folder / RUN, lambda name: _write_text(name, json.dumps(run, indent=1)))
+            write_text(folder / RUN, json.dumps(run, indent=1))
 
     def _check(self, run: Mapping[str, Any], resume: bool) -> None:
         if not resume:
@@ -178,7 +178,3 @@ def _load(path: Path) -> dict[str, np.ndarray]:
             return {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise UserError(f"{path} is damaged ({error}); delete its folder to begin anew") from error
-
-
-def _write_text(name: Path, text: str) -> None:
-    name.write_text(text)

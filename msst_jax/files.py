@@ -22,6 +22,19 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         write(temporary)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file whole or not at all.
+
+    Raises:
+      UserError: as `write_atomically`.
+    """
+
+    def write(name: Path) -> None:
+        name.write_text(text, encoding="utf-8")
+
+    write_atomically(path, write)
+
+
 @contextmanager
 def appearing(path: Path, folder: bool = False, place: Path | None = None) -> Iterator[Path]:
     """A temporary file, or folder, beside `path` that gets its name when the block ends, and is removed if that fails.

@@ -16,7 +16,7 @@ from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.record_writer import masked_crc32c
 
 from msst_jax.errors import UserError
-from msst_jax.files import write_atomically
+from msst_jax.files import write_text
 
 FILE = "metrics.jsonl"
 
@@ -98,8 +98,4 @@ def read_records(path: Path) -> list[dict[str, float]]:
 def _drop_after(path: Path, step: int) -> None:
     if path.exists():
         kept = [record for record in read_records(path) if record["step"] <= step]
-        write_atomically(path, lambda name: _write(name, "".join(json.dumps(record) + "\n" for record in kept)))
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text)
+        write_text(path, "".join(json.dumps(record) + "\n" for record in kept))

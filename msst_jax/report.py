@@ -14,7 +14,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image, ImageDraw, ImageFont
 
-from msst_jax.files import write_atomically
+from msst_jax.files import write_text
 from msst_jax.images import to_picture
 from msst_jax.inputs import Inputs
 from msst_jax.regions import percent, shares
@@ -175,18 +175,13 @@ def environment() -> dict[str, Any]:
     }
 
 
-def write_json(content: dict[str, Any], path: Path) -> None:
+def write_json(content: Mapping[str, Any], path: Path) -> None:
     """Writes JSON whole or not at all; numbers that are not finite become null.
 
     Raises:
       UserError: unwritable place.
     """
-    text = json.dumps(_finite(content), indent=1, allow_nan=False)
-
-    def write(name: Path) -> None:
-        name.write_text(text + "\n")
-
-    write_atomically(path, write)
+    write_text(path, json.dumps(_finite(content), indent=1, allow_nan=False) + "\n")
 
 
 def _finite(value: Any) -> Any:
