@@ -7,7 +7,7 @@ python stylize.py PHOTO|FOLDER --model DIR|builtin    with a trained fast model,
 python stylize.py VIDEO --model DIR|builtin -o out.mp4  a clip: .mp4, .webm, .gif or a folder of frames
 """
 
-from msst_jax.large_pages import use_large_pages
+from msst_jax.runtime.hugepages import use_large_pages
 
 if __name__ == "__main__":
     use_large_pages()
@@ -20,14 +20,14 @@ from jax.errors import JaxRuntimeError
 from ml_collections import ConfigDict, config_flags
 
 from configs import photo, quickstart, video
-from msst_jax.asked import Asked, check, job_of, means_clip
-from msst_jax.command import EXIT_BAD_INPUT, parse_flags
-from msst_jax.devices import make_repeatable
+from msst_jax.cli.flags import EXIT_BAD_INPUT, parse_flags
+from msst_jax.cli.stylize_flags import Asked, check, job_of, means_clip
 from msst_jax.errors import UserError
-from msst_jax.job import EXIT_INTERRUPTED
-from msst_jax.messages import only_own
 from msst_jax.models.deeplab import SEGMENTERS
-from msst_jax.photo import run
+from msst_jax.pipelines.job import EXIT_INTERRUPTED
+from msst_jax.pipelines.photo import run
+from msst_jax.runtime.console import only_own
+from msst_jax.runtime.devices import make_repeatable
 
 DEFAULT_CONFIG = Path(__file__).parent / "configs" / "photo.py"
 

@@ -4,7 +4,7 @@ python train.py --workdir runs/x --photos DIR --style person=A.jpg --style backg
 python train.py --config configs/person_segmenter.py --workdir runs/x --photos DIR --masks DIR
 """
 
-from msst_jax.large_pages import use_large_pages
+from msst_jax.runtime.hugepages import use_large_pages
 
 if __name__ == "__main__":
     use_large_pages()
@@ -16,12 +16,11 @@ from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
 from configs import fast, person_segmenter
-from msst_jax.command import EXIT_BAD_INPUT, parse_flags
-from msst_jax.devices import join_hosts, make_repeatable
+from msst_jax.cli.flags import EXIT_BAD_INPUT, parse_flags, parse_pairs
 from msst_jax.errors import UserError
-from msst_jax.inputs import parse_pairs
-from msst_jax.messages import only_own
-from msst_jax.train_job import EXIT_INTERRUPTED, Job, run
+from msst_jax.pipelines.train import EXIT_INTERRUPTED, Job, run
+from msst_jax.runtime.console import only_own
+from msst_jax.runtime.devices import join_hosts, make_repeatable
 
 DEFAULT_CONFIG = Path(__file__).parent / "configs" / "fast.py"
 

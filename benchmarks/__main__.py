@@ -10,7 +10,7 @@ DIR/DEVICE-quick.json. --readme puts the tables of benchmarks/results into READM
 hour on two cores; what ours is compared with needs the test installation.
 """
 
-from msst_jax.large_pages import use_large_pages
+from msst_jax.runtime.hugepages import use_large_pages
 
 if __name__ == "__main__":
     use_large_pages()
@@ -22,13 +22,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.device import device_name, file_name, measured_rates
-from benchmarks.parity import table as parity_table
-from benchmarks.results import FOLDER, GROUPS, README, markdown, read, readme_with, update
-from msst_jax.devices import make_repeatable
-from msst_jax.errors import ArgumentParser, UserError, print_line
-from msst_jax.files import check_writable, write_text
-from msst_jax.messages import only_own
+from benchmarks.harness.device import device_name, file_name, measured_rates
+from benchmarks.harness.results import FOLDER, GROUPS, README, markdown, read, readme_with, update
+from benchmarks.parity.__main__ import table as parity_table
+from msst_jax.errors import UserError
+from msst_jax.io.files import check_writable, write_text
+from msst_jax.runtime.console import ArgumentParser, only_own, print_line
+from msst_jax.runtime.devices import make_repeatable
 
 QUICK, PARITY = "-quick", "parity"
 
@@ -62,7 +62,7 @@ def readme_text(readme: str) -> str:
 
 def _measure(flags: argparse.Namespace) -> int:
     """Measures the groups, each into the file as soon as it is done; 1 if programs of one did not agree."""
-    from benchmarks import groups  # takes torch
+    from benchmarks.speed import groups  # takes torch
 
     device = device_name()
     path = flags.output / f"{file_name(device)}{QUICK if flags.quick else ''}.json"
@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         flags = _parse(arguments)
         if flags.alone:
-            from benchmarks import groups
+            from benchmarks.speed import groups
 
             group, index, program = flags.alone
             print(json.dumps(groups.peak_alone(group, int(index), program, flags.quick)))

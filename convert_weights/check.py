@@ -10,8 +10,8 @@ import numpy as np
 
 from convert_weights.deeplab import block_modules
 from convert_weights.torch_compat import import_torch, import_torchvision
+from msst_jax.models.pretrained import load_deeplab, load_vgg
 from msst_jax.models.vgg import tap_names
-from msst_jax.models.weights import load_deeplab, load_vgg
 
 # Of the layer's maximum. torch computes in float64, so that the limit is for our rounding alone: that reaches 1.5e-5
 # in a DeepLab-V3, where torch's own float32 is 2.1e-5 away; a kernel wrong by a thousandth moves 1e-3.

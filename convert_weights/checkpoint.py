@@ -10,7 +10,7 @@ import numpy as np
 
 from convert_weights.torch_compat import import_torch
 from msst_jax.errors import UserError
-from msst_jax.models.weights import shortened
+from msst_jax.models.serialization import shortened
 
 
 def read_checkpoint(path: Path) -> dict[str, np.ndarray]:

@@ -10,9 +10,10 @@ from convert_weights.networks import NETWORKS
 from convert_weights.output import save_tensors
 from convert_weights.sources import read_source
 from convert_weights.torch_compat import import_torchvision
-from msst_jax.errors import ArgumentParser, UserError, print_line
-from msst_jax.files import check_writable, write_atomically
-from msst_jax.models.weights import converted_path, weights_folder
+from msst_jax.errors import UserError
+from msst_jax.io.files import check_writable, write_atomically
+from msst_jax.models.pretrained import converted_path, weights_folder
+from msst_jax.runtime.console import ArgumentParser, print_line
 
 INTERRUPTED = 130  # what shells expect after Ctrl-C
 

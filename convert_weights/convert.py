@@ -8,7 +8,7 @@ from numpy.typing import DTypeLike
 
 from convert_weights.networks import Network, Shapes
 from msst_jax.errors import UserError
-from msst_jax.models.weights import shortened
+from msst_jax.models.serialization import shortened
 
 OIHW_TO_HWIO = (2, 3, 1, 0)
 

@@ -8,7 +8,7 @@ from flax import nnx
 from msst_jax.models.deeplab import DeepLabV3, Head
 from msst_jax.models.mobilenet import BLOCKS, STEM
 from msst_jax.models.resnet import DEPTHS
-from msst_jax.models.weights import parameter_shapes
+from msst_jax.models.serialization import parameter_shapes
 
 # Known and not wanted: the auxiliary head is used in training only, the counters never.
 DROPPED = ("aux_classifier.*", "*.num_batches_tracked")

@@ -11,8 +11,8 @@ from flax import nnx
 from convert_weights import deeplab
 from convert_weights.check import Row, compare_deeplab, compare_vgg
 from msst_jax.errors import UserError
+from msst_jax.models.serialization import parameter_shapes
 from msst_jax.models.vgg import VGG, tap_names
-from msst_jax.models.weights import parameter_shapes
 
 Shapes = dict[str, tuple[int, ...]]
 

@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from msst_jax.clip_colours import PICTURES, matrix_of
-from msst_jax.clip_writer import clip_writer
-from msst_jax.clips import ClipInfo, Frame
-from msst_jax.errors import ArgumentParser, UserError, print_line
-from msst_jax.images import read_picture
+from msst_jax.errors import UserError
+from msst_jax.io.images import read_picture
+from msst_jax.runtime.console import ArgumentParser, print_line
+from msst_jax.video.io.color import PICTURES, matrix_of
+from msst_jax.video.io.types import ClipInfo, Frame
+from msst_jax.video.io.writer import clip_writer
 
 PHOTO = Path(__file__).parent / "astronaut.jpg"
 RATE = Fraction(25)

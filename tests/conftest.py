@@ -7,10 +7,10 @@ import jax
 import pytest
 
 from convert_weights.torch_compat import import_torchvision
-from msst_jax import clip_fast
-from tests.fast_models import small_model
-from tests.pictures import save, stripe
-from tests.training_runs import cache_settings, make_photos
+from msst_jax.video import feedforward
+from tests.helpers.feedforward import small_model
+from tests.helpers.pictures import save, stripe
+from tests.helpers.training_runs import cache_settings, make_photos
 
 SHARED = Path(__file__).parents[2] / "shared"
 
@@ -58,7 +58,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clips are painted in several batches of a few frames."""
-    monkeypatch.setattr(clip_fast, "LARGEST_BATCH", 2)
+    monkeypatch.setattr(feedforward, "LARGEST_BATCH", 2)
 
 
 @pytest.fixture

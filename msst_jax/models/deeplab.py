@@ -11,10 +11,10 @@ from jax.typing import DTypeLike
 
 from msst_jax.errors import UserError
 from msst_jax.models.layers import Conv, ConvNorm, apart
+from msst_jax.models.low_rank_vgg import CHANNELS, EMBEDDED, VGGBackbone
 from msst_jax.models.mobilenet import MobileNetV3
 from msst_jax.models.resnet import ResNet
-from msst_jax.models.vgg_backbone import CHANNELS, EMBEDDED, VGGBackbone
-from msst_jax.voc import CLASSES
+from msst_jax.models.voc import CLASSES
 
 NAMES = ("deeplabv3_resnet101", "deeplabv3_resnet50", "deeplabv3_mobilenet_v3_large")  # torchvision's, the best first
 PERSON = "person_vgg16"

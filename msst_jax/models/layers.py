@@ -9,7 +9,7 @@ from jax import lax
 from jax.experimental.xla_metadata import set_xla_metadata
 from jax.typing import DTypeLike
 
-from msst_jax.models.convolutions import convolve
+from msst_jax.ops.convolution import convolve
 
 
 def apart(block: nnx.Module, x: jax.Array) -> jax.Array:

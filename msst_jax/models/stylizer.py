@@ -5,7 +5,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from msst_jax.models.convolutions import doubled_convolution, valid_convolution
+from msst_jax.ops.convolution_vjp import valid_convolution
+from msst_jax.ops.upsample_convolution import doubled_convolution
 
 STRIDE = 4  # two convolutions with stride 2
 EPSILON = 1e-5  # torch.nn.InstanceNorm2d's

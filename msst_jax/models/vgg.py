@@ -8,8 +8,8 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from msst_jax.errors import UserError
-from msst_jax.models.convolutions import picture_convolution
-from msst_jax.models.pooling import average_pool, max_pool
+from msst_jax.ops.convolution_vjp import picture_convolution
+from msst_jax.ops.pooling import average_pool, max_pool
 
 # Convolutions in each of the five blocks; configurations D and E of the paper.
 BLOCKS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}

@@ -1,0 +1,205 @@
+"""What was measured on a device: rows, their JSON and their Markdown, and the part of README.md that shows them."""
+
+import datetime
+import json
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness.device import GIGA, Rates, cores
+from benchmarks.harness.program import OURS, Case, Cost, Timing, ratio, torch_device
+from msst_jax.errors import UserError
+from msst_jax.io.files import write_json, write_text
+
+FOLDER = Path(__file__).parents[1] / "results"
+README = Path(__file__).parents[2] / "README.md"
+GROUPS = ("optimize", "time_to_loss", "memory", "segmentation", "train_step", "fast_photo", "video")
+LIBRARIES = ("jax", "jaxlib", "torch", "torchvision")
+HEADS = (
+    "what",
+    "size",
+    "msst_jax, s",
+    "reference",
+    "reference, s",
+    "times ours: median (range)",
+    "peak memory, GB: ours / reference",
+    "compiling, s",
+    "share of product rate",
+    "share of copy rate",
+)
+
+Row = dict[str, Any]
+
+
+def row_of(case: Case, timings: Mapping[str, Timing], memory: Mapping[str, float | None], rates: Rates) -> Row:
+    """What is kept of a case; figures that could not be had are None.
+
+    Args:
+      case: what was measured.
+      timings: of every program.
+      memory: peak GB of every program, for those that it was measured of.
+      rates: of the device.
+    """
+    ours = timings[OURS]
+    middle = statistics.median(ours.seconds)
+    others = [name for name in {**timings, **memory} if name != OURS]
+    cost = ours.cost or Cost(math.nan, math.nan)
+    return {
+        "group": case.group,
+        "what": case.what,
+        "size": case.size,
+        "unit": case.unit,
+        "seconds": middle,
+        "memory_gb": memory.get(OURS),
+        "compile_seconds": ours.compile_seconds,
+        "gigaflop": _finite(cost.flops / GIGA),
+        "gigabytes": _finite(cost.bytes / GIGA),
+        "share_of_product_rate": _finite(cost.flops / middle / rates.flops),
+        "share_of_copy_rate": _finite(cost.bytes / middle / rates.bytes),
+        "pairs": len(ours.seconds),
+        "references": [_reference(name, ours, timings.get(name), memory.get(name)) for name in others],
+    }
+
+
+def _reference(name: str, ours: Timing, timing: Timing | None, memory: float | None) -> Row:
+    return {
+        "name": name,
+        "seconds": statistics.median(timing.seconds) if timing else None,
+        "ratio": ratio(timing.seconds, ours.seconds) if timing else None,
+        "memory_gb": memory,
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def update(
+    path: Path, device: str, rates: Rates, measured: Mapping[str, Sequence[Row]], load: float | None
+) -> dict[str, Any]:
+    """Writes the rows of some groups in place of their older ones in a device's file; returns all that the file holds.
+
+    Args:
+      path: the JSON; the Markdown goes beside it.
+      device: its name.
+      rates: of the device, as they were just measured.
+      measured: the rows of each group.
+      load: the machine's load average before; None if it has none.
+    """
+    results: dict[str, Any] = {"device": device, "groups": {}}
+    if path.exists():
+        results = read(path)
+    part = {
+        "date": datetime.date.today().isoformat(),
+        "versions": {library: version(library) for library in LIBRARIES},
+        "product_gigaflop_a_second": rates.flops / GIGA,
+        "copy_gigabytes_a_second": rates.bytes / GIGA,
+        "torch_on": torch_device(),
+        "cores": cores(),
+        "load_before": load,
+    }
+    results["groups"] |= {group: {**part, "rows": list(rows)} for group, rows in measured.items()}
+    write_json(results, path)
+    write_text(path.with_suffix(".md"), markdown(results))
+    return results
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What a file of results holds.
+
+    Raises:
+      UserError: it is damaged.
+    """
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error}); delete it and measure again") from error
+
+
+def markdown(results: Mapping[str, Any]) -> str:
+    """A device's table, and below it when and how it was measured."""
+    lines = [_line(HEADS), _line(["---"] * len(HEADS))]
+    for _, part in in_order(results["groups"]):
+        for row in part["rows"]:
+            lines += _lines_of(row)
+    return "\n".join([*lines, "", *_notes(results)]) + "\n"
+
+
+def in_order(groups: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """As in GROUPS, whichever was measured first."""
+    return sorted(groups.items(), key=lambda item: GROUPS.index(item[0]))
+
+
+def _lines_of(row: Row) -> Iterable[str]:
+    """One line for each program that ours is compared with, or one without."""
+    references = row["references"] or [None]
+    for index, reference in enumerate(references):
+        own = [f"{row['what']}, per {row['unit']}", row["size"], seconds(row["seconds"])] if index == 0 else [""] * 3
+        theirs = ["-"] * 3
+        memory = gigabytes(row["memory_gb"])
+        if reference:
+            theirs = [reference["name"], seconds(reference["seconds"]), times(reference["ratio"])]
+            memory = f"{memory} / {gigabytes(reference['memory_gb'])}"
+        rest = [
+            seconds(row["compile_seconds"]),
+            *map(_share, (row["share_of_product_rate"], row["share_of_copy_rate"])),
+        ]
+        yield _line([*own, *theirs, memory, *(rest if index == 0 else [""] * 3)])
+
+
+def _notes(results: Mapping[str, Any]) -> Iterable[str]:
+    told: dict[str, list[str]] = {}
+    for name, part in in_order(results["groups"]):
+        versions = ", ".join(f"{library} {number}" for library, number in part["versions"].items())
+        circumstances = (
+            f"{part['date']}; {versions}; PyTorch on {part['torch_on']}; float32 matrix products reach "
+            f"{part['product_gigaflop_a_second']:.0f} GFLOP/s, copies {part['copy_gigabytes_a_second']:.0f} GB/s"
+        )
+        told.setdefault(circumstances, []).append(name)
+    for circumstances, names in told.items():
+        yield f"*{results['device']}: {', '.join(names)}: {circumstances}.*"
+
+
+def seconds(value: float | None) -> str:
+    """Three digits, for a table; "-" for none."""
+    if not value:
+        return "-"
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}" if value >= 0.001 else f"{value:.1e}"
+
+
+def gigabytes(value: float | None) -> str:
+    """Two places, for a table."""
+    return "-" if value is None else f"{value:.2f}"
+
+
+def times(values: Sequence[float] | None) -> str:
+    """Median and range of a ratio, for a table."""
+    if values is None:
+        return "-"
+    median, least, most = values
+    return f"{median:.2f} ({least:.2f} to {most:.2f})"
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0%}"
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def readme_with(readme: str, name: str, text: str) -> str:
+    """README.md with `text` between the lines that mark the place of the table `name`.
+
+    Raises:
+      UserError: there are no such lines.
+    """
+    begin, end = f"<!-- begin: {name} -->\n", f"<!-- end: {name} -->\n"
+    head, found, rest = readme.partition(begin)
+    _, closed, tail = rest.partition(end)
+    if not (found and closed):
+        raise UserError(f"README.md has no lines {begin.strip()} and {end.strip()}; put them where the table goes")
+    return f"{head}{begin}\n{text}\n{end}{tail}"

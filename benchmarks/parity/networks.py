@@ -1,0 +1,100 @@
+"""The comparisons of benchmarks.parity with torchvision's networks, which compute in float64."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import jax
+import numpy as np
+from flax import nnx
+
+from benchmarks.parity.rows import Arrays, Comparison, Errors, Label, errors_of, times
+from convert_weights.check import TOLERANCE, torch_blocks, torch_taps
+from convert_weights.networks import NETWORKS
+from msst_jax.models.deeplab import NAMES, DeepLabV3
+from msst_jax.models.pretrained import EMBEDDED_DEEPEST, EMBEDDED_VGG16, load_vgg
+from msst_jax.models.serialization import read_tensors
+from msst_jax.models.vgg import VGG, tap_names
+from reference.converted import converted
+from reference.random_networks import State, deeplab_state, vgg_state
+
+AGAINST = "torchvision in float64"
+SIZES = ((64, 64), (75, 101))
+DEEPLAB_SIZE = (333, 500)
+QUICK_SIZE = (33, 42)
+
+
+def vgg(*, quick: bool) -> list[Comparison]:
+    """Every tap of VGG-16 with the weights of the package, and of VGG-19 with random ones."""
+    made = []
+    for size in (QUICK_SIZE,) if quick else SIZES:
+        embedded = Label("VGG-16, embedded weights, worst tap", AGAINST, times(*size), TOLERANCE)
+        made.append(Comparison({"taps": embedded}, partial(_start_embedded_vgg16, size)))
+        if not quick:
+            random = Label("VGG-19, random weights, worst tap", AGAINST, times(*size), TOLERANCE)
+            made.append(Comparison({"taps": random}, partial(_start_vgg19, size)))
+    return made
+
+
+def deeplab(*, quick: bool) -> list[Comparison]:
+    """Every block and the logits of torchvision's three DeepLab-V3, with random weights and statistics."""
+    size, names = (QUICK_SIZE, NAMES[-1:]) if quick else (DEEPLAB_SIZE, NAMES)
+    return [
+        Comparison(
+            {
+                "blocks": Label(f"{name}, worst block", AGAINST, times(*size), TOLERANCE),
+                "logits": Label(f"{name}, logits", AGAINST, times(*size), TOLERANCE),
+            },
+            partial(_start_deeplab, name, size),
+        )
+        for name in names
+    ]
+
+
+def _start_embedded_vgg16(size: tuple[int, int]) -> Callable[[], Mapping[str, Errors]]:
+    tensors = read_tensors(EMBEDDED_VGG16)
+    state = {key: _from_flax(tensors[path]) for key, path in NETWORKS["vgg16"].keys.items() if path in tensors}
+    taps = tap_names("vgg16", EMBEDDED_DEEPEST)
+    return _compare_taps("vgg16", load_vgg("vgg16", taps, path=EMBEDDED_VGG16)[0], state, taps, size)
+
+
+def _start_vgg19(size: tuple[int, int]) -> Callable[[], Mapping[str, Errors]]:
+    state = _arrays(vgg_state("vgg19"))
+    model = converted("vgg19", nnx.eval_shape(lambda: VGG("vgg19", rngs=nnx.Rngs(0))), state)
+    return _compare_taps("vgg19", model, state, tap_names("vgg19"), size)
+
+
+def _compare_taps(
+    name: str, model: VGG, state: Arrays, taps: tuple[str, ...], size: tuple[int, int]
+) -> Callable[[], Mapping[str, Errors]]:
+    images = _picture(size)
+    theirs = dict(zip(taps, torch_taps(name, state, images, len(taps)), strict=True))
+    forward = jax.jit(lambda model, images: model(images, taps))
+    return lambda: {"taps": errors_of(forward(model, images), theirs)}
+
+
+def _start_deeplab(name: str, size: tuple[int, int]) -> Callable[[], Mapping[str, Errors]]:
+    state = _arrays(deeplab_state(name))
+    model = converted(name, nnx.eval_shape(lambda: DeepLabV3(name, rngs=nnx.Rngs(0))), state)
+    images = _picture(size)
+    theirs = torch_blocks(name, {key: state[key] for key in NETWORKS[name].keys}, images)
+    forward = jax.jit(lambda model, images: dict(model.blocks(images)))
+
+    def measure() -> Mapping[str, Errors]:
+        errors = errors_of(forward(model, images), theirs)
+        return {"blocks": errors, "logits": {"logits": errors["logits"]}}
+
+    return measure
+
+
+def _arrays(state: State) -> dict[str, np.ndarray]:
+    return {key: value.numpy() for key, value in state.items()}
+
+
+def _from_flax(tensor: np.ndarray) -> np.ndarray:
+    """A kernel HWIO as torch has it, OIHW; everything else stays as it is."""
+    return tensor.transpose(3, 2, 0, 1) if tensor.ndim == 4 else tensor
+
+
+def _picture(size: tuple[int, int]) -> np.ndarray:
+    """Normalised, (1, H, W, 3)."""
+    return np.random.default_rng(0).normal(size=(1, *size, 3)).astype(np.float32)

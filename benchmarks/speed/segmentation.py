@@ -1,0 +1,110 @@
+"""Segmentation networks against torchvision: DeepLab-V3 on the same random weights, and all that finds a person.
+
+The person network has no equal in torchvision: it is compared with the smallest network there, both from a photo to
+class probabilities of its size (resizing, network, resizing of the scores, softmax).
+"""
+
+from functools import partial
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from PIL import Image
+
+from benchmarks.harness.program import OURS, Case, Program, compiled, torch_device
+from convert_weights.torch_compat import import_torch, import_torchvision
+from msst_jax.models.deeplab import NAMES, PERSON, DeepLabV3
+from msst_jax.regions.inference import class_probabilities
+from msst_jax.regions.segmenter import load_segmenter
+from reference.converted import converted
+
+GROUP = "segmentation"
+TORCHVISION = "torchvision"
+AGREEMENT = 2e-5  # of the largest score
+SIDE, QUICK_SIDE = 520, 65  # torchvision's preset
+PHOTO = (512, 384)
+
+
+def cases(quick: bool) -> list[Case]:
+    """All networks; the smallest alone if it is to be quick."""
+    names = NAMES[-1:] if quick else NAMES
+    return [*(_deeplab(name, QUICK_SIDE if quick else SIDE) for name in names), _person()]
+
+
+def _deeplab(name: str, side: int) -> Case:
+    return Case(
+        group=GROUP,
+        what=name,
+        size=f"{side}x{side}",
+        unit="picture",
+        programs={OURS: partial(start_ours, name, side), TORCHVISION: partial(start_torchvision, name, side)},
+        agreement=AGREEMENT,
+    )
+
+
+def _network(name: str) -> Any:
+    import_torch().manual_seed(0)
+    return getattr(import_torchvision().models.segmentation, name)(weights=None, weights_backbone=None).eval()
+
+
+def _image(side: int) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(1, side, side, 3)).astype(np.float32)
+
+
+def start_ours(name: str, side: int) -> Program:
+    """The network alone; gives logits, NHWC."""
+    state = {key: value.float().numpy() for key, value in _network(name).state_dict().items()}
+    model = converted(name, nnx.eval_shape(lambda: DeepLabV3(name, rngs=nnx.Rngs(0))), state)
+    arguments = model, jnp.asarray(_image(side))
+    ready, seconds, cost = compiled(lambda model, images: model(images), *arguments)
+    return Program(lambda: np.asarray(ready(*arguments)), seconds, cost)
+
+
+def start_torchvision(name: str, side: int) -> Program:
+    """The same of torchvision."""
+    torch = import_torch()
+    network, images = _network(name).to(torch_device()), torch.tensor(_image(side)).to(torch_device())
+    images = images.permute(0, 3, 1, 2).contiguous()
+
+    def advance() -> np.ndarray:
+        with torch.inference_mode():
+            return np.asarray(network(images)["out"].permute(0, 2, 3, 1).cpu())
+
+    return Program(advance)
+
+
+def _person() -> Case:
+    return Case(
+        group=GROUP,
+        what=f"{PERSON}, photo to probabilities",
+        size="x".join(map(str, PHOTO)),
+        unit="photo",
+        programs={OURS: start_person, f"torchvision, {NAMES[-1]}": start_smallest},
+    )
+
+
+def _photo() -> Image.Image:
+    pixels = np.random.default_rng(0).integers(0, 256, (PHOTO[1], PHOTO[0], 3), np.uint8)
+    return Image.fromarray(pixels)
+
+
+def start_person() -> Program:
+    """The person network; edges are not refined."""
+    segmenter, photo = load_segmenter(PERSON), _photo()
+    return Program(lambda: class_probabilities(segmenter, photo))
+
+
+def start_smallest() -> Program:
+    """torchvision's smallest network with random weights."""
+    torch, models = import_torch(), import_torchvision().models.segmentation
+    network, photo, device = _network(NAMES[-1]).to(torch_device()), _photo(), torch_device()
+    preset = models.DeepLabV3_MobileNet_V3_Large_Weights.DEFAULT.transforms()
+
+    def advance() -> np.ndarray:
+        with torch.inference_mode():
+            scores = network(preset(photo)[None].to(device))["out"]
+            scores = torch.nn.functional.interpolate(scores, PHOTO[::-1], mode="bilinear", align_corners=False)
+            return np.asarray(scores.softmax(1)[0].permute(1, 2, 0).cpu())
+
+    return Program(advance)

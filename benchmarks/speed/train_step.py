@@ -1,0 +1,142 @@
+"""A training step of the fast model against its PyTorch twin, on the same batch.
+
+Both compute the loss of configs/fast.py for two styles, its gradient, the limit on its norm, Adam and the running
+average of the weights, from the same weights and with all threads. Ours is the step of train.py, on one device and
+with kernels that are repeatable as there; the twin is tests/torch_stylizer.py, on a GPU also under torch.compile. The
+pictures are random; that changes nothing about the speed.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from benchmarks.harness.program import OURS, Case, Program, compiled, torch_device
+from configs import fast as fast_config
+from msst_jax.models.pretrained import EMBEDDED_VGG16, load_vgg
+from msst_jax.models.serialization import dotted_tensors
+from msst_jax.training.step import (
+    initial_state,
+    learning_rate,
+    make_step,
+    on_all_devices,
+    optimizer_of,
+    replicated,
+    split_over_devices,
+)
+from msst_jax.training.task import Task
+from msst_jax.training.tasks import stylizer
+from reference import original
+from reference.stylizer import TrainingLoss, stylizer_of, training_step
+
+GROUP = "train_step"
+TWIN = "PyTorch twin"
+COMPILED = "PyTorch twin, torch.compile"
+REGIONS = ("person", "background")
+AGREEMENT = 1e-3  # of the losses before the first step
+BATCH = 4
+RATES = 100  # learning rates of the twin that are computed beforehand: more than any run needs
+
+
+def cases(quick: bool) -> list[Case]:
+    """The default network and the slim one of the package; small if it is to be quick."""
+    return [_case(*sizes) for sizes in ([(32, 4)] if quick else [(256, 32), (128, 16)])]
+
+
+def _case(size: int, width: int) -> Case:
+    programs = {OURS: partial(start_ours, size, width), TWIN: partial(start_torch, size, width)}
+    if jax.default_backend() == "gpu":
+        programs[COMPILED] = partial(start_torch, size, width, torch_compile=True)
+    return Case(
+        group=GROUP,
+        what=f"training the fast model, width {width}",
+        size=f"{BATCH} photos of {size}x{size}",
+        unit="step",
+        programs=programs,
+        agreement=AGREEMENT,
+    )
+
+
+class Problem(NamedTuple):
+    """What is trained, and on what."""
+
+    config: ConfigDict
+    task: Task
+    batch: dict[str, np.ndarray]
+    styles: list[np.ndarray]
+
+
+def make_problem(size: int, width: int, batch: int) -> Problem:
+    """configs/fast.py with random pictures."""
+    config = fast_config.get_config()
+    config.size, config.width, config.batch = size, width, batch
+    rng = np.random.default_rng(0)
+    photos = rng.integers(0, 256, (batch, size, size, 3), np.uint8)
+    masks = rng.dirichlet([1] * len(REGIONS), (batch, size, size)).astype(np.float32)
+    styles = [rng.uniform(size=(size, size, 3)).astype(np.float32) for _ in REGIONS]
+    vgg, _ = load_vgg(config.network, [*config.style_layers, *config.content_layers], path=EMBEDDED_VGG16)
+    data = {"photo": photos, "masks": masks}
+    return Problem(config, stylizer.make_task(config, vgg, REGIONS, REGIONS, styles, data), data, styles)
+
+
+def start_ours(size: int, width: int) -> Program:
+    """The step of train.py on one device."""
+    config, task, batch, _ = make_problem(size, width, BATCH)
+    device = jax.local_devices()[:1]
+    optimizer = optimizer_of(config)
+    state = initial_state(task, optimizer, config.seed)
+    step = on_all_devices(make_step(task.loss, optimizer, config.ema), device)
+    state, frozen = replicated(state, device), replicated(task.frozen, device)
+    shared = jax.device_put(split_over_devices(batch, 1), device[0])
+    ready, seconds, cost = compiled(step, state, frozen, shared)
+
+    def advance() -> float:
+        nonlocal state
+        state, metrics = ready(state, frozen, shared)
+        jax.block_until_ready(state)
+        return float(metrics["loss"])
+
+    return Program(advance, seconds, cost)
+
+
+def start_torch(size: int, width: int, *, torch_compile: bool = False) -> Program:
+    """The twin, from the same weights."""
+    import torch
+
+    config, task, batch, styles = make_problem(size, width, BATCH)
+    weights = dotted_tensors(initial_state(task, optimizer_of(config), config.seed).params)
+    device = torch_device()
+    step = training_step(
+        _twin_loss(config, weights, styles).to(device), config.clip, config.ema, compiled=torch_compile
+    )
+    photos = original.to_tensor(batch["photo"]).to(device) / 255
+    masks = torch.from_numpy(np.moveaxis(batch["masks"], -1, 1).copy()).to(device)
+    rates = np.asarray(jax.vmap(learning_rate(config))(jnp.arange(RATES))).tolist()
+    made = 0
+
+    def advance() -> float:
+        nonlocal made
+        value = step(made, rates[made], photos, masks).item()
+        made += 1
+        return value
+
+    return Program(advance)
+
+
+def _twin_loss(config: ConfigDict, weights: Mapping[str, np.ndarray], styles: list[np.ndarray]) -> TrainingLoss:
+    settings = original.Settings(
+        style_layers=config.style_layers,
+        content_layers=config.content_layers,
+        style_factors=config.style_layer_weights,
+        content_factors=config.content_layer_weights or (1.0,) * len(config.content_layers),
+        style_weight=config.style_weight,
+        blend_ratio=config.blend_ratio,
+        content_weight=config.content_weight,
+        tv_weight=config.tv_weight / config.size**2,
+    )
+    vgg = original.network(EMBEDDED_VGG16)
+    return TrainingLoss(stylizer_of(weights), vgg, [original.to_tensor(style) for style in styles], settings)

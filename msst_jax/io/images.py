@@ -1,0 +1,197 @@
+"""Pictures in and out.
+
+Inside the program a picture is an array of float32 in [0, 1], shape (H, W, 3), sRGB.
+"""
+
+import io
+import warnings
+from pathlib import Path
+from typing import cast
+
+import jax
+import numpy as np
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from msst_jax.errors import UserError
+from msst_jax.io.files import write_atomically
+
+MIN_SIDE = 16  # relu4_1 of VGG halves the picture three times
+MAX_PIXELS = 178_000_000  # just under Pillow's own limit for decompression bombs
+OUTPUT_FORMATS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
+
+
+def read_picture(path: str | Path, what: str = "picture", backdrop: str = "white") -> Image.Image:
+    """Reads any picture that Pillow knows as 8-bit sRGB.
+
+    EXIF rotation is applied, transparency is laid on `backdrop`, an embedded colour profile is
+    converted to sRGB; CMYK, palette, grey and 16-bit grey become RGB.
+
+    Args:
+      path: the file.
+      what: what the picture is for, named in errors ("photo", "style", "mask").
+      backdrop: the colour behind transparent pixels.
+
+    Raises:
+      UserError: missing file, folder, no picture, damaged, or larger than MAX_PIXELS.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise UserError(f"{what} {path} is a folder; give a picture file")
+        if not path.exists():
+            raise UserError(f"{what} {path} does not exist; check the name")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of large pictures and odd metadata
+            with Image.open(path) as opened:
+                if opened.width * opened.height > MAX_PIXELS:
+                    raise Image.DecompressionBombError
+                opened.load()
+                return _to_rgb(_turned(opened), backdrop)
+    except Image.DecompressionBombError:
+        raise UserError(f"{what} {path} has more than {MAX_PIXELS // 10**6} megapixels; make it smaller") from None
+    except UnidentifiedImageError:
+        found = "is empty" if path.stat().st_size == 0 else "is not a picture that Pillow can read"
+        raise UserError(f"{what} {path} {found}; give a PNG, JPEG, WebP or TIFF file") from None
+    except UserError:
+        raise
+    except Exception as error:  # Pillow's many decoders raise whatever damaged data lead them to
+        raise UserError(f"{what} {path} is damaged or cannot be read ({error}); give another copy") from error
+
+
+def _turned(picture: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(picture)
+    except Exception:  # broken EXIF data must not lose the picture
+        return picture
+
+
+def _to_rgb(picture: Image.Image, backdrop: str) -> Image.Image:
+    if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
+        return _wide_grey(picture).convert("RGB")
+    picture = _to_srgb(picture)
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, backdrop), picture)
+    return picture.convert("RGB")
+
+
+def _wide_grey(picture: Image.Image) -> Image.Image:
+    """16-bit grey, or floats, to 8 bits; Pillow's own convert would clip instead of scale."""
+    values = np.nan_to_num(np.asarray(picture, np.float64))
+    full_scale = 65535.0
+    if picture.mode == "F" and values.max(initial=0.0) <= 1.0:
+        full_scale = 1.0
+    return Image.fromarray(np.round(np.clip(values / full_scale, 0, 1) * 255).astype(np.uint8))
+
+
+def _to_srgb(picture: Image.Image) -> Image.Image:
+    profile = picture.info.get("icc_profile")
+    if not profile or picture.mode not in ("RGB", "RGBA", "CMYK"):
+        return picture
+    mode = "RGBA" if picture.mode == "RGBA" else "RGB"
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        target = ImageCms.createProfile("sRGB")
+        return cast(Image.Image, ImageCms.profileToProfile(picture, source, target, outputMode=mode))
+    except (ImageCms.PyCMSError, OSError):  # a broken profile must not lose the picture
+        return picture
+
+
+def fit(width: int, height: int, size: int, square: bool = False) -> tuple[int, int]:
+    """The (width, height) of a picture whose longest side becomes `size` pixels (0 = as it is).
+
+    Raises:
+      UserError: if a side would fall below MIN_SIDE, or the picture would have more than MAX_PIXELS.
+    """
+    if min(width, height) < 2:
+        raise UserError(f"a picture of {width}x{height} is too small; every side must have at least 2 pixels")
+    if square:
+        side = size or max(width, height)
+        target = (side, side)
+    elif size == 0:
+        target = (width, height)
+    else:
+        scale = size / max(width, height)
+        target = (max(1, round(width * scale)), max(1, round(height * scale)))
+    if target[0] * target[1] > MAX_PIXELS:
+        raise UserError(
+            f"a picture of {width}x{height} becomes {target[0]}x{target[1]} pixels, more than "
+            f"{MAX_PIXELS // 10**6} megapixels: lower the size"
+        )
+    if min(target) < MIN_SIDE:
+        raise UserError(
+            f"a picture of {width}x{height} becomes {target[0]}x{target[1]} pixels; every side must have at least "
+            f"{MIN_SIDE}: crop it or raise the size"
+        )
+    return target
+
+
+def to_array(picture: Image.Image) -> np.ndarray:
+    """An 8-bit RGB picture as float32 (H, W, 3) in [0, 1]."""
+    return np.asarray(picture, np.float32) / np.float32(255.0)
+
+
+def load_image(
+    path: str | Path,
+    size: int = 0,
+    *,
+    square: bool = False,
+    what: str = "picture",
+    picture: Image.Image | None = None,
+) -> np.ndarray:
+    """Reads and resizes a picture: float32 (H, W, 3) in [0, 1].
+
+    Args:
+      path: the file; see `read_picture`.
+      size: the longest side in pixels, 0 = as it is.
+      square: stretch to size x size, as the original program does.
+      what: what the picture is for, named in errors.
+      picture: what `read_picture` gave for the file, if it has been read already.
+
+    Source of the resizing: torchvision.transforms.Resize on a Pillow picture (bilinear).
+
+    Raises:
+      UserError: as `read_picture` and `fit`.
+    """
+    picture = picture or read_picture(path, what)
+    try:
+        target = fit(*picture.size, size, square)
+    except UserError as error:
+        raise UserError(f"{what} {path}: {error}") from None
+    return to_array(picture.resize(target, Image.Resampling.BILINEAR) if target != picture.size else picture)
+
+
+def to_picture(image: np.ndarray | jax.Array) -> Image.Image:
+    """float (H, W, 3) in [0, 1] (values outside are clipped) as an 8-bit RGB picture."""
+    values = np.clip(np.asarray(image, np.float32), 0.0, 1.0)
+    return Image.fromarray(np.round(values * 255.0).astype(np.uint8))
+
+
+def check_output_format(path: Path) -> None:
+    """Raises UserError if the ending of `path` is no picture format that can be written."""
+    if path.suffix.lower() not in OUTPUT_FORMATS:
+        raise UserError(
+            f"cannot write {path}: unknown picture ending {path.suffix!r}; use one of {', '.join(OUTPUT_FORMATS)}"
+        )
+
+
+def save_picture(picture: Image.Image, path: str | Path) -> None:
+    """Writes a picture whole or not at all; the ending chooses the format.
+
+    Raises:
+      UserError: unknown ending, unwritable place, or a picture too large for the format.
+    """
+    path = Path(path)
+    check_output_format(path)
+    try:
+        write_atomically(path, lambda name: picture.save(name, quality=95))
+    except ValueError as error:  # WebP and JPEG have a largest side
+        raise UserError(f"cannot write {path}: {error}; choose another format, such as .png") from error
+
+
+def save_image(image: np.ndarray | jax.Array, path: str | Path) -> None:
+    """Writes float (H, W, 3) in [0, 1] as a picture; see `save_picture`."""
+    save_picture(to_picture(image), path)
+
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")

@@ -1,0 +1,92 @@
+"""VGG-16 as the backbone of DeepLab-V3: the embedded layers to relu4_3 with small changes, then conv5 in low rank.
+
+The three layers of conv5 would hold 14 MB in float16; as products of two kernels, the inner one of RANK channels, they
+hold 4 MB (Jaderberg et al. 2014, arXiv:1405.3866). What is trained of conv4 is a product too, added to what the
+embedded layer computes (Hu et al. 2021, arXiv:2106.09685): 0.2 MB, and the losses keep their VGG-16.
+"""
+
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.typing import DTypeLike
+
+from msst_jax.errors import UserError
+from msst_jax.models.layers import Conv, ConvNorm
+from msst_jax.models.vgg import VGG
+from msst_jax.ops.pooling import max_pool
+
+NETWORK = "vgg16"
+EMBEDDED = "relu4_3"
+CHANGED = ("conv4_1", "conv4_2", "conv4_3")
+BEFORE_CHANGED = "pool3"
+CHANGE_RANK = 8
+FACTORED = ("conv5_1", "conv5_2", "conv5_3")
+OUTPUT_STRIDE = 16
+CHANNELS = 512
+RANK = 128
+REDUCED = 128
+
+
+class FactoredConv(nnx.Module):
+    """A 3x3 convolution to a few channels, and from there a 1x1 one with a bias to all."""
+
+    def __init__(self, inputs: int, rank: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
+        self.inner = Conv(inputs, rank, 3, bias=False, dtype=dtype, rngs=rngs)
+        self.outer = Conv(rank, CHANNELS, 1, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(N, H, W, inputs) to (N, H, W, 512)."""
+        return self.outer(self.inner(x))
+
+
+class VGGBackbone(nnx.Module):
+    """VGG-16 to relu5_3. What is in `embedded` is never trained, and not in the file of what was."""
+
+    channels = REDUCED
+
+    def __init__(self, *, output_stride: int, dtype: DTypeLike, rngs: nnx.Rngs):
+        """Builds it; UserError unless the output stride is 16."""
+        if output_stride != OUTPUT_STRIDE:
+            raise UserError(f"output_stride is {output_stride}; {NETWORK} as a backbone has {OUTPUT_STRIDE}")
+        self.embedded = VGG(NETWORK, deepest=EMBEDDED, dtype=dtype, rngs=rngs)
+        inputs = CHANNELS // 2
+        for name in CHANGED:
+            change = FactoredConv(inputs, CHANGE_RANK, dtype=dtype, rngs=rngs)
+            change.outer.kernel[...] = jnp.zeros_like(change.outer.kernel)  # it begins with no change
+            setattr(self, f"{name}_change", change)
+            inputs = CHANNELS
+        for name in FACTORED:
+            setattr(self, name, FactoredConv(CHANNELS, RANK, dtype=dtype, rngs=rngs))
+        self.reduce = ConvNorm(CHANNELS, REDUCED, 1, dtype=dtype, rngs=rngs)
+
+    def blocks(self, x: jax.Array) -> Iterator[tuple[str, jax.Array]]:
+        """relu4_3 at stride 8, then conv5_1 to conv5_3 (after their ReLU) at stride 16, 512 channels; "reduced", 128.
+
+        Args:
+          x: normalised images (N, H, W, 3).
+        """
+        x = self.embedded(x, (BEFORE_CHANGED,))[BEFORE_CHANGED]
+        for name in CHANGED:
+            x = nnx.relu(getattr(self.embedded, name)(x) + getattr(self, f"{name}_change")(x))
+        yield EMBEDDED, x
+        x = max_pool(x)
+        for name in FACTORED:
+            x = nnx.relu(getattr(self, name)(x))
+            yield name, x
+        yield "reduced", nnx.relu(self.reduce(x))
+
+
+def factors(kernel: np.ndarray, rank: int = RANK) -> tuple[np.ndarray, np.ndarray]:
+    """The two kernels whose product comes nearest to a kernel (k, k, I, O): (k, k, I, rank) and (1, 1, rank, O).
+
+    By the singular value decomposition of the kernel as a matrix (k*k*I, O); each of the two gets the square root of
+    every singular value.
+    """
+    size, _, inputs, outputs = kernel.shape
+    left, values, right = np.linalg.svd(kernel.reshape(-1, outputs).astype(np.float64), full_matrices=False)
+    roots = np.sqrt(values[:rank])
+    inner = (left[:, :rank] * roots).reshape(size, size, inputs, rank)
+    return inner.astype(np.float32), (roots[:, None] * right[:rank])[None, None].astype(np.float32)

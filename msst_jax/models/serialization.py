@@ -1,0 +1,123 @@
+"""Safetensors in and out, and checked assignment of tensors to Flax NNX modules."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from msst_jax.errors import UserError
+from msst_jax.io.files import write_atomically
+
+MODEL_FILE = "model.safetensors"  # what train.py makes, in its workdir
+# What a weights file holds: BatchNorm's statistics are no parameters to flax.
+WEIGHTS = (nnx.Param, nnx.BatchStat)
+MOST_TOLD = 12  # problems of one kind; a wrong file may have hundreds
+
+Model = TypeVar("Model", bound=nnx.Module)
+
+
+def read_tensors(path: Path) -> dict[str, np.ndarray]:
+    """All tensors of a safetensors file as float32.
+
+    Raises:
+      UserError: missing or damaged file.
+    """
+    try:
+        return {name: np.asarray(value, np.float32) for name, value in load_file(path).items()}
+    except FileNotFoundError:
+        raise UserError(f"weights {path} do not exist; check the name") from None
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"weights {path} are damaged ({error}); convert them again") from error
+
+
+def save_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
+    """Writes tensors as float16 safetensors, whole or not at all.
+
+    Raises:
+      UserError: unwritable place.
+    """
+    half = {name: value.astype(np.float16) for name, value in tensors.items()}
+
+    def write(name: Path) -> None:
+        try:
+            save_file(half, name, metadata=dict(metadata))
+        except SafetensorError as error:  # a full disk, for example
+            raise OSError(error) from error
+
+    write_atomically(path, write)
+
+
+def parameter_shapes(model: nnx.Module) -> dict[str, tuple[int, ...]]:
+    """{module path: shape} of every parameter and BatchNorm statistic of a model."""
+    return {_dotted(path): leaf.shape for path, leaf in nnx.to_flat_state(nnx.state(model, nnx.Any(*WEIGHTS)))}
+
+
+def dotted_tensors(params: nnx.State) -> dict[str, np.ndarray]:
+    """{module path: array} of a state of parameters: what a weights file holds."""
+    return {_dotted(path): np.asarray(leaf[...]) for path, leaf in nnx.to_flat_state(params)}
+
+
+def replaced(state: nnx.State, tensors: Mapping[str, np.ndarray]) -> nnx.State:
+    """A state with other values for the leaves that `tensors` names by module path.
+
+    Raises:
+      UserError: a name that is no leaf, or a shape that does not fit.
+    """
+    leaves = dict(nnx.to_flat_state(state))
+    shapes = {_dotted(path): leaf.shape for path, leaf in leaves.items() if _dotted(path) in tensors}
+    if problems := mismatches(shapes, tensors):
+        raise UserError(f"weights to start from do not fit: {'; '.join(problems)}; give others")
+    given = {
+        path: leaf.replace(jnp.asarray(tensors[_dotted(path)]))
+        for path, leaf in leaves.items()
+        if _dotted(path) in tensors
+    }
+    return nnx.from_flat_state({**leaves, **given})
+
+
+def mismatches(shapes: Mapping[str, tuple[int, ...]], tensors: Mapping[str, np.ndarray]) -> list[str]:
+    """What keeps `tensors` from being the parameters `shapes`, one sentence each; empty if nothing."""
+    missing = [f"{name} is missing" for name in shapes if name not in tensors]
+    unknown = [f"{name} is not part of the network" for name in tensors if name not in shapes]
+    misshapen = [
+        f"{name} has shape {tensors[name].shape}, expected {shape}"
+        for name, shape in shapes.items()
+        if name in tensors and tensors[name].shape != shape
+    ]
+    return shortened(missing) + shortened(unknown) + shortened(misshapen)
+
+
+def shortened(problems: list[str]) -> list[str]:
+    """Problems of one kind, no more than a person reads."""
+    more = len(problems) - MOST_TOLD
+    return [*problems[:MOST_TOLD], f"{more} more like this"] if more > 0 else problems
+
+
+def assign(model: Model, tensors: Mapping[str, np.ndarray], origin: str) -> Model:
+    """Gives an abstract model (`nnx.eval_shape`) its parameters and statistics; every leaf is checked both ways.
+
+    Raises:
+      UserError: lists what does not fit.
+    """
+    problems = mismatches(parameter_shapes(model), tensors)
+    if problems:
+        raise UserError(f"weights {origin} do not fit: {'; '.join(problems)}; convert them again")
+    weights = nnx.to_pure_dict(nnx.state(model, nnx.Any(*WEIGHTS)))
+    loaded = jax.tree.map_with_path(lambda path, _: jnp.asarray(tensors[_tree_name(path)]), weights)
+    state = nnx.state(model)
+    nnx.replace_by_pure_dict(state, loaded)
+    return nnx.merge(nnx.graphdef(model), state)
+
+
+def _dotted(path: Sequence[object]) -> str:
+    return ".".join(str(part) for part in path)
+
+
+def _tree_name(path: Sequence[object]) -> str:
+    return ".".join(str(getattr(part, "key", part)) for part in path)

@@ -1,0 +1,37 @@
+"""Pure image operations on NHWC arrays: ImageNet normalization, resizing, compositing, 8-bit conversion."""
+
+import jax
+import jax.numpy as jnp
+
+# torchvision.models: the statistics every ImageNet network there was trained with.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def normalize(images: jax.Array) -> jax.Array:
+    """ImageNet normalisation n(.): images (..., 3) in [0, 1] to zero mean and unit variance.
+
+    Source: torchvision.transforms.Normalize with the statistics of its ImageNet weights.
+    """
+    mean = jnp.asarray(IMAGENET_MEAN, images.dtype)
+    std = jnp.asarray(IMAGENET_STD, images.dtype)
+    return (images - mean) / std
+
+
+def resize(images: jax.Array, height: int, width: int) -> jax.Array:
+    """Bilinear resizing of images (..., H, W, C), antialiased when shrinking.
+
+    Source: torch.nn.functional.interpolate(mode="bilinear", align_corners=False, antialias=True).
+    """
+    shape = (*images.shape[:-3], height, width, images.shape[-1])
+    return jax.image.resize(images, shape, method="linear", antialias=True)
+
+
+def to_bytes(pictures: jax.Array) -> jax.Array:
+    """Pictures in [0, 1] (values outside are clipped) as uint8; see `to_picture`."""
+    return jnp.round(jnp.clip(pictures, 0, 1) * 255).astype(jnp.uint8)
+
+
+def composite(pixels: jax.Array, masks: jax.Array) -> jax.Array:
+    """R = sum_k m_k I_k: images (K, H, W, 3) and masks (H, W, K) to (H, W, 3)."""
+    return jnp.sum(pixels * jnp.moveaxis(masks, -1, 0)[..., None], axis=0)

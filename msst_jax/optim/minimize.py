@@ -1,0 +1,240 @@
+"""The on-line loop: pixels follow the gradient of any loss with any optax transformation."""
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from msst_jax.runtime.interrupt import interruption
+
+Loss = Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
+"""loss(pixels) -> (scalar, {name of a term: scalar}), or loss(pixels, run) in a batched run."""
+
+# The host runs this many evaluations ahead of the device, so that neither waits for the other.
+LOOK_AHEAD = 2
+
+
+class State(NamedTuple):
+    """What one evaluation hands to the next; in a batched run every leaf has a leading axis."""
+
+    pixels: jax.Array
+    transform: optax.OptState
+    best_pixels: jax.Array
+    best_loss: jax.Array
+    alive: jax.Array
+    """False once the loss or the pixels were not finite; `pixels` then stay at the best."""
+
+
+Step = tuple[State, dict[str, jax.Array], jax.Array]
+"""What one evaluation gives: the state, "total" and the terms before the update, and whether the run is alive."""
+
+
+class Solution(NamedTuple):
+    """What the loop found; in a batched run every array has a leading axis."""
+
+    pixels: np.ndarray
+    """After the last update (the best, if the run failed)."""
+    best_pixels: np.ndarray
+    """With the smallest loss that was evaluated."""
+    best_loss: np.ndarray
+    losses: dict[str, np.ndarray]
+    """"total" and each term at every evaluation, shape (evaluations,) or (B, evaluations)."""
+    finite: np.ndarray
+    """False where the run fell back to the best pixels because a loss or a pixel was not finite."""
+    interrupted: bool
+    compile_seconds: float
+    run_seconds: float
+
+
+class Compiled(NamedTuple):
+    """A step compiled for one loss, whose arrays may be others the next time, and one start's shape."""
+
+    step: Callable[..., Step]
+    start: Callable[[jax.Array], State]
+    function: Callable[..., Any]
+    seconds: float
+
+
+def clip_to_range(pixels: jax.Array) -> jax.Array:
+    """Keeps pixels in [0, 1]."""
+    return jnp.clip(pixels, 0.0, 1.0)
+
+
+def minimize(
+    loss: Loss,
+    pixels: jax.Array | np.ndarray,
+    transform: optax.GradientTransformation,
+    evaluations: int,
+    *,
+    runs: Any = None,
+    project: Callable[[jax.Array], jax.Array] = clip_to_range,
+    on_evaluation: Callable[[int, float], None] | None = None,
+    stop: threading.Event | None = None,
+) -> Solution:
+    """Minimises `loss` over `pixels`; one evaluation and one update of `transform` at a time.
+
+    One step is jitted and the loop runs on the host: on CPU a loop inside XLA is about twice as slow.
+    Ctrl-C ends the loop after the evaluation at hand and returns what was found so far.
+
+    Args:
+      loss: `loss(pixels) -> (scalar, terms)`, terms a dict of scalars. A `jax.tree_util.Partial`
+        keeps its large arrays out of the compiled program.
+      pixels: the start; any shape.
+      transform: any optax transformation, with line search too.
+      evaluations: how many times loss and gradient are computed, at least 1.
+      runs: None, or a pytree whose leaves have a leading axis of B: then pixels too have a leading
+        axis B and B problems `loss(pixels[b], runs[b])` are minimised as one batch.
+      project: puts pixels back into the allowed set after every update.
+      on_evaluation: called as (evaluation counted from 1, loss summed over the runs), a little late.
+      stop: ends the loop like Ctrl-C once it is set; see `interruption`, which is used if None is given.
+
+    Raises:
+      ValueError: evaluations below 1.
+    """
+    if evaluations < 1:
+        raise ValueError(f"evaluations must be at least 1, got {evaluations}")
+    loss = loss if isinstance(loss, jax.tree_util.Partial) else jax.tree_util.Partial(loss)
+    compiled = prepare(loss, jnp.asarray(pixels), transform, runs=runs, project=project)
+    return follow(compiled, loss, pixels, evaluations, runs=runs, on_evaluation=on_evaluation, stop=stop)
+
+
+def prepare(
+    loss: jax.tree_util.Partial,
+    pixels: jax.Array,
+    transform: optax.GradientTransformation,
+    *,
+    runs: Any = None,
+    project: Callable[[jax.Array], jax.Array] = clip_to_range,
+) -> Compiled:
+    """Compiles what `follow` needs, for many problems that differ in their arrays only; arguments as in `minimize`."""
+    transform = optax.with_extra_args_support(transform)
+    start = starter(transform, batched=runs is not None)
+    step, seconds = compile_step(loss, transform, project, jax.eval_shape(start, pixels), runs)
+    return Compiled(step, start, loss.func, seconds)
+
+
+def follow(
+    compiled: Compiled,
+    loss: jax.tree_util.Partial,
+    pixels: jax.Array | np.ndarray,
+    evaluations: int,
+    *,
+    runs: Any = None,
+    on_evaluation: Callable[[int, float], None] | None = None,
+    stop: threading.Event | None = None,
+) -> Solution:
+    """As `minimize`, with what `prepare` compiled for a problem of the same kind and shapes."""
+    state = compiled.start(jnp.asarray(pixels))
+    # A program knows its own function only, not another that does the same.
+    loss = jax.tree_util.Partial(compiled.function, *loss.args, **loss.keywords)
+    started = time.perf_counter()
+    history: list[tuple[dict[str, jax.Array], jax.Array]] = []
+    reported = 0
+    with interruption() if stop is None else nullcontext(stop) as stopped:
+        for _ in range(evaluations):
+            state, terms, alive = compiled.step(state, loss, runs)
+            history.append((terms, alive))
+            reported = _report(history, reported, len(history) - LOOK_AHEAD, on_evaluation)
+            dead = reported > 0 and not np.any(history[reported - 1][1])
+            if stopped.is_set() or dead:
+                break
+        _report(history, reported, len(history), on_evaluation)
+    return Solution(
+        pixels=np.asarray(state.pixels),
+        best_pixels=np.asarray(state.best_pixels),
+        best_loss=np.asarray(state.best_loss),
+        losses={name: np.stack([np.asarray(terms[name]) for terms, _ in history], -1) for name in history[0][0]},
+        finite=np.asarray(state.alive),
+        interrupted=stopped.is_set(),
+        compile_seconds=compiled.seconds,
+        run_seconds=time.perf_counter() - started,
+    )
+
+
+def starter(transform: optax.GradientTransformation, *, batched: bool) -> Callable[[jax.Array], State]:
+    """Compiled `start(pixels)`: the state before the first evaluation. Its leaves can be donated.
+
+    Compiled, because `jax.vmap` outside makes every array twice: that of L-BFGS's history was the peak of memory.
+    """
+    init = jax.vmap(transform.init) if batched else transform.init
+
+    def start(pixels: jax.Array) -> State:
+        runs = pixels.shape[:1] if batched else ()
+        state = State(
+            pixels=pixels,
+            transform=init(pixels),
+            best_pixels=pixels,
+            best_loss=jnp.full(runs, jnp.inf, pixels.dtype),
+            alive=jnp.ones(runs, bool),
+        )
+        return jax.tree.map(jnp.copy, state)  # what is the argument itself, jit would hand back uncopied
+
+    return jax.jit(start)
+
+
+def compile_step(
+    loss: Loss,
+    transform: optax.GradientTransformationExtraArgs,
+    project: Callable[[jax.Array], jax.Array],
+    state: State,
+    runs: Any = None,
+) -> tuple[Callable[..., Step], float]:
+    """The compiled `step(state, loss, runs)`, which donates `state`, and the seconds it took."""
+
+    def single(state: State, loss: Loss, *run: Any) -> Step:
+        return _step(state, lambda pixels: loss(pixels, *run), transform, project)
+
+    def step(state: State, loss: Loss, runs: Any) -> Step:
+        if runs is None:
+            return single(state, loss)
+        return jax.vmap(single, in_axes=(0, None, 0))(state, loss, runs)
+
+    started = time.perf_counter()
+    compiled = jax.jit(step, donate_argnums=0).lower(state, loss, runs).compile()
+    return compiled, time.perf_counter() - started
+
+
+def _step(
+    state: State,
+    loss: Callable[[jax.Array], tuple[jax.Array, dict[str, jax.Array]]],
+    transform: optax.GradientTransformationExtraArgs,
+    project: Callable[[jax.Array], jax.Array],
+) -> Step:
+    (value, terms), gradient = jax.value_and_grad(loss, has_aux=True)(state.pixels)
+    better = jnp.isfinite(value) & (value < state.best_loss)
+    best_pixels = jnp.where(better, state.pixels, state.best_pixels)
+    updates, transform_state = transform.update(
+        gradient, state.transform, state.pixels, value=value, grad=gradient, value_fn=lambda p: loss(p)[0]
+    )
+    new = project(optax.apply_updates(state.pixels, updates))
+    alive = state.alive & jnp.isfinite(value) & jnp.all(jnp.isfinite(new))
+    state = State(
+        pixels=jnp.where(alive, new, best_pixels),
+        transform=transform_state,
+        best_pixels=best_pixels,
+        best_loss=jnp.where(better, value, state.best_loss),
+        alive=alive,
+    )
+    if "total" in terms:
+        raise ValueError("a term of the loss is named 'total'; that is the name of their sum: rename it")
+    return state, {"total": value, **terms}, alive
+
+
+def _report(
+    history: list[tuple[dict[str, jax.Array], jax.Array]],
+    reported: int,
+    until: int,
+    on_evaluation: Callable[[int, float], None] | None,
+) -> int:
+    """Reports evaluations up to `until`; reading their loss waits for the device."""
+    for index in range(reported, until):
+        total = float(np.sum(history[index][0]["total"]))
+        if on_evaluation is not None:
+            on_evaluation(index + 1, total)
+    return max(reported, until)

@@ -1,0 +1,226 @@
+"""Checks the numbers of a config before any work begins."""
+
+from collections.abc import Mapping
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+from jax.typing import DTypeLike
+from ml_collections import ConfigDict
+
+from msst_jax.errors import UserError
+from msst_jax.io.images import MIN_SIDE
+from msst_jax.models.deeplab import SEGMENTERS
+from msst_jax.models.vgg import BLOCKS, PADDINGS, POOLINGS
+
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "network": tuple(BLOCKS),
+    "pooling": tuple(POOLINGS),
+    "padding": PADDINGS,
+    "dtype": ("float32", "bfloat16"),
+    "init": ("content", "noise"),
+    "keep": ("best", "last"),
+    "optimizer": ("lbfgs", "adam"),
+}
+NOT_NEGATIVE = (
+    "size",
+    "feather",
+    "min_speck",
+    "style_weight",
+    "blend_ratio",
+    "content_weight",
+    "tv_weight",
+    "steps_multiple",
+    "learning_rate",
+    "max_step",
+    "precondition",
+)
+POSITIVE = ("steps", "style_scale", "history")
+CLIP_LEAST = {"segment_every": 1, "next_steps": 1}
+PERCENT = {"feather": "the longest side", "min_speck": "the photo"}
+TRAINING_CHOICES: dict[str, tuple[Any, ...]] = {
+    "task": ("stylizer", "segmenter"),
+    "without_mask": ("error", "random", "background"),
+    "dtype": CHOICES["dtype"],
+}
+LEAST = {  # whole numbers
+    "size": MIN_SIDE,
+    "batch": 1,
+    "workers": 1,
+    "seed": 0,
+    "steps": 1,
+    "warmup": 0,
+    "log_every": 1,
+    "sample_every": 1,
+    "samples": 1,
+    "checkpoint_every": 1,
+    "keep_last": 1,
+    "keep_every": 0,
+}
+STYLIZER_LEAST = {"width": 1, "blocks": 0, "style_size": 0}
+LARGEST_CROP = 4.0
+LARGEST = float(np.finfo(np.float32).max)
+
+
+def compute_type(name: str) -> DTypeLike:
+    """ "float32" or "bfloat16" (config.dtype) as a type."""
+    return jnp.bfloat16 if name == "bfloat16" else jnp.float32
+
+
+def check_config(config: ConfigDict) -> None:
+    """Refuses values that cannot work.
+
+    Raises:
+      UserError: names the field, what was found and what is allowed.
+    """
+    _check_choices(config, CHOICES)
+    _check_segmenter(config)
+    _check_numbers(config)
+    _check_percents(config)
+    _check_least(config, CLIP_LEAST)
+    for field in ("mask_smoothing", "picture_smoothing"):
+        check_number(f"config.{field}", config[field])
+        if config[field] >= 1:
+            raise UserError(f"config.{field} is {config[field]}; it must be below 1")
+    for kind in ("style", "content"):
+        _check_layers(config, kind)
+    if len(config.scales) != len(config.scale_steps) or not config.scales:
+        raise UserError(f"config.scales has {len(config.scales)} values, config.scale_steps {len(config.scale_steps)}")
+    for field in ("scales", "scale_steps"):
+        for value in config[field]:
+            check_number(f"config.{field}", value, positive=True)
+    if config.scales[-1] != 1.0:
+        raise UserError(f"config.scales ends with {config.scales[-1]}; the last scale must be 1.0, the full size")
+
+
+def check_training_config(config: ConfigDict) -> None:
+    """As `check_config`, for what all tasks of train.py have in common.
+
+    Raises:
+      UserError: names the field, what was found and what is allowed.
+    """
+    _check_choices(config, TRAINING_CHOICES)
+    _check_segmenter(config)
+    _check_least(config, LEAST)
+    for field in ("clip", "ema", "colour"):
+        check_number(f"config.{field}", config[field])
+    for field in ("learning_rate", "smallest_crop", "largest_crop"):
+        check_number(f"config.{field}", config[field], positive=True)
+    for field in ("smallest_crop", "ema", "colour"):
+        if config[field] > 1:
+            raise UserError(f"config.{field} is {config[field]}; it must be at most 1")
+    if config.largest_crop > LARGEST_CROP:
+        raise UserError(f"config.largest_crop is {config.largest_crop}; it must be at most {LARGEST_CROP}")
+    if config.largest_crop < config.smallest_crop:
+        raise UserError(
+            f"config.largest_crop is {config.largest_crop}; use at least smallest_crop, {config.smallest_crop}"
+        )
+    if config.seed >= 2**32:
+        raise UserError(f"config.seed is {config.seed}; it must be below 2**32")
+
+
+def check_stylizer_config(config: ConfigDict) -> None:
+    """As `check_training_config`, for what only configs/fast.py has.
+
+    Raises:
+      UserError: names the field, what was found and what is allowed.
+    """
+    _check_choices(config, {"network": CHOICES["network"]})
+    for kind in ("style", "content"):
+        _check_layers(config, kind)
+    _check_least(config, STYLIZER_LEAST)
+    for field in ("style_weight", "blend_ratio", "content_weight", "tv_weight"):
+        check_number(f"config.{field}", config[field])
+    check_number("config.blend_ratio times config.style_weight", config.blend_ratio * config.style_weight)
+    if config.largest_crop > 1:
+        raise UserError(f"config.largest_crop is {config.largest_crop}; styles need whole pictures: use at most 1")
+    if config.style_size and config.style_size < MIN_SIDE:
+        raise UserError(f"config.style_size is {config.style_size}; use at least {MIN_SIDE}, or 0 for the file's own")
+
+
+def check_fields(config: ConfigDict, default: ConfigDict) -> None:
+    """Refuses a config that lacks a field of `default`, or has one of another kind.
+
+    Raises:
+      UserError: names the fields.
+    """
+    missing = [field for field in default if not hasattr(config, field)]
+    if missing:
+        raise UserError(
+            f"the config has no field {', '.join(missing)}; start it from that of configs/photo.py, or for training of "
+            "configs/fast.py or configs/person_segmenter.py"
+        )
+    for field, value in default.items():
+        kind: Any = Real if type(value) in (int, float) else type(value)
+        if not isinstance(config[field], kind):
+            raise UserError(f"config.{field} is {config[field]!r}; it must be like {value!r}")
+
+
+def describe(error: Exception) -> str:
+    """One line for what absl and ml_collections raise when a flag or a config file cannot be used."""
+    reason: object = error
+    while isinstance(reason, AttributeError | KeyError):  # ml_collections wraps one in the other
+        reason = reason.args[0]
+    text = " ".join(str(reason).split())
+    if isinstance(error, OSError | flags.Error):  # of several lines, the last tells the cause
+        text = str(error).strip().splitlines()[-1].rpartition("failure to load: ")[-1].strip()
+    if isinstance(error, OSError):
+        return f"the config file cannot be read ({text}); check --config"
+    return f"the config has no field {text}" if text.startswith("'") else text
+
+
+def check_number(name: str, value: float, *, positive: bool = False) -> None:
+    """Raises UserError unless `value` is a finite float32 and not negative (or above zero, if `positive`)."""
+    if not isinstance(value, Real):
+        raise UserError(f"{name} is {value!r}; it must be a number")
+    if not 0 <= value <= LARGEST or (positive and value == 0):
+        allowed = f"at most {LARGEST:.3g}" if value > LARGEST else "above zero" if positive else "zero or more"
+        raise UserError(f"{name} is {value}; it must be {allowed}")
+
+
+def _check_choices(config: ConfigDict, choices: Mapping[str, tuple[Any, ...]]) -> None:
+    for field, allowed in choices.items():
+        if config[field] not in allowed:
+            raise UserError(f"config.{field} is {config[field]!r}; use one of {', '.join(filter(None, allowed))}")
+
+
+def _check_segmenter(config: ConfigDict) -> None:
+    """One that is not needed is not loaded; what cannot be one is said all the same."""
+    if config.segmenter not in (*SEGMENTERS, "") and not Path(config.segmenter).expanduser().exists():
+        raise UserError(
+            f"config.segmenter is {config.segmenter!r}; use one of {', '.join(SEGMENTERS)}, a workdir of train.py or a "
+            "file of weights"
+        )
+
+
+def _check_least(config: ConfigDict, limits: Mapping[str, int]) -> None:
+    for field, least in limits.items():
+        if not isinstance(config[field], int) or config[field] < least:
+            raise UserError(f"config.{field} is {config[field]}; it must be a whole number of at least {least}")
+
+
+def _check_numbers(config: ConfigDict) -> None:
+    for field in (*NOT_NEGATIVE, *POSITIVE):
+        check_number(f"config.{field}", config[field], positive=field in POSITIVE)
+
+
+def _check_percents(config: ConfigDict) -> None:
+    for field, whole in PERCENT.items():
+        if config[field] > 100:
+            raise UserError(f"config.{field} is {config[field]} percent of {whole}; use at most 100")
+
+
+def _check_layers(config: ConfigDict, kind: str) -> None:
+    layers, weights = config[f"{kind}_layers"], config[f"{kind}_layer_weights"]
+    if not layers or len(set(layers)) != len(layers):
+        raise UserError(f"config.{kind}_layers is {layers}; name at least one layer, each once")
+    if weights and len(weights) != len(layers):
+        raise UserError(
+            f"config.{kind}_layer_weights has {len(weights)} values for {len(layers)} layers; "
+            "give as many, or () for 1 each"
+        )
+    for weight in weights:
+        check_number(f"config.{kind}_layer_weights", weight)

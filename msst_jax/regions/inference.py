@@ -1,0 +1,87 @@
+"""Regions found by a segmentation network: class probabilities of a photo, and region masks made of them."""
+
+import functools
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from PIL import Image
+
+from msst_jax.io.images import to_array, to_picture
+from msst_jax.models.voc import CLASSES
+from msst_jax.ops.guided_filter import refine_edges
+from msst_jax.ops.image import normalize
+from msst_jax.regions.segmenter import Segmenter, Size, preset_size
+
+EVERY_CLASS = tuple(range(len(CLASSES)))
+
+
+def preprocess(photo: Image.Image | np.ndarray, view: Callable[[Size], Size] = preset_size) -> jax.Array:
+    """What a network sees of a photo: float32 (h, w, 3), normalised.
+
+    Args:
+      photo: 8-bit RGB picture, or (H, W, 3) in [0, 1], which is rounded to 8 bits as in a file.
+      view: its size to the size at which the network sees it; see msst_jax/segmenters.py.
+
+    Source: torchvision.transforms._presets.SemanticSegmentation on a Pillow picture: bilinear and antialiased,
+    rounded to 8 bits, then normalised. On a tensor instead of a picture the same preset rounds otherwise: up to one
+    level of 255 apart.
+
+    Raises:
+      UserError: a size that the network cannot see.
+    """
+    picture = _picture(photo)
+    return normalize(jnp.asarray(_resized(picture, view(picture.size))))
+
+
+def _picture(photo: Image.Image | np.ndarray) -> Image.Image:
+    return photo if isinstance(photo, Image.Image) else to_picture(photo)
+
+
+def _resized(picture: Image.Image, size: Size) -> np.ndarray:
+    return to_array(picture if picture.size == size else picture.resize(size, Image.Resampling.BILINEAR))
+
+
+def class_probabilities(
+    segmenter: Segmenter, photo: Image.Image | np.ndarray, size: Size | None = None, *, refine: bool = False
+) -> np.ndarray:
+    """Probability of every class at every pixel: float32 (H, W, 21), sum 1 over the classes of `voc.CLASSES`.
+
+    Classes that the network does not know have probability 0. The scores, not the probabilities, are resized, so that
+    the likeliest class is the one that torchvision's scores give. The network is compiled once for every shape of
+    what it sees, not for every photo's size. A network with several views of a photo gives the mean of their scores.
+
+    Args:
+      segmenter: the network.
+      photo: 8-bit RGB picture, or (H, W, 3) in [0, 1]; give it as large as it is, `preprocess` resizes it.
+      size: (width, height) of the result; None = the photo's.
+      refine: move the edges onto those of the photo at that size; see `guided_filter.refine_edges`.
+
+    Source of the resizing of the scores: torch.nn.functional.interpolate(mode="bilinear", align_corners=False).
+
+    Raises:
+      UserError: as `preprocess`.
+    """
+    picture = _picture(photo)
+    size = size or picture.size
+    scores = [_scores(*nnx.split(segmenter.model), preprocess(picture, view)) for view in segmenter.views]
+    probabilities = np.asarray(_probabilities(scores, size, segmenter.model.classes))
+    return refine_edges(probabilities, _resized(picture, size)) if refine else probabilities
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _scores(definition: nnx.GraphDef, state: nnx.State, image: jax.Array) -> jax.Array:
+    return nnx.merge(definition, state)(image[None])[0]
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _probabilities(scores: Sequence[jax.Array], size: Size, classes: tuple[int, ...]) -> jax.Array:
+    # Scores are smooth (the network's grid is coarser than any photo), so shrinking them needs no antialiasing.
+    shape = (size[1], size[0], len(classes))
+    resized = [jax.image.resize(view, shape, method="linear", antialias=False) for view in scores]
+    known = jax.nn.softmax(sum(resized[1:], resized[0]) / len(resized))
+    if classes == EVERY_CLASS:
+        return known
+    return jnp.zeros((*known.shape[:2], len(CLASSES))).at[..., np.array(classes)].set(known)

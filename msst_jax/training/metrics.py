@@ -1,0 +1,101 @@
+"""Metrics of a training run: one line of JSON a record, and TensorBoard event files."""
+
+import json
+import math
+import socket
+import struct
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tensorboardX import summary
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.summary_pb2 import Summary
+from tensorboardX.record_writer import masked_crc32c
+
+from msst_jax.errors import UserError
+from msst_jax.io.files import write_text
+
+FILE = "metrics.jsonl"
+
+
+class MetricsWriter:
+    """Appends to the records of a run.
+
+    On resuming, records after the checkpoint are dropped: their steps are made again. A record is written when its call
+    returns; tensorboardX's SummaryWriter would write in a thread, whose full disk nobody could be told of in one line.
+    """
+
+    def __init__(self, workdir: Path, step: int):
+        """Opens the records of a run that goes on from `step`.
+
+        Raises:
+          UserError: the disk is full, or refuses.
+        """
+        self.path = workdir / FILE
+        self.events = workdir / f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}"
+        _drop_after(self.path, step)
+        self._add_event(Event(file_version="brain.Event:2"))
+        # TensorBoard then drops, too, what earlier files say of the steps from this one on.
+        self._add_event(Event(step=step + 1, session_log=SessionLog(status=SessionLog.START)))
+
+    def scalars(self, step: int, values: Mapping[str, float], prefix: str = "") -> None:
+        """One record; values that are not finite become null in the JSON.
+
+        Raises:
+          UserError: the disk is full, or refuses.
+        """
+        named = {prefix + name: value for name, value in values.items()}
+        record = {"step": step, **{name: value if math.isfinite(value) else None for name, value in named.items()}}
+        _append(self.path, (json.dumps(record) + "\n").encode())
+        parts = [part for name, value in named.items() for part in summary.scalar(name, value).value]
+        self._add_event(Event(step=step, summary=Summary(value=parts)))
+
+    def picture(self, step: int, name: str, picture: Image.Image) -> None:
+        """A picture in TensorBoard.
+
+        Raises:
+          UserError: the disk is full, or refuses.
+        """
+        content = summary.image(name, np.asarray(picture), dataformats="HWC")
+        self._add_event(Event(step=step, summary=content))
+
+    def _add_event(self, event: Event) -> None:
+        event.wall_time = time.time()
+        _append(self.events, _framed(event.SerializeToString()))
+
+
+def _framed(data: bytes) -> bytes:
+    """A TFRecord, of which event files are made: length and data, a checksum after each."""
+    length = struct.pack("<Q", len(data))
+    return b"".join([length, struct.pack("<I", masked_crc32c(length)), data, struct.pack("<I", masked_crc32c(data))])
+
+
+def _append(path: Path, data: bytes) -> None:
+    try:
+        with path.open("ab") as file:
+            file.write(data)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path}: {error.strerror}; free some space and start the same command again: it goes on from "
+            "the last checkpoint"
+        ) from error
+
+
+def read_records(path: Path) -> list[dict[str, float]]:
+    """The records of a run; a last line that a kill cut short is left out."""
+    records = []
+    for line in path.read_text().splitlines():
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return records
+
+
+def _drop_after(path: Path, step: int) -> None:
+    if path.exists():
+        kept = [record for record in read_records(path) if record["step"] <= step]
+        write_text(path, "".join(json.dumps(record) + "\n" for record in kept))

@@ -1,0 +1,15 @@
+"""torchvision's networks in ours."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from convert_weights.convert import convert
+from convert_weights.networks import NETWORKS
+from msst_jax.models.serialization import Model, assign
+
+
+def converted(name: str, model: Model, state: Mapping[str, np.ndarray]) -> Model:
+    """An abstract network with the weights of torchvision's state dict, as the converter stores them in float32."""
+    tensors = convert(state, NETWORKS[name], deepest=None, dtype=np.float32, origin="torchvision's")
+    return assign(model, tensors, "of torchvision")

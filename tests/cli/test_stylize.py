@@ -1,0 +1,360 @@
+"""stylize.py from the files to the files: pictures, JSON, exit codes, and one line for everything that is wrong."""
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import termios
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from jax.experimental.compilation_cache import compilation_cache
+from PIL import Image
+from tqdm import tqdm
+
+from msst_jax.errors import UserError
+from msst_jax.pipelines.job import EXIT_INTERRUPTED, EXIT_NOTHING_BETTER, Job
+from msst_jax.pipelines.photo import run
+from tests.helpers.pictures import QUICK, SCRIPT, make_scene, noise, quick_config, run_script, save
+from tests.helpers.segmenters import WEIGHTS, animals, converted, painted
+
+TWO = ["--style=dog=a.png", "--style=background=b.png", "--mask=dog=left.png"]
+KEYS = {
+    "photo",
+    "masks",
+    "regions",
+    "config",
+    "seed",
+    "device",
+    "versions",
+    "loss",
+    "seconds",
+    "evaluations",
+    "weights",
+}
+TERMS = {"style", "blend", "content", "smooth"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compile_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Many tests run the same program: XLA's cache on disk saves compiling it for each."""
+    settings = {"jax_compilation_cache_dir": str(tmp_path_factory.mktemp("xla"))}
+    settings["jax_persistent_cache_min_compile_time_secs"] = 0.0
+    before = {name: getattr(jax.config, name) for name in settings}
+    use_cache(settings)
+    yield
+    use_cache(before)
+
+
+def use_cache(settings: dict[str, Any]) -> None:
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()  # else the settings of the first compilation stay in force
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Path:
+    (tmp_path / "in").mkdir()
+    return make_scene(tmp_path / "in")
+
+
+def job(scene: Path, styles: dict[str, str] | None = None, masks: dict[str, str] | None = None, **more: Any) -> Job:
+    styles = styles or {"dog": "a", "background": "b"}
+    masks = {"dog": "left"} if masks is None else masks
+    return Job(
+        photo=str(scene / "photo.png"),
+        styles={name: str(scene / f"{file}.png") for name, file in styles.items()},
+        masks={name: str(scene / f"{file}.png") for name, file in masks.items()},
+        **{"output": scene.parent / "out" / "out.png", "blend_ratios": [0.2], **more},
+    )
+
+
+def picture(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path))
+
+
+def sidecar(path: Path) -> dict[str, Any]:
+    """The JSON, after a look at what every JSON promises."""
+    content = json.loads(path.with_suffix(".json").read_text())
+    assert content.keys() >= KEYS
+    assert content["seconds"].keys() == {"compile", "optimize", "total"}
+    assert content["versions"].keys() >= {"python", "jax", "flax", "optax", "numpy", "pillow", "msst_jax"}
+    assert sum(region["share"] for region in content["regions"]) == pytest.approx(1)
+    loss = content["loss"]
+    assert loss.keys() == {"total", *TERMS}
+    assert {len(values) for values in loss.values()} == {sum(content["evaluations"])}
+    np.testing.assert_allclose(loss["total"], np.sum([loss[name] for name in TERMS], 0), rtol=1e-5)
+    return content
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("styles", "masks", "height", "width"),
+    [
+        ({"background": "a"}, {}, 24, 32),
+        ({"dog": "a", "background": "b"}, {"dog": "left"}, 90, 47),
+        ({"cat": "a", "background": "b", "dog": "c"}, {"dog": "left", "cat": "middle"}, 29, 33),
+    ],
+    ids=["K=1", "K=2", "K=3"],
+)
+def test_any_number_of_regions_and_any_shape_gives_a_picture_and_its_json(tmp_path, styles, masks, height, width):
+    scene = make_scene(tmp_path, height, width)
+    wanted = job(scene, styles, masks, output=tmp_path / "out" / "out.png", seed=5)
+    assert run(quick_config(size=33), wanted) == 0
+    assert names(tmp_path / "out") == ["out.json", "out.png", "out_inputs.png"]
+    result = picture(wanted.output)
+    assert result.shape == (round(height * 33 / max(height, width)), round(width * 33 / max(height, width)), 3)
+    content = sidecar(wanted.output)
+    assert [(region["name"], region["style"]) for region in content["regions"]] == list(wanted.styles.items())
+    assert content["evaluations"] == [3]
+    assert content["seed"] == 5
+    assert content["interrupted"] is False
+    assert content["weights"] == "vgg16_relu4_3.safetensors"
+    assert content["config"]["size"] == 33
+    assert content["size"] == [result.shape[1], result.shape[0]]
+    assert content["loss"]["total"][-1] < content["loss"]["total"][0]
+    if len(styles) == 1:
+        assert not any(content["loss"]["blend"])
+
+
+def test_a_blend_list_gives_every_picture_a_strip_and_the_losses_of_single_runs(scene: Path):
+    ratios = [0.0, 0.2, 0.4]
+    batch = job(scene, blend_ratios=ratios)
+    assert run(quick_config(), batch) == 0
+    pictures = [f"out_blend{ratio:g}" for ratio in ratios]
+    wanted = [f"{name}.{ending}" for name in ("out", *pictures) for ending in ("json", "png")]
+    assert names(batch.output.parent) == sorted([*wanted, "out_inputs.png"])
+    assert picture(batch.output).shape[1] > 3 * 32
+    assert sidecar(batch.output)["pictures"] == [f"{name}.png" for name in pictures]
+    for ratio, name in zip(ratios, pictures, strict=True):
+        batched = sidecar(batch.output.with_name(f"{name}.png"))
+        assert batched["blend_ratio"] == ratio
+        single = job(scene, blend_ratios=[ratio], output=scene.parent / "single" / "out.png")
+        assert run(quick_config(), single) == 0
+        alone = sidecar(single.output)
+        for term in (*TERMS, "total"):
+            np.testing.assert_allclose(batched["loss"][term][:2], alone["loss"][term][:2], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(
+            picture(batch.output.with_name(f"{name}.png")).astype(int), picture(single.output), atol=3
+        )
+    assert not any(sidecar(batch.output.with_name("out_blend0.png"))["loss"]["blend"])
+
+
+def test_the_comparison_is_a_sheet_beside_the_picture(scene: Path):
+    wanted = job(scene, compare=True)
+    assert run(quick_config(), wanted) == 0
+    assert "out_comparison.png" in names(wanted.output.parent)
+    sidecar(wanted.output)
+
+
+def test_the_same_seed_gives_the_same_picture_bit_for_bit_and_another_seed_another(scene: Path):
+    results = []
+    for folder, seed in (("first", 7), ("second", 7), ("other", 8)):
+        wanted = job(scene, output=scene.parent / folder / "out.png", seed=seed)
+        assert run(quick_config(init="noise"), wanted) == 0
+        results.append((picture(wanted.output), sidecar(wanted.output)["loss"]))
+    np.testing.assert_array_equal(results[0][0], results[1][0])
+    assert results[0][1] == results[1][1]
+    assert results[0][1] != results[2][1]
+
+
+def test_a_loss_that_overflows_keeps_the_start_says_so_and_fails(scene: Path, caplog: pytest.LogCaptureFixture):
+    wanted = job(scene)
+    assert run(quick_config(style_layer_weights=(1e38, 1e38)), wanted) == EXIT_NOTHING_BETTER
+    assert "the loss was not finite" in caplog.text
+    assert "nothing better than the start was found" in caplog.text
+    np.testing.assert_allclose(picture(wanted.output).astype(int), picture(scene / "photo.png"), atol=1)
+    assert json.loads(wanted.output.with_suffix(".json").read_text())["loss"]["total"][0] is None
+
+
+def test_ctrl_c_writes_the_best_so_far_and_says_so(scene: Path, caplog, monkeypatch: pytest.MonkeyPatch):
+    counted: list[int] = []
+
+    def update(_bar: tqdm, _step: float = 1) -> None:
+        counted.append(1)
+        if len(counted) == 4:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(tqdm, "update", update)
+    wanted = job(scene, blend_ratios=[0.1, 0.3])
+    assert run(quick_config(steps=100_000), wanted) == EXIT_INTERRUPTED
+    assert re.search(r"interrupted after \d+ evaluations: wrote the best picture so far", caplog.text)
+    assert names(wanted.output.parent)[0] == "out.json"
+    for name in ("out.png", "out_blend0.1.png", "out_blend0.3.png"):
+        content = sidecar(wanted.output.with_name(name))
+        assert content["interrupted"] is True
+        assert 4 <= content["evaluations"][0] < 20
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(scene: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(_picture: Image.Image, name: Path, **_options: Any) -> None:
+        Path(name).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    wanted = job(scene)
+    monkeypatch.setattr(Image.Image, "save", full)
+    with pytest.raises(UserError, match=r"^cannot write .*out.png: No space left on device; choose another output$"):
+        run(quick_config(steps=1), wanted)
+    assert not names(wanted.output.parent)
+
+
+def test_regions_that_a_segmenter_finds_are_told_from_masks_in_the_json(tmp_path: Path, monkeypatch):
+    scene = make_scene(tmp_path, 60, 80)
+    save(scene / "photo.png", painted(animals()))
+    files = {"person": "a", "statue": "b", "background": "c"}
+    converted(monkeypatch)
+    wanted = job(scene, files, {"statue": "middle"}, output=tmp_path / "out" / "out.png")
+    assert run(quick_config(), wanted) == 0
+    content = sidecar(wanted.output)
+    assert content["segmenter"] == {"name": "deeplabv3_resnet101", "weights": WEIGHTS}
+    assert [region["origin"] for region in content["regions"]] == ["segmenter", "mask", "rest"]
+    assert run(quick_config(), wanted._replace(styles={"background": wanted.styles["person"]}, masks={})) == 0
+    assert sidecar(wanted.output)["segmenter"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nope.png", *TWO], "photo nope.png does not exist; check the name"),
+        ([".", *TWO], "photo . is a folder; give a picture, or a fast model"),
+        (["empty.png", *TWO], "photo empty.png is empty; give a PNG"),
+        (["photo.png", "b.png", *TWO], "one photo at a time, found 2: photo.png b.png"),
+        (["strip.png", "--style=background=a.png"], "becomes 512x1 pixels; every side must have at least 16"),
+        (["photo.png"], "no style was given; add --style"),
+        (["photo.png", "--style=a.png"], "'a.png' is not NAME=FILE; write"),
+        (["photo.png", *TWO, "--style=dog=c.png"], "--style names the region 'dog' twice (a.png and c.png); leave"),
+        (["photo.png", *TWO, "--mask=dog=b.png"], "--mask names the region 'dog' twice"),
+        (["photo.png", *TWO, "--style=dgo=c.png"], "no region 'dgo'; regions are background, aeroplane"),
+        (["photo.png", *TWO[:2], "--segmenter=deeplabv3_resnet101"], "weights of deeplabv3_resnet101 are not in"),
+        (
+            ["photo.png", *TWO[:2], "--segmenter=deeplabv3_resnet50"],
+            "run `python -m convert_weights deeplabv3_resnet50`",
+        ),
+        (["photo.png", *TWO[:2], "--segmenter=deeplabv3_resnet50"], "; or do without it: give --mask dog=FILE"),
+        (["photo.png", *TWO, "--segmenter=yolo"], "config.segmenter is 'yolo'; use one of deeplabv3_resnet101, "),
+        (
+            ["photo.png", "--regions-only", "--segmenter=deeplabv3_resnet101"],
+            "run `python -m convert_weights deeplabv3_resnet101`",
+        ),
+        (["photo.png", "--regions-only", "--mask=x=nope.png"], "takes no --style or --mask, found x=nope.png; leave"),
+        (["photo.png", "--regions-only", *TWO], "takes no --style or --mask, found dog=a.png, background=b.png, dog="),
+        (["photo.png", *TWO, "--config.min_speck=-1"], "config.min_speck is -1.0; it must be zero or more"),
+        (["photo.png", "--style=background=nope.jpg"], "style nope.jpg does not exist; check the name"),
+        (["photo.png", *TWO[:2]], "person_vgg16 finds only person, not dog; take deeplabv3_resnet101 (`python -m conv"),
+        (["photo.png", *TWO[:2]], "makes its weights), or give --mask dog=FILE"),
+        (["photo.png", *TWO[:2], "--mask=dog=nope.png"], "mask nope.png does not exist"),
+        (["photo.png", *TWO[:2], "--mask=dog=black.png"], "mask black.png is black: nothing is inside; paint"),
+        (["photo.png", *TWO[:2], "--mask=dog=white.png"], "region 'background' is empty: the other regions leave"),
+        (["photo.png", TWO[0], TWO[2]], "% of the photo lies in no region (dog); add --style background=FILE"),
+        (["photo.png", TWO[1], TWO[2]], "region 'dog' has a mask but no style; add --style dog=FILE"),
+        (["photo.png", *TWO, "-o", "in.txt"], "unknown picture ending '.txt'; use one of .png"),
+        (["photo.png", *TWO, "-o", "photo.png/out.png"], "cannot write photo.png/out.png: Not a directory; choose"),
+        (["photo.png", *TWO, "-o", "folder.png"], "cannot write folder.png: it is a folder; give a file name"),
+        (["photo.png", *TWO, "-o", "./a.png"], "the output a.png would overwrite the input a.png; choose another name"),
+        (["photo.png", *TWO, "-o", ""], "cannot write .: "),
+        (["photo.png", *TWO, "--blend=nan"], "--blend is nan; it must be zero or more"),
+        (["photo.png", *TWO, "--blend=-0.1"], "--blend is -0.1; it must be zero or more"),
+        (["photo.png", *TWO, "--blend=a,b"], "--blend 'a,b' is no list of numbers; write for example"),
+        (["photo.png", *TWO, "--blend=0.2,0.2000001"], "names a ratio twice; leave one out"),
+        (["photo.png", *TWO, "--blend=1e33"], "blend ratio times config.style_weight is 1e+39; it must be at most"),
+        (["photo.png", TWO[0], "--style=background=c_inputs.png", "-o", "c.png"], "overwrite the input c_inputs.png"),
+        (["photo.png", *TWO, "--seed=-1"], "--seed=-1: -1 is not an integer in the range"),
+        (["photo.png", *TWO, "--seed=99999999999999999999"], "is not an integer in the range"),
+        (["photo.png", *TWO, "--blnd=0"], "Unknown command line flag 'blnd'"),
+        (["photo.png", *TWO, "--config.stpes=3"], "no field 'stpes' Did you mean \"steps\""),
+        (["photo.png", *TWO, "--config.steps=many"], "flag --config.steps=many: invalid literal for int()"),
+        (["photo.png", *TWO, "--config.size=-4"], "config.size is -4; it must be zero or more"),
+        (["photo.png", *TWO, "--config.steps=0"], "config.steps is 0; it must be above zero"),
+        (["photo.png", *TWO, "--config.style_weight=-1"], "config.style_weight is -1.0; it must be zero or more"),
+        (["photo.png", *TWO, "--config.size=1000000"], "more than 178 megapixels: lower the size"),
+        (["photo.png", *TWO, "--config.network=vgg19"], "run `python -m convert_weights vgg19`"),
+        (["photo.png", *TWO, "--config=nope.py"], "config file cannot be read ([Errno 2] No such file or directory:"),
+        (["photo.png", *TWO, "--config=nope.py", "--config.size=32"], "config file cannot be read ([Errno 2]"),
+        (["photo.png", *TWO, "--config=broken.py"], "invalid syntax (broken.py, line 1)"),
+        (["photo.png", *TWO, "--config=number.py"], "the config has no field"),
+        (["photo.png", *TWO, "--config=wrong.py"], "TypeError: Could not override field 'size'"),
+        (["photo.png", *TWO, "--config=raises.py"], "division by zero"),
+    ],
+    ids=lambda value: None if isinstance(value, str) else " ".join(value).replace("/", "\\"),
+)
+def test_bad_input_ends_with_one_line_and_exit_code_2_and_writes_nothing(scene: Path, arguments, message):
+    (scene / "empty.png").touch()
+    (scene / "folder.png").mkdir()
+    save(scene / "strip.png", np.zeros((20, 20000, 3), np.uint8))
+    save(scene / "black.png", np.zeros((24, 32), np.uint8))
+    save(scene / "white.png", np.full((24, 32), 255, np.uint8))
+    (scene / "broken.py").write_text("def get_config(:\n")
+    (scene / "number.py").write_text("def get_config():\n    return 3\n")
+    (scene / "raises.py").write_text("1 / 0\n")
+    (scene / "wrong.py").write_text(
+        "from configs import photo\ndef get_config():\n    config = photo.get_config()\n    config.size = 'x'\n"
+    )
+    before = {file: file.stat().st_mtime_ns for file in scene.iterdir()}
+    code, stderr = run_script(arguments, scene)
+    assert re.fullmatch(r"stylize\.py: [^\n]*\n", stderr)
+    assert message in stderr
+    assert code == 2
+    assert {file: file.stat().st_mtime_ns for file in scene.iterdir()} == before
+
+
+def quick_flags(**changes: Any) -> list[str]:
+    return [f"--config.{name}={value!r}".replace("'", '"') for name, value in {**QUICK, **changes}.items()]
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_quiet_prints_nothing_and_otherwise_a_stretched_mask_and_the_output_are_named(scene: Path, quiet: bool):
+    save(scene / "other.png", noise(10, 11))
+    more = ["-o", "new/folder/out.jpg", *(["--quiet"] if quiet else [])]
+    code, stderr = run_script(["photo.png", *TWO[:2], "--mask=dog=other.png", *more, *quick_flags()], scene)
+    assert code == 0
+    stretched = "mask other.png is 11x10, the photo 32x24: the mask is stretched to fit\n"
+    assert stderr == ("" if quiet else f"{stretched}wrote new/folder/out.jpg\nwrote new/folder/out_inputs.jpg\n")
+    assert names(scene / "new" / "folder") == ["out.jpg", "out.json", "out_inputs.jpg"]
+
+
+def test_the_seed_config_runs_from_the_command_line(scene: Path):
+    config = f"--config={SCRIPT.parent / 'configs' / 'seed.py'}"
+    changes = ["--config.size=24", "--config.steps=2", "--config.steps_multiple=3", "--blend=0.3", "--config.history=4"]
+    code, stderr = run_script(["photo.png", config, *TWO, *changes], scene)
+    assert (code, stderr) == (0, "wrote outputs/photo.png\nwrote outputs/photo_inputs.png\n")
+    content = sidecar(scene / "outputs" / "photo.png")
+    assert content["evaluations"] == [3]
+    assert content["size"] == [24, 24]
+    assert content["blend_ratio"] == 0.3
+    assert content["config"]["keep"] == "last"
+
+
+def test_ctrl_c_at_a_terminal_stops_the_bundled_example_and_writes_it(tmp_path: Path):
+    """The real command with the real default layers; the bar on the terminal tells when the loop runs."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 100))
+    command = [sys.executable, str(SCRIPT), "--config.size=32", "--config.steps=100000", "-o", str(tmp_path / "x.png")]
+    process = subprocess.Popen(command, stderr=theirs, cwd=tmp_path)
+    os.close(theirs)
+    shown = ""
+    while not re.search(r"\b[1-9]\d*/100000 ", shown):
+        shown += os.read(ours, 4096).decode()
+    process.send_signal(signal.SIGINT)
+    try:
+        while more := os.read(ours, 4096).decode():
+            shown += more
+    except OSError:  # Linux: the other side is closed
+        pass
+    os.close(ours)
+    assert process.wait() == EXIT_INTERRUPTED
+    assert "loss" in shown
+    assert "wrote the best picture so far" in shown
+    assert picture(tmp_path / "x.png").shape == (32, 32, 3)
+    content = sidecar(tmp_path / "x.png")
+    assert content["interrupted"] is True
+    assert [region["name"] for region in content["regions"]] == ["person", "background"]

@@ -1,0 +1,247 @@
+"""The converter: what it accepts, what it refuses, and that nothing is written when it refuses."""
+
+import hashlib
+import subprocess
+import sys
+from collections import OrderedDict
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.numpy import load_file
+
+from convert_weights import cli
+from convert_weights.check import Row, compare, compare_vgg
+from convert_weights.networks import NETWORKS
+from msst_jax.models.vgg import tap_names
+from tests.helpers.checkpoints import Capture, full_state, refused, saved
+
+
+# The tensors
+def test_kernels_turn_to_hwio_and_the_classifier_is_dropped(tmp_path: Path, output: Path) -> None:
+    state = full_state("vgg16")
+    checkpoint = saved(tmp_path / "vgg.pth", state)
+    assert cli.main(["vgg16", "--from", str(checkpoint), "--output", str(output)]) == 0
+    tensors = load_file(output)
+    assert set(tensors) == set(NETWORKS["vgg16"].keys.values())
+    np.testing.assert_array_equal(tensors["conv1_2.kernel"], state["features.2.weight"].permute(2, 3, 1, 0).numpy())
+    np.testing.assert_array_equal(tensors["conv1_2.bias"], state["features.2.bias"].numpy())
+
+
+def test_the_old_format_of_published_files_is_read(tmp_path: Path, output: Path) -> None:
+    model = torch.nn.Module()
+    model.weights = torch.nn.ParameterDict({key.replace(".", "/"): value for key, value in full_state("vgg16").items()})
+    state = {key.removeprefix("weights.").replace("/", "."): value for key, value in model.named_parameters()}
+    torch.save(OrderedDict(state), tmp_path / "vgg.pth", _use_new_zipfile_serialization=False)
+    assert cli.main(["vgg16", "--from", str(tmp_path / "vgg.pth"), "--output", str(output), "--quiet"]) == 0
+    np.testing.assert_array_equal(load_file(output)["conv1_1.bias"], state["features.0.bias"].detach().numpy())
+
+
+def test_deepest_and_dtype_shape_the_file_and_its_metadata(tmp_path: Path, output: Path) -> None:
+    checkpoint = saved(tmp_path / "vgg.pth", full_state("vgg19"))
+    arguments = ["vgg19", "--from", str(checkpoint), "--output", str(output)]
+    assert cli.main([*arguments, "--deepest", "relu2_1", "--dtype", "float16"]) == 0
+    tensors = load_file(output)
+    assert {name.partition(".")[0] for name in tensors} == {"conv1_1", "conv1_2", "conv2_1"}
+    assert {tensor.dtype for tensor in tensors.values()} == {np.dtype(np.float16)}
+    with safe_open(output, "numpy") as file:
+        assert file.metadata() == {
+            "network": "vgg19",
+            "deepest": "relu2_1",
+            "dtype": "float16",
+            "source": "vgg.pth",
+            "source_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+        }
+
+
+def test_the_file_is_reproduced_bit_for_bit_by_another_process(tmp_path: Path, output: Path) -> None:
+    checkpoint = saved(tmp_path / "vgg.pth", full_state("vgg16"))
+    arguments = ["vgg16", "--from", str(checkpoint), "--deepest", "relu1_2", "--output"]
+    assert cli.main([*arguments, str(output)]) == 0
+    other = output.with_name("other.safetensors")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "convert_weights", *arguments, str(other)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"wrote {other}" in done.stdout
+    assert other.read_bytes() == output.read_bytes()
+
+
+def test_default_output_is_where_the_package_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MSST_WEIGHTS", str(tmp_path / "weights"))
+    checkpoint = saved(tmp_path / "vgg.pth", full_state("vgg16"))
+    assert cli.main(["vgg16", "--from", str(checkpoint), "--quiet"]) == 0
+    assert (tmp_path / "weights" / "vgg16.safetensors").exists()
+
+
+def test_every_problem_is_told_at_once_and_nothing_written(tmp_path: Path, output: Path, capsys: Capture) -> None:
+    state = full_state("vgg16")
+    del state["features.0.weight"], state["features.28.bias"]
+    state["features.99.weight"] = state["surprise"] = torch.zeros(1)
+    state["features.2.weight"] = torch.zeros(64, 64, 3, 2)
+    state["features.5.bias"] = torch.zeros(129)
+    state["features.2.bias"] = torch.full((64,), torch.nan)
+    told = refused(capsys, output, "vgg16", "--from", saved(tmp_path / "bad.pth", state))
+    for sentence in (
+        "features.0.weight is missing",
+        "features.28.bias is missing",
+        "features.99.weight is not part of the network",
+        "surprise is not part of the network",
+        "features.2.weight has shape (64, 64, 3, 2), expected (64, 64, 3, 3)",
+        "features.5.bias has shape (129,), expected (128,)",
+        "features.2.bias holds values that are not finite",
+    ):
+        assert sentence in told
+    assert "classifier" not in told
+    assert told.count(";") == 6
+
+
+def test_another_network_is_refused_both_ways(tmp_path: Path, output: Path, capsys: Capture) -> None:
+    told = refused(capsys, output, "vgg16", "--from", saved(tmp_path / "vgg19.pth", full_state("vgg19")))
+    assert "features.34.weight is not part of the network" in told
+    assert "features.17.weight is missing" in told
+    told = refused(capsys, output, "vgg19", "--from", saved(tmp_path / "vgg16.pth", full_state("vgg16")))
+    assert "features.34.weight is missing" in told
+
+
+def test_numbers_too_large_for_float16_are_refused(tmp_path: Path, output: Path, capsys: Capture) -> None:
+    state = full_state("vgg16")
+    state["features.0.bias"] = torch.full((64,), 1e6)
+    checkpoint = saved(tmp_path / "vgg.pth", state)
+    assert "conv1_1.bias does not fit into float16" in refused(
+        capsys, output, "vgg16", "--from", checkpoint, "--dtype", "float16"
+    )
+
+
+# The check
+def test_check_prints_every_layer_and_passes_good_weights(tmp_path: Path, output: Path, capsys: Capture) -> None:
+    checkpoint = saved(tmp_path / "vgg.pth", full_state("vgg16"))
+    arguments = ["vgg16", "--from", str(checkpoint), "--output", str(output), "--deepest", "conv2_1", "--check"]
+    for dtype in ("float32", "float16"):
+        assert cli.main([*arguments, "--dtype", dtype]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert [line.split()[0] for line in lines[1:-1]] == list(tap_names("vgg16", "conv2_1"))
+        assert all(line.endswith("yes") for line in lines[1:-1])
+    assert output.exists()
+
+
+def test_check_finds_a_wrong_kernel(tmp_path: Path, output: Path) -> None:
+    state = full_state("vgg16")
+    checkpoint = saved(tmp_path / "vgg.pth", state)
+    assert cli.main(["vgg16", "--from", str(checkpoint), "--output", str(output), "--quiet"]) == 0
+    theirs = {key: state[key].clone().numpy() for key in NETWORKS["vgg16"].keys}
+    theirs["features.2.weight"] = theirs["features.2.weight"].transpose(0, 1, 3, 2)
+    rows = compare_vgg("vgg16", output, theirs, "conv1_2")
+    assert [row.ok for row in rows] == [True, True, False]
+
+
+def test_a_failed_check_exits_with_1_and_writes_nothing(
+    tmp_path: Path, output: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [Row("conv1_1", (1, 4, 4, 64), 1e-6, 1.0), Row("relu1_1", (1, 4, 4, 64), 1e-3, 1.0)]
+    monkeypatch.setattr(cli, "NETWORKS", {"vgg16": replace(NETWORKS["vgg16"], compare=lambda *_: rows)})
+    checkpoint = saved(tmp_path / "vgg.pth", full_state("vgg16"))
+    assert cli.main(["vgg16", "--from", str(checkpoint), "--output", str(output), "--check"]) == 1
+    captured = capsys.readouterr()
+    assert [line.split()[-1] for line in captured.out.splitlines()] == ["ok", "yes", "NO"]
+    assert captured.err.count("\n") == 1
+    assert not list(output.parent.iterdir())
+
+
+def test_nan_and_other_shapes_never_pass_the_check() -> None:
+    good = np.ones((1, 2, 2, 1), np.float32)
+    assert compare("x", good, good).ok
+    assert compare("x", 0 * good, 0 * good).ok
+    assert not compare("x", good * np.nan, good).ok
+    assert not compare("x", good, 0 * good).ok
+    assert not compare("x", good[:, :1], good).ok
+
+
+# The command line
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["vgg15"], "choose from"),
+        ([], "NAME"),
+        (["vgg16", "--deepest", "relu9_1"], "no layer 'relu9_1'"),
+        (["vgg16", "--dtype", "int8"], "float16"),
+        (["vgg16", "--form", "x.pth"], "--form"),
+    ],
+)
+def test_bad_arguments_end_with_2_before_anything_is_fetched(
+    arguments: list[str], told: str, output: Path, capsys: Capture
+) -> None:
+    assert told in refused(capsys, output, *arguments)
+
+
+def test_a_shortened_file_cannot_hide_the_whole_one(capsys: Capture) -> None:
+    assert cli.main(["vgg16", "--from", "none.pth", "--deepest", "relu2_1"]) == 2
+    assert "--deepest needs --output" in capsys.readouterr().err
+
+
+def test_an_output_that_cannot_be_written_ends_with_2(tmp_path: Path, capsys: Capture) -> None:
+    told = refused(capsys, tmp_path, "vgg16", "--from", "none.pth")
+    assert f"is a folder; give a file name such as {tmp_path / 'vgg16.safetensors'}" in told
+    (tmp_path / "file").touch()
+    assert "cannot write" in refused(capsys, tmp_path / "file" / "out", "vgg16", "--from", "none.pth")
+
+
+@pytest.mark.parametrize("arguments", [["vgg16"], ["vgg16", "--from", "x.pth"], ["vgg16", "--from", "y", "--check"]])
+def test_without_torch_the_line_tells_what_to_install(
+    arguments: list[str], output: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert "pip install '.[convert]'" in refused(capsys, output, *arguments)
+
+
+def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(path: Path, *_: object) -> None:
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "save_tensors", interrupted)
+    checkpoint = saved(tmp_path / "vgg.pth", full_state("vgg16"))
+    assert cli.main(["vgg16", "--from", str(checkpoint), "--output", str(output)]) == 130
+    assert not list(output.parent.iterdir())
+
+
+# Importing torchvision
+def import_in_a_fresh_process(code: str, cwd: Path, path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", f"import sys; sys.path.insert(0, {str(path)!r}); {code}"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_torchvision_imports_here_and_twice_with_warnings_as_errors(tmp_path: Path) -> None:
+    code = (
+        "from convert_weights.torch_compat import import_torchvision as get; first = get(); assert get() is first; "
+        "assert sys.modules['torchvision'] is first; first.models.vgg16"
+    )
+    import_in_a_fresh_process(code, tmp_path, Path(__file__).parents[2])
+
+
+def test_a_torchvision_that_declares_its_operators_is_left_alone(tmp_path: Path) -> None:
+    package = tmp_path / "torchvision"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        "import torch\n"
+        "library = torch.library.Library('torchvision', 'DEF')\n"
+        "library.define('nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')\n"
+    )
+    code = (
+        f"sys.path.insert(1, {str(Path(__file__).parents[2])!r}); "
+        "from convert_weights.torch_compat import import_torchvision as get; assert get().library"
+    )
+    import_in_a_fresh_process(code, tmp_path, tmp_path)

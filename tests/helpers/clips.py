@@ -1,0 +1,168 @@
+"""Small clips made with PyAV, what is in a file by PyAV alone, and a clip written again."""
+
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+import numpy as np
+from av.audio.stream import AudioStream
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from msst_jax.video.io.reader import open_clip
+from msst_jax.video.io.types import Clip, Frame
+from msst_jax.video.io.writer import clip_writer
+from tests.helpers.pictures import noise
+
+NTSC = Fraction(30000, 1001)
+FILM = Fraction(24000, 1001)
+UNEVEN = [Fraction(number, 1000) for number in (0, 40, 75, 180, 220, 231, 400, 440, 700, 733)]
+FAST_START = {"movflags": "+faststart"}
+
+
+class Tone(NamedTuple):
+    """A sound: codec, samples a second, layout, language, seconds."""
+
+    codec: str
+    rate: int = 48000
+    layout: str = "mono"
+    language: str = ""
+    seconds: float = 0.5
+
+
+def steady(count: int, rate: Fraction) -> list[Fraction]:
+    """The times of frames at a constant rate."""
+    return [number / rate for number in range(count)]
+
+
+def moving(count: int, height: int = 48, width: int = 64) -> list[np.ndarray]:
+    """Pictures that can be told apart: grey of a level of its own each, with a bright square that walks."""
+    images = [np.full((height, width, 3), 20 + 10 * number, np.uint8) for number in range(count)]
+    for number, image in enumerate(images):
+        image[4:12, number : number + 8] = (250, 120, 10)
+    return images
+
+
+def make_clip(
+    path: Path,
+    images: Sequence[np.ndarray],
+    times: Sequence[Fraction] | None = None,
+    *,
+    rate: Fraction = Fraction(25),
+    codec: str = "libx264",
+    form: str = "yuv420p",
+    time_base: Fraction | None = None,
+    sounds: Sequence[Tone] = (),
+    rotation: Sequence[Any] = (),
+    options: dict[str, str] | None = None,
+    **tags: Any,
+) -> Path:
+    """Encodes uint8 pictures (H, W, 3), or (H, W, 4) with alpha; `tags` are fields of the encoder."""
+    height, width = images[0].shape[:2]
+    with av.open(
+        f"file:{path}", "w", container_options={"movflags": "+faststart"} if path.suffix == ".mp4" else {}
+    ) as out:
+        stream = out.add_stream(codec, rate=rate, options={"crf": "5"} if codec == "libx264" else {})
+        assert isinstance(stream, VideoStream)
+        stream.options.update(options or {})
+        stream.width, stream.height, stream.pix_fmt = width, height, form
+        stream.codec_context.time_base = unit = time_base or 1 / rate
+        for name, value in tags.items():
+            setattr(stream.codec_context, name, value)
+        if rotation:
+            stream.set_display_rotation(*rotation)
+        tracks = [_track(out, tone) for tone in sounds]
+        packets = []
+        for image, time in zip(images, times or steady(len(images), rate), strict=True):
+            frame = av.VideoFrame.from_ndarray(image, format="rgba" if image.shape[2] == 4 else "rgb24")
+            frame.pts, frame.time_base = round(time / unit), unit
+            packets += stream.encode(frame)
+        for packet in packets + stream.encode(None):
+            packet.duration = round(1 / rate / unit)
+            out.mux(packet)
+        for tone, track in zip(sounds, tracks, strict=True):
+            out.mux(track.encode(_samples(tone)))
+            out.mux(track.encode(None))
+    return path
+
+
+def make_sound(path: Path, tone: Tone, cover: bool = False) -> Path:
+    """A file with nothing but sound, and perhaps the cover of its record."""
+    with av.open(f"file:{path}", "w") as out:
+        track = _track(out, tone)
+        if cover:
+            picture = out.add_stream("mjpeg", rate=25)
+            assert isinstance(picture, VideoStream)
+            picture.width, picture.height, picture.pix_fmt = 64, 48, "yuvj420p"
+            picture.disposition = Disposition.attached_pic
+            frame = av.VideoFrame.from_ndarray(noise(48, 64))
+            out.mux(picture.encode(frame))
+        out.mux(track.encode(_samples(tone)))
+        out.mux(track.encode(None))
+    return path
+
+
+def _track(out: av.container.OutputContainer, tone: Tone) -> AudioStream:
+    track = out.add_stream(tone.codec, rate=tone.rate)
+    assert isinstance(track, AudioStream)
+    track.layout = tone.layout
+    if tone.language:
+        track.metadata["language"] = tone.language
+    return track
+
+
+def _samples(tone: Tone) -> av.AudioFrame:
+    times = np.arange(int(tone.seconds * tone.rate)) / tone.rate
+    wave = (0.3 * np.sin(2 * np.pi * 440 * times)).astype(np.float32)
+    channels = av.AudioLayout(tone.layout).nb_channels
+    frame = av.AudioFrame.from_ndarray(np.stack([wave] * channels), format="fltp", layout=tone.layout)
+    frame.sample_rate, frame.pts, frame.time_base = tone.rate, 0, Fraction(1, tone.rate)
+    return frame
+
+
+def rewrite(source: Path, output: Path, frames: Iterable[Frame] | None = None, **options: Any) -> Clip:
+    """Writes the frames of a clip again, and opens what was written."""
+    clip = open_clip(source)
+    with clip_writer(output, clip.info, **options) as writer:
+        for frame in frames or clip.frames():
+            writer.write(frame)
+    return open_clip(output)
+
+
+def sound_packets(path: Path, track: int = 0) -> list[tuple[Fraction, bytes]]:
+    """(Time, data) of the packets of an audio stream."""
+    with av.open(f"file:{path}") as file:
+        packets = [packet for packet in file.demux(file.streams.audio[track]) if packet.size]
+        return [(packet.pts * packet.time_base, bytes(packet)) for packet in packets]
+
+
+def sound_span(path: Path, track: int = 0) -> tuple[Fraction, Fraction]:
+    """When the decoded sound begins and ends, by the file."""
+    with av.open(f"file:{path}") as file:
+        packets = [packet for packet in file.demux(file.streams.audio[track]) if packet.size]
+        end = max((packet.pts + packet.duration) * packet.time_base for packet in packets)
+    with av.open(f"file:{path}") as file:
+        first = next(file.decode(file.streams.audio[track]))
+        return first.pts * first.time_base, end
+
+
+def planes(path: Path) -> tuple[av.VideoFrame, list[np.ndarray]]:
+    """The first frame as it is stored, and its planes."""
+    with av.open(f"file:{path}") as file:
+        frame = next(file.decode(video=0))
+    rows = [np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size) for plane in frame.planes]
+    return frame, [row[: plane.height, : plane.width] for row, plane in zip(rows, frame.planes, strict=True)]
+
+
+def stored(color: Sequence[int], red: float, blue: float) -> np.ndarray:
+    """Y, Cb, Cr of an 8-bit colour in limited range; `red` and `blue` are the weights of luma.
+
+    Source: ITU-R BT.601-7 (0.299, 0.114) and BT.709-6 (0.2126, 0.0722).
+    """
+    r, g, b = (value / 255 for value in color)
+    luma = red * r + (1 - red - blue) * g + blue * b
+    return np.array(
+        [16 + 219 * luma, 128 + 112 * (b - luma) / (1 - blue), 128 + 112 * (r - luma) / (1 - red)],
+    )

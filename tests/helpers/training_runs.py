@@ -1,0 +1,174 @@
+"""Small runs of training: photos, configs, a task that is no network, train.py as a command."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental.compilation_cache import compilation_cache
+from ml_collections import ConfigDict
+from PIL import Image
+
+from configs import fast
+from msst_jax.pipelines.train import Job
+from msst_jax.training.metrics import read_records
+from msst_jax.training.task import Evaluation, Task, Terms
+from tests.helpers.pictures import Script, noise, save, stripe
+
+TRAIN = Path(__file__).parents[2] / "train.py"
+TINY: dict[str, Any] = {
+    "width": 4,
+    "blocks": 1,
+    "size": 32,
+    "batch": 4,
+    "workers": 2,
+    "style_size": 32,
+    "style_layers": ("relu1_1",),
+    "style_layer_weights": (),
+    "content_layers": ("relu1_2",),
+    "steps": 6,
+    "warmup": 2,
+    "log_every": 1,
+    "sample_every": 100,
+    "samples": 1,
+    "checkpoint_every": 2,
+}
+SPEED = {"photos_per_second", "wait_share"}  # what differs from run to run
+
+
+def tiny_config(**changes: Any) -> ConfigDict:
+    """configs/fast.py for a network and a loss as small as they can be."""
+    config = fast.get_config()
+    config.update({**TINY, **changes})
+    return config
+
+
+def tiny_flags(folder: Path, **changes: Any) -> list[str]:
+    """The same from the command line, with the photos of `make_photos`."""
+    values = {**TINY, **changes}
+    numbers = [f"--config.{name}={value!r}".replace("'", '"') for name, value in values.items()]
+    places = ["--workdir=run", f"--photos={folder / 'photos'}", f"--masks={folder / 'masks'}"]
+    return [*places, *style_flags(folder), *numbers]
+
+
+def style_flags(folder: Path) -> list[str]:
+    return [f"--style=person={folder / 'a.png'}", f"--style=background={folder / 'b.png'}"]
+
+
+def make_photos(folder: Path, count: int = 12) -> Path:
+    """photos/00.png, ... of different sizes, masks/00.png, ..., and the styles a.png and b.png in `folder`."""
+    for name in ("photos", "masks"):
+        (folder / name).mkdir(parents=True)
+    for index in range(count):
+        height, width = 36 + index, 44
+        save(folder / "photos" / f"{index:02d}.png", noise(height, width, index))
+        save(folder / "masks" / f"{index:02d}.png", stripe(height, width, 0.2, 0.6))
+    for seed, name in enumerate("ab", start=100):
+        save(folder / f"{name}.png", noise(36, 40, seed))
+    return folder
+
+
+def job(folder: Path, **more: Any) -> Job:
+    """The photos and styles of `make_photos`, trained in folder/run."""
+    given = {
+        "workdir": folder / "run",
+        "photos": [str(folder / "photos")],
+        "styles": {"person": str(folder / "a.png"), "background": str(folder / "b.png")},
+        "masks": [str(folder / "masks")],
+        "quiet": True,
+    }
+    return Job(**{**given, **more})
+
+
+def curve(workdir: Path, *, without: set[str] = SPEED) -> list[dict[str, Any]]:
+    """The metrics of every step, in order, but for what is measured in seconds."""
+    records = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in record.items() if name not in without} for record in records]
+
+
+def wait_for_step(workdir: Path, step: int, script: Script) -> None:
+    """Returns when the metrics of a step are written, or train.py has ended."""
+    while script.process.is_alive():
+        path = workdir / "metrics.jsonl"
+        if path.exists() and any(record["step"] >= step for record in read_records(path)):
+            return
+        script.process.join(0.01)
+
+
+def cache_settings(folder: Path) -> dict[str, Any]:
+    """Many tests compile the same program: XLA's cache on disk saves most of it."""
+    return {"jax_compilation_cache_dir": str(folder), "jax_persistent_cache_min_compile_time_secs": 0.0}
+
+
+@contextmanager
+def compiled_once(folder: Path) -> Iterator[None]:
+    """The same for this process."""
+    settings = cache_settings(folder)
+    before = {name: getattr(jax.config, name) for name in settings}
+    _configure(settings)
+    yield
+    _configure(before)
+
+
+def _configure(settings: Mapping[str, Any]) -> None:
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()  # else the settings of the first compilation stay in force
+
+
+# A task that is no network: which line do noisy points lie on?
+SLOPES = np.array([2.0, -1.0, 0.5], np.float32)
+
+
+def line_task(saved: list[Any] | None = None, score: str = "") -> Task:
+    """Parameters that are saved are appended to the list."""
+
+    def init(key: jax.Array) -> dict[str, jax.Array]:
+        return {"slopes": jax.random.normal(key, (3,)), "offset": jnp.zeros(())}
+
+    def loss(params: Any, frozen: Any, batch: Any, key: jax.Array) -> tuple[jax.Array, Terms]:
+        off = jnp.square(batch["x"] @ params["slopes"] + params["offset"] - batch["y"] * frozen["unit"])
+        return jnp.mean(off), {"worst": jnp.mean(jnp.max(off))}
+
+    def evaluate(params: Any) -> Evaluation:
+        error = float(np.abs(params["slopes"] - SLOPES).max())
+        return Evaluation({"error": error, "likeness": -error}, Image.new("RGB", (8, 8)))
+
+    def save(path: Path, params: Any) -> None:
+        path.touch()
+        if saved is not None:
+            saved.append(params)
+
+    return Task(init, loss, {"unit": jnp.ones(())}, evaluate, save, score)
+
+
+class Points:
+    """Batches of points; those of the steps in `bad` are not finite."""
+
+    def __init__(self, batch: int = 8, bad: range = range(0)):
+        self.batch = batch
+        self.bad = bad
+        self.made = 0
+
+    def __next__(self) -> dict[str, np.ndarray]:
+        rng = np.random.default_rng(self.made)
+        x = rng.normal(size=(self.batch, 3)).astype(np.float32)
+        y = x @ SLOPES + 1 + 0.01 * rng.normal(size=self.batch).astype(np.float32)
+        y[0] = np.nan if self.made in self.bad else y[0]
+        self.made += 1
+        return {"x": x, "y": y}
+
+    def get_state(self) -> dict[str, int]:
+        return {"made": self.made}
+
+    def set_state(self, state: dict[str, int]) -> None:
+        self.made = state["made"]
+
+
+def line_config(**changes: Any) -> ConfigDict:
+    """configs/fast.py for `line_task`."""
+    return tiny_config(**{"batch": 8, "learning_rate": 0.1, "clip": 0.0, "ema": 0.9, **changes})

@@ -1,0 +1,69 @@
+"""The preconditioner is what L-BFGS may take for an inverse Hessian, and moves large shapes more than grain."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from benchmarks.speed.optimize import example
+from configs import photo, seed, seed_fast
+from msst_jax.models.pretrained import EMBEDDED_VGG16, load_vgg
+from msst_jax.models.vgg import VGG
+from msst_jax.optim.preconditioner import LOWEST, smooth_first
+from msst_jax.transfer import build, optimization
+
+
+def images(*shape: int, seed: int = 0) -> jax.Array:
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+@pytest.mark.parametrize("waves", [1, 4, 16])
+@pytest.mark.parametrize("power", [0.5, 1.0])
+def test_a_wave_is_multiplied_by_its_frequency_to_the_minus_power(waves: int, power: float) -> None:
+    wave = np.cos(2 * np.pi * waves * np.arange(64) / 64, dtype=np.float32)
+    across = jnp.broadcast_to(wave[None, :, None], (2, 48, 64, 3))
+    np.testing.assert_allclose(smooth_first(across, power), across * (64 / waves) ** power, rtol=0, atol=2e-4 * 64)
+
+
+def test_a_flat_picture_is_not_divided_by_zero() -> None:
+    flat = jnp.full((1, 16, 16, 3), 0.5)
+    np.testing.assert_allclose(smooth_first(flat, 1.0), flat / LOWEST, rtol=1e-5)
+
+
+def test_power_0_leaves_pictures_as_they_are() -> None:
+    x = images(2, 15, 21, 3)
+    np.testing.assert_allclose(smooth_first(x, 0.0), x, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(16, 24), (15, 21), (17, 8)])
+def test_it_is_symmetric_and_positive(size: tuple[int, int]) -> None:
+    a, b = images(2, *size, 3), images(2, *size, 3, seed=1)
+    left, right = float(jnp.vdot(smooth_first(a, 1.0), b)), float(jnp.vdot(a, smooth_first(b, 1.0)))
+    assert left == pytest.approx(right, rel=1e-4, abs=1e-2)
+    for x in (a, b, a - b):
+        assert float(jnp.vdot(x, smooth_first(x, 1.0))) > 0
+
+
+@pytest.fixture(scope="module")
+def vgg() -> VGG:
+    return load_vgg("vgg16", [*seed.get_config().style_layers], path=EMBEDDED_VGG16)[0]
+
+
+def test_the_config_turns_it_on_and_the_loss_is_lower_after_as_many_evaluations(vgg: VGG) -> None:
+    last = {}
+    for power in (0.0, 1.0):
+        config, inputs = example(64)
+        config.steps, config.steps_multiple, config.max_step, config.precondition = 25, 0, 0.05, power
+        outcome = optimization.stylize(config, vgg, inputs, [build.weights_of(config, 0.2)])
+        last[power] = min(outcome.losses[0]["total"])
+    assert last[1.0] < 0.99 * last[0.0]
+
+
+def test_the_original_and_the_default_picture_are_made_without_it() -> None:
+    assert seed.get_config().precondition == photo.get_config().precondition == 0
+
+
+def test_seed_fast_has_the_loss_of_the_original() -> None:
+    same, fast = seed.get_config().to_dict(), seed_fast.get_config().to_dict()
+    path = {"scales", "scale_steps", "steps", "steps_multiple", "max_step", "precondition", "history", "keep"}
+    assert {name for name in same if same[name] != fast[name]} == path

@@ -1,0 +1,201 @@
+"""--regions-only: an overlay, masks that can be given back, and the shares."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from msst_jax.cli.stylize_flags import default_output
+from msst_jax.errors import UserError
+from msst_jax.models import voc
+from msst_jax.pipelines.export_masks import write_regions
+from msst_jax.pipelines.job import Job
+from msst_jax.pipelines.photo import run
+from msst_jax.report.sheets import classes_overlay
+from msst_jax.transfer.inputs import Inputs, load_inputs
+from tests.helpers.pictures import make_scene, noise, quick_config, save
+from tests.helpers.segmenters import (
+    CAT,
+    DOG,
+    PERSON,
+    WEIGHTS,
+    animals,
+    colour_segmenter,
+    converted,
+    painted,
+    refinements,
+)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Path:
+    make_scene(tmp_path, 60, 80)
+    save(tmp_path / "photo.png", painted(animals()))
+    return tmp_path
+
+
+def written(scene: Path, name: str = "masks.png", **changes: Any) -> Path:
+    output = scene / "out" / name
+    config = quick_config(**{"size": 0, "feather": 0.0, **changes})
+    write_regions(config, str(scene / "photo.png"), output, segmenter=colour_segmenter())
+    return output
+
+
+@pytest.mark.parametrize("hard", [True, False])
+def test_an_overlay_a_mask_for_every_class_and_the_shares_are_written(scene: Path, hard: bool):
+    output = written(scene, "masks.jpg", hard_masks=hard, min_speck=0.0)
+    files = ["masks.jpg", "masks.json", "masks_cat.png", "masks_dog.png", "masks_person.png"]
+    assert sorted(file.name for file in output.parent.iterdir()) == files
+    for name, index in (("cat", CAT), ("dog", DOG), ("person", PERSON)):
+        mask = Image.open(output.with_name(f"masks_{name}.png"))
+        assert (mask.mode, mask.size) == ("L", (80, 60))
+        values = np.asarray(mask)
+        assert ((values > 127) == (animals() == index)).mean() > 0.99
+        assert (np.unique(values).tolist() == [0, 255]) == hard
+    content = json.loads(output.with_suffix(".json").read_text())
+    assert list(content["shares"]) == ["background", "cat", "person", "dog"]
+    assert sum(content["shares"].values()) == pytest.approx(1)
+    assert content["masks"] == {name: f"masks_{name}.png" for name in ("cat", "person", "dog")}
+    assert content["segmenter"] == {"name": "deeplabv3_resnet101", "weights": WEIGHTS}
+    assert content["size"] == [80, 60]
+    assert content.keys() >= {"photo", "device", "versions", "seconds", "config"}
+
+
+@pytest.mark.parametrize("taken", ["masks_sofa.png", "masks.json"])
+def test_a_file_that_cannot_be_written_is_told_before_any_other_is(scene: Path, taken: str):
+    (scene / "out" / taken).mkdir(parents=True)
+    with pytest.raises(
+        UserError, match=rf"cannot write \S*{taken} beside \S*masks.png: it is a folder; choose another"
+    ):
+        written(scene)
+    assert [file.name for file in (scene / "out").iterdir()] == [taken]
+
+
+def test_masks_of_an_earlier_photo_are_removed_and_no_other_file(scene: Path, caplog: pytest.LogCaptureFixture):
+    caplog.set_level("INFO")
+    output = written(scene, min_speck=0.0)
+    assert "removed" not in caplog.text
+    save(scene / "out" / "masks_sofa.png", np.zeros((4, 4), np.uint8))  # of a person's: no JSON lists it
+    save(scene / "photo.png", painted(np.where(animals() == CAT, CAT, 0)))
+    written(scene, min_speck=0.0)
+    left = ["masks.json", "masks.png", "masks_cat.png", "masks_sofa.png"]
+    assert sorted(file.name for file in output.parent.iterdir()) == left
+    assert "removed masks_dog.png, masks_person.png: of an earlier run, not found now" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        '{"masks": {"dog": "masks_dog.png"}}',  # of a picture, not of regions: those masks were given
+        '{"shares": {}, "masks": {"dog": "../photo.png", "x": "masks_dog.txt"}}',
+        '{"shares": {}, "masks": ["masks_dog.png"]}',
+        '{"shares": {}, "masks": {"dog": ["masks_dog.png"]}}',
+        '["shares"]',
+        "{",
+        "3",
+    ],
+)
+def test_a_json_of_another_kind_costs_nobody_a_file(scene: Path, record: str):
+    save(scene / "photo.png", np.zeros((60, 80, 3), np.uint8))
+    (scene / "out").mkdir()
+    (scene / "out" / "masks.json").write_text(record)
+    for name in ("masks_dog.png", "masks_dog.txt"):
+        (scene / "out" / name).touch()
+    output = written(scene)
+    assert sorted(file.name for file in output.parent.iterdir()) == [
+        "masks.json",
+        "masks.png",
+        "masks_dog.png",
+        "masks_dog.txt",
+    ]
+    assert (scene / "photo.png").exists()
+
+
+def test_specks_are_left_out(scene: Path):
+    output = written(scene, min_speck=2.0)
+    assert not output.with_name("masks_dog.png").exists()
+    assert list(json.loads(output.with_suffix(".json").read_text())["shares"]) == ["background", "cat", "person"]
+
+
+def test_the_overlay_shows_every_class_in_its_colour_with_a_legend_below():
+    photo = noise(90, 120).astype(np.float32) / 255
+    left = np.zeros((90, 120), np.float32)
+    left[:, :40] = 1
+    shares = {"background": 0.5, "cat": 1 / 3, "dog": 1 / 6}
+    page = np.asarray(classes_overlay(photo, {"cat": left, "dog": np.roll(left, 60, 1) / 2}, shares))
+    np.testing.assert_allclose(page[:90, 45:55], photo[:, 45:55] * 255, atol=0.51)
+    cat = voc.COLOURS[CAT]
+    np.testing.assert_allclose(page[:90, :40], photo[:, :40] * 255 * 0.4 + 0.6 * np.array(cat), atol=0.51)
+    for index in (CAT, DOG):
+        assert (page[90:] == voc.COLOURS[index]).all(-1).sum() > 50
+    small = classes_overlay(photo[:16, :16], {"cat": left[:16, :16]}, shares)
+    assert small.width > 60  # wide enough for the words
+
+
+def test_a_photo_with_nothing_in_it_is_all_background(scene: Path):
+    save(scene / "photo.png", np.zeros((60, 80, 3), np.uint8))
+    output = written(scene)
+    assert sorted(file.name for file in output.parent.iterdir()) == ["masks.json", "masks.png"]
+    assert json.loads(output.with_suffix(".json").read_text())["shares"] == {"background": 1.0}
+
+
+def inputs_of(scene: Path, masks: dict[str, str], **changes: Any) -> Inputs:
+    styles = {name: str(scene / "a.png") for name in ("person", "cat", "background", "dog")}
+    config = quick_config(**{"feather": 0.0, **changes})
+    return load_inputs(config, str(scene / "photo.png"), styles, masks, segmenter=colour_segmenter())
+
+
+@pytest.mark.parametrize("changes", [{"size": 0}, {"size": 64}, {"size": 48, "square": True}])
+@pytest.mark.parametrize("hard", [True, False])
+def test_masks_given_back_are_the_regions_that_the_segmenter_gives(scene, changes, hard, caplog):
+    labels = animals()
+    labels[5, 40] = DOG  # a speck
+    save(scene / "photo.png", painted(labels))
+    changes = {**changes, "hard_masks": hard, "min_speck": 0.3}
+    output = written(scene, **changes)
+    masks = {name: str(output.with_name(f"masks_{name}.png")) for name in ("person", "cat", "dog")}
+    found, given = inputs_of(scene, {}, **changes), inputs_of(scene, masks, **changes)
+    assert given.segmenter is None
+    np.testing.assert_array_equal(found.masks.argmax(-1), given.masks.argmax(-1))
+    np.testing.assert_allclose(found.masks, given.masks, atol=0 if hard else 0.01)
+    assert not caplog.text  # of the size of the work, or of the photo's proportions: nothing is stretched
+
+
+def test_a_job_for_regions_needs_no_style_and_takes_the_segmenter_of_the_config(scene: Path, monkeypatch):
+    loaded = converted(monkeypatch)
+    job = Job(str(scene / "photo.png"), {}, {}, scene / "out" / "masks.png", [0.2], regions_only=True)
+    assert run(quick_config(segmenter="deeplabv3_resnet50"), job) == 0
+    assert loaded == ["deeplabv3_resnet50"]
+    assert (scene / "out" / "masks_person.png").exists()
+    assert json.loads((scene / "out" / "masks.json").read_text())["segmenter"]["name"] == "deeplabv3_resnet50"
+
+
+def test_an_edited_mask_that_is_an_input_is_not_written_over(scene: Path, monkeypatch: pytest.MonkeyPatch):
+    converted(monkeypatch)
+    edited = save(scene / "masks_dog.png", np.zeros((60, 80), np.uint8))
+    job = Job(str(scene / "photo.png"), {}, {"dog": edited}, scene / "masks.png", [0.2], regions_only=True)
+    with pytest.raises(UserError, match=r"would overwrite the input .*masks_dog.png; choose another name with -o"):
+        run(quick_config(), job)
+    assert not (scene / "masks.png").exists()
+
+
+@pytest.mark.parametrize("refine", [True, False])
+def test_edges_are_refined_if_the_config_says_so(scene: Path, monkeypatch: pytest.MonkeyPatch, refine: bool):
+    made = refinements(monkeypatch)
+    written(scene, refine_edges=refine, size=40)
+    assert made == ([(30, 40)] if refine else [])
+
+
+def test_missing_weights_write_nothing(scene: Path):
+    config = quick_config(segmenter="deeplabv3_resnet101")
+    with pytest.raises(UserError, match=r"run `python -m convert_weights deeplabv3_resnet101`$"):
+        write_regions(config, str(scene / "photo.png"), scene / "out" / "masks.png")
+    assert not (scene / "out").exists()
+
+
+def test_regions_have_a_default_name_of_their_own():
+    assert default_output("in/photo.jpg", True) == Path("outputs/photo_regions.png")
+    assert default_output("in/photo.jpg", False) == Path("outputs/photo.png")

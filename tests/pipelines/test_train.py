@@ -1,0 +1,392 @@
+"""The way of a training run up to the loop, which is left out: what is read, made once, refused, and told."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from msst_jax.errors import UserError
+from msst_jax.models.deeplab import SEGMENTERS
+from msst_jax.pipelines import train as train_job
+from msst_jax.pipelines.train import run
+from msst_jax.presets.validation import TRAINING_CHOICES
+from msst_jax.training import workdir
+from msst_jax.training.data.augment import Crop, centre_crop
+from msst_jax.training.loop import Outcome
+from msst_jax.training.step import State
+from msst_jax.training.tasks import stylizer as fast
+from tests.helpers.pictures import noise, save
+from tests.helpers.segmenters import animals, convert, converted, fake_networks, painted, refinements
+from tests.helpers.training_runs import job, make_photos, tiny_config
+
+ENDED = State(jnp.int32(6), {}, {}, (), jnp.zeros(2), jnp.int32(2), jnp.int32(0))
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What the loop was called with; it takes two batches, as if they had been trained on."""
+    made: list[dict[str, Any]] = []
+
+    def train(config, task, batches, folder, **options: Any) -> Outcome:
+        made.append({"task": task, "batches": [next(batches) for _ in range(2)], "folder": folder, **options})
+        return Outcome(ENDED, False)
+
+    monkeypatch.setattr(train_job, "train", train)
+    return made
+
+
+@pytest.fixture(autouse=True)
+def all_messages(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+
+
+@pytest.fixture
+def segmenters(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the segmenters that were loaded."""
+    return converted(monkeypatch)
+
+
+def test_masks_of_the_segmenter_are_made_once_and_used(tmp_path: Path, calls, segmenters):
+    make_photos(tmp_path, 4)
+    for photo in (tmp_path / "photos").iterdir():
+        save(photo, painted(animals()))
+    wanted = job(tmp_path, masks=[])
+    assert run(tiny_config(), wanted) == 0
+    masks = sorted((tmp_path / "run" / "masks" / "person").iterdir())
+    assert [mask.name for mask in masks] == ["00.png", "01.png", "02.png", "03.png"]
+    with Image.open(masks[0]) as mask:
+        assert mask.size == (80, 60)
+    times = [mask.stat().st_mtime_ns for mask in masks]
+    for batch in calls[0]["batches"]:
+        red = (batch["photo"][..., 0] > 200) & (batch["photo"][..., 1] < 50)
+        assert batch["masks"][red][:, 0].mean() > 0.7
+        assert batch["masks"][~red][:, 0].mean() < 0.2
+    assert run(tiny_config(), wanted) == 0
+    assert segmenters == ["deeplabv3_resnet101"]
+    assert [mask.stat().st_mtime_ns for mask in masks] == times
+    masks[1].unlink()
+    assert run(tiny_config(), wanted) == 0
+    assert len(segmenters) == 2
+    assert masks[1].exists()
+    assert masks[0].stat().st_mtime_ns == times[0]
+
+
+def test_all_masks_of_a_run_are_of_the_network_that_it_began_with(tmp_path: Path, calls, monkeypatch, caplog):
+    """Another one that is converted later makes none, unless the run begins anew."""
+    loaded = fake_networks(monkeypatch)
+    make_photos(tmp_path, 4)
+    wanted = job(tmp_path, masks=[])
+    recorded = tmp_path / "run" / "config.json"
+    assert run(tiny_config(), wanted) == 0
+    assert json.loads(recorded.read_text())["config"]["segmenter"] == "person_vgg16"
+    assert "regions are found by person_vgg16, which finds only person; for 20 classes: `python -m " in caplog.text
+    convert("deeplabv3_resnet101")
+    (tmp_path / "run" / "masks" / "person" / "02.png").unlink()
+    assert run(tiny_config(), wanted) == 0
+    assert run(tiny_config(segmenter="person_vgg16"), wanted) == 0
+    assert loaded == ["person_vgg16"] * 2
+    with pytest.raises(
+        UserError, match=r"config.segmenter was 'person_vgg16', now 'deeplabv3_resnet101'; take another"
+    ):
+        run(tiny_config(segmenter="deeplabv3_resnet101"), wanted)
+    assert run(tiny_config(), wanted._replace(restart=True)) == 0
+    assert loaded[2:] == ["deeplabv3_resnet101"]
+    assert json.loads(recorded.read_text())["config"]["segmenter"] == "deeplabv3_resnet101"
+
+
+def test_the_network_that_the_first_host_has_makes_the_masks_of_all_hosts(tmp_path: Path, calls, monkeypatch):
+    loaded = fake_networks(monkeypatch)
+    monkeypatch.setattr(train_job, "of_first_host", lambda _: SEGMENTERS.index("deeplabv3_resnet50"))
+    make_photos(tmp_path, 4)
+    assert run(tiny_config(), job(tmp_path, masks=[])) == 0
+    assert loaded == ["deeplabv3_resnet50"]
+
+
+def test_a_region_that_the_segmenter_does_not_know_is_said_before_anything_is_written(tmp_path, calls, monkeypatch):
+    fake_networks(monkeypatch)
+    make_photos(tmp_path, 4)
+    styles = {"dog": str(tmp_path / "a.png"), **job(tmp_path).styles}
+    with pytest.raises(UserError, match=r"^person_vgg16 finds only person, not dog; .*, or give --masks DIR$"):
+        run(tiny_config(), job(tmp_path, masks=[], styles=styles))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("refine", [True, False])
+def test_edges_of_the_masks_are_refined_at_the_photos_own_size(tmp_path: Path, calls, segmenters, monkeypatch, refine):
+    made = refinements(monkeypatch)
+    make_photos(tmp_path, 3)
+    assert run(tiny_config(refine_edges=refine), job(tmp_path, masks=[])) == 0
+    assert sorted(made) == ([(36, 44), (37, 44), (38, 44)] if refine else [])
+
+
+def test_a_damaged_photo_gets_no_mask_of_the_segmenter_and_does_not_stop_the_run(tmp_path, calls, segmenters, caplog):
+    make_photos(tmp_path, 5)
+    damage(tmp_path / "photos" / "02.png")
+    assert run(tiny_config(), job(tmp_path, masks=[])) == 0
+    assert not (tmp_path / "run" / "masks" / "person" / "02.png").exists()
+    assert "left out: photo" in caplog.text
+
+
+def damage(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def test_damaged_photos_and_small_ones_are_skipped_counted_and_named(tmp_path: Path, calls, caplog):
+    make_photos(tmp_path, 12)
+    damage(tmp_path / "photos" / "03.png")
+    damage(tmp_path / "photos" / "07.png")
+    save(tmp_path / "photos" / "05.png", noise(20, 30))
+    save(tmp_path / "photos" / "06.png", noise(30, 31))
+    assert run(tiny_config(batch=12), job(tmp_path)) == 0
+    for name in ("03.png", "07.png"):
+        assert caplog.text.count(f"{name} is damaged or cannot be read") == 1
+    assert "2 photos could not be read and were left out" in caplog.text
+    assert "2 photos are smaller than the crop and were enlarged" in caplog.text
+    assert "2 steps were not finite and were skipped" in caplog.text
+    assert "done at step 6: " in caplog.text
+
+
+def test_a_damaged_photo_of_the_sample_sheet_is_named_and_another_stands_in(tmp_path: Path, calls, caplog, monkeypatch):
+    make_photos(tmp_path, 20)
+    damage(tmp_path / "photos" / "00.png")
+    shown = []
+
+    def make(*inputs: Any) -> Any:
+        shown.append(inputs[-1])
+        return task(*inputs)
+
+    task = fast.make_task
+    monkeypatch.setattr(fast, "make_task", make)
+    assert run(tiny_config(samples=2, batch=20), job(tmp_path)) == 0
+    assert caplog.text.count("00.png is damaged") == 1
+    with Image.open(tmp_path / "photos" / "10.png") as held_out:
+        expected = centre_crop({"photo": held_out, "masks": {}}, Crop(32, 1.0), ["background"])["photo"]
+    np.testing.assert_array_equal(shown[0]["photo"], [expected, expected])
+
+
+def test_one_picture_is_enough_with_a_warning(tmp_path: Path, calls, caplog):
+    make_photos(tmp_path, 1)
+    assert run(tiny_config(), job(tmp_path)) == 0
+    assert "few photos (1): the model will know little else" in caplog.text
+    assert calls[0]["batches"][0]["photo"].shape == (4, 32, 32, 3)
+
+
+@pytest.mark.parametrize(("count", "told"), [(9, True), (10, False)])
+def test_samples_of_photos_that_are_trained_on_too_are_not_passed_off_as_held_out(tmp_path, calls, caplog, count, told):
+    make_photos(tmp_path, count)
+    assert run(tiny_config(), job(tmp_path)) == 0
+    assert (f"too few photos to hold any out ({count}; from 10 on some are)" in caplog.text) == told
+
+
+def test_one_style_needs_no_masks(tmp_path: Path, calls, segmenters):
+    make_photos(tmp_path, 4)
+    styles = {"background": str(tmp_path / "a.png")}
+    assert run(tiny_config(), job(tmp_path, styles=styles, masks=[])) == 0
+    np.testing.assert_array_equal(calls[0]["batches"][0]["masks"], 1)
+    assert not segmenters
+
+
+def test_photos_without_a_mask_are_an_error_or_get_random_regions(tmp_path: Path, calls):
+    make_photos(tmp_path, 4)
+    (tmp_path / "masks" / "01.png").unlink()
+    with pytest.raises(
+        UserError, match=r"1 of 4 photos have no mask in .* \(the first: 01\); add the masks, or say what"
+    ):
+        run(tiny_config(), job(tmp_path))
+    assert not (tmp_path / "run").exists()
+    assert run(tiny_config(without_mask="random"), job(tmp_path)) == 0
+
+
+def test_photos_that_share_a_name_would_share_a_mask(tmp_path: Path, calls):
+    make_photos(tmp_path, 4)
+    save(tmp_path / "photos" / "02.jpg", noise(40, 40))
+    with pytest.raises(UserError, match=r"1 names belong to more than one photo \(the first: 02\)"):
+        run(tiny_config(), job(tmp_path))
+
+
+def test_a_segmenter_that_is_not_there_is_said_before_anything_is_written(tmp_path: Path, calls):
+    make_photos(tmp_path, 4)
+    message = r"run `python -m convert_weights deeplabv3_resnet101`.*; or do without it: give --masks DIR$"
+    with pytest.raises(UserError, match=message):
+        run(tiny_config(segmenter="deeplabv3_resnet101"), job(tmp_path, masks=[]))
+    with pytest.raises(UserError, match="no region 'statue'"):
+        run(tiny_config(), job(tmp_path, masks=[], styles={"statue": str(tmp_path / "a.png"), **job(tmp_path).styles}))
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_workdir_gets_the_config_and_the_styles(tmp_path: Path, calls):
+    make_photos(tmp_path, 4)
+    assert run(tiny_config(), job(tmp_path)) == 0
+    record = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert record["config"]["width"] == 4
+    for name, file in job(tmp_path).styles.items():
+        assert (tmp_path / "run" / "styles" / f"{name}.png").read_bytes() == Path(file).read_bytes()
+
+
+def test_a_workdir_of_another_run_names_what_differs_and_restart_begins_anew(tmp_path: Path, calls):
+    make_photos(tmp_path, 4)
+    assert run(tiny_config(), job(tmp_path)) == 0
+    other = tmp_path / "run" / "notes.txt"
+    other.write_text("mine")
+    left = tmp_path / "run" / "checkpoints" / "3"
+    left.mkdir(parents=True)
+    with pytest.raises(UserError) as caught:
+        run(tiny_config(width=8, content_layers=("relu1_1",), learning_rate=0.5), job(tmp_path))
+    text = str(caught.value)
+    assert "config.width was 4, now 8" in text
+    assert "config.content_layers was ['relu1_2'], now ['relu1_1']" in text
+    assert "config.learning_rate was 0.001, now 0.5" in text
+    assert text.endswith("take another --workdir, or begin anew with --restart")
+    assert run(tiny_config(workers=3, checkpoint_every=1), job(tmp_path)) == 0  # these change no result
+    swapped = dict(reversed(job(tmp_path).styles.items()))
+    with pytest.raises(UserError, match="the styles were of person, background, now background, person, or other"):
+        run(tiny_config(), job(tmp_path, styles=swapped))
+    assert left.exists()
+    assert run(tiny_config(width=8), job(tmp_path, restart=True)) == 0
+    assert not left.exists()
+    assert other.read_text() == "mine"
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["config"]["width"] == 8
+
+
+def test_restart_removes_nothing_if_the_new_run_cannot_begin(tmp_path: Path, calls):
+    make_photos(tmp_path, 4)
+    assert run(tiny_config(), job(tmp_path)) == 0
+    with pytest.raises(UserError, match="nowhere"):
+        run(tiny_config(), job(tmp_path, photos=[str(tmp_path / "nowhere")], restart=True))
+    assert (tmp_path / "run" / "config.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"photos/99.png": 50, "photos/98.png": 50}, "the photos have changed: 2 added (the first: {}/photos/98.png)"),
+        ({"photos/02.png": 0}, "the photos have changed: 1 removed (the first: {}/photos/02.png); take"),
+        ({"photos/03.png": 41}, "the photos have changed: 1 of another size (the first: {}/photos/03.png)"),
+        ({"photos/03.png": 0, "photos/9.png": 8}, "1 added (the first: {0}/photos/9.png), 1 removed (the first: {0}/p"),
+        ({"masks/01.png": 0}, "the masks have changed: 1 removed (the first: {}/masks/01.png)"),
+        ({"masks/01.png": 80}, "the masks have changed: 1 of another size (the first: {}/masks/01.png)"),
+    ],
+    ids=lambda value: "-".join(value).replace("/", "-") if isinstance(value, dict) else "",
+)
+def test_photos_that_change_between_a_run_and_its_resume_are_told_of(tmp_path: Path, calls, change, told: str):
+    """Order and crops would silently be others than those of the run as a whole."""
+    make_photos(tmp_path, 5)
+    config = tiny_config(without_mask="random")
+    assert run(config, job(tmp_path)) == 0
+    for name, side in change.items():
+        (tmp_path / name).unlink(missing_ok=True)
+        if side:
+            save(tmp_path / name, noise(side, side))
+    with pytest.raises(UserError) as caught:
+        run(config, job(tmp_path))
+    assert told.format(tmp_path) in str(caught.value)
+    assert str(caught.value).endswith("take another --workdir, or begin anew with --restart")
+    assert run(config, job(tmp_path, restart=True)) == 0
+    assert run(config, job(tmp_path)) == 0
+
+
+def test_files_that_a_run_does_not_use_may_change(tmp_path: Path, calls):
+    make_photos(tmp_path, 5)
+    assert run(tiny_config(), job(tmp_path)) == 0
+    (tmp_path / "photos" / "notes.txt").write_text("no photo")
+    save(tmp_path / "masks" / "other.png", noise(8, 8))
+    assert run(tiny_config(), job(tmp_path)) == 0
+
+
+def test_a_run_of_before_the_files_were_recorded_goes_on_and_has_them_recorded(tmp_path: Path, calls):
+    make_photos(tmp_path, 5)
+    assert run(tiny_config(), job(tmp_path)) == 0
+    (tmp_path / "run" / workdir.USED).unlink()
+    assert run(tiny_config(), job(tmp_path)) == 0
+    (tmp_path / "photos" / "04.png").unlink()
+    with pytest.raises(UserError, match="the photos have changed: 1 removed"):
+        run(tiny_config(), job(tmp_path))
+
+
+def test_a_kill_before_the_config_was_written_does_not_spoil_the_workdir(tmp_path: Path, calls, monkeypatch):
+    make_photos(tmp_path, 4)
+
+    def kill(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(workdir, "write_json", kill)
+        with pytest.raises(KeyboardInterrupt):
+            run(tiny_config(), job(tmp_path))
+    assert (tmp_path / "run" / "styles").exists()
+    assert run(tiny_config(), job(tmp_path)) == 0
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_folders_of_a_persons_own_are_neither_used_nor_removed(tmp_path: Path, calls, restart: bool):
+    make_photos(tmp_path, 4)
+    own = tmp_path / "run" / "masks" / "own.png"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"dear to me")
+    with pytest.raises(UserError, match="has masks of its own, where a run would write; take another --workdir"):
+        run(tiny_config(), job(tmp_path, restart=restart))
+    (tmp_path / "run" / "config.json").write_text('{"name": "something else"}')
+    with pytest.raises(UserError):
+        run(tiny_config(), job(tmp_path, restart=restart))
+    assert own.read_bytes() == b"dear to me"
+
+
+def test_restart_does_not_remove_its_own_inputs(tmp_path: Path, calls):
+    make_photos(tmp_path, 4)
+    assert run(tiny_config(), job(tmp_path)) == 0
+    copies = tmp_path / "run" / "styles"
+    (copies / "photos").mkdir()
+    config = tiny_config(without_mask="random")
+    with pytest.raises(UserError, match="which the run writes; take another --workdir"):
+        run(config, job(tmp_path, photos=[str(tmp_path / "photos"), str(copies)], restart=True))
+    assert copies.exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": -1}, "config.steps is -1; it must be a whole number of at least 1"),
+        ({"width": 0}, "config.width is 0; it must be a whole number of at least 1"),
+        ({"size": 15}, "config.size is 15; it must be a whole number of at least 16"),
+        ({"style_size": 8}, "config.style_size is 8; use at least 16, or 0"),
+        ({"batch": 0}, "config.batch is 0"),
+        ({"batch": 6}, "config.batch is 6, which 4 devices cannot share; use 8"),
+        ({"samples": 0}, "config.samples is 0"),
+        ({"checkpoint_every": 0}, "config.checkpoint_every is 0"),
+        ({"seed": 2**32}, r"config.seed is 4294967296; it must be below 2\*\*32"),
+        ({"learning_rate": 0.0}, "config.learning_rate is 0.0; it must be above zero"),
+        ({"learning_rate": np.nan}, "config.learning_rate is nan"),
+        ({"clip": -1.0}, "config.clip is -1.0; it must be zero or more"),
+        ({"ema": 1.5}, "config.ema is 1.5; it must be at most 1"),
+        ({"smallest_crop": 2.0}, "config.smallest_crop is 2.0; it must be at most 1"),
+        ({"smallest_crop": 0.0}, "config.smallest_crop is 0.0; it must be above zero"),
+        ({"largest_crop": 0.3}, "config.largest_crop is 0.3; use at least smallest_crop, 0.6"),
+        ({"largest_crop": 1.5}, "config.largest_crop is 1.5; styles need whole pictures: use at most 1"),
+        ({"largest_crop": 1e6}, "config.largest_crop is 1000000.0; it must be at most 4.0"),
+        ({"colour": 1.5}, "config.colour is 1.5; it must be at most 1"),
+        ({"blend_ratio": 1e37}, r"config.blend_ratio times config.style_weight is 1e\+43; it must be at most"),
+        ({"network": "vgg11"}, "config.network is 'vgg11'; use one of vgg16, vgg19"),
+        ({"dtype": "float16"}, "config.dtype is 'float16'; use one of float32, bfloat16"),
+        ({"segmenter": "yolo"}, "config.segmenter is 'yolo'"),
+        ({"without_mask": "guess"}, "config.without_mask is 'guess'; use one of error, random, background"),
+        ({"task": "dance"}, "config.task is 'dance'"),
+        ({"style_layers": ()}, "config.style_layers is \\(\\); name at least one layer"),
+        ({"style_layers": ("relu9_1",)}, "vgg16 has no layer 'relu9_1'; it has conv1_1"),
+        ({"style_layer_weights": (1.0, 2.0)}, "config.style_layer_weights has 2 values for 1 layers"),
+    ],
+    ids=lambda value: None if isinstance(value, str) else "-".join(map(str, next(iter(value.items())))),
+)
+def test_numbers_that_cannot_work_are_refused_before_anything_is_written(tmp_path: Path, changes, message: str):
+    make_photos(tmp_path, 2)
+    with pytest.raises(UserError, match=message):
+        run(tiny_config(**changes), job(tmp_path))
+    assert not (tmp_path / "run").exists()
+
+
+def test_every_task_that_a_config_may_name_is_there():
+    assert set(TRAINING_CHOICES["task"]) == train_job.TASKS.keys()

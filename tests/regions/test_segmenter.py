@@ -1,0 +1,187 @@
+"""Which network finds the regions, what it sees of a photo, and what one of few classes gives."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flax import nnx
+from PIL import Image
+
+from msst_jax.errors import UserError
+from msst_jax.models import pretrained as weights
+from msst_jax.models.deeplab import NAMES, PERSON, DeepLabV3
+from msst_jax.models.serialization import save_tensors
+from msst_jax.regions import inference as segmentation
+from msst_jax.regions import selection
+from msst_jax.regions.segmenter import PERSON_SIDES, VIEWS, best_there, load_segmenter, person_size, preset_size
+from msst_jax.transfer.inputs import load_inputs
+from tests.helpers.pictures import make_scene, noise, quick_config, save
+from tests.helpers.segmenters import PERSON as PERSON_CLASS
+from tests.helpers.segmenters import (
+    PersonSegmenter,
+    animals,
+    colour_segmenter,
+    convert,
+    converted,
+    fake_networks,
+    painted,
+    person_segmenter,
+)
+
+
+@pytest.mark.parametrize(
+    ("photo", "seen"),
+    [
+        ((640, 427), (384, 256)),
+        ((427, 640), (256, 384)),
+        ((384, 384), (384, 384)),
+        ((100, 75), (384, 288)),
+        ((1200, 1190), (384, 384)),
+        ((1000, 3), (384, 16)),
+    ],
+)
+def test_the_person_network_sees_multiples_of_its_stride(photo, seen):
+    view = VIEWS[PERSON][0]
+    assert view(photo) == person_size(photo, 384) == seen
+    assert segmentation.preprocess(Image.new("RGB", photo), view).shape == (seen[1], seen[0], 3)
+
+
+def test_every_network_sees_what_it_was_trained_on():
+    assert [VIEWS[name] for name in NAMES] == [(preset_size,)] * 3
+    shapes: list[tuple[int, ...]] = []
+    for segmenter in (colour_segmenter(), person_segmenter()):
+        model = type(segmenter.model)
+
+        class Watched(model):  # type: ignore[misc, valid-type]
+            def __call__(self, images):
+                shapes.append(images.shape)
+                return super().__call__(images)
+
+        segmentation.class_probabilities(segmenter._replace(model=Watched()), Image.new("RGB", (128, 64)))
+    assert shapes == [(1, 520, 1040, 3), *((1, side // 2, side, 3) for side in PERSON_SIDES)]
+
+
+def test_the_scores_of_several_views_are_averaged():
+    photo, segmenter = Image.fromarray(noise(60, 90)), person_segmenter()
+    single = [segmentation.class_probabilities(segmenter._replace(views=(view,)), photo) for view in segmenter.views]
+    logits = [np.log(found[..., PERSON_CLASS] / found[..., 0]) for found in single]
+    expected = 1 / (1 + np.exp(-np.mean(logits, 0)))
+    assert len(single) == len(PERSON_SIDES)
+    assert np.abs(single[0] - single[1]).max() > 0.01
+    both = segmentation.class_probabilities(segmenter, photo)
+    np.testing.assert_allclose(both[..., PERSON_CLASS], expected, atol=1e-5)
+
+
+def test_what_the_person_network_sees_is_the_photo_shrunk_without_aliasing():
+    photo = Image.fromarray(noise(800, 1200))
+    wanted = photo.resize((384, 256), Image.Resampling.BILINEAR)
+    back = np.asarray(segmentation.preprocess(photo, VIEWS[PERSON][0])) * (0.229, 0.224, 0.225) + (0.485, 0.456, 0.406)
+    np.testing.assert_allclose(back * 255, np.asarray(wanted), atol=1e-3)
+
+
+def test_two_classes_become_21_with_nothing_in_the_others():
+    photo = painted(np.where(animals() == PERSON_CLASS, PERSON_CLASS, 0))
+    found = segmentation.class_probabilities(person_segmenter(), Image.fromarray(photo))
+    assert found.shape == (60, 80, 21)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found[..., [0, PERSON_CLASS]].sum(-1), 1, atol=1e-6)
+    assert not np.delete(found, [0, PERSON_CLASS], -1).any()
+    assert ((found.argmax(-1) == PERSON_CLASS) == (animals() == PERSON_CLASS)).mean() > 0.99
+    assert list(selection.found_classes(found)) == ["background", "person"]
+    masks = selection.region_masks(found, ["person"], min_speck=0.3)
+    np.testing.assert_allclose(masks["person"], found[..., PERSON_CLASS], atol=1e-6)
+
+
+def test_scores_of_deeplab_stand_for_all_classes():
+    model = nnx.eval_shape(lambda: DeepLabV3(NAMES[-1], rngs=nnx.Rngs(0)))
+    assert model.classes == segmentation.EVERY_CLASS == tuple(range(21))
+
+
+def test_by_default_the_best_converted_network_is_taken_or_that_in_the_package(monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    fake_networks(monkeypatch)
+    taken = [load_segmenter("").name]
+    for name in reversed(NAMES):
+        convert(name)
+        assert best_there() == name
+        taken.append(load_segmenter("").name)
+    assert taken == [PERSON, *reversed(NAMES)]
+    assert caplog.messages == [
+        "regions are found by person_vgg16, which finds only person; for 20 classes: "
+        "`python -m convert_weights deeplabv3_resnet101`",
+        *(f"regions are found by {name}" for name in reversed(NAMES)),
+    ]
+
+
+def test_the_network_that_is_named_is_taken_whatever_is_there(monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    loaded = converted(monkeypatch)
+    segmenter = load_segmenter(PERSON, ["person"])
+    assert loaded == [PERSON]
+    assert segmenter.record() == {"name": PERSON, "weights": "person_vgg16.safetensors"}
+    assert segmenter.views == VIEWS[PERSON]
+    assert caplog.messages == ["regions are found by person_vgg16"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "instead", "told"),
+    [
+        (["dog"], "", "person_vgg16 finds only person, not dog; {take}, or give --mask dog=FILE"),
+        (["person", "dog", "cat"], "", "person_vgg16 finds only person, not dog, cat; {take}, or give {dog} {cat}"),
+        (["person+dog"], "", "person_vgg16 finds only person, not person+dog; {take}, or give --mask person+dog=FILE"),
+        (["dog"], "--masks DIR", "person_vgg16 finds only person, not dog; {take}, or give --masks DIR"),
+    ],
+)
+def test_a_region_that_the_network_does_not_know_is_one_line_with_the_ways_out(monkeypatch, wanted, instead, told):
+    fake_networks(monkeypatch)
+    with pytest.raises(UserError) as raised:
+        load_segmenter("", wanted, instead=instead)
+    take = "take deeplabv3_resnet101 (`python -m convert_weights deeplabv3_resnet101` makes its weights)"
+    assert str(raised.value) == told.format(take=take, dog="--mask dog=FILE", cat="--mask cat=FILE")
+
+
+def test_a_region_that_cannot_be_found_is_told_before_the_network_runs(tmp_path: Path, monkeypatch):
+    fake_networks(monkeypatch)
+    make_scene(tmp_path)
+    monkeypatch.setattr(segmentation, "class_probabilities", None)
+    styles = {name: str(tmp_path / "a.png") for name in ("dog", "background")}
+    with pytest.raises(UserError, match=r"^person_vgg16 finds only person, not dog; "):
+        load_inputs(quick_config(), str(tmp_path / "photo.png"), styles, {})
+
+
+def test_a_person_is_found_by_default_and_the_json_can_tell_by_what(tmp_path: Path, monkeypatch):
+    fake_networks(monkeypatch)
+    make_scene(tmp_path, 60, 80)
+    save(tmp_path / "photo.png", painted(np.where(animals() == PERSON_CLASS, PERSON_CLASS, 0)))
+    styles = {name: str(tmp_path / "a.png") for name in ("person", "background")}
+    inputs = load_inputs(quick_config(size=0, feather=0.0), str(tmp_path / "photo.png"), styles, {})
+    assert inputs.segmenter == {"name": PERSON, "weights": "person_vgg16.safetensors"}
+    assert ((inputs.masks[..., 0] > 0.5) == (animals() == PERSON_CLASS)).mean() > 0.99
+
+
+def test_a_file_or_a_workdir_of_training_can_be_the_segmenter(tmp_path: Path, monkeypatch, caplog):
+    loaded: list[Path | None] = []
+
+    def load(name: str, *, path: Path | None = None):
+        loaded.append(path)
+        return PersonSegmenter(), path
+
+    monkeypatch.setattr(weights, "load_deeplab", load)
+    save_tensors(tmp_path / "model.safetensors", {"a": np.zeros(1)}, {"network": PERSON})
+    for name in (tmp_path, tmp_path / "model.safetensors"):
+        segmenter = load_segmenter(str(name), ["person"])
+        assert segmenter.record() == {"name": PERSON, "weights": "model.safetensors"}
+        assert segmenter.views == VIEWS[PERSON]
+    assert loaded == [tmp_path / "model.safetensors"] * 2
+
+
+def test_a_file_that_is_no_segmenter_is_said(tmp_path: Path):
+    with pytest.raises(UserError, match=r"is none of deeplabv3_resnet101, .* cannot be read .* give one of them, "):
+        load_segmenter("yolo")
+    save_tensors(tmp_path / "model.safetensors", {"a": np.zeros(1)}, {"network": "stylizer"})
+    with pytest.raises(UserError, match="holds weights of stylizer; use one of deeplabv3_resnet101, "):
+        load_segmenter(str(tmp_path))
+    save_tensors(tmp_path / "model.safetensors", {"a": np.zeros(1)}, {})
+    with pytest.raises(UserError, match="holds weights of no named network"):
+        load_segmenter(str(tmp_path))

@@ -1,0 +1,102 @@
+"""Several processes train as one would: the same parameters, one writer, and no one waits for ever."""
+
+import os
+import re
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from msst_jax.models.serialization import read_tensors
+from msst_jax.pipelines.train import EXIT_INTERRUPTED
+from msst_jax.training.checkpoints import open_checkpoints
+from tests.helpers.pictures import Script
+from tests.helpers.training_runs import TRAIN, curve, tiny_flags, wait_for_step
+
+STEPS = 4
+
+
+def start(
+    arguments: list[list[str]], folder: Path, devices: int, xla: dict[str, Any], before: Callable[[], None] = print
+) -> list[Script]:
+    """train.py as several processes, each with its arguments and so many devices."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    folder.mkdir(exist_ok=True)
+    scripts = []
+    for process, own in enumerate(arguments):
+        environ = {
+            "JAX_COORDINATOR_ADDRESS": f"localhost:{port}",
+            "JAX_NUM_PROCESSES": str(len(arguments)),
+            "JAX_PROCESS_ID": str(process),
+        }
+        settings = {**xla, "jax_num_cpu_devices": devices}
+        scripts.append(
+            Script(own, folder, TRAIN, settings=settings, environ=environ if len(arguments) > 1 else {}, before=before)
+        )
+    return scripts
+
+
+def checkpoint(workdir: Path) -> dict[str, np.ndarray]:
+    with open_checkpoints(workdir / "checkpoints", keep_last=3, keep_every=0) as saved:
+        return saved.load_checkpointables(STEPS, {"state": None})["state"]
+
+
+def assert_near(one: Any, other: Any, name: str = "") -> None:
+    """Relative to the largest value of each array; of a shift, which begins at 0, to the scale of 1 beside it.
+
+    See USELESS in test_train_step.py for what is left out.
+    """
+    if isinstance(one, dict | list):
+        assert len(one) == len(other)
+        for key in one if isinstance(one, dict) else range(len(one)):
+            assert_near(one[key], other[key], f"{name}.{key}")
+    elif one is not None and "conv2.shift" not in name:
+        largest = max(np.abs(other).max(), 1.0 if ".shift" in name else 0.0)
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-5 * largest, err_msg=name)
+
+
+@pytest.mark.slow
+def test_two_processes_with_two_devices_give_the_parameters_of_one_with_four(tmp_path: Path, photos: Path, xla):
+    arguments = tiny_flags(photos, steps=STEPS, sample_every=2)
+    two, one = tmp_path / "two", tmp_path / "one"
+    for folder, processes in ((two, 2), (one, 1)):
+        ends = [script.wait() for script in start([arguments] * processes, folder, 4 // processes, xla)]
+        assert [code for code, _ in ends] == [0] * processes, ends
+    for field in ("params", "ema"):
+        assert_near(checkpoint(two / "run")[field], checkpoint(one / "run")[field], field)
+    first, second = curve(two / "run"), curve(one / "run")
+    assert [record["step"] for record in first] == [record["step"] for record in second] == [1, 2, 2, 3, 4, 4]
+    for found, wanted in zip(first, second, strict=True):
+        assert found.keys() == wanted.keys()
+        np.testing.assert_allclose(list(found.values()), list(wanted.values()), rtol=1e-4)
+    models = [read_tensors(folder / "run" / "model.safetensors") for folder in (two, one)]
+    assert models[0].keys() == models[1].keys()
+    assert len(list((two / "run").glob("events.*"))) == 1
+
+
+def test_bad_input_of_one_process_ends_all_of_them(tmp_path: Path, photos: Path, xla):
+    good = tiny_flags(photos)
+    bad = [argument.replace("b.png", "nowhere.png") for argument in good]
+    ends = [script.wait() for script in start([good, bad], tmp_path, 2, xla)]
+    assert [code for code, _ in ends] == [2, 2]
+    assert ends[0][1] == "train.py: another host cannot go on; its message says why\n"
+    assert re.fullmatch(r"train.py: style .*nowhere.png does not exist; check the name\n", ends[1][1])
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_one_process_ends_all_of_them_with_a_checkpoint(tmp_path: Path, photos: Path, xla):
+    scripts = start([tiny_flags(photos, steps=100_000, checkpoint_every=100_000, log_every=2)] * 2, tmp_path, 2, xla)
+    wait_for_step(tmp_path / "run", 2, scripts[0])
+    os.kill(scripts[1].process.pid, signal.SIGINT)
+    ends = [script.wait() for script in scripts]
+    assert [code for code, _ in ends] == [EXIT_INTERRUPTED] * 2, ends
+    (step,) = (int(path.name) for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert step >= 2
+    assert step % 2 == 0
