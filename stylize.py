@@ -7,10 +7,10 @@ python stylize.py PHOTO|FOLDER --model DIR|builtin    with a trained fast model,
 python stylize.py VIDEO --model DIR|builtin -o out.mp4  a clip: .mp4, .webm, .gif or a folder of frames
 """
 
-from msst_jax.runtime.hugepages import use_large_pages
+from msst_jax.runtime.hugepages import use_hugepages
 
 if __name__ == "__main__":
-    use_large_pages()
+    use_hugepages()
 
 import sys
 from pathlib import Path
@@ -21,13 +21,13 @@ from ml_collections import ConfigDict, config_flags
 
 from configs import photo, quickstart, video
 from msst_jax.cli.flags import EXIT_BAD_INPUT, parse_flags
-from msst_jax.cli.stylize_flags import Asked, check, job_of, means_clip
+from msst_jax.cli.stylize_flags import StylizeFlags, build_job, check_flags, is_video
 from msst_jax.errors import UserError
 from msst_jax.models.deeplab import SEGMENTERS
 from msst_jax.pipelines.job import EXIT_INTERRUPTED
 from msst_jax.pipelines.photo import run
-from msst_jax.runtime.console import only_own
-from msst_jax.runtime.devices import make_repeatable
+from msst_jax.runtime.console import configure_logging
+from msst_jax.runtime.devices import request_deterministic_ops
 
 DEFAULT_CONFIG = Path(__file__).parent / "configs" / "photo.py"
 
@@ -54,10 +54,10 @@ flags.DEFINE_boolean("resume", False, "Go on with a clip whose making was interr
 flags.DEFINE_boolean("quiet", False, "No progress bar and no messages but errors.")
 
 
-def _config(asked: Asked, photos: list[str]) -> ConfigDict:
+def _config(asked: StylizeFlags, photos: list[str]) -> ConfigDict:
     """The config; the quickstart and clips have defaults of their own, which --config.FIELD=VALUE changes too."""
     config = _CONFIG.value
-    clip = means_clip(asked, photos)
+    clip = is_video(asked, photos)
     if f"--config={DEFAULT_CONFIG}" in sys.argv and (clip or not photos):
         preset = quickstart if not clip else video if asked.model else photo  # optimising takes memory: not at any size
         config = preset.get_config()
@@ -72,13 +72,13 @@ def _config(asked: Asked, photos: list[str]) -> ConfigDict:
 
 def main(argv: list[str]) -> int:
     """Runs one job; returns the exit code."""
-    asked = Asked._make(flags.FLAGS[name.replace("_", "-")].value for name in Asked._fields)
-    only_own(asked.quiet)
-    make_repeatable()
+    asked = StylizeFlags._make(flags.FLAGS[name.replace("_", "-")].value for name in StylizeFlags._fields)
+    configure_logging(asked.quiet)
+    request_deterministic_ops()
     try:
-        check(asked, argv[1:])
+        check_flags(asked, argv[1:])
         config = _config(asked, argv[1:])
-        return run(config, job_of(asked, argv[1:], config))
+        return run(config, build_job(asked, argv[1:], config))
     except UserError as error:
         print(f"stylize.py: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT

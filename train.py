@@ -4,10 +4,10 @@ python train.py --workdir runs/x --photos DIR --style person=A.jpg --style backg
 python train.py --config configs/person_segmenter.py --workdir runs/x --photos DIR --masks DIR
 """
 
-from msst_jax.runtime.hugepages import use_large_pages
+from msst_jax.runtime.hugepages import use_hugepages
 
 if __name__ == "__main__":
-    use_large_pages()
+    use_hugepages()
 
 import sys
 from pathlib import Path
@@ -16,11 +16,11 @@ from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
 from configs import fast, person_segmenter
-from msst_jax.cli.flags import EXIT_BAD_INPUT, parse_flags, parse_pairs
+from msst_jax.cli.flags import EXIT_BAD_INPUT, parse_flags, parse_region_files
 from msst_jax.errors import UserError
-from msst_jax.pipelines.train import EXIT_INTERRUPTED, Job, run
-from msst_jax.runtime.console import only_own
-from msst_jax.runtime.devices import join_hosts, make_repeatable
+from msst_jax.pipelines.train import EXIT_INTERRUPTED, TrainJob, run
+from msst_jax.runtime.console import configure_logging
+from msst_jax.runtime.devices import initialize_distributed, request_deterministic_ops
 
 DEFAULT_CONFIG = Path(__file__).parent / "configs" / "fast.py"
 
@@ -39,15 +39,15 @@ def _template(config: ConfigDict) -> ConfigDict:
     return templates.get(config.get("task"), fast.get_config())
 
 
-def _job() -> Job:
+def _job() -> TrainJob:
     if not _WORKDIR.value:
         raise UserError("no folder for the run was given; add --workdir DIR")
     if not _PHOTOS.value:
         raise UserError("no photos were given; add --photos DIR")
-    return Job(
+    return TrainJob(
         workdir=Path(_WORKDIR.value),
         photos=_PHOTOS.value,
-        styles=parse_pairs(_STYLE.value, "style"),
+        styles=parse_region_files(_STYLE.value, "style"),
         masks=_MASKS.value,
         restart=_RESTART.value,
         quiet=_QUIET.value,
@@ -56,12 +56,12 @@ def _job() -> Job:
 
 def main(argv: list[str]) -> int:
     """Runs one job; returns the exit code."""
-    only_own(_QUIET.value)
+    configure_logging(_QUIET.value)
     try:
         if argv[1:]:
             raise UserError(f"{' '.join(argv[1:])} belongs to no flag; photos are given with --photos DIR")
-        make_repeatable()
-        join_hosts()
+        request_deterministic_ops()
+        initialize_distributed()
         return run(_CONFIG.value, _job())
     except UserError as error:
         print(f"train.py: {error}", file=sys.stderr)

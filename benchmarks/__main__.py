@@ -10,10 +10,10 @@ DIR/DEVICE-quick.json. --readme puts the tables of benchmarks/results into READM
 hour on two cores; what ours is compared with needs the test installation.
 """
 
-from msst_jax.runtime.hugepages import use_large_pages
+from msst_jax.runtime.hugepages import use_hugepages
 
 if __name__ == "__main__":
-    use_large_pages()
+    use_hugepages()
 
 import argparse
 import json
@@ -27,8 +27,8 @@ from benchmarks.harness.results import FOLDER, GROUPS, README, markdown, read, r
 from benchmarks.parity.__main__ import table as parity_table
 from msst_jax.errors import UserError
 from msst_jax.io.files import check_writable, write_text
-from msst_jax.runtime.console import ArgumentParser, only_own, print_line
-from msst_jax.runtime.devices import make_repeatable
+from msst_jax.runtime.console import ArgumentParser, configure_logging, print_line
+from msst_jax.runtime.devices import request_deterministic_ops
 
 QUICK, PARITY = "-quick", "parity"
 
@@ -85,8 +85,8 @@ def _measure(flags: argparse.Namespace) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures and prints; returns the exit code: 0 done, 1 programs disagree, 2 bad input, 130 interrupted."""
-    only_own(quiet=True)
-    make_repeatable()  # as the scripts do, before the first computation
+    configure_logging(quiet=True)
+    request_deterministic_ops()  # as the scripts do, before the first computation
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # a GPU is shared with PyTorch
     try:
         flags = _parse(arguments)

@@ -10,7 +10,7 @@ import numpy as np
 
 from convert_weights.torch_compat import import_torch
 from msst_jax.errors import UserError
-from msst_jax.models.serialization import shortened
+from msst_jax.models.serialization import truncate_problems
 
 
 def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
@@ -38,7 +38,7 @@ def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path} is not a plain state dict (names to tensors); save model.state_dict()")
     odd = [f"{key} ({kind})" for key, value in loaded.items() if (kind := _oddity(value))]
     if odd:
-        told = ", ".join(shortened(odd))
+        told = ", ".join(truncate_problems(odd))
         raise UserError(f"{path} holds tensors that are not dense real numbers: {told}; save them as plain float32")
     return {str(key): value.detach().to(torch.float32).numpy() for key, value in loaded.items()}
 

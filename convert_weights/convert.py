@@ -8,7 +8,7 @@ from numpy.typing import DTypeLike
 
 from convert_weights.networks import Network, Shapes
 from msst_jax.errors import UserError
-from msst_jax.models.serialization import shortened
+from msst_jax.models.serialization import truncate_problems
 
 OIHW_TO_HWIO = (2, 3, 1, 0)
 
@@ -57,7 +57,7 @@ def find_problems(state: Mapping[str, np.ndarray], network: Network) -> list[str
         if key in state
         for problem in _tensor_problems(key, state[key], path, shapes)
     ]
-    return [problem for kind in (missing, unknown, forgotten, unfit) for problem in shortened(kind)]
+    return [problem for kind in (missing, unknown, forgotten, unfit) for problem in truncate_problems(kind)]
 
 
 def to_flax(tensor: np.ndarray) -> np.ndarray:

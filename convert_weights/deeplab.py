@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from flax import nnx
 
-from msst_jax.models.deeplab import DeepLabV3, Head
+from msst_jax.models.deeplab import DeepLabV3, HeadConfig
 from msst_jax.models.mobilenet import BLOCKS, STEM
 from msst_jax.models.resnet import DEPTHS
 from msst_jax.models.serialization import parameter_shapes
@@ -44,13 +44,13 @@ def block_modules(name: str) -> dict[str, str]:
     else:
         names = ["stem", *(f"layers.{index}" for index in range(len(BLOCKS))), "last"]
         modules = {block: f"backbone.{index}" for index, block in enumerate(names)}
-    branches = [*(f"aspp.{index}" for index in range(len(Head().rates) + 1)), "aspp.pooling"]
+    branches = [*(f"aspp.{index}" for index in range(len(HeadConfig().rates) + 1)), "aspp.pooling"]
     modules |= {branch: f"classifier.0.convs.{index}" for index, branch in enumerate(branches)}
     return modules | {"aspp": "classifier.0", "head": "classifier.3", "scores": "classifier.4"}
 
 
 def _classifier_layers() -> Layers:
-    count = len(Head().rates) + 1
+    count = len(HeadConfig().rates) + 1
     branches: Layers = {
         f"aspp.branches.{i}": (f"classifier.0.convs.{i}.0", f"classifier.0.convs.{i}.1") for i in range(count)
     }

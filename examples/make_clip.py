@@ -14,9 +14,9 @@ from PIL import Image
 from msst_jax.errors import UserError
 from msst_jax.io.images import read_picture
 from msst_jax.runtime.console import ArgumentParser, print_line
-from msst_jax.video.io.color import PICTURES, matrix_of
-from msst_jax.video.io.types import ClipInfo, Frame
-from msst_jax.video.io.writer import clip_writer
+from msst_jax.video.io.color import SRGB_TAGS, infer_matrix
+from msst_jax.video.io.types import Frame, VideoInfo
+from msst_jax.video.io.writer import video_writer
 
 PHOTO = Path(__file__).parent / "astronaut.jpg"
 RATE = Fraction(25)
@@ -39,7 +39,7 @@ def frames(photo: Image.Image, count: int) -> Iterator[Frame]:
 
 def write(path: Path, count: int) -> Path:
     """Writes a clip of `count` frames; returns its path."""
-    info = ClipInfo(
+    info = VideoInfo(
         path=PHOTO,
         width=WIDTH,
         height=HEIGHT,
@@ -48,9 +48,9 @@ def write(path: Path, count: int) -> Path:
         duration=count / RATE,
         frames=count,
         pixel_aspect=Fraction(1),
-        colours=PICTURES._replace(matrix=matrix_of(PICTURES.matrix, WIDTH, HEIGHT)),
+        colors=SRGB_TAGS._replace(matrix=infer_matrix(SRGB_TAGS.matrix, WIDTH, HEIGHT)),
     )
-    with clip_writer(path, info) as writer:
+    with video_writer(path, info) as writer:
         for frame in frames(read_picture(PHOTO), count):
             writer.write(frame)
     return path

@@ -6,10 +6,10 @@ import numpy as np
 
 from convert_weights.convert import convert
 from convert_weights.networks import NETWORKS
-from msst_jax.models.serialization import Model, assign
+from msst_jax.models.serialization import Model, assign_tensors
 
 
 def converted(name: str, model: Model, state: Mapping[str, np.ndarray]) -> Model:
     """An abstract network with the weights of torchvision's state dict, as the converter stores them in float32."""
     tensors = convert(state, NETWORKS[name], deepest=None, dtype=np.float32, origin="torchvision's")
-    return assign(model, tensors, "of torchvision")
+    return assign_tensors(model, tensors, "of torchvision")

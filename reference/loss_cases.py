@@ -6,14 +6,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from msst_jax.losses.objective import Layers, Targets, Weights, content_targets, style_targets, stylization_loss
+from msst_jax.losses.objective import (
+    FeatureLayers,
+    LossWeights,
+    Targets,
+    content_targets,
+    style_targets,
+    stylization_loss,
+)
 from msst_jax.models.pretrained import EMBEDDED_VGG16, load_vgg
 from msst_jax.models.vgg import VGG
 from reference.loss_formulas import uniform
 from reference.original import Reference, Settings
 
-LAYERS = Layers(("conv1_1", "conv2_1"), ("conv1_2", "conv2_2"), (0.5, 2.0), (1.5, 0.25))
-FACTORS = Weights(style=1e6, blend=3e5, content=2.0, tv=8.5e-3)
+LAYERS = FeatureLayers(("conv1_1", "conv2_1"), ("conv1_2", "conv2_2"), (0.5, 2.0), (1.5, 0.25))
+FACTORS = LossWeights(style=1e6, blend=3e5, content=2.0, tv=8.5e-3)
 VALUE_TOLERANCE = 1e-5  # relative
 GRADIENT_TOLERANCE = 1e-4  # relative L2, through the network
 
@@ -37,7 +44,7 @@ def case(regions: int, height: int = 32, width: int = 44) -> Case:
 
 @jax.jit
 def evaluate(
-    vgg: VGG, content: jax.Array, styles: list[jax.Array], masks: jax.Array, pixels: jax.Array, weights: Weights
+    vgg: VGG, content: jax.Array, styles: list[jax.Array], masks: jax.Array, pixels: jax.Array, weights: LossWeights
 ) -> tuple[tuple[jax.Array, dict[str, jax.Array]], jax.Array]:
     """((loss, terms), gradient) with everything computed from the pictures."""
     grams = [style_targets(vgg, style, LAYERS.style) for style in styles]

@@ -5,9 +5,9 @@ import torch
 import torchvision
 
 from convert_weights.deeplab import block_modules
-from msst_jax.models.deeplab import NAMES
+from msst_jax.models.deeplab import TORCHVISION_NETWORKS
 
-MOBILENET = NAMES[-1]
+MOBILENET = TORCHVISION_NETWORKS[-1]
 
 State = dict[str, torch.Tensor]
 

@@ -97,7 +97,7 @@ class TorchStylizer(nn.Module):
         return x[..., :height, :width].reshape(n, -1, 3, height, width)
 
 
-def stylizer_of(tensors: Mapping[str, np.ndarray]) -> TorchStylizer:
+def build_twin(tensors: Mapping[str, np.ndarray]) -> TorchStylizer:
     """The network with the parameters of msst_jax's: {"encoder.0.conv.kernel": (9, 9, 3, C), ...}."""
     blocks = len({name.split(".")[1] for name in tensors if name.startswith("blocks.")})
     styles, width = tensors["decoder.1.scale"].shape

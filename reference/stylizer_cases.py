@@ -10,20 +10,20 @@ import torch
 from flax import nnx
 from torch import Tensor
 
-from msst_jax.losses.objective import Layers, Weights, loss_of_images, style_targets
+from msst_jax.losses.objective import FeatureLayers, LossWeights, batch_stylization_loss, style_targets
 from msst_jax.models.pretrained import EMBEDDED_VGG16, load_vgg
-from msst_jax.models.serialization import assign, dotted_tensors, parameter_shapes
+from msst_jax.models.serialization import assign_tensors, parameter_shapes, state_to_tensors
 from msst_jax.models.stylizer import Stylizer
 from msst_jax.models.vgg import VGG
 from msst_jax.ops.image import normalize
 from reference import original
 from reference.loss_formulas import uniform
 from reference.original import Settings, to_tensor
-from reference.stylizer import TrainingLoss, stylizer_of, to_torch, torch_name
+from reference.stylizer import TrainingLoss, build_twin, to_torch, torch_name
 
 STYLES, WIDTH, BLOCKS = 3, 4, 2
-LAYERS = Layers(("relu1_1", "conv1_2"), ("conv2_1",), (2.0, 0.5), (1.5,))
-FACTORS = Weights(style=1e6, blend=5e4, content=0.6, tv=1e-2)
+LAYERS = FeatureLayers(("relu1_1", "conv1_2"), ("conv2_1",), (2.0, 0.5), (1.5,))
+FACTORS = LossWeights(style=1e6, blend=5e4, content=0.6, tv=1e-2)
 IMAGE_TOLERANCE = 1e-5  # of the largest magnitude
 LOSS_TOLERANCE = 1e-5  # relative
 GRADIENT_TOLERANCE = 2e-4  # of the largest magnitude of each parameter's gradient
@@ -48,7 +48,7 @@ def random_stylizer(styles: int = STYLES, seed: int = 0, *, width: int = WIDTH, 
         return name.endswith("scale") + values / 2
 
     tensors = {name: drawn(name, shape) for name, shape in parameter_shapes(network).items()}
-    return assign(network, tensors, "that are random")
+    return assign_tensors(network, tensors, "that are random")
 
 
 @jax.jit
@@ -99,7 +99,7 @@ def loss_and_gradients(
 
     def loss(params: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
         pixels = nnx.merge(definition, params)(normalize(photos))
-        return loss_of_images(vgg, grams, LAYERS, FACTORS, pixels, photos, masks)
+        return batch_stylization_loss(vgg, grams, LAYERS, FACTORS, pixels, photos, masks)
 
     return jax.value_and_grad(loss, has_aux=True)(params)
 
@@ -110,7 +110,7 @@ def our_training(vgg: VGG, training: Training) -> Found:
     targets = [style_targets(vgg, jnp.asarray(picture), LAYERS.style) for picture in pictures]
     grams = jax.tree.map(lambda *grams: jnp.concatenate(grams), *targets)
     (value, terms), gradients = loss_and_gradients(network, vgg, grams, photos, masks)
-    named = {torch_name(name): to_torch(name, gradient) for name, gradient in dotted_tensors(gradients).items()}
+    named = {torch_name(name): to_torch(name, gradient) for name, gradient in state_to_tensors(gradients).items()}
     return Found(float(value), {name: float(term) for name, term in terms.items()}, named)
 
 
@@ -119,7 +119,7 @@ def torch_training(training: Training) -> Found:
     network, photos, masks, pictures = training
     ratio = float(FACTORS.blend) / float(FACTORS.style)
     settings = Settings(*LAYERS, float(FACTORS.style), ratio, float(FACTORS.content), float(FACTORS.tv))
-    twin = stylizer_of(dotted_tensors(nnx.state(network)))
+    twin = build_twin(state_to_tensors(nnx.state(network)))
     loss = TrainingLoss(twin, original.network(EMBEDDED_VGG16), [*map(to_tensor, pictures)], settings)
     value = loss(to_tensor(photos), torch.from_numpy(np.moveaxis(masks, -1, 1)))
     value.backward()

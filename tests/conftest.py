@@ -58,7 +58,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clips are painted in several batches of a few frames."""
-    monkeypatch.setattr(feedforward, "LARGEST_BATCH", 2)
+    monkeypatch.setattr(feedforward, "MAX_BATCH", 2)
 
 
 @pytest.fixture

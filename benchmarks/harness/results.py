@@ -34,7 +34,7 @@ HEADS = (
 Row = dict[str, Any]
 
 
-def row_of(case: Case, timings: Mapping[str, Timing], memory: Mapping[str, float | None], rates: Rates) -> Row:
+def build_row(case: Case, timings: Mapping[str, Timing], memory: Mapping[str, float | None], rates: Rates) -> Row:
     """What is kept of a case; figures that could not be had are None.
 
     Args:

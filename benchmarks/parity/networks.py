@@ -10,7 +10,7 @@ from flax import nnx
 from benchmarks.parity.rows import Arrays, Comparison, Errors, Label, errors_of, times
 from convert_weights.check import TOLERANCE, torch_blocks, torch_taps
 from convert_weights.networks import NETWORKS
-from msst_jax.models.deeplab import NAMES, DeepLabV3
+from msst_jax.models.deeplab import TORCHVISION_NETWORKS, DeepLabV3
 from msst_jax.models.pretrained import EMBEDDED_DEEPEST, EMBEDDED_VGG16, load_vgg
 from msst_jax.models.serialization import read_tensors
 from msst_jax.models.vgg import VGG, tap_names
@@ -37,7 +37,7 @@ def vgg(*, quick: bool) -> list[Comparison]:
 
 def deeplab(*, quick: bool) -> list[Comparison]:
     """Every block and the logits of torchvision's three DeepLab-V3, with random weights and statistics."""
-    size, names = (QUICK_SIZE, NAMES[-1:]) if quick else (DEEPLAB_SIZE, NAMES)
+    size, names = (QUICK_SIZE, TORCHVISION_NETWORKS[-1:]) if quick else (DEEPLAB_SIZE, TORCHVISION_NETWORKS)
     return [
         Comparison(
             {

@@ -10,7 +10,7 @@ import torch
 from flax import nnx
 
 from benchmarks.parity.rows import Comparison, Errors, Label, errors_of, times
-from msst_jax.models.serialization import dotted_tensors
+from msst_jax.models.serialization import state_to_tensors
 from msst_jax.ops.image import normalize
 from reference import stylizer_cases
 from reference.lbfgs_cases import (
@@ -22,7 +22,7 @@ from reference.lbfgs_cases import (
     torch_iterates,
 )
 from reference.original import to_tensor
-from reference.stylizer import stylizer_of
+from reference.stylizer import build_twin
 from reference.stylizer_cases import BATCHES, SEEDS, Found
 
 LBFGS = "torch.optim.LBFGS"
@@ -90,7 +90,7 @@ def _start_images(width: int, blocks: int, shape: tuple[int, ...]) -> Callable[[
     pixels = np.random.default_rng(0).uniform(size=shape).astype(np.float32)
     images = np.asarray(normalize(jnp.asarray(pixels)))
     with torch.no_grad():
-        theirs = stylizer_of(dotted_tensors(nnx.state(network)))(to_tensor(images)).movedim(2, -1).numpy()
+        theirs = build_twin(state_to_tensors(nnx.state(network)))(to_tensor(images)).movedim(2, -1).numpy()
     return lambda: {"images": errors_of({"images": stylizer_cases.stylised(network, images)}, {"images": theirs})}
 
 

@@ -28,9 +28,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from msst_jax.errors import UserError
-from msst_jax.io.images import fit
+from msst_jax.io.images import fit_size
 from msst_jax.runtime.console import ArgumentParser, print_line
-from msst_jax.video.io.reader import open_clip
+from msst_jax.video.io.reader import open_video
 
 SCRIPT = Path(__file__).parents[2] / "stylize.py"
 VERSIONS = {
@@ -123,7 +123,7 @@ def step_error(before: np.ndarray, after: np.ndarray, flow: np.ndarray, mask: np
     Args:
       before: uint8 (H, W, 3).
       after: the next frame.
-      flow: see `Step`.
+      flow: see `StepOutput`.
       mask: bool (H, W), the pixels that count.
     """
     scaled = [image.astype(np.float32) / 255 for image in (before, after)]
@@ -136,7 +136,7 @@ def warp_error(frames: Iterable[np.ndarray], flows: Iterable[np.ndarray], masks:
 
     Args:
       frames: T of uint8 (H, W, 3).
-      flows: T - 1; see `Step`.
+      flows: T - 1; see `StepOutput`.
       masks: T - 1 of bool (H, W), the pixels that count.
 
     Returns:
@@ -207,7 +207,7 @@ def _ratio(ratio: float) -> str:
 
 def frames_of(path: Path, size: tuple[int, int] | None = None) -> Iterator[np.ndarray]:
     """The frames of a clip, uint8 (H, W, 3); resized to (width, height) if that is given."""
-    for frame in open_clip(path).frames():
+    for frame in open_video(path).frames():
         picture = Image.fromarray(frame.image)
         same = size is None or size == picture.size
         yield frame.image if same else np.asarray(picture.resize(size or picture.size, Image.Resampling.BILINEAR))
@@ -221,9 +221,9 @@ def save_frames(clip: Path, folder: Path, size: int, count: int | None) -> str:
     Raises:
       UserError: the clip cannot be read, is too small, or has less than two frames.
     """
-    opened = open_clip(clip)
+    opened = open_video(clip)
     longest = max(opened.info.width, opened.info.height)
-    target = fit(opened.info.width, opened.info.height, min(size, longest) if size else 0)
+    target = fit_size(opened.info.width, opened.info.height, min(size, longest) if size else 0)
     folder.mkdir()
     number = 0
     for number, image in enumerate(itertools.islice(frames_of(clip, target), count), 1):

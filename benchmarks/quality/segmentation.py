@@ -24,7 +24,7 @@ from msst_jax.io.images import check_output_format, read_picture, save_picture, 
 from msst_jax.models.voc import CLASSES
 from msst_jax.regions.inference import class_probabilities
 from msst_jax.regions.segmenter import Segmenter, load_segmenter
-from msst_jax.report.sheets import sheet, tinted
+from msst_jax.report.sheets import sheet, tint_classes
 from msst_jax.runtime.console import ArgumentParser, print_line
 
 IGNORED = 255
@@ -143,7 +143,7 @@ def _shown(found: Segmented) -> tuple[str, Image.Image]:
     """What the sheet shows of a photo: its caption, and the person that was found in a colour."""
     mask = found.probabilities[..., PERSON]
     caption = f"{found.name}: {(mask > 0.5).mean():.0%}, in truth {found.person():.0%}"
-    small = tinted(to_array(found.photo), {CLASSES[PERSON]: mask})
+    small = tint_classes(to_array(found.photo), {CLASSES[PERSON]: mask})
     small.thumbnail((512, 256))
     return caption, small
 

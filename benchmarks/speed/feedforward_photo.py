@@ -9,10 +9,10 @@ from flax import nnx
 
 from benchmarks.harness.program import OURS, Case, Program, compiled, torch_device
 from configs import fast
-from msst_jax.models.feedforward_model import network_of
-from msst_jax.models.serialization import dotted_tensors
+from msst_jax.models.feedforward_model import build_stylizer
+from msst_jax.models.serialization import state_to_tensors
 from msst_jax.models.stylizer import blend_mixtures
-from msst_jax.transfer.feedforward import stylise
+from msst_jax.transfer.feedforward import stylize_batch
 
 GROUP = "fast_photo"
 TWIN = "PyTorch twin"
@@ -39,7 +39,7 @@ def _case(size: int) -> Case:
 
 
 def _network() -> nnx.Module:
-    return network_of(fast.get_config(), STYLES, nnx.Rngs(0))
+    return build_stylizer(fast.get_config(), STYLES, nnx.Rngs(0))
 
 
 def _photo(size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -52,7 +52,7 @@ def _photo(size: int) -> tuple[np.ndarray, np.ndarray]:
 def start_ours(size: int) -> Program:
     """What stylize.py runs."""
     arguments = (_network(), *map(jnp.asarray, (*_photo(size), blend_mixtures(STYLES, 0.0))))
-    ready, seconds, cost = compiled(stylise, *arguments)
+    ready, seconds, cost = compiled(stylize_batch, *arguments)
     return Program(lambda: np.asarray(ready(*arguments)), seconds, cost)
 
 
@@ -63,7 +63,7 @@ def start_torch(size: int) -> Program:
     from tests.torch_stylizer import stylizer_of
 
     device = torch_device()
-    network = stylizer_of(dotted_tensors(nnx.state(_network()))).to(device).eval()
+    network = stylizer_of(state_to_tensors(nnx.state(_network()))).to(device).eval()
     photo, masks = (to_tensor(array).to(device) for array in _photo(size))
 
     def advance() -> np.ndarray:

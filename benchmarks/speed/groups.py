@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from benchmarks.harness.device import Rates, peak_memory
 from benchmarks.harness.program import OURS, PAIRS, QUICK_PAIRS, Case, Disagreement, measure
-from benchmarks.harness.results import Row, row_of
+from benchmarks.harness.results import Row, build_row
 from benchmarks.speed import feedforward_photo as fast_photo
 from benchmarks.speed import memory, optimize, time_to_loss, train_step, video
 from benchmarks.speed import segmentation as segmentation_speed
@@ -29,14 +29,14 @@ def rows_of(group: str, quick: bool, rates: Rates) -> list[Row]:
     """
     pairs = QUICK_PAIRS if quick else PAIRS
     if group == time_to_loss.GROUP:
-        return [row_of(time_to_loss.case(quick), time_to_loss.measure(quick), {}, rates)]
+        return [build_row(time_to_loss.case(quick), time_to_loss.measure(quick), {}, rates)]
     if group == memory.GROUP:
         large = memory.cases(quick)[-1]
-        return [row_of(large, memory.seconds(quick, pairs), memory.per_megapixel(quick), rates)]
+        return [build_row(large, memory.seconds(quick, pairs), memory.per_megapixel(quick), rates)]
     rows = []
     for index, case in enumerate(CASES[group](quick)):
         peaks = {name: peak_of(group, index, name, quick) for name in case.programs}
-        rows.append(row_of(case, measure(case, pairs), peaks, rates))
+        rows.append(build_row(case, measure(case, pairs), peaks, rates))
     return rows
 
 

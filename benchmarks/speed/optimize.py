@@ -15,11 +15,11 @@ from ml_collections import ConfigDict
 
 from benchmarks.harness.program import OURS, PAIRS, Case, Cost, Program, cost_of, torch_device
 from configs import quickstart, seed
-from msst_jax.cli.flags import parse_pairs
+from msst_jax.cli.flags import parse_region_files
 from msst_jax.models.pretrained import EMBEDDED_VGG16
-from msst_jax.optim.minimize import clip_to_range, compile_step, starter
+from msst_jax.optim.minimize import clip_to_range, compile_step, make_init
 from msst_jax.transfer import build, objective
-from msst_jax.transfer.inputs import Inputs, load_inputs
+from msst_jax.transfer.inputs import PhotoInputs, load_photo_inputs
 from reference.original import Optimization, Reference, Settings, Structure
 
 GROUP = "optimize"
@@ -53,7 +53,7 @@ def references(size: int) -> dict[str, Callable[[], Program]]:
     return {ORIGINAL: partial(start_torch, size, "original"), LEAN: partial(start_torch, size, "lean")}
 
 
-def example(size: int, config: ConfigDict | None = None) -> tuple[ConfigDict, Inputs]:
+def example(size: int, config: ConfigDict | None = None) -> tuple[ConfigDict, PhotoInputs]:
     """A config, configs/seed.py if none is given, and the bundled example at size x size pixels.
 
     The weights are those in the package, which the twin has too, whatever was converted on this machine.
@@ -62,7 +62,7 @@ def example(size: int, config: ConfigDict | None = None) -> tuple[ConfigDict, In
     quickstart.use_example(config)
     config.size, config.weights = size, str(EMBEDDED_VGG16)
     masks = {"person": str(EXAMPLE_MASK)}
-    return config, load_inputs(config, config.photo, parse_pairs(config.styles, "style"), masks)
+    return config, load_photo_inputs(config, config.photo, parse_region_files(config.styles, "style"), masks)
 
 
 def start_ours(size: int, history: int, *, remat: bool = False) -> Program:
@@ -75,12 +75,12 @@ def start_ours(size: int, history: int, *, remat: bool = False) -> Program:
     """
     config, inputs = example(size)
     config.remat = remat
-    vgg, _ = build.network_of_losses(config)
-    weights = jax.tree.map(lambda value: jnp.full(1, value), build.weights_of(config, config.blend_ratio))
-    problem, runs = objective.problem_of(config, vgg, objective.scene_at(inputs, 1.0), weights)
+    vgg, _ = build.load_loss_network(config)
+    weights = jax.tree.map(lambda value: jnp.full(1, value), build.build_weights(config, config.blend_ratio))
+    problem, runs = objective.build_objective(config, vgg, objective.scale_scene(inputs, 1.0), weights)
     pixels = jnp.broadcast_to(jnp.asarray(inputs.photo), (1, len(inputs.regions), *inputs.photo.shape))
-    transform = optax.with_extra_args_support(build.optimizer_of(config, history))
-    state = starter(transform, batched=True)(pixels)
+    transform = optax.with_extra_args_support(build.build_optimizer(config, history))
+    state = make_init(transform, batched=True)(pixels)
     step, compile_seconds = compile_step(problem, transform, clip_to_range, state, runs)
 
     def advance() -> list[float]:

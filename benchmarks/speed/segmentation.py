@@ -14,7 +14,7 @@ from PIL import Image
 
 from benchmarks.harness.program import OURS, Case, Program, compiled, torch_device
 from convert_weights.torch_compat import import_torch, import_torchvision
-from msst_jax.models.deeplab import NAMES, PERSON, DeepLabV3
+from msst_jax.models.deeplab import PERSON_NETWORK, TORCHVISION_NETWORKS, DeepLabV3
 from msst_jax.regions.inference import class_probabilities
 from msst_jax.regions.segmenter import load_segmenter
 from reference.converted import converted
@@ -28,7 +28,7 @@ PHOTO = (512, 384)
 
 def cases(quick: bool) -> list[Case]:
     """All networks; the smallest alone if it is to be quick."""
-    names = NAMES[-1:] if quick else NAMES
+    names = TORCHVISION_NETWORKS[-1:] if quick else TORCHVISION_NETWORKS
     return [*(_deeplab(name, QUICK_SIDE if quick else SIDE) for name in names), _person()]
 
 
@@ -77,10 +77,10 @@ def start_torchvision(name: str, side: int) -> Program:
 def _person() -> Case:
     return Case(
         group=GROUP,
-        what=f"{PERSON}, photo to probabilities",
+        what=f"{PERSON_NETWORK}, photo to probabilities",
         size="x".join(map(str, PHOTO)),
         unit="photo",
-        programs={OURS: start_person, f"torchvision, {NAMES[-1]}": start_smallest},
+        programs={OURS: start_person, f"torchvision, {TORCHVISION_NETWORKS[-1]}": start_smallest},
     )
 
 
@@ -91,14 +91,14 @@ def _photo() -> Image.Image:
 
 def start_person() -> Program:
     """The person network; edges are not refined."""
-    segmenter, photo = load_segmenter(PERSON), _photo()
+    segmenter, photo = load_segmenter(PERSON_NETWORK), _photo()
     return Program(lambda: class_probabilities(segmenter, photo))
 
 
 def start_smallest() -> Program:
     """torchvision's smallest network with random weights."""
     torch, models = import_torch(), import_torchvision().models.segmentation
-    network, photo, device = _network(NAMES[-1]).to(torch_device()), _photo(), torch_device()
+    network, photo, device = _network(TORCHVISION_NETWORKS[-1]).to(torch_device()), _photo(), torch_device()
     preset = models.DeepLabV3_MobileNet_V3_Large_Weights.DEFAULT.transforms()
 
     def advance() -> np.ndarray:

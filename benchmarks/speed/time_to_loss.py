@@ -29,7 +29,7 @@ class NotReached(Exception):
 class Descent(NamedTuple):
     """One run of ours."""
 
-    moments: np.ndarray
+    timings: np.ndarray
     """Seconds from the start to the end of each evaluation, compilation left out."""
     losses: np.ndarray
     """At each of them; infinite for smaller pictures, whose loss is another."""
@@ -70,14 +70,16 @@ def measure(quick: bool) -> dict[str, Timing]:
 def descend(side: int) -> Descent:
     """A whole run of ours on the example."""
     config, inputs = example(side, seed_fast.get_config())
-    vgg, _ = build.network_of_losses(config)
+    vgg, _ = build.load_loss_network(config)
     moments: list[float] = []
     started = time.perf_counter()
 
     def note(*_: object) -> None:
         moments.append(time.perf_counter() - started)
 
-    outcome = optimization.stylize(config, vgg, inputs, [build.weights_of(config, config.blend_ratio)], progress=note)
+    outcome = optimization.stylize(
+        config, vgg, inputs, [build.build_weights(config, config.blend_ratio)], progress=note
+    )
     if outcome.interrupted:  # the first Ctrl-C only ends the loop
         raise KeyboardInterrupt
     losses = np.array(outcome.losses[0]["total"])
@@ -97,4 +99,4 @@ def reached(descent: Descent, target: float) -> float:
             f"configs/seed_fast.py ends at a loss of {descent.losses.min():.6g}, above the original's {target:.6g}; "
             "give it more steps"
         )
-    return float(descent.moments[below[0]])
+    return float(descent.timings[below[0]])

@@ -18,20 +18,20 @@ from ml_collections import ConfigDict
 from benchmarks.harness.program import OURS, Case, Program, compiled, torch_device
 from configs import fast as fast_config
 from msst_jax.models.pretrained import EMBEDDED_VGG16, load_vgg
-from msst_jax.models.serialization import dotted_tensors
+from msst_jax.models.serialization import state_to_tensors
 from msst_jax.training.step import (
-    initial_state,
-    learning_rate,
-    make_step,
-    on_all_devices,
-    optimizer_of,
-    replicated,
-    split_over_devices,
+    build_optimizer,
+    data_parallel,
+    init_train_state,
+    learning_rate_schedule,
+    make_train_step,
+    replicate,
+    shard_batch,
 )
 from msst_jax.training.task import Task
 from msst_jax.training.tasks import stylizer
 from reference import original
-from reference.stylizer import TrainingLoss, stylizer_of, training_step
+from reference.stylizer import TrainingLoss, build_twin, training_step
 
 GROUP = "train_step"
 TWIN = "PyTorch twin"
@@ -87,11 +87,11 @@ def start_ours(size: int, width: int) -> Program:
     """The step of train.py on one device."""
     config, task, batch, _ = make_problem(size, width, BATCH)
     device = jax.local_devices()[:1]
-    optimizer = optimizer_of(config)
-    state = initial_state(task, optimizer, config.seed)
-    step = on_all_devices(make_step(task.loss, optimizer, config.ema), device)
-    state, frozen = replicated(state, device), replicated(task.frozen, device)
-    shared = jax.device_put(split_over_devices(batch, 1), device[0])
+    optimizer = build_optimizer(config)
+    state = init_train_state(task, optimizer, config.seed)
+    step = data_parallel(make_train_step(task.loss, optimizer, config.ema), device)
+    state, frozen = replicate(state, device), replicate(task.frozen, device)
+    shared = jax.device_put(shard_batch(batch, 1), device[0])
     ready, seconds, cost = compiled(step, state, frozen, shared)
 
     def advance() -> float:
@@ -108,14 +108,14 @@ def start_torch(size: int, width: int, *, torch_compile: bool = False) -> Progra
     import torch
 
     config, task, batch, styles = make_problem(size, width, BATCH)
-    weights = dotted_tensors(initial_state(task, optimizer_of(config), config.seed).params)
+    weights = state_to_tensors(init_train_state(task, build_optimizer(config), config.seed).params)
     device = torch_device()
     step = training_step(
         _twin_loss(config, weights, styles).to(device), config.clip, config.ema, compiled=torch_compile
     )
     photos = original.to_tensor(batch["photo"]).to(device) / 255
     masks = torch.from_numpy(np.moveaxis(batch["masks"], -1, 1).copy()).to(device)
-    rates = np.asarray(jax.vmap(learning_rate(config))(jnp.arange(RATES))).tolist()
+    rates = np.asarray(jax.vmap(learning_rate_schedule(config))(jnp.arange(RATES))).tolist()
     made = 0
 
     def advance() -> float:
@@ -139,4 +139,4 @@ def _twin_loss(config: ConfigDict, weights: Mapping[str, np.ndarray], styles: li
         tv_weight=config.tv_weight / config.size**2,
     )
     vgg = original.network(EMBEDDED_VGG16)
-    return TrainingLoss(stylizer_of(weights), vgg, [original.to_tensor(style) for style in styles], settings)
+    return TrainingLoss(build_twin(weights), vgg, [original.to_tensor(style) for style in styles], settings)

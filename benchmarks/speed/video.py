@@ -31,24 +31,24 @@ from benchmarks.harness.program import OURS, Case, Program
 from configs import video as video_config
 from examples import make_clip as example
 from msst_jax.errors import UserError
-from msst_jax.models.feedforward_model import FastModel, load_model
+from msst_jax.models.feedforward_model import FeedforwardModel, load_feedforward
 from msst_jax.models.stylizer import blend_mixtures
-from msst_jax.ops.image import composite, normalize, to_bytes
+from msst_jax.ops.image import composite, normalize, to_uint8
 from msst_jax.pipelines.video import frame_size
 from msst_jax.regions.segmenter import Segmenter, Size, load_segmenter
-from msst_jax.runtime.console import ArgumentParser, only_own, print_line
-from msst_jax.runtime.devices import make_repeatable
-from msst_jax.video.batching import Batch, batches
-from msst_jax.video.blend_schedule import constant
-from msst_jax.video.feedforward import fast_painter
-from msst_jax.video.io.formats import KINDS
-from msst_jax.video.io.reader import open_clip
-from msst_jax.video.io.segments import Segments
-from msst_jax.video.io.types import Clip, Frame
-from msst_jax.video.io.writer import clip_writer
-from msst_jax.video.resume import Parts, Plan, frames_of_segment
-from msst_jax.video.streaming import Painter, make_clip
-from msst_jax.video.temporal_masks import Layout, frame_masks, initial_state, keys_of, layout_of
+from msst_jax.runtime.console import ArgumentParser, configure_logging, print_line
+from msst_jax.runtime.devices import request_deterministic_ops
+from msst_jax.video.batching import FrameBatch, batch_frames
+from msst_jax.video.blend_schedule import constant_blend
+from msst_jax.video.feedforward import feedforward_stylizer
+from msst_jax.video.io.formats import CONTAINER_FORMATS
+from msst_jax.video.io.reader import open_video
+from msst_jax.video.io.segments import SegmentOptions
+from msst_jax.video.io.types import Frame, VideoSource
+from msst_jax.video.io.writer import video_writer
+from msst_jax.video.resume import ChunkPlan, ResumeFolder, segment_length
+from msst_jax.video.streaming import FrameStylizer, stream_video
+from msst_jax.video.temporal_masks import MaskSpec, build_mask_spec, frame_masks, initial_mask_state, key_frames
 
 GROUP = "video"
 SCRIPT = Path(__file__).parents[2] / "stylize.py"
@@ -60,14 +60,14 @@ UNIT = 1 if sys.platform == "darwin" else 1024  # bytes of ru_maxrss
 class Scene(NamedTuple):
     """A clip, and what paints it."""
 
-    clip: Clip
+    clip: VideoSource
     size: Size
     frames: int
     config: ConfigDict
-    model: FastModel
+    model: FeedforwardModel
     segmenter: Segmenter
-    layout: Layout
-    painter: Painter
+    layout: MaskSpec
+    painter: FrameStylizer
     batch: int
 
 
@@ -75,12 +75,12 @@ def make_scene(path: Path, model: str, size: int, frames: int, output: str) -> S
     """Opens a clip and loads the networks."""
     config = video_config.get_config()
     config.size = size
-    clip = open_clip(path)
+    clip = open_video(path)
     shape = frame_size(clip.info, config, Path(f"out{output}"))
-    loaded = load_model(model)
+    loaded = load_feedforward(model)
     segmenter = load_segmenter(config.segmenter, [name for name in loaded.regions if name != "background"])
-    layout = layout_of(config, loaded.regions, [], segmenter, shape)
-    painter, batch = fast_painter(config, loaded, segmenter, layout, constant(0.0))
+    layout = build_mask_spec(config, loaded.regions, [], segmenter, shape)
+    painter, batch = feedforward_stylizer(config, loaded, segmenter, layout, constant_blend(0.0))
     count = len(list(itertools.islice(clip.frames(), frames)))
     return Scene(clip, shape, count, config, loaded, segmenter, layout, painter, batch)
 
@@ -90,23 +90,23 @@ def source_of(scene: Scene) -> Any:
     width, height = scene.size
     nothing = np.zeros((height, width, 0), np.uint8)
     frames = itertools.islice(scene.clip.frames(), scene.frames)
-    return batches(enumerate(frames), lambda number: nothing, scene.size, scene.batch)
+    return batch_frames(enumerate(frames), lambda number: nothing, scene.size, scene.batch)
 
 
 def whole(scene: Scene, output: str) -> None:
     """What stylize.py does with a clip, in a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        segment = frames_of_segment(scene.batch, scene.clip.info.rate) if output in KINDS else 0
-        parts = Parts(place / "parts", Plan(scene.batch, segment), {}, resume=False)
-        segments = Segments(segment or sys.maxsize, parts.add_segment)
-        with clip_writer(place / f"out{output}", scene.clip.info, *scene.size, segments=segments) as writer:
-            make_clip(source_of(scene), scene.painter, writer, parts, threading.Event())
+        segment = segment_length(scene.batch, scene.clip.info.rate) if output in CONTAINER_FORMATS else 0
+        parts = ResumeFolder(place / "parts", ChunkPlan(scene.batch, segment), {}, resume=False)
+        segments = SegmentOptions(segment or sys.maxsize, parts.add_segment)
+        with video_writer(place / f"out{output}", scene.clip.info, *scene.size, segments=segments) as writer:
+            stream_video(source_of(scene), scene.painter, writer, parts, threading.Event())
 
 
 def parts_of(scene: Scene, output: str) -> dict[str, Callable[[], None]]:
     """The parts of the work, each for all frames and with nothing beside it."""
-    prepared: list[Batch] = list(source_of(scene))
+    prepared: list[FrameBatch] = list(source_of(scene))
     painter = scene.painter
 
     def decode() -> None:
@@ -122,10 +122,10 @@ def parts_of(scene: Scene, output: str) -> dict[str, Callable[[], None]]:
     def encode() -> None:
         with (
             tempfile.TemporaryDirectory() as folder,
-            clip_writer(Path(folder) / f"out{output}", scene.clip.info, *scene.size) as writer,
+            video_writer(Path(folder) / f"out{output}", scene.clip.info, *scene.size) as writer,
         ):
             for batch in prepared:
-                for image, moment in zip(batch.images, batch.moments, strict=False):
+                for image, moment in zip(batch.images, batch.timings, strict=False):
                     writer.write(Frame(image, moment.time, moment.duration))
 
     return {
@@ -137,17 +137,17 @@ def parts_of(scene: Scene, output: str) -> dict[str, Callable[[], None]]:
     }
 
 
-def _regions(scene: Scene, prepared: Sequence[Batch]) -> Callable[[], None]:
+def _regions(scene: Scene, prepared: Sequence[FrameBatch]) -> Callable[[], None]:
     definition, weights = nnx.split(scene.segmenter.model)
 
     @jax.jit
     def find(weights: Any, frames: jax.Array, given: jax.Array, state: Any) -> Any:
         photos = frames.astype(jnp.float32) / 255
-        keys = keys_of(0, scene.batch, scene.config.segment_every)
+        keys = key_frames(0, scene.batch, scene.config.segment_every)
         return frame_masks(scene.layout, nnx.merge(definition, weights), photos, given, state, keys)
 
     def run() -> None:
-        state = initial_state(scene.layout)
+        state = initial_mask_state(scene.layout)
         for batch in prepared:
             masks, _, state = find(weights, batch.images, batch.given, state)
             jax.block_until_ready(masks)
@@ -155,7 +155,7 @@ def _regions(scene: Scene, prepared: Sequence[Batch]) -> Callable[[], None]:
     return run
 
 
-def _stylise(scene: Scene, prepared: Sequence[Batch]) -> Callable[[], None]:
+def _stylise(scene: Scene, prepared: Sequence[FrameBatch]) -> Callable[[], None]:
     definition, weights = nnx.split(scene.model.network)
     width, height = scene.size
     styles = len(scene.model.regions)
@@ -165,7 +165,7 @@ def _stylise(scene: Scene, prepared: Sequence[Batch]) -> Callable[[], None]:
     def stylise(weights: Any, frames: jax.Array, masks: jax.Array) -> jax.Array:
         photos = normalize(frames.astype(jnp.float32) / 255)
         styled = nnx.merge(definition, weights)(photos, blend_mixtures(styles, 0.0))
-        return to_bytes(jax.vmap(composite)(styled, masks))
+        return to_uint8(jax.vmap(composite)(styled, masks))
 
     def run() -> None:
         for batch in prepared:
@@ -249,11 +249,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", default="builtin")
     parser.add_argument("--frames", type=int, default=30, help="measure the first so many")
     parser.add_argument("--size", type=int, default=0, help="longest side; 0 = the clip's own")
-    parser.add_argument("--output", choices=KINDS, default=".mp4")
+    parser.add_argument("--output", choices=CONTAINER_FORMATS, default=".mp4")
     parser.add_argument("--memory", action="store_true")
     flags = parser.parse_args(arguments)
-    only_own(quiet=True)
-    make_repeatable()
+    configure_logging(quiet=True)
+    request_deterministic_ops()
     if flags.memory:
         memory(flags.model)
         return

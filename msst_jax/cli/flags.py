@@ -8,7 +8,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from msst_jax.errors import UserError
-from msst_jax.presets.validation import check_fields, describe
+from msst_jax.presets.validation import check_fields, describe_error
 
 EXIT_BAD_INPUT = 2
 
@@ -32,11 +32,11 @@ def parse_flags(argv: list[str], default_config: Path, template: Callable[[Confi
         check_fields(config, template(config))
         return list(rest)
     except Exception as error:  # a config file is a program and can raise anything
-        print(f"{Path(argv[0]).name}: {describe(error)}", file=sys.stderr)
+        print(f"{Path(argv[0]).name}: {describe_error(error)}", file=sys.stderr)
         sys.exit(EXIT_BAD_INPUT)
 
 
-def parse_pairs(pairs: Iterable[str], flag: str) -> dict[str, str]:
+def parse_region_files(pairs: Iterable[str], flag: str) -> dict[str, str]:
     """["person=a.jpg", ...] to {"person": "a.jpg", ...}.
 
     Raises:

@@ -7,20 +7,20 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from msst_jax.cli.flags import parse_pairs
+from msst_jax.cli.flags import parse_region_files
 from msst_jax.errors import UserError
-from msst_jax.io.images import ENDINGS as PICTURES
-from msst_jax.io.images import OUTPUT_FORMATS
+from msst_jax.io.images import IMAGE_SUFFIXES as PICTURES
+from msst_jax.io.images import OUTPUT_SUFFIXES
 from msst_jax.pipelines.job import ClipOptions, Job
 from msst_jax.presets.validation import check_number
-from msst_jax.video.blend_schedule import parse_ramp
-from msst_jax.video.io.formats import GIF, VIDEO_ENDINGS
+from msst_jax.video.blend_schedule import parse_blend_schedule
+from msst_jax.video.io.formats import GIF, VIDEO_SUFFIXES
 from msst_jax.video.io.frame_folder import DEFAULT_RATE
 from msst_jax.video.io.types import MAX_RATE
-from msst_jax.video.io.writer import ENDINGS
+from msst_jax.video.io.writer import VIDEO_OUTPUT_SUFFIXES
 
 
-class Asked(NamedTuple):
+class StylizeFlags(NamedTuple):
     """The flags of stylize.py, as typed; see there. None = not given."""
 
     style: Sequence[str] = ()
@@ -38,12 +38,12 @@ class Asked(NamedTuple):
     quiet: bool = False
 
 
-def job_of(asked: Asked, photos: Sequence[str], config: ConfigDict) -> Job:
+def build_job(asked: StylizeFlags, photos: Sequence[str], config: ConfigDict) -> Job:
     """The job; where the command line says nothing, the config does, whose styles may be emptied for that.
 
     Args:
       asked: the flags.
-      photos: what is no flag; see `check`.
+      photos: what is no flag; see `check_flags`.
       config: see configs/photo.py.
 
     Raises:
@@ -52,15 +52,19 @@ def job_of(asked: Asked, photos: Sequence[str], config: ConfigDict) -> Job:
     photo = photos[0] if photos else config.photo
     if photo != config.photo:  # the files that a config names go with the photo that it names
         config.styles = config.masks = ()
-    clip = means_clip(asked, photos)
+    clip = is_video(asked, photos)
     blend = str(config.blend_ratio) if asked.blend is None else asked.blend
-    options = ClipOptions(parse_ramp(blend), asked.quality, parse_rate(asked.rate), asked.resume) if clip else None
+    options = (
+        ClipOptions(parse_blend_schedule(blend), asked.quality, parse_frame_rate(asked.rate), asked.resume)
+        if clip
+        else None
+    )
     return Job(
         photo=photo,
-        styles=parse_pairs(asked.style or config.styles, "style"),
-        masks=parse_pairs(asked.mask or config.masks, "mask"),
+        styles=parse_region_files(asked.style or config.styles, "style"),
+        masks=parse_region_files(asked.mask or config.masks, "mask"),
         output=default_output(photo, asked.regions_only, clip) if asked.output is None else Path(asked.output),
-        blend_ratios=() if clip else parse_ratios(blend),
+        blend_ratios=() if clip else parse_blend_ratios(blend),
         seed=asked.seed,
         compare=asked.compare,
         quiet=asked.quiet,
@@ -70,13 +74,13 @@ def job_of(asked: Asked, photos: Sequence[str], config: ConfigDict) -> Job:
     )
 
 
-def means_clip(asked: Asked, photos: Sequence[str]) -> bool:
-    """Whether a person means a clip; see `is_clip`. The regions are wanted of the picture that a GIF is, too."""
+def is_video(asked: StylizeFlags, photos: Sequence[str]) -> bool:
+    """Whether a person means a clip; see `is_video_path`. The regions are wanted of the picture that a GIF is, too."""
     picture = asked.regions_only and bool(photos) and Path(photos[0]).suffix.lower() == GIF
-    return bool(photos) and not picture and is_clip(photos[0], asked.output, asked.rate)
+    return bool(photos) and not picture and is_video_path(photos[0], asked.output, asked.rate)
 
 
-def check(asked: Asked, photos: Sequence[str]) -> None:
+def check_flags(asked: StylizeFlags, photos: Sequence[str]) -> None:
     """Refuses arguments that contradict each other, what only clips know where there is none, and the other way round.
 
     Args:
@@ -91,7 +95,7 @@ def check(asked: Asked, photos: Sequence[str]) -> None:
         raise UserError(f"one photo at a time, found {len(photos)}: {' '.join(photos)}")
     if asked.regions_only and pairs:
         raise UserError(f"--regions-only takes no --style or --mask, found {', '.join(pairs)}; leave them out")
-    if means_clip(asked, photos):
+    if is_video(asked, photos):
         if asked.regions_only:
             raise UserError("--regions-only shows the regions of a photo; give a photo, or a frame of the clip")
         if asked.rate is not None and not Path(photos[0]).is_dir():
@@ -102,19 +106,21 @@ def check(asked: Asked, photos: Sequence[str]) -> None:
         raise UserError(f"{flag} is for clips; give a video file, or a folder of frames with -o out.mp4")
 
 
-def is_clip(photo: str, output: str | None, rate: str | None) -> bool:
+def is_video_path(photo: str, output: str | None, rate: str | None) -> bool:
     """Whether a person means a clip: a video file, or a folder of frames that becomes one or has a rate.
 
     A GIF is a picture if a picture is to be made of it.
     """
     ending = Path(output or "").suffix.lower()
     if Path(photo).is_dir():
-        return rate is not None or ending in ENDINGS
+        return rate is not None or ending in VIDEO_OUTPUT_SUFFIXES
     known = Path(photo).suffix.lower()
-    return ending not in OUTPUT_FORMATS and (known in VIDEO_ENDINGS or (ending in ENDINGS and known not in PICTURES))
+    return ending not in OUTPUT_SUFFIXES and (
+        known in VIDEO_SUFFIXES or (ending in VIDEO_OUTPUT_SUFFIXES and known not in PICTURES)
+    )
 
 
-def parse_rate(text: str | None) -> Fraction:
+def parse_frame_rate(text: str | None) -> Fraction:
     """ "25", "23.976" or "30000/1001" to frames a second.
 
     Raises:
@@ -138,7 +144,7 @@ def default_output(photo: str, regions_only: bool, clip: bool = False) -> Path:
     return Path("outputs") / f"{Path(photo).stem or 'photo'}{'_regions' if regions_only else ''}.png"
 
 
-def parse_ratios(text: str) -> list[float]:
+def parse_blend_ratios(text: str) -> list[float]:
     """ "0,0.2,0.4" to [0.0, 0.2, 0.4].
 
     Raises:

@@ -21,7 +21,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     Raises:
       UserError: if the file system refuses (no space, no permission, ...).
     """
-    with refusals(path), appearing(path) as temporary:
+    with os_errors_as_user_errors(path), atomic_path(path) as temporary:
         write(temporary)
 
 
@@ -39,10 +39,10 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextmanager
-def appearing(path: Path, folder: bool = False, place: Path | None = None) -> Iterator[Path]:
+def atomic_path(path: Path, folder: bool = False, place: Path | None = None) -> Iterator[Path]:
     """A temporary file, or folder, beside `path` that gets its name when the block ends, and is removed if that fails.
 
-    An error inside the block is left as it is: it need not be of the file; see `refusals` for those that are.
+    An error inside the block is left as it is, since it need not concern the file; see `os_errors_as_user_errors`.
 
     Args:
       path: the name. A folder that is there already must be empty.
@@ -52,12 +52,12 @@ def appearing(path: Path, folder: bool = False, place: Path | None = None) -> It
     Raises:
       UserError: if the file system refuses the temporary file or the renaming.
     """
-    with refusals(path):
+    with os_errors_as_user_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = _make_temporary(path, folder, place or path.parent)
     try:
         yield temporary
-        with refusals(path):
+        with os_errors_as_user_errors(path):
             temporary.chmod((0o777 if folder else 0o666) & ~_umask())
             os.replace(temporary, path)
     finally:
@@ -68,7 +68,7 @@ def appearing(path: Path, folder: bool = False, place: Path | None = None) -> It
 
 
 @contextmanager
-def refusals(path: Path) -> Iterator[None]:
+def os_errors_as_user_errors(path: Path) -> Iterator[None]:
     """Turns what the file system refuses inside the block (no space, no permission, ...) into a UserError."""
     try:
         yield

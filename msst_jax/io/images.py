@@ -17,7 +17,7 @@ from msst_jax.io.files import write_atomically
 
 MIN_SIDE = 16  # relu4_1 of VGG halves the picture three times
 MAX_PIXELS = 178_000_000  # just under Pillow's own limit for decompression bombs
-OUTPUT_FORMATS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
+OUTPUT_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 
 
 def read_picture(path: str | Path, what: str = "picture", backdrop: str = "white") -> Image.Image:
@@ -46,7 +46,7 @@ def read_picture(path: str | Path, what: str = "picture", backdrop: str = "white
                 if opened.width * opened.height > MAX_PIXELS:
                     raise Image.DecompressionBombError
                 opened.load()
-                return _to_rgb(_turned(opened), backdrop)
+                return _to_rgb(_apply_orientation(opened), backdrop)
     except Image.DecompressionBombError:
         raise UserError(f"{what} {path} has more than {MAX_PIXELS // 10**6} megapixels; make it smaller") from None
     except UnidentifiedImageError:
@@ -58,7 +58,7 @@ def read_picture(path: str | Path, what: str = "picture", backdrop: str = "white
         raise UserError(f"{what} {path} is damaged or cannot be read ({error}); give another copy") from error
 
 
-def _turned(picture: Image.Image) -> Image.Image:
+def _apply_orientation(picture: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(picture)
     except Exception:  # broken EXIF data must not lose the picture
@@ -67,7 +67,7 @@ def _turned(picture: Image.Image) -> Image.Image:
 
 def _to_rgb(picture: Image.Image, backdrop: str) -> Image.Image:
     if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
-        return _wide_grey(picture).convert("RGB")
+        return _gray_to_8_bit(picture).convert("RGB")
     picture = _to_srgb(picture)
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
@@ -75,7 +75,7 @@ def _to_rgb(picture: Image.Image, backdrop: str) -> Image.Image:
     return picture.convert("RGB")
 
 
-def _wide_grey(picture: Image.Image) -> Image.Image:
+def _gray_to_8_bit(picture: Image.Image) -> Image.Image:
     """16-bit grey, or floats, to 8 bits; Pillow's own convert would clip instead of scale."""
     values = np.nan_to_num(np.asarray(picture, np.float64))
     full_scale = 65535.0
@@ -97,7 +97,7 @@ def _to_srgb(picture: Image.Image) -> Image.Image:
         return picture
 
 
-def fit(width: int, height: int, size: int, square: bool = False) -> tuple[int, int]:
+def fit_size(width: int, height: int, size: int, square: bool = False) -> tuple[int, int]:
     """The (width, height) of a picture whose longest side becomes `size` pixels (0 = as it is).
 
     Raises:
@@ -151,11 +151,11 @@ def load_image(
     Source of the resizing: torchvision.transforms.Resize on a Pillow picture (bilinear).
 
     Raises:
-      UserError: as `read_picture` and `fit`.
+      UserError: as `read_picture` and `fit_size`.
     """
     picture = picture or read_picture(path, what)
     try:
-        target = fit(*picture.size, size, square)
+        target = fit_size(*picture.size, size, square)
     except UserError as error:
         raise UserError(f"{what} {path}: {error}") from None
     return to_array(picture.resize(target, Image.Resampling.BILINEAR) if target != picture.size else picture)
@@ -169,9 +169,9 @@ def to_picture(image: np.ndarray | jax.Array) -> Image.Image:
 
 def check_output_format(path: Path) -> None:
     """Raises UserError if the ending of `path` is no picture format that can be written."""
-    if path.suffix.lower() not in OUTPUT_FORMATS:
+    if path.suffix.lower() not in OUTPUT_SUFFIXES:
         raise UserError(
-            f"cannot write {path}: unknown picture ending {path.suffix!r}; use one of {', '.join(OUTPUT_FORMATS)}"
+            f"cannot write {path}: unknown picture ending {path.suffix!r}; use one of {', '.join(OUTPUT_SUFFIXES)}"
         )
 
 
@@ -194,4 +194,4 @@ def save_image(image: np.ndarray | jax.Array, path: str | Path) -> None:
     save_picture(to_picture(image), path)
 
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")

@@ -16,25 +16,25 @@ def gram(features: jax.Array) -> jax.Array:
     Source: Gatys et al. 2016 (CVPR), eq. 3, divided as in Johnson et al. 2016 (arXiv:1603.08155), eq. 4.
     """
     n, h, w, c = features.shape
-    return _self_products(features.reshape(n, h * w, c)) / (c * h * w)
+    return _gram_product(features.reshape(n, h * w, c)) / (c * h * w)
 
 
 @jax.custom_vjp
-def _self_products(flat: jax.Array) -> jax.Array:
+def _gram_product(flat: jax.Array) -> jax.Array:
     """F^T F of (N, P, C), float32; its gradient F (A + A^T) takes one product where autodiff makes two."""
     return jnp.einsum("npc,npd->ncd", flat, flat, precision=GRAM_PRECISION, preferred_element_type=jnp.float32)
 
 
-def _self_products_forward(flat: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return _self_products(flat), flat
+def _gram_product_forward(flat: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return _gram_product(flat), flat
 
 
-def _self_products_backward(flat: jax.Array, grad: jax.Array) -> tuple[jax.Array]:
+def _gram_product_backward(flat: jax.Array, grad: jax.Array) -> tuple[jax.Array]:
     symmetric = (grad + grad.swapaxes(1, 2)).astype(flat.dtype)
     return (jnp.einsum("npd,ndc->npc", flat, symmetric, precision=GRAM_PRECISION),)
 
 
-_self_products.defvjp(_self_products_forward, _self_products_backward)
+_gram_product.defvjp(_gram_product_forward, _gram_product_backward)
 
 
 def style_distances(grams: jax.Array, targets: jax.Array) -> jax.Array:
@@ -69,9 +69,9 @@ def total_variation(image: jax.Array) -> jax.Array:
 
     Source: anisotropic total variation; Rudin, Osher & Fatemi 1992.
     """
-    return _sum_of_magnitudes(image[1:] - image[:-1]) + _sum_of_magnitudes(image[:, 1:] - image[:, :-1])
+    return _sum_abs(image[1:] - image[:-1]) + _sum_abs(image[:, 1:] - image[:, :-1])
 
 
-def _sum_of_magnitudes(x: jax.Array) -> jax.Array:
+def _sum_abs(x: jax.Array) -> jax.Array:
     """Sum of |x|, with gradient 0 at 0 as in torch; that of jnp.abs is 1 there, and flat areas would drift."""
     return jnp.sum(x * jnp.sign(x))

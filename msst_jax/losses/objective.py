@@ -18,11 +18,11 @@ from msst_jax.training.task import Terms
 
 TERMS = ("style", "blend", "content", "smooth")
 
-Part = Callable[[jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
+LossTerm = Callable[[jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
 """A part of the loss: images to (its value, its weighted terms)."""
 
 
-class Weights(NamedTuple):
+class LossWeights(NamedTuple):
     """The four factors of the loss (scalars)."""
 
     style: jax.Array | float
@@ -31,7 +31,7 @@ class Weights(NamedTuple):
     tv: jax.Array | float
 
 
-class Layers(NamedTuple):
+class FeatureLayers(NamedTuple):
     """Which VGG layers are compared, and the factor of each."""
 
     style: tuple[str, ...]
@@ -69,9 +69,9 @@ def stylization_loss(
     vgg: VGG,
     targets: Targets,
     masks: jax.Array,
-    layers: Layers,
+    layers: FeatureLayers,
     pixels: jax.Array,
-    weights: Weights,
+    weights: LossWeights,
     *,
     remat: bool = False,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -87,18 +87,18 @@ def stylization_loss(
       layers: the layers to compare.
       pixels: the unknowns, (K, H, W, 3) in [0, 1], one full image per region.
       weights: the four factors.
-      remat: spares memory: one image after the other, see `in_turn`. The same loss and gradient up to rounding, but
-        only the loss has a gradient (not its terms), only of the pixels, and only the first.
+      remat: caps memory by taking one image at a time, see `sequential_terms`. Loss and gradient are equal up to
+        rounding, but only the loss has a gradient (not its terms), only of the pixels, and only the first.
 
     Returns:
       The loss and its weighted terms {"style", "blend", "content", "smooth"}, which add up to it.
     """
-    style = partial(_style_part, vgg, targets.grams, layers, weights)
-    content = partial(_content_part, vgg, targets.content, layers, weights)
+    style = partial(_style_terms, vgg, targets.grams, layers, weights)
+    content = partial(_content_terms, vgg, targets.content, layers, weights)
     result = normalize(composite(pixels, masks))
     if remat:
         images = [(partial(style, first=k), pixels[k : k + 1]) for k in range(len(pixels))]
-        found = in_turn([*images, (content, result)])
+        found = sequential_terms([*images, (content, result)])
     else:
         found = [style(pixels), content(result)]
     smooth = weights.content * weights.tv * total_variation(result)
@@ -108,8 +108,13 @@ def stylization_loss(
     return sum(values, zero), terms
 
 
-def _style_part(
-    vgg: VGG, grams: Mapping[str, jax.Array], layers: Layers, weights: Weights, pixels: jax.Array, first: int = 0
+def _style_terms(
+    vgg: VGG,
+    grams: Mapping[str, jax.Array],
+    layers: FeatureLayers,
+    weights: LossWeights,
+    pixels: jax.Array,
+    first: int = 0,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The style and blend terms of images (I, H, W, 3) in [0, 1], those of the regions from `first` on."""
     distances = layer_distances(vgg, grams, pixels, layers.style)
@@ -120,8 +125,8 @@ def _style_part(
     return style + blend, {"style": style, "blend": blend}
 
 
-def _content_part(
-    vgg: VGG, targets: Mapping[str, jax.Array], layers: Layers, weights: Weights, result: jax.Array
+def _content_terms(
+    vgg: VGG, targets: Mapping[str, jax.Array], layers: FeatureLayers, weights: LossWeights, result: jax.Array
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The content term of the normalised result (H, W, 3)."""
     features = vgg(result[None], layers.content)
@@ -130,7 +135,7 @@ def _content_part(
     return content, {"content": content}
 
 
-def in_turn(parts: Sequence[tuple[Part, jax.Array]]) -> list[tuple[jax.Array, dict[str, jax.Array]]]:
+def sequential_terms(parts: Sequence[tuple[LossTerm, jax.Array]]) -> list[tuple[jax.Array, dict[str, jax.Array]]]:
     """What each part (f, x) of a sum gives, f(x), with the features of one part in memory at a time.
 
     The gradient of a part is taken together with its value, before the next part begins, and only multiplied later:
@@ -158,11 +163,11 @@ def layer_distances(
     return {layer: style_distances(gram(features[layer]), grams[layer]) for layer in layers}
 
 
-def loss_of_images(
+def batch_stylization_loss(
     vgg: VGG,
     grams: Mapping[str, jax.Array],
-    layers: Layers,
-    weights: Weights,
+    layers: FeatureLayers,
+    weights: LossWeights,
     pixels: jax.Array,
     photos: jax.Array,
     masks: jax.Array,

@@ -6,10 +6,10 @@ import numpy as np
 
 from msst_jax.training.task import Terms
 
-JACCARD = 0.5  # factor of the Jaccard loss beside the cross-entropy
+JACCARD_WEIGHT = 0.5  # factor of the Jaccard loss beside the cross-entropy
 
 
-def loss_of_scores(scores: jax.Array, masks: jax.Array) -> tuple[jax.Array, Terms]:
+def segmentation_loss(scores: jax.Array, masks: jax.Array) -> tuple[jax.Array, Terms]:
     """Cross-entropy and the Jaccard loss of the person, each a mean over the photos.
 
     Args:
@@ -29,12 +29,12 @@ def loss_of_scores(scores: jax.Array, masks: jax.Array) -> tuple[jax.Array, Term
     both = (found * truth).sum((1, 2))
     either = (found + truth - found * truth).sum((1, 2))
     jaccard = 1 - (both + 1) / (either + 1)
-    terms = {"entropy": entropy.mean(), "jaccard": JACCARD * jaccard.mean()}
+    terms = {"entropy": entropy.mean(), "jaccard": JACCARD_WEIGHT * jaccard.mean()}
     return terms["entropy"] + terms["jaccard"], terms
 
 
 def intersection_over_union(scores: np.ndarray, masks: np.ndarray) -> float:
-    """Of the person, over all pixels of all photos that something is known of; arguments as `loss_of_scores`."""
+    """Of the person, over all pixels of all photos that something is known of; arguments as `segmentation_loss`."""
     known = masks.sum(-1) > 0.5
     found, truth = (scores[..., 1] > scores[..., 0]) & known, masks[..., 1] > 0.5
     return float((found & truth).sum() / max((found | truth).sum(), 1))

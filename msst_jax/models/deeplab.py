@@ -10,25 +10,29 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from msst_jax.errors import UserError
-from msst_jax.models.layers import Conv, ConvNorm, apart
-from msst_jax.models.low_rank_vgg import CHANNELS, EMBEDDED, VGGBackbone
+from msst_jax.models.layers import Conv, ConvNorm, no_inline
+from msst_jax.models.low_rank_vgg import CHANNELS, EMBEDDED, LowRankVGG
 from msst_jax.models.mobilenet import MobileNetV3
 from msst_jax.models.resnet import ResNet
 from msst_jax.models.voc import CLASSES
 
-NAMES = ("deeplabv3_resnet101", "deeplabv3_resnet50", "deeplabv3_mobilenet_v3_large")  # torchvision's, the best first
-PERSON = "person_vgg16"
-SEGMENTERS = (*NAMES, PERSON)
+TORCHVISION_NETWORKS = (
+    "deeplabv3_resnet101",
+    "deeplabv3_resnet50",
+    "deeplabv3_mobilenet_v3_large",
+)  # torchvision's, the best first
+PERSON_NETWORK = "person_vgg16"
+SEGMENTERS = (*TORCHVISION_NETWORKS, PERSON_NETWORK)
 # What the weights were trained at.
 OUTPUT_STRIDES = {
     "deeplabv3_resnet101": 8,
     "deeplabv3_resnet50": 8,
     "deeplabv3_mobilenet_v3_large": 16,
-    PERSON: 16,
+    PERSON_NETWORK: 16,
 }
 
 
-class Head(NamedTuple):
+class HeadConfig(NamedTuple):
     """What lies behind a backbone."""
 
     width: int = 256
@@ -43,7 +47,9 @@ class Head(NamedTuple):
 
 
 PERSON_CLASSES = (CLASSES.index("background"), CLASSES.index("person"))
-HEADS = {PERSON: Head(width=128, rates=(2, 4, 8), low=64, classes=PERSON_CLASSES)}  # torchvision's otherwise
+HEAD_CONFIGS = {
+    PERSON_NETWORK: HeadConfig(width=128, rates=(2, 4, 8), low=64, classes=PERSON_CLASSES)
+}  # torchvision's otherwise
 
 
 class ASPP(nnx.Module):
@@ -60,7 +66,7 @@ class ASPP(nnx.Module):
         """aspp.0 to aspp.3 and aspp.pooling, then aspp, all (N, H, W, width) of features (N, H, W, inputs)."""
         parts = []
         for index, branch in enumerate(self.branches):
-            parts.append(nnx.relu(apart(branch, x)))
+            parts.append(nnx.relu(no_inline(branch, x)))
             yield f"aspp.{index}", parts[-1]
         mean = nnx.relu(self.pooling(x.mean((1, 2), keepdims=True)))
         parts.append(jnp.broadcast_to(mean, parts[0].shape))
@@ -96,14 +102,14 @@ class DeepLabV3(nnx.Module):
         if name not in SEGMENTERS:
             raise UserError(f"unknown segmentation network {name!r}; use one of {', '.join(SEGMENTERS)}")
         stride = OUTPUT_STRIDES[name] if output_stride is None else output_stride
-        head = HEADS.get(name, Head())
+        head = HEAD_CONFIGS.get(name, HeadConfig())
         self.classes = head.classes if classes is None else tuple(classes)
         self.dtype = dtype
-        self.backbone: ResNet | MobileNetV3 | VGGBackbone
+        self.backbone: ResNet | MobileNetV3 | LowRankVGG
         if "resnet" in name:
             self.backbone = ResNet(name.removeprefix("deeplabv3_"), output_stride=stride, dtype=dtype, rngs=rngs)
-        elif name == PERSON:
-            self.backbone = VGGBackbone(output_stride=stride, dtype=dtype, rngs=rngs)
+        elif name == PERSON_NETWORK:
+            self.backbone = LowRankVGG(output_stride=stride, dtype=dtype, rngs=rngs)
         else:
             self.backbone = MobileNetV3(output_stride=stride, dtype=dtype, rngs=rngs)
         width = head.width
@@ -137,14 +143,14 @@ class DeepLabV3(nnx.Module):
         for name, x in self.aspp.blocks(features):
             yield name, x
         if self.low is not None:
-            x = jnp.concatenate([_resized(x, low), nnx.relu(self.low(low))], -1)
+            x = jnp.concatenate([_resize_like(x, low), nnx.relu(self.low(low))], -1)
         x = nnx.relu(self.head(x))
         yield "head", x
         x = self.scores(x).astype(jnp.float32)
         yield "scores", x
-        yield "logits", _resized(x, images)
+        yield "logits", _resize_like(x, images)
 
 
-def _resized(x: jax.Array, other: jax.Array) -> jax.Array:
+def _resize_like(x: jax.Array, other: jax.Array) -> jax.Array:
     """x (N, h, w, C) at the height and width of another. Source: torch's interpolate, bilinear, align_corners=False."""
     return jax.image.resize(x, (*other.shape[:3], x.shape[-1]), "linear", antialias=False)

@@ -13,16 +13,16 @@ from safetensors import SafetensorError, safe_open
 
 from msst_jax.errors import UserError
 from msst_jax.models.pretrained import ASSETS
-from msst_jax.models.serialization import MODEL_FILE, assign, dotted_tensors, read_tensors, save_tensors
+from msst_jax.models.serialization import MODEL_FILE, assign_tensors, read_tensors, save_tensors, state_to_tensors
 from msst_jax.models.stylizer import Stylizer
-from msst_jax.presets.validation import compute_type
+from msst_jax.presets.validation import compute_dtype
 from msst_jax.training.task import Params
 
 BUILTIN = "builtin"
 BUILTIN_FILE = ASSETS / "stylizer_builtin.safetensors"
 
 
-class FastModel(NamedTuple):
+class FeedforwardModel(NamedTuple):
     """A trained network, and what its styles are for."""
 
     network: Stylizer
@@ -35,12 +35,14 @@ class FastModel(NamedTuple):
     """The config it was trained with."""
 
 
-def network_of(config: ConfigDict, styles: int, rngs: nnx.Rngs) -> Stylizer:
+def build_stylizer(config: ConfigDict, styles: int, rngs: nnx.Rngs) -> Stylizer:
     """The network that a config asks for."""
-    return Stylizer(styles, width=config.width, blocks=config.blocks, dtype=compute_type(config.dtype), rngs=rngs)
+    return Stylizer(styles, width=config.width, blocks=config.blocks, dtype=compute_dtype(config.dtype), rngs=rngs)
 
 
-def save_model(path: Path, config: ConfigDict, regions: Sequence[str], styles: Sequence[str], params: Params) -> None:
+def save_feedforward(
+    path: Path, config: ConfigDict, regions: Sequence[str], styles: Sequence[str], params: Params
+) -> None:
     """Writes parameters as float16 safetensors, whole or not at all; the metadata tells what they are.
 
     Args:
@@ -54,10 +56,10 @@ def save_model(path: Path, config: ConfigDict, regions: Sequence[str], styles: S
       UserError: unwritable place.
     """
     made = {"network": "stylizer", "regions": list(regions), "styles": list(styles), "config": config.to_dict()}
-    save_tensors(path, dotted_tensors(params), {"msst_jax": json.dumps(made)})
+    save_tensors(path, state_to_tensors(params), {"msst_jax": json.dumps(made)})
 
 
-def find_model(name: str) -> Path:
+def find_feedforward(name: str) -> Path:
     """The weights of "builtin", of a workdir of train.py, or of a file.
 
     Raises:
@@ -70,13 +72,13 @@ def find_model(name: str) -> Path:
     return path
 
 
-def load_model(name: str, dtype: DTypeLike = jnp.float32) -> FastModel:
-    """A trained fast model; see `find_model`.
+def load_feedforward(name: str, dtype: DTypeLike = jnp.float32) -> FeedforwardModel:
+    """A trained fast model; see `find_feedforward`.
 
     Raises:
       UserError: missing, damaged, or no fast model.
     """
-    path = find_model(name)
+    path = find_feedforward(name)
     try:
         with safe_open(path, "numpy") as file:
             made = json.loads((file.metadata() or {}).get("msst_jax", "{}"))
@@ -88,4 +90,6 @@ def load_model(name: str, dtype: DTypeLike = jnp.float32) -> FastModel:
     network = nnx.eval_shape(
         lambda: Stylizer(len(regions), width=config["width"], blocks=config["blocks"], dtype=dtype, rngs=nnx.Rngs(0))
     )
-    return FastModel(assign(network, read_tensors(path), str(path)), regions, tuple(made["styles"]), path, config)
+    return FeedforwardModel(
+        assign_tensors(network, read_tensors(path), str(path)), regions, tuple(made["styles"]), path, config
+    )

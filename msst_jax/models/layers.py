@@ -12,7 +12,7 @@ from jax.typing import DTypeLike
 from msst_jax.ops.convolution import convolve
 
 
-def apart(block: nnx.Module, x: jax.Array) -> jax.Array:
+def no_inline(block: nnx.Module, x: jax.Array) -> jax.Array:
     """block(x), compiled apart on CPU: the same numbers, sooner and in less memory.
 
     In a row of blocks with shortcuts XLA on CPU fuses the sum at the end of a block into the next block, and with it

@@ -20,17 +20,17 @@ from msst_jax.ops.pooling import max_pool
 
 NETWORK = "vgg16"
 EMBEDDED = "relu4_3"
-CHANGED = ("conv4_1", "conv4_2", "conv4_3")
-BEFORE_CHANGED = "pool3"
-CHANGE_RANK = 8
-FACTORED = ("conv5_1", "conv5_2", "conv5_3")
+ADAPTED = ("conv4_1", "conv4_2", "conv4_3")
+BEFORE_ADAPTED = "pool3"
+ADAPTER_RANK = 8
+LOW_RANK = ("conv5_1", "conv5_2", "conv5_3")
 OUTPUT_STRIDE = 16
 CHANNELS = 512
 RANK = 128
 REDUCED = 128
 
 
-class FactoredConv(nnx.Module):
+class LowRankConv(nnx.Module):
     """A 3x3 convolution to a few channels, and from there a 1x1 one with a bias to all."""
 
     def __init__(self, inputs: int, rank: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
@@ -42,7 +42,7 @@ class FactoredConv(nnx.Module):
         return self.outer(self.inner(x))
 
 
-class VGGBackbone(nnx.Module):
+class LowRankVGG(nnx.Module):
     """VGG-16 to relu5_3. What is in `embedded` is never trained, and not in the file of what was."""
 
     channels = REDUCED
@@ -53,13 +53,13 @@ class VGGBackbone(nnx.Module):
             raise UserError(f"output_stride is {output_stride}; {NETWORK} as a backbone has {OUTPUT_STRIDE}")
         self.embedded = VGG(NETWORK, deepest=EMBEDDED, dtype=dtype, rngs=rngs)
         inputs = CHANNELS // 2
-        for name in CHANGED:
-            change = FactoredConv(inputs, CHANGE_RANK, dtype=dtype, rngs=rngs)
+        for name in ADAPTED:
+            change = LowRankConv(inputs, ADAPTER_RANK, dtype=dtype, rngs=rngs)
             change.outer.kernel[...] = jnp.zeros_like(change.outer.kernel)  # it begins with no change
             setattr(self, f"{name}_change", change)
             inputs = CHANNELS
-        for name in FACTORED:
-            setattr(self, name, FactoredConv(CHANNELS, RANK, dtype=dtype, rngs=rngs))
+        for name in LOW_RANK:
+            setattr(self, name, LowRankConv(CHANNELS, RANK, dtype=dtype, rngs=rngs))
         self.reduce = ConvNorm(CHANNELS, REDUCED, 1, dtype=dtype, rngs=rngs)
 
     def blocks(self, x: jax.Array) -> Iterator[tuple[str, jax.Array]]:
@@ -68,18 +68,18 @@ class VGGBackbone(nnx.Module):
         Args:
           x: normalised images (N, H, W, 3).
         """
-        x = self.embedded(x, (BEFORE_CHANGED,))[BEFORE_CHANGED]
-        for name in CHANGED:
+        x = self.embedded(x, (BEFORE_ADAPTED,))[BEFORE_ADAPTED]
+        for name in ADAPTED:
             x = nnx.relu(getattr(self.embedded, name)(x) + getattr(self, f"{name}_change")(x))
         yield EMBEDDED, x
         x = max_pool(x)
-        for name in FACTORED:
+        for name in LOW_RANK:
             x = nnx.relu(getattr(self, name)(x))
             yield name, x
         yield "reduced", nnx.relu(self.reduce(x))
 
 
-def factors(kernel: np.ndarray, rank: int = RANK) -> tuple[np.ndarray, np.ndarray]:
+def low_rank_factors(kernel: np.ndarray, rank: int = RANK) -> tuple[np.ndarray, np.ndarray]:
     """The two kernels whose product comes nearest to a kernel (k, k, I, O): (k, k, I, rank) and (1, 1, rank, O).
 
     By the singular value decomposition of the kernel as a matrix (k*k*I, O); each of the two gets the square root of

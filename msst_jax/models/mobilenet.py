@@ -10,7 +10,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from msst_jax.errors import UserError
-from msst_jax.models.layers import Conv, ConvNorm, apart
+from msst_jax.models.layers import Conv, ConvNorm, no_inline
 
 EPSILON = 1e-3  # of BatchNorm, in all of torchvision's MobileNetV3
 OUTPUT_STRIDE = 16
@@ -48,7 +48,7 @@ BLOCKS = (
 STEM = 16
 
 
-def squeezed(channels: int) -> int:
+def squeeze_channels(channels: int) -> int:
     """A quarter of the channels, to the nearest multiple of 8 that is at least 8 and not below nine tenths of it."""
     quarter = channels // 4
     nearest = max(8, (quarter + 4) // 8 * 8)
@@ -59,8 +59,8 @@ class SqueezeExcitation(nnx.Module):
     """Weighs channels by what the whole picture holds (Hu et al. 2017, arXiv:1709.01507)."""
 
     def __init__(self, channels: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
-        self.fc1 = Conv(channels, squeezed(channels), 1, dtype=dtype, rngs=rngs)
-        self.fc2 = Conv(squeezed(channels), channels, 1, dtype=dtype, rngs=rngs)
+        self.fc1 = Conv(channels, squeeze_channels(channels), 1, dtype=dtype, rngs=rngs)
+        self.fc2 = Conv(squeeze_channels(channels), channels, 1, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """(N, H, W, C) to the same shape."""
@@ -121,6 +121,6 @@ class MobileNetV3(nnx.Module):
         x = nnx.hard_swish(self.stem(x))
         yield "stem", x
         for index, layer in enumerate(self.layers):
-            x = apart(layer, x)
+            x = no_inline(layer, x)
             yield f"layers.{index}", x
         yield "last", nnx.hard_swish(self.last(x))

@@ -11,15 +11,15 @@ from jax.typing import DTypeLike
 from safetensors import SafetensorError, safe_open
 
 from msst_jax.errors import UserError
-from msst_jax.models.deeplab import PERSON, DeepLabV3
-from msst_jax.models.serialization import assign, read_tensors
+from msst_jax.models.deeplab import PERSON_NETWORK, DeepLabV3
+from msst_jax.models.serialization import assign_tensors, read_tensors
 from msst_jax.models.vgg import VGG, deepest_tap, tap_names
 
 ASSETS = Path(__file__).parent.parent / "assets"
 EMBEDDED_VGG16 = ASSETS / "vgg16_relu4_3.safetensors"
 EMBEDDED_DEEPEST = "relu4_3"
-EMBEDDED_PERSON = ASSETS / f"{PERSON}.safetensors"
-EMBEDDED_PART = "backbone.embedded."  # begins the names of what the person segmenter shares with the losses
+EMBEDDED_PERSON = ASSETS / f"{PERSON_NETWORK}.safetensors"
+EMBEDDED_PREFIX = "backbone.embedded."  # begins the names of what the person segmenter shares with the losses
 
 
 def weights_folder() -> Path:
@@ -41,7 +41,7 @@ def find_vgg(name: str, deepest: str) -> Path:
     wanted = tap_names(name, deepest)
     converted = converted_path(name)
     embedded = name == "vgg16" and len(wanted) <= len(tap_names(name, EMBEDDED_DEEPEST))
-    if converted.exists() and not (embedded and not _holds(converted, wanted)):
+    if converted.exists() and not (embedded and not _has_layers(converted, wanted)):
         return converted
     if embedded:
         return EMBEDDED_VGG16
@@ -51,7 +51,7 @@ def find_vgg(name: str, deepest: str) -> Path:
     )
 
 
-def _holds(path: Path, taps: Sequence[str]) -> bool:
+def _has_layers(path: Path, taps: Sequence[str]) -> bool:
     """Whether a weights file has every convolution among `taps`; of a damaged one, reading it will tell."""
     try:
         with safe_open(path, "numpy") as file:
@@ -94,7 +94,7 @@ def load_vgg(
     wanted = set(model.taps)
     deeper = {tap for tap in tap_names(name)} - wanted
     tensors = {key: value for key, value in read_tensors(path).items() if key.split(".")[0] not in deeper}
-    return assign(model, tensors, str(path)), path
+    return assign_tensors(model, tensors, str(path)), path
 
 
 def load_deeplab(
@@ -114,27 +114,27 @@ def load_deeplab(
     Raises:
       UserError: unknown names, or weights missing (tells the command that makes them), damaged or not fitting.
     """
-    if name == PERSON:
+    if name == PERSON_NETWORK:
         path = path or EMBEDDED_PERSON
-        return load_person(path, dtype), path
+        return load_person_segmenter(path, dtype), path
     model = nnx.eval_shape(lambda: DeepLabV3(name, output_stride=output_stride, dtype=dtype, rngs=nnx.Rngs(0)))
     if path is None:
         path = converted_path(name)
         if not path.exists():
             raise UserError(f"weights of {name} are not in {weights_folder()}: run `python -m convert_weights {name}`")
-    return assign(model, read_tensors(path), str(path)), path
+    return assign_tensors(model, read_tensors(path), str(path)), path
 
 
-def load_person(path: Path = EMBEDDED_PERSON, dtype: DTypeLike = jnp.float32) -> DeepLabV3:
+def load_person_segmenter(path: Path = EMBEDDED_PERSON, dtype: DTypeLike = jnp.float32) -> DeepLabV3:
     """The person segmenter: the embedded VGG-16 with what was learned on top of it.
 
     Raises:
       UserError: weights that are missing, damaged or not fitting.
     """
-    model = nnx.eval_shape(lambda: DeepLabV3(PERSON, dtype=dtype, rngs=nnx.Rngs(0)))
-    return assign(model, {**embedded_tensors(), **read_tensors(path)}, str(path))
+    model = nnx.eval_shape(lambda: DeepLabV3(PERSON_NETWORK, dtype=dtype, rngs=nnx.Rngs(0)))
+    return assign_tensors(model, {**embedded_vgg_tensors(), **read_tensors(path)}, str(path))
 
 
-def embedded_tensors() -> dict[str, np.ndarray]:
+def embedded_vgg_tensors() -> dict[str, np.ndarray]:
     """The part of the person segmenter that is the embedded VGG-16, {module path: array}."""
-    return {f"{EMBEDDED_PART}{name}": value for name, value in read_tensors(EMBEDDED_VGG16).items()}
+    return {f"{EMBEDDED_PREFIX}{name}": value for name, value in read_tensors(EMBEDDED_VGG16).items()}

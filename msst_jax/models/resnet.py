@@ -8,7 +8,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from msst_jax.errors import UserError
-from msst_jax.models.layers import ConvNorm, apart
+from msst_jax.models.layers import ConvNorm, no_inline
 
 # Blocks in each of the four layers; the paper's table 1.
 DEPTHS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
@@ -100,5 +100,5 @@ class ResNet(nnx.Module):
         yield "stem", x
         for number, layer in enumerate((self.layer1, self.layer2, self.layer3, self.layer4), start=1):
             for index, block in enumerate(layer):
-                x = apart(block, x)
+                x = no_inline(block, x)
                 yield f"layer{number}.{index}", x

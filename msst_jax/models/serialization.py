@@ -16,8 +16,8 @@ from msst_jax.io.files import write_atomically
 
 MODEL_FILE = "model.safetensors"  # what train.py makes, in its workdir
 # What a weights file holds: BatchNorm's statistics are no parameters to flax.
-WEIGHTS = (nnx.Param, nnx.BatchStat)
-MOST_TOLD = 12  # problems of one kind; a wrong file may have hundreds
+WEIGHT_TYPES = (nnx.Param, nnx.BatchStat)
+MAX_LISTED = 12  # problems of one kind; a wrong file may have hundreds
 
 Model = TypeVar("Model", bound=nnx.Module)
 
@@ -55,28 +55,30 @@ def save_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mappin
 
 def parameter_shapes(model: nnx.Module) -> dict[str, tuple[int, ...]]:
     """{module path: shape} of every parameter and BatchNorm statistic of a model."""
-    return {_dotted(path): leaf.shape for path, leaf in nnx.to_flat_state(nnx.state(model, nnx.Any(*WEIGHTS)))}
+    return {
+        _dotted_path(path): leaf.shape for path, leaf in nnx.to_flat_state(nnx.state(model, nnx.Any(*WEIGHT_TYPES)))
+    }
 
 
-def dotted_tensors(params: nnx.State) -> dict[str, np.ndarray]:
+def state_to_tensors(params: nnx.State) -> dict[str, np.ndarray]:
     """{module path: array} of a state of parameters: what a weights file holds."""
-    return {_dotted(path): np.asarray(leaf[...]) for path, leaf in nnx.to_flat_state(params)}
+    return {_dotted_path(path): np.asarray(leaf[...]) for path, leaf in nnx.to_flat_state(params)}
 
 
-def replaced(state: nnx.State, tensors: Mapping[str, np.ndarray]) -> nnx.State:
+def replace_leaves(state: nnx.State, tensors: Mapping[str, np.ndarray]) -> nnx.State:
     """A state with other values for the leaves that `tensors` names by module path.
 
     Raises:
       UserError: a name that is no leaf, or a shape that does not fit.
     """
     leaves = dict(nnx.to_flat_state(state))
-    shapes = {_dotted(path): leaf.shape for path, leaf in leaves.items() if _dotted(path) in tensors}
+    shapes = {_dotted_path(path): leaf.shape for path, leaf in leaves.items() if _dotted_path(path) in tensors}
     if problems := mismatches(shapes, tensors):
         raise UserError(f"weights to start from do not fit: {'; '.join(problems)}; give others")
     given = {
-        path: leaf.replace(jnp.asarray(tensors[_dotted(path)]))
+        path: leaf.replace(jnp.asarray(tensors[_dotted_path(path)]))
         for path, leaf in leaves.items()
-        if _dotted(path) in tensors
+        if _dotted_path(path) in tensors
     }
     return nnx.from_flat_state({**leaves, **given})
 
@@ -90,16 +92,16 @@ def mismatches(shapes: Mapping[str, tuple[int, ...]], tensors: Mapping[str, np.n
         for name, shape in shapes.items()
         if name in tensors and tensors[name].shape != shape
     ]
-    return shortened(missing) + shortened(unknown) + shortened(misshapen)
+    return truncate_problems(missing) + truncate_problems(unknown) + truncate_problems(misshapen)
 
 
-def shortened(problems: list[str]) -> list[str]:
+def truncate_problems(problems: list[str]) -> list[str]:
     """Problems of one kind, no more than a person reads."""
-    more = len(problems) - MOST_TOLD
-    return [*problems[:MOST_TOLD], f"{more} more like this"] if more > 0 else problems
+    more = len(problems) - MAX_LISTED
+    return [*problems[:MAX_LISTED], f"{more} more like this"] if more > 0 else problems
 
 
-def assign(model: Model, tensors: Mapping[str, np.ndarray], origin: str) -> Model:
+def assign_tensors(model: Model, tensors: Mapping[str, np.ndarray], origin: str) -> Model:
     """Gives an abstract model (`nnx.eval_shape`) its parameters and statistics; every leaf is checked both ways.
 
     Raises:
@@ -108,16 +110,16 @@ def assign(model: Model, tensors: Mapping[str, np.ndarray], origin: str) -> Mode
     problems = mismatches(parameter_shapes(model), tensors)
     if problems:
         raise UserError(f"weights {origin} do not fit: {'; '.join(problems)}; convert them again")
-    weights = nnx.to_pure_dict(nnx.state(model, nnx.Any(*WEIGHTS)))
-    loaded = jax.tree.map_with_path(lambda path, _: jnp.asarray(tensors[_tree_name(path)]), weights)
+    weights = nnx.to_pure_dict(nnx.state(model, nnx.Any(*WEIGHT_TYPES)))
+    loaded = jax.tree.map_with_path(lambda path, _: jnp.asarray(tensors[_dotted_key_path(path)]), weights)
     state = nnx.state(model)
     nnx.replace_by_pure_dict(state, loaded)
     return nnx.merge(nnx.graphdef(model), state)
 
 
-def _dotted(path: Sequence[object]) -> str:
+def _dotted_path(path: Sequence[object]) -> str:
     return ".".join(str(part) for part in path)
 
 
-def _tree_name(path: Sequence[object]) -> str:
+def _dotted_key_path(path: Sequence[object]) -> str:
     return ".".join(str(getattr(part, "key", part)) for part in path)

@@ -6,7 +6,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from msst_jax.ops.convolution_vjp import valid_convolution
-from msst_jax.ops.upsample_convolution import doubled_convolution
+from msst_jax.ops.upsample_convolution import upsample_convolution
 
 STRIDE = 4  # two convolutions with stride 2
 EPSILON = 1e-5  # torch.nn.InstanceNorm2d's
@@ -55,7 +55,7 @@ class ReflectConv(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """(N, H, W, inputs) to (N, ceil(H / stride), ceil(W / stride), outputs), or (N, 2H, 2W, outputs) if doubled."""
         if self.double:
-            return doubled_convolution(x.astype(self.dtype), self.kernel[...])
+            return upsample_convolution(x.astype(self.dtype), self.kernel[...])
         border = self.kernel.shape[0] // 2
         x = jnp.pad(x, ((0, 0), (border, border), (border, border), (0, 0)), mode="reflect")
         return valid_convolution(x.astype(self.dtype), self.kernel[...].astype(self.dtype), self.stride)

@@ -27,7 +27,7 @@ CLASSES = (
     "train",
     "tvmonitor",
 )
-COLOURS = (
+COLORS = (
     (0, 0, 0),
     (128, 0, 0),
     (0, 128, 0),

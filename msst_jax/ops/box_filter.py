@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 
-def box_means(images: jax.Array, radius: int) -> jax.Array:
+def box_filter(images: jax.Array, radius: int) -> jax.Array:
     """Mean of the window around every pixel of images (N, H, W); only what lies in the image counts."""
     for axis in (1, 2):
         length = images.shape[axis]

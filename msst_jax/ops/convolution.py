@@ -83,14 +83,14 @@ def _shifted_products(x: jax.Array, kernel: jax.Array, *, dilation: int) -> jax.
     """One matrix product for each tap, of the part of the picture that it moves into the picture."""
     n, height, width, _ = x.shape
     total = jnp.zeros((n, height, width, kernel.shape[3]), x.dtype)
-    for i, to_rows, from_rows in _moves(kernel.shape[0], dilation, height):
-        for j, to_columns, from_columns in _moves(kernel.shape[1], dilation, width):
+    for i, to_rows, from_rows in _tap_slices(kernel.shape[0], dilation, height):
+        for j, to_columns, from_columns in _tap_slices(kernel.shape[1], dilation, width):
             part = _matrix_product(x[:, from_rows, from_columns], kernel[i : i + 1, j : j + 1])
             total = total.at[:, to_rows, to_columns].add(part)
     return total
 
 
-def _moves(size: int, dilation: int, length: int) -> Iterator[tuple[int, slice, slice]]:
+def _tap_slices(size: int, dilation: int, length: int) -> Iterator[tuple[int, slice, slice]]:
     """(tap, where its products go, where they come from) along one side, for taps that reach the picture at all."""
     for tap in range(size):
         offset = (tap - size // 2) * dilation

@@ -8,7 +8,7 @@ from jax import lax
 
 from msst_jax.ops.convolution import NHWC
 
-FEW = 4  # channels, such as those of a picture
+FEW_CHANNELS = 4  # channels, such as those of a picture
 
 
 # --- with gradients, for training
@@ -24,12 +24,12 @@ def valid_convolution(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.A
     Returns:
       (N, (H - k) // stride + 1, (W - k) // stride + 1, D).
     """
-    on_cpu = _in_blocks if _wide_taps(x, kernel, stride) and kernel.shape[2] <= FEW else _padded_and_cropped
+    on_cpu = _blocked if _suits_blocks(x, kernel, stride) and kernel.shape[2] <= FEW_CHANNELS else _padded_and_cropped
     return lax.platform_dependent(
         x,
         kernel,
         cpu=functools.partial(on_cpu, stride=stride),
-        default=functools.partial(_valid, stride=stride),
+        default=functools.partial(plain_valid_convolution, stride=stride),
     )
 
 
@@ -45,12 +45,13 @@ def _backward(stride: int, saved: tuple[jax.Array, jax.Array], grad: jax.Array) 
 valid_convolution.defvjp(_forward, _backward)
 
 
-def _valid(x: jax.Array, kernel: jax.Array, *, stride: int) -> jax.Array:
+def plain_valid_convolution(x: jax.Array, kernel: jax.Array, *, stride: int) -> jax.Array:
+    """As `valid_convolution`, by XLA's own convolution and with its own gradients."""
     return lax.conv_general_dilated(x, kernel, (stride, stride), "VALID", dimension_numbers=NHWC)
 
 
 def _gradients(x: jax.Array, kernel: jax.Array, grad: jax.Array, *, stride: int) -> tuple[jax.Array, jax.Array]:
-    _, vjp = jax.vjp(functools.partial(_valid, stride=stride), x, kernel)
+    _, vjp = jax.vjp(functools.partial(plain_valid_convolution, stride=stride), x, kernel)
     return vjp(grad)
 
 
@@ -63,8 +64,8 @@ def _padded_and_cropped(x: jax.Array, kernel: jax.Array, *, stride: int) -> jax.
 def _gradients_on_cpu(x: jax.Array, kernel: jax.Array, grad: jax.Array, *, stride: int) -> tuple[jax.Array, jax.Array]:
     """Each of the two in the form that is fastest there. XLA drops the one that is not used."""
     size, _, _, outputs = kernel.shape
-    if _wide_taps(x, kernel, stride) and outputs <= FEW:
-        _, vjp = jax.vjp(functools.partial(_in_blocks, stride=stride), x, kernel)
+    if _suits_blocks(x, kernel, stride) and outputs <= FEW_CHANNELS:
+        _, vjp = jax.vjp(functools.partial(_blocked, stride=stride), x, kernel)
         return vjp(grad)
     if stride > 1:
         _, vjp = jax.vjp(lambda x: _padded_and_cropped(x, kernel, stride=stride), x)
@@ -151,12 +152,12 @@ def _scattered_products(kernel: jax.Array, grad: jax.Array, *, border: int) -> j
 
 
 # --- large kernels with pictures on one side, in blocks
-def _wide_taps(x: jax.Array, kernel: jax.Array, stride: int) -> bool:
-    """Whether `_in_blocks` can be used and may pay."""
+def _suits_blocks(x: jax.Array, kernel: jax.Array, stride: int) -> bool:
+    """Whether `_blocked` can be used and may pay."""
     return kernel.shape[0] > 3 and stride == 1 and x.shape[1] % 2 == 0 == x.shape[2] % 2
 
 
-def _in_blocks(x: jax.Array, kernel: jax.Array, *, stride: int) -> jax.Array:
+def _blocked(x: jax.Array, kernel: jax.Array, *, stride: int) -> jax.Array:
     """Stride 1 on pictures of half the size with four times the channels, which suits XLA on CPU if they are few.
 
     9x9 on 128x128, one core: 3 to 32 channels, 4 pictures, 7 instead of 31 ms; gradient of the kernel of 32 to 3

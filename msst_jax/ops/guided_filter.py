@@ -6,20 +6,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from msst_jax.ops.box_filter import box_means
+from msst_jax.ops.box_filter import box_filter
 
 # Chosen on photos of people whose masks were blurred to a network's grid and bent by 2 and by 4 pixels: a radius of 1%
 # leaves more of the edges where they were, from 2% on the regions begin to shine through each other.
 RADIUS = 1.5  # percent of the photo's longest side
 EPS = 1e-4  # (2.5 of 255 levels) squared, about the noise of a JPEG
-OCCURS = 0.01  # a class that is nowhere more probable stays as it is
+MIN_PROBABILITY = 0.01  # a class that is nowhere more probable stays as it is
 PAIRS = tuple((i, j) for i in range(3) for j in range(i, 3))  # the upper half of a 3x3 matrix
 
 
 class Guide(NamedTuple):
     """What the windows of a photo have in common for every image that it guides; all windows are cut at the border."""
 
-    colours: jax.Array
+    colors: jax.Array
     """(3, H, W), less the photo's mean colour, which changes no result and costs digits."""
     means: jax.Array
     """(3, H, W), of the window around each pixel."""
@@ -27,7 +27,7 @@ class Guide(NamedTuple):
     """(6, H, W), rr, rg, rb, gg, gb, bb of the window; eps is added to rr, gg and bb."""
 
 
-def guide_of(photo: jax.Array, radius: int, eps: float) -> Guide:
+def build_guide(photo: jax.Array, radius: int, eps: float) -> Guide:
     """Prepares a photo for `guided_filter`.
 
     Args:
@@ -37,7 +37,7 @@ def guide_of(photo: jax.Array, radius: int, eps: float) -> Guide:
     """
     colours = jnp.moveaxis(photo - photo.mean((0, 1)), -1, 0)
     products = jnp.stack([colours[i] * colours[j] for i, j in PAIRS])
-    means, products = jnp.split(box_means(jnp.concatenate([colours, products]), radius), [3])
+    means, products = jnp.split(box_filter(jnp.concatenate([colours, products]), radius), [3])
     covariance = [
         product - means[i] * means[j] + (eps if i == j else 0) for product, (i, j) in zip(products, PAIRS, strict=True)
     ]
@@ -50,7 +50,7 @@ def guided_filter(guide: Guide, image: jax.Array, radius: int) -> jax.Array:
     Linear in the image, and a constant stays; values may leave the range of the image.
 
     Args:
-      guide: see `guide_of`.
+      guide: see `build_guide`.
       image: (H, W).
       radius: that of the guide.
 
@@ -59,12 +59,12 @@ def guided_filter(guide: Guide, image: jax.Array, radius: int) -> jax.Array:
 
     Source: equations 19 to 21 of the paper.
     """
-    sums = box_means(jnp.concatenate([image[None], guide.colours * image]), radius)
+    sums = box_filter(jnp.concatenate([image[None], guide.colors * image]), radius)
     mean, covariance = sums[0], sums[1:] - guide.means * sums[0]
     slopes = _solve(guide.covariance, covariance)
     offset = mean - (slopes * guide.means).sum(0)
-    mixed = box_means(jnp.concatenate([slopes, offset[None]]), radius)
-    return (mixed[:3] * guide.colours).sum(0) + mixed[3]
+    mixed = box_filter(jnp.concatenate([slopes, offset[None]]), radius)
+    return (mixed[:3] * guide.colors).sum(0) + mixed[3]
 
 
 def _solve(matrix: jax.Array, right: jax.Array) -> jax.Array:
@@ -83,13 +83,13 @@ def _solve(matrix: jax.Array, right: jax.Array) -> jax.Array:
     return jnp.stack([right[0] / rr - lower_g * green - lower_b * blue, green, blue])
 
 
-def radius_of(shape: tuple[int, ...]) -> int:
+def default_radius(shape: tuple[int, ...]) -> int:
     """The radius for a photo of a shape (H, W, ...)."""
     return max(1, round(RADIUS / 100 * max(shape[:2])))
 
 
-_prepared = jax.jit(guide_of, static_argnums=1)
-_filtered = jax.jit(guided_filter, static_argnums=2)
+_build_guide = jax.jit(build_guide, static_argnums=1)
+_apply_filter = jax.jit(guided_filter, static_argnums=2)
 
 
 def refine_edges(probabilities: np.ndarray, photo: np.ndarray) -> np.ndarray:
@@ -102,15 +102,15 @@ def refine_edges(probabilities: np.ndarray, photo: np.ndarray) -> np.ndarray:
     Returns:
       float32 (H, W, C) in [0, 1], sum 1.
     """
-    occurring = np.flatnonzero(probabilities.max((0, 1)) > OCCURS)
+    occurring = np.flatnonzero(probabilities.max((0, 1)) > MIN_PROBABILITY)
     if len(occurring) < 2:
         return probabilities
-    radius = radius_of(photo.shape)
-    guide = _prepared(photo, radius, EPS)
+    radius = default_radius(photo.shape)
+    guide = _build_guide(photo, radius, EPS)
     refined = probabilities.copy()
     rest, *others = occurring
     for index in others:
-        refined[..., index] = _filtered(guide, probabilities[..., index], radius)
+        refined[..., index] = _apply_filter(guide, probabilities[..., index], radius)
         # The filter is linear and keeps the sum, so the last class needs no filter of its own.
         refined[..., rest] += probabilities[..., index] - refined[..., index]
     np.clip(refined, 0, 1, out=refined)

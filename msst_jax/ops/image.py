@@ -27,7 +27,7 @@ def resize(images: jax.Array, height: int, width: int) -> jax.Array:
     return jax.image.resize(images, shape, method="linear", antialias=True)
 
 
-def to_bytes(pictures: jax.Array) -> jax.Array:
+def to_uint8(pictures: jax.Array) -> jax.Array:
     """Pictures in [0, 1] (values outside are clipped) as uint8; see `to_picture`."""
     return jnp.round(jnp.clip(pictures, 0, 1) * 255).astype(jnp.uint8)
 

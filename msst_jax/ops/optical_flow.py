@@ -3,22 +3,22 @@
 import jax
 import jax.numpy as jnp
 
-from msst_jax.ops.box_filter import box_means
+from msst_jax.ops.box_filter import box_filter
 
-GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601
-SMALLEST = 8  # no level of the pyramid has a shorter side, unless the frames have
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+MIN_SIDE = 8  # no level of the pyramid has a shorter side, unless the frames have
 # Chosen on pairs of two DAVIS clips at 384 pixels, by how well the true mask of the person moved with the flow: wider
 # windows smear the edges of what moves, smaller ones fit noise, and more than five steps change little.
 RADIUS = 2  # pixels, of the windows
 STEPS = 5  # for each level
-FLAT = 2e-4  # variance of the gradient below which the motion around counts more than what the window says
+FLAT_VARIANCE = 2e-4  # variance of the gradient below which the motion around counts more than what the window says
 OUTLIER = 0.12  # difference of grey that counts half: something else has come into view
 # A frame of those clips that moved right differs by 0.02, at edges by 0.05; other pictures differ by 0.2 and more.
-UNLIKE = 0.06
-LIKE_RADIUS = 1  # pixels, of the windows in which frames are compared
+COLOR_TOLERANCE = 0.06
+COMPARE_RADIUS = 1  # pixels, of the windows in which frames are compared
 
 
-def motion(previous: jax.Array, current: jax.Array) -> jax.Array:
+def estimate_flow(previous: jax.Array, current: jax.Array) -> jax.Array:
     """For every pixel of a frame, where it was in the frame before.
 
     Coarse to fine; at each level a few steps of least squares in small windows, in which pixels that do not fit, or
@@ -38,18 +38,18 @@ def motion(previous: jax.Array, current: jax.Array) -> jax.Array:
     pixel has a window, whose motion is that of the window and not an update to that of its pixel (so neighbours agree),
     and residuals have the weights of Cauchy's M-estimator.
     """
-    levels = [(jnp.stack([previous, current]) * jnp.asarray(GREY)).sum(-1)]  # a matrix product would round on a TPU
-    while min(levels[-1].shape[1:]) >= 2 * SMALLEST:
-        levels.append(_halved(levels[-1]))
+    levels = [(jnp.stack([previous, current]) * jnp.asarray(LUMA)).sum(-1)]  # a matrix product would round on a TPU
+    while min(levels[-1].shape[1:]) >= 2 * MIN_SIDE:
+        levels.append(_downsample(levels[-1]))
     flow = jnp.zeros_like(levels[-1])
     for level in reversed(levels):
         if flow.shape != level.shape:
-            flow = 2 * _doubled(flow)[:, : level.shape[1], : level.shape[2]]
-        flow = _refined(level[0], level[1], flow)
+            flow = 2 * _upsample(flow)[:, : level.shape[1], : level.shape[2]]
+        flow = _refine_flow(level[0], level[1], flow)
     return jnp.moveaxis(flow, 0, -1)
 
 
-def _halved(images: jax.Array) -> jax.Array:
+def _downsample(images: jax.Array) -> jax.Array:
     """Images (N, H, W) at half the size, rounded up; each pixel lies in the midst of the four that it stands for."""
     for axis in (1, 2):
         length = images.shape[axis]
@@ -63,32 +63,32 @@ def _halved(images: jax.Array) -> jax.Array:
     return images
 
 
-def _doubled(images: jax.Array) -> jax.Array:
-    """Images (N, H, W) at twice the size; each pixel becomes the four that `_halved` makes it of."""
+def _upsample(images: jax.Array) -> jax.Array:
+    """Images (N, H, W) at twice the size; each pixel becomes the four that `_downsample` makes it of."""
     return jnp.repeat(jnp.repeat(images, 2, 1), 2, 2)
 
 
-def _refined(before: jax.Array, after: jax.Array, flow: jax.Array) -> jax.Array:
+def _refine_flow(before: jax.Array, after: jax.Array, flow: jax.Array) -> jax.Array:
     """The flow (2, H, W) between two grey images (H, W), from one that is near it."""
     down, right = jnp.gradient(after)
-    corners = _corners(before[..., None])
+    corners = _corner_table(before[..., None])
 
     def step(_: int, flow: jax.Array) -> jax.Array:
-        x, y = _places(flow)
-        difference = _sampled(corners, x, y)[..., 0] - after
+        x, y = _source_positions(flow)
+        difference = _sample_bilinear(corners, x, y)[..., 0] - after
         weight = _inside(x, y) / (1 + (difference / OUTLIER) ** 2)
         target = right * flow[0] + down * flow[1] - difference
         to_right, to_down = weight * right, weight * down
         sums = [to_right * right, to_right * down, to_down * down, to_right * target, to_down * target, *flow]
-        xx, xy, yy, x_target, y_target, x_around, y_around = box_means(jnp.stack(sums), RADIUS)
-        xx, x_target = xx + FLAT, x_target + FLAT * x_around
-        yy, y_target = yy + FLAT, y_target + FLAT * y_around
+        xx, xy, yy, x_target, y_target, x_around, y_around = box_filter(jnp.stack(sums), RADIUS)
+        xx, x_target = xx + FLAT_VARIANCE, x_target + FLAT_VARIANCE * x_around
+        yy, y_target = yy + FLAT_VARIANCE, y_target + FLAT_VARIANCE * y_around
         return jnp.stack([yy * x_target - xy * y_target, xx * y_target - xy * x_target]) / (xx * yy - xy**2)
 
     return jax.lax.fori_loop(0, STEPS, step, flow)
 
 
-def _places(flow: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _source_positions(flow: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Columns and rows (H, W) that a flow (2, H, W) points to."""
     height, width = flow.shape[1:]
     return jnp.arange(width) + flow[0], jnp.arange(height)[:, None] + flow[1]
@@ -99,7 +99,7 @@ def _inside(x: jax.Array, y: jax.Array) -> jax.Array:
     return (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
 
 
-def _corners(image: jax.Array) -> jax.Array:
+def _corner_table(image: jax.Array) -> jax.Array:
     """Every pixel of (H, W, C) with those right of it, below, and both, (H * W, 4 * C): one lookup finds all four."""
     height, width, channels = image.shape
     padded = jnp.pad(image, ((0, 1), (0, 1), (0, 0)), mode="edge")
@@ -107,7 +107,7 @@ def _corners(image: jax.Array) -> jax.Array:
     return jnp.concatenate(four, -1).reshape(height * width, 4 * channels)
 
 
-def _sampled(corners: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
+def _sample_bilinear(corners: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
     """Values (H, W, C) of an image at columns and rows (H, W), bilinear; beyond the border that of the border."""
     height, width = x.shape
     x, y = jnp.clip(x, 0, width - 1), jnp.clip(y, 0, height - 1)
@@ -125,15 +125,15 @@ def warp(image: jax.Array, flow: jax.Array) -> jax.Array:
 
     Args:
       image: (H, W, C) of the frame before: its colours, its masks, or anything else.
-      flow: (H, W, 2), see `motion`.
+      flow: (H, W, 2), see `estimate_flow`.
 
     Returns:
       (H, W, C), bilinear; where the flow leaves the picture, the nearest pixel of its border.
     """
-    return _sampled(_corners(image), *_places(jnp.moveaxis(flow, -1, 0)))
+    return _sample_bilinear(_corner_table(image), *_source_positions(jnp.moveaxis(flow, -1, 0)))
 
 
-def trust(previous: jax.Array, current: jax.Array, flow: jax.Array) -> jax.Array:
+def flow_confidence(previous: jax.Array, current: jax.Array, flow: jax.Array) -> jax.Array:
     """Where the flow may be relied on: the frame before, moved by it, looks like the current one.
 
     What has just come into view, or another scene, looks different; only what happens to look the same is trusted.
@@ -141,15 +141,15 @@ def trust(previous: jax.Array, current: jax.Array, flow: jax.Array) -> jax.Array
     Args:
       previous: (H, W, 3) in [0, 1].
       current: (H, W, 3) in [0, 1].
-      flow: (H, W, 2), see `motion`.
+      flow: (H, W, 2), see `estimate_flow`.
 
     Returns:
       (H, W) in [0, 1]: exp(-d / (2 UNLIKE^2)) with d the mean squared difference of the colours in a small window; 0
       where the flow leaves the picture by more than a pixel.
     """
     squares = ((warp(previous, flow) - current) ** 2).mean(-1)
-    x, y = _places(jnp.moveaxis(flow, -1, 0))
+    x, y = _source_positions(jnp.moveaxis(flow, -1, 0))
     height, width = x.shape
     beyond = jnp.maximum(jnp.maximum(-x, x - (width - 1)), jnp.maximum(-y, y - (height - 1)))
-    near = box_means(squares[None], LIKE_RADIUS)[0]
-    return jnp.where(beyond > 1, 0, jnp.exp(-near / (2 * UNLIKE**2)))
+    near = box_filter(squares[None], COMPARE_RADIUS)[0]
+    return jnp.where(beyond > 1, 0, jnp.exp(-near / (2 * COLOR_TOLERANCE**2)))

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from msst_jax.ops.convolution_vjp import _valid, valid_convolution
+from msst_jax.ops.convolution_vjp import plain_valid_convolution, valid_convolution
 
 BORDER = ((0, 0), (1, 1), (1, 1), (0, 0))
 
@@ -16,7 +16,7 @@ Form = Callable[[jax.Array, jax.Array], jax.Array]
 
 # --- of a doubled picture
 @jax.custom_vjp
-def doubled_convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def upsample_convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """3x3 convolution of a picture that is doubled (nearest neighbour) and mirrored at its border.
 
     Args:
@@ -26,33 +26,33 @@ def doubled_convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
     Returns:
       (N, 2H, 2W, D).
     """
-    return lax.platform_dependent(x, kernel, cpu=_four_phases, default=_of_doubled)
+    return lax.platform_dependent(x, kernel, cpu=_four_phases, default=_plain)
 
 
-def _doubled_forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return doubled_convolution(x, kernel), (x, kernel)
+def _forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return upsample_convolution(x, kernel), (x, kernel)
 
 
-def _doubled_backward(saved: tuple[jax.Array, jax.Array], grad: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _backward(saved: tuple[jax.Array, jax.Array], grad: jax.Array) -> tuple[jax.Array, jax.Array]:
     def gradients(form: Form, x: jax.Array, kernel: jax.Array, grad: jax.Array) -> tuple[jax.Array, jax.Array]:
         _, vjp = jax.vjp(form, x, kernel)
         return vjp(grad)
 
-    on_cpu, default = (functools.partial(gradients, form) for form in (_four_phases, _of_doubled))
+    on_cpu, default = (functools.partial(gradients, form) for form in (_four_phases, _plain))
     return lax.platform_dependent(*saved, grad, cpu=on_cpu, default=default)
 
 
-doubled_convolution.defvjp(_doubled_forward, _doubled_backward)
+upsample_convolution.defvjp(_forward, _backward)
 
 
-def doubled(x: jax.Array) -> jax.Array:
+def upsample_nearest(x: jax.Array) -> jax.Array:
     """(N, H, W, C) to (N, 2H, 2W, C), every pixel four times. Source: torch.nn.Upsample(scale_factor=2)."""
     return x.repeat(2, axis=1).repeat(2, axis=2)
 
 
-def _of_doubled(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    mirrored = jnp.pad(doubled(x), BORDER, mode="reflect")
-    return _valid(mirrored, kernel.astype(x.dtype), stride=1)
+def _plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    mirrored = jnp.pad(upsample_nearest(x), BORDER, mode="reflect")
+    return plain_valid_convolution(mirrored, kernel.astype(x.dtype), stride=1)
 
 
 def _four_phases(x: jax.Array, kernel: jax.Array) -> jax.Array:

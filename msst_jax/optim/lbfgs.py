@@ -42,7 +42,7 @@ class LbfgsState(NamedTuple):
 Preconditioner = Callable[[Any], Any]
 """Of parameters; linear, symmetric and positive."""
 
-Flat = Callable[[jax.Array], jax.Array]
+FlatFunction = Callable[[jax.Array], jax.Array]
 
 
 def torch_lbfgs(
@@ -105,7 +105,7 @@ def torch_lbfgs(
     return optax.GradientTransformation(init, update)
 
 
-def _store(state: LbfgsState, gradient: jax.Array, precondition: Flat) -> LbfgsState:
+def _store(state: LbfgsState, gradient: jax.Array, precondition: FlatFunction) -> LbfgsState:
     """Adds the newest pair unless its curvature is too small (always so before the first step)."""
     change = gradient - state.gradient
     curvature = jnp.vdot(change, state.step)
@@ -125,7 +125,7 @@ def _store(state: LbfgsState, gradient: jax.Array, precondition: Flat) -> LbfgsS
     )
 
 
-def _two_loop(state: LbfgsState, gradient: jax.Array, precondition: Flat) -> jax.Array:
+def _two_loop(state: LbfgsState, gradient: jax.Array, precondition: FlatFunction) -> jax.Array:
     """The direction -H g, from the newest pair to the oldest and back."""
     size = state.curvatures.size
     pairs = jnp.minimum(state.stored, size)

@@ -11,16 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from msst_jax.runtime.interrupt import interruption
+from msst_jax.runtime.interrupt import interrupt_event
 
 Loss = Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
 """loss(pixels) -> (scalar, {name of a term: scalar}), or loss(pixels, run) in a batched run."""
 
 # The host runs this many evaluations ahead of the device, so that neither waits for the other.
-LOOK_AHEAD = 2
+DISPATCH_AHEAD = 2
 
 
-class State(NamedTuple):
+class MinimizerState(NamedTuple):
     """What one evaluation hands to the next; in a batched run every leaf has a leading axis."""
 
     pixels: jax.Array
@@ -31,7 +31,7 @@ class State(NamedTuple):
     """False once the loss or the pixels were not finite; `pixels` then stay at the best."""
 
 
-Step = tuple[State, dict[str, jax.Array], jax.Array]
+StepOutput = tuple[MinimizerState, dict[str, jax.Array], jax.Array]
 """What one evaluation gives: the state, "total" and the terms before the update, and whether the run is alive."""
 
 
@@ -52,11 +52,11 @@ class Solution(NamedTuple):
     run_seconds: float
 
 
-class Compiled(NamedTuple):
+class CompiledMinimizer(NamedTuple):
     """A step compiled for one loss, whose arrays may be others the next time, and one start's shape."""
 
-    step: Callable[..., Step]
-    start: Callable[[jax.Array], State]
+    step: Callable[..., StepOutput]
+    start: Callable[[jax.Array], MinimizerState]
     function: Callable[..., Any]
     seconds: float
 
@@ -92,7 +92,7 @@ def minimize(
         axis B and B problems `loss(pixels[b], runs[b])` are minimised as one batch.
       project: puts pixels back into the allowed set after every update.
       on_evaluation: called as (evaluation counted from 1, loss summed over the runs), a little late.
-      stop: ends the loop like Ctrl-C once it is set; see `interruption`, which is used if None is given.
+      stop: ends the loop like Ctrl-C once it is set; see `interrupt_event`, which is used if None is given.
 
     Raises:
       ValueError: evaluations below 1.
@@ -100,27 +100,27 @@ def minimize(
     if evaluations < 1:
         raise ValueError(f"evaluations must be at least 1, got {evaluations}")
     loss = loss if isinstance(loss, jax.tree_util.Partial) else jax.tree_util.Partial(loss)
-    compiled = prepare(loss, jnp.asarray(pixels), transform, runs=runs, project=project)
-    return follow(compiled, loss, pixels, evaluations, runs=runs, on_evaluation=on_evaluation, stop=stop)
+    compiled = compile_minimizer(loss, jnp.asarray(pixels), transform, runs=runs, project=project)
+    return run_minimizer(compiled, loss, pixels, evaluations, runs=runs, on_evaluation=on_evaluation, stop=stop)
 
 
-def prepare(
+def compile_minimizer(
     loss: jax.tree_util.Partial,
     pixels: jax.Array,
     transform: optax.GradientTransformation,
     *,
     runs: Any = None,
     project: Callable[[jax.Array], jax.Array] = clip_to_range,
-) -> Compiled:
-    """Compiles what `follow` needs, for many problems that differ in their arrays only; arguments as in `minimize`."""
+) -> CompiledMinimizer:
+    """Compiles a minimizer for problems that differ in their arrays only; arguments as in `minimize`."""
     transform = optax.with_extra_args_support(transform)
-    start = starter(transform, batched=runs is not None)
+    start = make_init(transform, batched=runs is not None)
     step, seconds = compile_step(loss, transform, project, jax.eval_shape(start, pixels), runs)
-    return Compiled(step, start, loss.func, seconds)
+    return CompiledMinimizer(step, start, loss.func, seconds)
 
 
-def follow(
-    compiled: Compiled,
+def run_minimizer(
+    compiled: CompiledMinimizer,
     loss: jax.tree_util.Partial,
     pixels: jax.Array | np.ndarray,
     evaluations: int,
@@ -136,11 +136,11 @@ def follow(
     started = time.perf_counter()
     history: list[tuple[dict[str, jax.Array], jax.Array]] = []
     reported = 0
-    with interruption() if stop is None else nullcontext(stop) as stopped:
+    with interrupt_event() if stop is None else nullcontext(stop) as stopped:
         for _ in range(evaluations):
             state, terms, alive = compiled.step(state, loss, runs)
             history.append((terms, alive))
-            reported = _report(history, reported, len(history) - LOOK_AHEAD, on_evaluation)
+            reported = _report(history, reported, len(history) - DISPATCH_AHEAD, on_evaluation)
             dead = reported > 0 and not np.any(history[reported - 1][1])
             if stopped.is_set() or dead:
                 break
@@ -157,16 +157,16 @@ def follow(
     )
 
 
-def starter(transform: optax.GradientTransformation, *, batched: bool) -> Callable[[jax.Array], State]:
+def make_init(transform: optax.GradientTransformation, *, batched: bool) -> Callable[[jax.Array], MinimizerState]:
     """Compiled `start(pixels)`: the state before the first evaluation. Its leaves can be donated.
 
     Compiled, because `jax.vmap` outside makes every array twice: that of L-BFGS's history was the peak of memory.
     """
     init = jax.vmap(transform.init) if batched else transform.init
 
-    def start(pixels: jax.Array) -> State:
+    def start(pixels: jax.Array) -> MinimizerState:
         runs = pixels.shape[:1] if batched else ()
-        state = State(
+        state = MinimizerState(
             pixels=pixels,
             transform=init(pixels),
             best_pixels=pixels,
@@ -182,15 +182,15 @@ def compile_step(
     loss: Loss,
     transform: optax.GradientTransformationExtraArgs,
     project: Callable[[jax.Array], jax.Array],
-    state: State,
+    state: MinimizerState,
     runs: Any = None,
-) -> tuple[Callable[..., Step], float]:
+) -> tuple[Callable[..., StepOutput], float]:
     """The compiled `step(state, loss, runs)`, which donates `state`, and the seconds it took."""
 
-    def single(state: State, loss: Loss, *run: Any) -> Step:
+    def single(state: MinimizerState, loss: Loss, *run: Any) -> StepOutput:
         return _step(state, lambda pixels: loss(pixels, *run), transform, project)
 
-    def step(state: State, loss: Loss, runs: Any) -> Step:
+    def step(state: MinimizerState, loss: Loss, runs: Any) -> StepOutput:
         if runs is None:
             return single(state, loss)
         return jax.vmap(single, in_axes=(0, None, 0))(state, loss, runs)
@@ -201,11 +201,11 @@ def compile_step(
 
 
 def _step(
-    state: State,
+    state: MinimizerState,
     loss: Callable[[jax.Array], tuple[jax.Array, dict[str, jax.Array]]],
     transform: optax.GradientTransformationExtraArgs,
     project: Callable[[jax.Array], jax.Array],
-) -> Step:
+) -> StepOutput:
     (value, terms), gradient = jax.value_and_grad(loss, has_aux=True)(state.pixels)
     better = jnp.isfinite(value) & (value < state.best_loss)
     best_pixels = jnp.where(better, state.pixels, state.best_pixels)
@@ -214,7 +214,7 @@ def _step(
     )
     new = project(optax.apply_updates(state.pixels, updates))
     alive = state.alive & jnp.isfinite(value) & jnp.all(jnp.isfinite(new))
-    state = State(
+    state = MinimizerState(
         pixels=jnp.where(alive, new, best_pixels),
         transform=transform_state,
         best_pixels=best_pixels,

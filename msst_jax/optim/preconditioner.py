@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 
 # Cycles a pixel, a wave of 200 pixels: below it no picture of usual size differs much, and 0 would divide by itself.
-LOWEST = 0.005
+MIN_FREQUENCY = 0.005
 
 
-def smooth_first(images: jax.Array, power: float) -> jax.Array:
+def power_law_preconditioner(images: jax.Array, power: float) -> jax.Array:
     """Multiplies every spatial frequency f of pictures by f^-power, f in cycles a pixel, LOWEST at least.
 
     The losses of deep features are far flatter along smooth changes of a picture than along grain, about as the
@@ -24,6 +24,6 @@ def smooth_first(images: jax.Array, power: float) -> jax.Array:
     """
     height, width = images.shape[-3:-1]
     rows, columns = jnp.fft.fftfreq(height)[:, None], jnp.fft.rfftfreq(width)[None]
-    gain = jnp.maximum(jnp.hypot(rows, columns), LOWEST) ** -power
+    gain = jnp.maximum(jnp.hypot(rows, columns), MIN_FREQUENCY) ** -power
     spectrum = jnp.fft.rfft2(images, axes=(-3, -2)) * gain[..., None]
     return jnp.fft.irfft2(spectrum, s=(height, width), axes=(-3, -2)).astype(images.dtype)

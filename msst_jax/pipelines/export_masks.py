@@ -13,11 +13,11 @@ from PIL import Image
 from msst_jax.io.files import check_outputs, write_json
 from msst_jax.io.images import load_image, read_picture, save_picture
 from msst_jax.models.voc import CLASSES
-from msst_jax.regions.components import remove_specks
+from msst_jax.regions.components import remove_small_components
 from msst_jax.regions.inference import class_probabilities
-from msst_jax.regions.masks import BACKGROUND, describe
+from msst_jax.regions.masks import BACKGROUND, format_fractions
 from msst_jax.regions.segmenter import Segmenter, load_segmenter
-from msst_jax.regions.selection import SINGLE_CLASSES, classes_of, found_classes, mask_of
+from msst_jax.regions.selection import SINGLE_CLASSES, class_fractions, class_indices, class_mask
 from msst_jax.report.sheets import classes_overlay
 from msst_jax.report.sidecar import environment
 
@@ -27,7 +27,7 @@ def mask_path(output: Path, name: str) -> Path:
     return output.with_name(f"{output.stem}_{name}.png")
 
 
-def write_regions(
+def export_masks(
     config: ConfigDict,
     photo: str,
     output: Path,
@@ -60,11 +60,11 @@ def write_regions(
     content = load_image(photo, config.size, square=config.square, what="photo", picture=picture)
     segmenter = segmenter or load_segmenter(config.segmenter)
     size = (content.shape[1], content.shape[0])
-    shares, masks = _segmented(config, segmenter, picture, size)
+    shares, masks = _segment(config, segmenter, picture, size)
     save_picture(classes_overlay(content, masks, shares), output)
     for name, mask in masks.items():
         save_picture(Image.fromarray(np.round(mask * 255).astype(np.uint8)), paths[name])
-    stale = _earlier_masks(record_path) & {path.name for name, path in paths.items() if name not in masks}
+    stale = _previous_masks(record_path) & {path.name for name, path in paths.items() if name not in masks}
     for name in stale:
         output.with_name(name).unlink(missing_ok=True)
     record = {
@@ -78,25 +78,25 @@ def write_regions(
         "config": config.to_dict(),
     }
     write_json(record, record_path)
-    logging.info("found: %s", describe(shares))
+    logging.info("found: %s", format_fractions(shares))
     logging.info("wrote %s", ", ".join(map(str, [output, *(paths[name] for name in masks)])))
     if stale:
         logging.info("removed %s: of an earlier run, not found now", ", ".join(sorted(stale)))
 
 
-def _segmented(
+def _segment(
     config: ConfigDict, segmenter: Segmenter, picture: Image.Image, size: tuple[int, int]
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """The share of every class found, and the masks (H, W) of all but the background; size is (width, height)."""
     probabilities = class_probabilities(segmenter, picture, size, refine=config.refine_edges)
-    cleaned = remove_specks(probabilities, SINGLE_CLASSES, config.min_speck)
-    shares = found_classes(cleaned)
+    cleaned = remove_small_components(probabilities, SINGLE_CLASSES, config.min_speck)
+    shares = class_fractions(cleaned)
     return shares, {
-        name: mask_of(cleaned, classes_of(name), hard=config.hard_masks) for name in shares if name != BACKGROUND
+        name: class_mask(cleaned, class_indices(name), hard=config.hard_masks) for name in shares if name != BACKGROUND
     }
 
 
-def _earlier_masks(record: Path) -> set[str]:
+def _previous_masks(record: Path) -> set[str]:
     """Names of the mask files that an earlier run wrote, as its JSON says; none if there is no JSON of that kind."""
     try:
         content = json.loads(record.read_text())

@@ -5,7 +5,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
-from msst_jax.video.blend_schedule import BlendRamp
+from msst_jax.video.blend_schedule import BlendSchedule
 from msst_jax.video.io.frame_folder import DEFAULT_RATE
 
 EXIT_NOTHING_BETTER = 1
@@ -15,10 +15,10 @@ EXIT_INTERRUPTED = 130
 class ClipOptions(NamedTuple):
     """What a person asked for a clip, beside the rest."""
 
-    ramp: BlendRamp
+    schedule: BlendSchedule
     """Takes the place of `Job.blend_ratios`."""
     crf: int | None = None
-    """See `clip_writer.clip_writer`."""
+    """See `video_writer`."""
     rate: Fraction = DEFAULT_RATE
     """Frames a second of a folder of pictures."""
     resume: bool = False
@@ -39,7 +39,7 @@ class Job(NamedTuple):
     compare: bool = False
     quiet: bool = False
     model: str = ""
-    """The fast model to use instead of optimising: see `fast.find_model`."""
+    """The fast model to use instead of optimising: see `find_feedforward`."""
     regions_only: bool = False
     """Write what the segmenter finds instead; see msst_jax/found.py."""
     clip: ClipOptions | None = None
@@ -48,9 +48,9 @@ class Job(NamedTuple):
 
 def blend_path(output: Path, ratio: float) -> Path:
     """Where the picture of one of several blend ratios goes."""
-    return beside(output, f"blend{ratio:g}")
+    return sibling_path(output, f"blend{ratio:g}")
 
 
-def beside(output: Path, what: str) -> Path:
+def sibling_path(output: Path, what: str) -> Path:
     """out.png, "inputs" to out_inputs.png."""
     return output.with_name(f"{output.stem}_{what}{output.suffix}")

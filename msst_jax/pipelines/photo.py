@@ -14,17 +14,17 @@ from tqdm import tqdm
 from msst_jax.errors import UserError
 from msst_jax.io.files import check_outputs, check_writable, write_json
 from msst_jax.io.images import check_output_format, save_picture, to_picture
-from msst_jax.losses.objective import Weights
+from msst_jax.losses.objective import LossWeights
 from msst_jax.models.vgg import VGG
 from msst_jax.pipelines import photo_feedforward, video
-from msst_jax.pipelines.export_masks import write_regions
-from msst_jax.pipelines.job import EXIT_INTERRUPTED, EXIT_NOTHING_BETTER, Job, beside, blend_path
+from msst_jax.pipelines.export_masks import export_masks
+from msst_jax.pipelines.job import EXIT_INTERRUPTED, EXIT_NOTHING_BETTER, Job, blend_path, sibling_path
 from msst_jax.presets.validation import check_config, check_number
 from msst_jax.report.sheets import blend_strip, comparison_sheet, inputs_sheet
-from msst_jax.report.sidecar import sidecar
-from msst_jax.transfer.build import evaluations_of, network_of_losses, weights_of
-from msst_jax.transfer.inputs import Inputs, load_inputs
-from msst_jax.transfer.optimization import Outcome, stylize, stylize_separately
+from msst_jax.report.sidecar import build_sidecar
+from msst_jax.transfer.build import build_weights, evaluations_per_scale, load_loss_network
+from msst_jax.transfer.inputs import PhotoInputs, load_photo_inputs
+from msst_jax.transfer.optimization import StylizationResult, stylize, stylize_separately
 
 Curves = dict[str, list[float]]
 
@@ -52,11 +52,11 @@ def run(config: ConfigDict, job: Job) -> int:
     check_writable(job.output)
     check_output_format(job.output)
     if job.regions_only:
-        write_regions(config, job.photo, job.output, inputs=_input_files(job))
+        export_masks(config, job.photo, job.output, inputs=_input_files(job))
         return 0
     _check_outputs(job)
-    vgg, weights = network_of_losses(config)
-    inputs = load_inputs(config, job.photo, job.styles, job.masks)
+    vgg, weights = load_loss_network(config)
+    inputs = load_photo_inputs(config, job.photo, job.styles, job.masks)
     outcome = _optimize(config, vgg, inputs, job)
     _write_pictures(config, job, inputs, weights, outcome, started)
     code = _exit_code(job, outcome)
@@ -71,20 +71,20 @@ def _input_files(job: Job) -> list[str]:
 
 def _check_outputs(job: Job) -> None:
     """Every file that may be written can be, and none is an input."""
-    pictures = [job.output, beside(job.output, "inputs")]
+    pictures = [job.output, sibling_path(job.output, "inputs")]
     if len(job.blend_ratios) > 1:
         pictures += [blend_path(job.output, ratio) for ratio in job.blend_ratios]
     if job.compare:
-        pictures.append(beside(job.output, "comparison"))
+        pictures.append(sibling_path(job.output, "comparison"))
     outputs = [*pictures, *(path.with_suffix(".json") for path in pictures)]
     check_outputs(job.output, outputs, _input_files(job))
 
 
-def _runs(config: ConfigDict, job: Job) -> list[Weights]:
+def _runs(config: ConfigDict, job: Job) -> list[LossWeights]:
     """The pictures of the batch: one for each blend ratio, then those of the comparison."""
-    runs = [weights_of(config, ratio) for ratio in job.blend_ratios]
+    runs = [build_weights(config, ratio) for ratio in job.blend_ratios]
     if job.compare:
-        rough = weights_of(config, job.blend_ratios[-1])._replace(tv=0.0)
+        rough = build_weights(config, job.blend_ratios[-1])._replace(tv=0.0)
         runs += [rough._replace(blend=0.0), rough]
     return runs
 
@@ -95,8 +95,8 @@ def _progress_bar(description: str, evaluations: int, quiet: bool) -> tqdm:
     )
 
 
-def _optimize(config: ConfigDict, vgg: VGG, inputs: Inputs, job: Job) -> Outcome:
-    with _progress_bar("stylize", sum(evaluations_of(config)), job.quiet) as bar:
+def _optimize(config: ConfigDict, vgg: VGG, inputs: PhotoInputs, job: Job) -> StylizationResult:
+    with _progress_bar("stylize", sum(evaluations_per_scale(config)), job.quiet) as bar:
 
         def progress(_evaluation: int, total: float) -> None:
             bar.set_postfix_str(f"loss {total:.4g}", refresh=False)
@@ -105,9 +105,9 @@ def _optimize(config: ConfigDict, vgg: VGG, inputs: Inputs, job: Job) -> Outcome
         return stylize(config, vgg, inputs, _runs(config, job), seed=job.seed, progress=progress)
 
 
-def _compare(config: ConfigDict, vgg: VGG, inputs: Inputs, job: Job, outcome: Outcome) -> int:
+def _compare(config: ConfigDict, vgg: VGG, inputs: PhotoInputs, job: Job, outcome: StylizationResult) -> int:
     """Makes the separate picture and the sheet of the comparison; returns the exit code."""
-    with _progress_bar("separate", sum(evaluations_of(config)), job.quiet) as bar:
+    with _progress_bar("separate", sum(evaluations_per_scale(config)), job.quiet) as bar:
         separate = stylize_separately(
             config, vgg, inputs, seed=job.seed, progress=lambda _evaluation, _total: bar.update()
         )
@@ -119,7 +119,7 @@ def _compare(config: ConfigDict, vgg: VGG, inputs: Inputs, job: Job, outcome: Ou
     count = len(job.blend_ratios)
     naive, rough = outcome.results[count:]
     page = comparison_sheet(separate.results[0], naive, rough, outcome.results[count - 1])
-    _save(page, beside(job.output, "comparison"))
+    _save(page, sibling_path(job.output, "comparison"))
     return 0
 
 
@@ -129,7 +129,7 @@ def _save(picture: Image.Image, path: Path) -> None:
 
 
 def _write_pictures(
-    config: ConfigDict, job: Job, inputs: Inputs, weights: Path, outcome: Outcome, started: float
+    config: ConfigDict, job: Job, inputs: PhotoInputs, weights: Path, outcome: StylizationResult, started: float
 ) -> None:
     """The pictures asked for, each with its JSON, and the sheet of the inputs."""
     count = len(job.blend_ratios)
@@ -153,11 +153,11 @@ def _write_pictures(
         }
         strip = blend_strip(job.blend_ratios, results)
         save(strip, job.output, list(job.blend_ratios), summed, pictures=[path.name for path in paths])
-    _save(inputs_sheet(inputs, results[-1]), beside(job.output, "inputs"))
+    _save(inputs_sheet(inputs, results[-1]), sibling_path(job.output, "inputs"))
 
 
 def _sidecar(
-    config: ConfigDict, job: Job, inputs: Inputs, weights: Path, outcome: Outcome, started: float
+    config: ConfigDict, job: Job, inputs: PhotoInputs, weights: Path, outcome: StylizationResult, started: float
 ) -> dict[str, Any]:
     """What the JSON files of one run have in common."""
     made = config.copy_and_resolve_references()
@@ -166,7 +166,7 @@ def _sidecar(
         styles=tuple(f"{name}={file}" for name, file in job.styles.items()),
         masks=tuple(f"{name}={file}" for name, file in job.masks.items()),
     )
-    return sidecar(
+    return build_sidecar(
         config=made,
         inputs=inputs,
         weights=weights,
@@ -184,7 +184,7 @@ def _sidecar(
     )
 
 
-def _exit_code(job: Job, outcome: Outcome) -> int:
+def _exit_code(job: Job, outcome: StylizationResult) -> int:
     """Tells how the run ended, and what that means for a calling script."""
     count = len(job.blend_ratios)
     if outcome.interrupted:

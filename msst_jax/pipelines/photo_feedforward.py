@@ -14,7 +14,7 @@ from tqdm import tqdm
 from msst_jax.errors import UserError
 from msst_jax.io.files import check_outputs, write_json
 from msst_jax.io.images import (
-    ENDINGS,
+    IMAGE_SUFFIXES,
     check_output_format,
     load_image,
     read_picture,
@@ -23,17 +23,17 @@ from msst_jax.io.images import (
     to_picture,
 )
 from msst_jax.losses.objective import TERMS
-from msst_jax.models.feedforward_model import FastModel, load_model
+from msst_jax.models.feedforward_model import FeedforwardModel, load_feedforward
 from msst_jax.models.stylizer import blend_mixtures
 from msst_jax.models.voc import CLASSES
 from msst_jax.pipelines.job import Job, blend_path
-from msst_jax.presets.validation import compute_type
-from msst_jax.regions.masks import BACKGROUND, complete, feather, harden, read_mask
+from msst_jax.presets.validation import compute_dtype
+from msst_jax.regions.masks import BACKGROUND, complete, feather, read_mask, to_one_hot
 from msst_jax.regions.segmenter import Segmenter, load_segmenter
 from msst_jax.report.sheets import blend_strip
-from msst_jax.report.sidecar import sidecar
-from msst_jax.transfer.feedforward import Item, batches_of_one_size, regions_of, stylise
-from msst_jax.transfer.inputs import Inputs, find_masks
+from msst_jax.report.sidecar import build_sidecar
+from msst_jax.transfer.feedforward import PhotoItem, batch_by_size, model_regions, stylize_batch
+from msst_jax.transfer.inputs import PhotoInputs, find_masks
 
 
 def run(config: ConfigDict, job: Job) -> int:
@@ -46,7 +46,7 @@ def run(config: ConfigDict, job: Job) -> int:
     """
     started = time.perf_counter()
     targets = _targets(job)
-    model = load_model(job.model, compute_type(config.dtype))
+    model = load_feedforward(job.model, compute_dtype(config.dtype))
     _check(job, model, targets)
     segmenter = segmenter_for(config, job, model)
     left_out: list[Path] = []
@@ -54,7 +54,7 @@ def run(config: ConfigDict, job: Job) -> int:
     done = 0
     hidden = job.quiet or not sys.stderr.isatty()
     with tqdm(total=len(targets), desc="stylize", unit="photo", disable=hidden, dynamic_ncols=True) as bar:
-        for batch in batches_of_one_size(items):
+        for batch in batch_by_size(items):
             results, seconds = _stylise(model, batch, job.blend_ratios)
             seconds["total"] = time.perf_counter() - started
             for item, pictures in zip(batch, results, strict=True):
@@ -69,11 +69,11 @@ def run(config: ConfigDict, job: Job) -> int:
 def _items(
     config: ConfigDict,
     job: Job,
-    model: FastModel,
+    model: FeedforwardModel,
     targets: Mapping[Path, Path],
     segmenter: Segmenter | None,
     left_out: list[Path],
-) -> Iterator[Item]:
+) -> Iterator[PhotoItem]:
     """Reads the photos one by one; of a folder, those that cannot be read are named and added to `left_out`.
 
     Raises:
@@ -81,7 +81,7 @@ def _items(
     """
     for file, output in targets.items():
         try:
-            yield Item(file, output, _inputs(config, model, file, _masks_of(job, file), segmenter))
+            yield PhotoItem(file, output, _inputs(config, model, file, _masks_of(job, file), segmenter))
         except UserError as error:
             left_out.append(file)
             if len(left_out) == len(targets):
@@ -89,13 +89,15 @@ def _items(
             logging.warning("left out: %s", error)
 
 
-def _stylise(model: FastModel, batch: Sequence[Item], ratios: Sequence[float]) -> tuple[np.ndarray, dict[str, float]]:
+def _stylise(
+    model: FeedforwardModel, batch: Sequence[PhotoItem], ratios: Sequence[float]
+) -> tuple[np.ndarray, dict[str, float]]:
     """Results (N, B, H, W, 3) of N photos of one size at B blend ratios, and seconds of the whole batch."""
     started = time.perf_counter()
     photos = jnp.asarray(np.stack([item.inputs.photo for item in batch]))
     masks = jnp.asarray(np.stack([item.inputs.masks for item in batch]))
     mixtures = [blend_mixtures(len(model.regions), ratio) for ratio in ratios]
-    program = stylise.lower(model.network, photos, masks, mixtures[0]).compile()
+    program = stylize_batch.lower(model.network, photos, masks, mixtures[0]).compile()
     compiled = time.perf_counter()
     results = [np.asarray(program(model.network, photos, masks, mixture)) for mixture in mixtures]
     seconds = {"compile": compiled - started, "optimize": time.perf_counter() - compiled}
@@ -111,16 +113,18 @@ def _targets(job: Job) -> dict[Path, Path]:
     photo = Path(job.photo)
     if not photo.is_dir():
         return {photo: job.output}
-    files = sorted(path for path in photo.iterdir() if path.suffix.lower() in ENDINGS)
+    files = sorted(path for path in photo.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
     if not files:
-        raise UserError(f"{photo} has no pictures ({', '.join(ENDINGS)}); give a picture, or a folder that has some")
+        raise UserError(
+            f"{photo} has no pictures ({', '.join(IMAGE_SUFFIXES)}); give a picture, or a folder that has some"
+        )
     targets = {file: job.output / f"{file.stem}.png" for file in files}
     if len(set(targets.values())) < len(files):
         raise UserError(f"{photo} has pictures that differ in their ending only; rename one")
     return targets
 
 
-def _check(job: Job, model: FastModel, targets: Mapping[Path, Path]) -> None:
+def _check(job: Job, model: FeedforwardModel, targets: Mapping[Path, Path]) -> None:
     """Raises UserError for what can be known before any work."""
     check_model(job, model)
     if len(targets) > 1 and len(job.blend_ratios) > 1:
@@ -133,7 +137,7 @@ def _check(job: Job, model: FastModel, targets: Mapping[Path, Path]) -> None:
         check_outputs(output, _written(job, output), [*map(str, targets), *job.masks.values()])
 
 
-def check_model(job: Job, model: FastModel) -> None:
+def check_model(job: Job, model: FeedforwardModel) -> None:
     """Raises UserError for what a fast model has no use for."""
     if job.styles:
         raise UserError(f"--style {next(iter(job.styles))}: {job.model} has its own styles; leave one of the two out")
@@ -151,7 +155,7 @@ def _written(job: Job, output: Path) -> list[Path]:
     return [*pictures, output.with_suffix(".json")]
 
 
-def segmenter_for(config: ConfigDict, job: Job, model: FastModel) -> Segmenter | None:
+def segmenter_for(config: ConfigDict, job: Job, model: FeedforwardModel) -> Segmenter | None:
     """The network for the regions without a mask; None if there are none.
 
     Raises:
@@ -184,8 +188,8 @@ def _masks_of(job: Job, photo: Path) -> dict[str, Path]:
 
 
 def _inputs(
-    config: ConfigDict, model: FastModel, file: Path, masks: Mapping[str, Path], segmenter: Segmenter | None
-) -> Inputs:
+    config: ConfigDict, model: FeedforwardModel, file: Path, masks: Mapping[str, Path], segmenter: Segmenter | None
+) -> PhotoInputs:
     """A photo cut into the regions of the model; one that is not in the photo is empty."""
     picture = read_picture(file, "photo")
     content = load_image(file, config.size, square=config.square, what="photo", picture=picture)
@@ -195,13 +199,18 @@ def _inputs(
     if segmenter and missing:
         found |= find_masks(config, segmenter, picture, missing, found, (width, height), must_exist=False)
     stacked = complete(found, model.regions, (height, width))
-    stacked = harden(stacked) if config.hard_masks else stacked
+    stacked = to_one_hot(stacked) if config.hard_masks else stacked
     stacked = feather(stacked, config.feather / 100 * max(height, width))
-    return Inputs(content, stacked, regions_of(model, masks), segmenter.record() if segmenter else None)
+    return PhotoInputs(content, stacked, model_regions(model, masks), segmenter.record() if segmenter else None)
 
 
 def _write(
-    config: ConfigDict, job: Job, model: FastModel, item: Item, results: np.ndarray, seconds: dict[str, float]
+    config: ConfigDict,
+    job: Job,
+    model: FeedforwardModel,
+    item: PhotoItem,
+    results: np.ndarray,
+    seconds: dict[str, float],
 ) -> None:
     """One photo's pictures (B, H, W, 3), one for each blend ratio, and the JSON."""
     picture = to_picture(results[0])
@@ -212,7 +221,7 @@ def _write(
     save_picture(picture, item.output)
     made = config.copy_and_resolve_references()
     made.update(photo=str(item.file), styles=(), masks=tuple(f"{name}={file}" for name, file in job.masks.items()))
-    content = sidecar(
+    content = build_sidecar(
         config=made,
         inputs=item.inputs,
         weights=model.path,

@@ -12,23 +12,23 @@ from ml_collections import ConfigDict
 from msst_jax.models.deeplab import SEGMENTERS
 from msst_jax.models.serialization import MODEL_FILE
 from msst_jax.presets.validation import check_training_config
-from msst_jax.regions.segmenter import Segmenter, best_there
-from msst_jax.runtime.devices import of_first_host, together
+from msst_jax.regions.segmenter import Segmenter, best_available
+from msst_jax.runtime.devices import broadcast_from_host0, run_on_all_hosts
 from msst_jax.training import workdir
 from msst_jax.training.data import pipeline
-from msst_jax.training.data.augment import Crop, centre_crop
-from msst_jax.training.data.masks import check_masks, make_masks, mask_files, needed_segmenter
+from msst_jax.training.data.augment import CropOptions, center_crop
+from msst_jax.training.data.masks import check_masks, generate_masks, load_segmenter_if_needed, mask_files
 from msst_jax.training.data.photos import Photos, file_sizes, find_photos
-from msst_jax.training.data.pipeline import Examples
-from msst_jax.training.loop import Outcome, check_batch, train
-from msst_jax.training.task import Plan
+from msst_jax.training.data.pipeline import PhotoExamples
+from msst_jax.training.loop import TrainResult, check_batch_size, train
+from msst_jax.training.task import TaskSpec
 from msst_jax.training.tasks import person_segmenter, stylizer
 
 EXIT_INTERRUPTED = 130
 MASKS = "masks"  # folder of a workdir
 
 
-class Job(NamedTuple):
+class TrainJob(NamedTuple):
     """What a person asked for."""
 
     workdir: Path
@@ -39,37 +39,37 @@ class Job(NamedTuple):
     quiet: bool = False
 
 
-TASKS: dict[str, Callable[[ConfigDict, Mapping[str, str]], Plan]] = {
-    "stylizer": stylizer.plan,
-    "segmenter": person_segmenter.plan,
+TASKS: dict[str, Callable[[ConfigDict, Mapping[str, str]], TaskSpec]] = {
+    "stylizer": stylizer.load_task_spec,
+    "segmenter": person_segmenter.load_task_spec,
 }
 """What config.task can be."""
 
 
-class Inputs(NamedTuple):
+class TrainInputs(NamedTuple):
     """What is read before anything is written."""
 
-    plan: Plan
+    plan: TaskSpec
     photos: Photos
     segmenter: Segmenter | None
     """None if all masks are there."""
 
 
-def run(config: ConfigDict, job: Job) -> int:
+def run(config: ConfigDict, job: TrainJob) -> int:
     """Trains what config.task names, or goes on; returns the exit code.
 
     Raises:
       UserError: bad input, a workdir of another run, a run that diverges, a full disk.
     """
     check_training_config(config)
-    check_batch(config.batch, jax.device_count())
-    config = _settled(config, job)
-    inputs = together(lambda: _read(config, job))
-    together(lambda: _prepare(config, job, inputs))
-    masks = together(lambda: _masks(config, inputs, job))
-    training, held_out = together(lambda: _split(config, inputs, masks))
+    check_batch_size(config.batch, jax.device_count())
+    config = _resolve_segmenter(config, job)
+    inputs = run_on_all_hosts(lambda: _read_inputs(config, job))
+    run_on_all_hosts(lambda: _prepare(config, job, inputs))
+    masks = run_on_all_hosts(lambda: _masks(config, inputs, job))
+    training, held_out = run_on_all_hosts(lambda: _split(config, inputs, masks))
     samples = {field: np.stack([crop[field] for crop in held_out]) for field in ("photo", "masks")}
-    batches = pipeline.batches(
+    batches = pipeline.make_batches(
         training,
         _crop(config),
         inputs.plan.regions,
@@ -80,27 +80,27 @@ def run(config: ConfigDict, job: Job) -> int:
         host=jax.process_index(),
     )
     outcome = train(config, inputs.plan.build(samples), batches, job.workdir, quiet=job.quiet)
-    _tell(outcome, training, job)
+    _log_summary(outcome, training, job)
     return EXIT_INTERRUPTED if outcome.interrupted else 0
 
 
-def _crop(config: ConfigDict) -> Crop:
+def _crop(config: ConfigDict) -> CropOptions:
     random_regions = config.without_mask == "random"
-    return Crop(config.size, config.smallest_crop, config.largest_crop, config.colour, random_regions)
+    return CropOptions(config.size, config.smallest_crop, config.largest_crop, config.colour, random_regions)
 
 
-def _read(config: ConfigDict, job: Job) -> Inputs:
+def _read_inputs(config: ConfigDict, job: TrainJob) -> TrainInputs:
     plan = TASKS[config.task](config, job.styles)
     photos = find_photos(job.photos, leave_out=config.leave_out)
     check_masks(photos, [*map(Path, job.masks)], plan.regions, all_needed=config.without_mask == "error")
     segmenter = None
     if not job.masks:
         made = None if job.restart else job.workdir / MASKS
-        segmenter = needed_segmenter(config.segmenter, photos, made, plan.regions)
-    return Inputs(plan, photos, segmenter)
+        segmenter = load_segmenter_if_needed(config.segmenter, photos, made, plan.regions)
+    return TrainInputs(plan, photos, segmenter)
 
 
-def _settled(config: ConfigDict, job: Job) -> ConfigDict:
+def _resolve_segmenter(config: ConfigDict, job: TrainJob) -> ConfigDict:
     """The config with a segmenter by name: that of the run, and where it begins, the best one on the first host.
 
     All masks of a run are of one network, also those that another host makes, or a later call when a better one has
@@ -108,33 +108,33 @@ def _settled(config: ConfigDict, job: Job) -> ConfigDict:
     """
     if config.segmenter:
         return config
-    begun = None if job.restart else together(lambda: workdir.recorded(job.workdir, "segmenter"))
-    name = begun if begun in SEGMENTERS else SEGMENTERS[of_first_host(SEGMENTERS.index(best_there()))]
+    begun = None if job.restart else run_on_all_hosts(lambda: workdir.recorded_field(job.workdir, "segmenter"))
+    name = begun if begun in SEGMENTERS else SEGMENTERS[broadcast_from_host0(SEGMENTERS.index(best_available()))]
     settled = config.copy_and_resolve_references()
     settled.segmenter = name
     return settled
 
 
-def _prepare(config: ConfigDict, job: Job, inputs: Inputs) -> None:
+def _prepare(config: ConfigDict, job: TrainJob, inputs: TrainInputs) -> None:
     if jax.process_index() == 0:
         used = _used_files(inputs, [*map(Path, job.masks)])
-        workdir.prepare(job.workdir, config, job.photos, job.styles, job.masks, used, restart=job.restart)
+        workdir.prepare_workdir(job.workdir, config, job.photos, job.styles, job.masks, used, restart=job.restart)
 
 
-def _used_files(inputs: Inputs, folders: Sequence[Path]) -> dict[str, dict[str, int]]:
+def _used_files(inputs: TrainInputs, folders: Sequence[Path]) -> dict[str, dict[str, int]]:
     """{"photos": {file: bytes}, "masks": {file: bytes}}; not the masks that the run makes itself."""
     photos, names = inputs.photos, inputs.plan.regions
     found = (mask_files(folders, names, photos.name(index)) for index in range(len(photos)))
     return {"photos": photos.sizes(), "masks": file_sizes(file for files in found for file in files.values())}
 
 
-def _masks(config: ConfigDict, inputs: Inputs, job: Job) -> list[Path]:
+def _masks(config: ConfigDict, inputs: TrainInputs, job: TrainJob) -> list[Path]:
     """Folders of masks: those given, or that of the workdir, where they are now made."""
     if job.masks:
         return [*map(Path, job.masks)]
     folder = job.workdir / MASKS
     if inputs.segmenter:
-        make_masks(
+        generate_masks(
             inputs.segmenter,
             inputs.photos,
             folder,
@@ -145,10 +145,10 @@ def _masks(config: ConfigDict, inputs: Inputs, job: Job) -> list[Path]:
     return [folder]
 
 
-def _split(config: ConfigDict, inputs: Inputs, masks: Sequence[Path]) -> tuple[Examples, list[dict]]:
+def _split(config: ConfigDict, inputs: TrainInputs, masks: Sequence[Path]) -> tuple[PhotoExamples, list[dict]]:
     """The photos to train on, and crops of those to look at."""
     photos, names = inputs.photos, inputs.plan.regions
-    outside = pipeline.held_out(len(photos), config.samples)
+    outside = pipeline.held_out_indices(len(photos), config.samples)
     inside = [index for index in range(len(photos)) if index not in set(outside)]
     if len(photos) < config.batch:
         logging.warning("few photos (%d): the model will know little else", len(photos))
@@ -159,15 +159,17 @@ def _split(config: ConfigDict, inputs: Inputs, masks: Sequence[Path]) -> tuple[E
             len(photos),
             pipeline.PHOTOS_PER_HELD_OUT,
         )
-    shown = Examples(photos, [*outside, *inside], masks, names, config.size)  # the next one stands in for a damaged one
+    shown = PhotoExamples(
+        photos, [*outside, *inside], masks, names, config.size
+    )  # the next one stands in for a damaged one
     count = len(outside) or min(config.samples, len(inside))
-    crops = [centre_crop(shown[position], _crop(config), names) for position in range(count)]
-    training = Examples(photos, inside, masks, names, config.size)
+    crops = [center_crop(shown[position], _crop(config), names) for position in range(count)]
+    training = PhotoExamples(photos, inside, masks, names, config.size)
     training.damaged = shown.damaged  # known already
     return training, crops
 
 
-def _tell(outcome: Outcome, examples: Examples, job: Job) -> None:
+def _log_summary(outcome: TrainResult, examples: PhotoExamples, job: TrainJob) -> None:
     """What a person should know at the end."""
     step, skipped = int(outcome.state.step), int(outcome.state.skipped)
     if examples.damaged:

@@ -25,7 +25,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "keep": ("best", "last"),
     "optimizer": ("lbfgs", "adam"),
 }
-NOT_NEGATIVE = (
+NONNEGATIVE = (
     "size",
     "feather",
     "min_speck",
@@ -39,14 +39,14 @@ NOT_NEGATIVE = (
     "precondition",
 )
 POSITIVE = ("steps", "style_scale", "history")
-CLIP_LEAST = {"segment_every": 1, "next_steps": 1}
+VIDEO_MINIMUMS = {"segment_every": 1, "next_steps": 1}
 PERCENT = {"feather": "the longest side", "min_speck": "the photo"}
 TRAINING_CHOICES: dict[str, tuple[Any, ...]] = {
     "task": ("stylizer", "segmenter"),
     "without_mask": ("error", "random", "background"),
     "dtype": CHOICES["dtype"],
 }
-LEAST = {  # whole numbers
+TRAINING_MINIMUMS = {  # whole numbers
     "size": MIN_SIDE,
     "batch": 1,
     "workers": 1,
@@ -60,12 +60,12 @@ LEAST = {  # whole numbers
     "keep_last": 1,
     "keep_every": 0,
 }
-STYLIZER_LEAST = {"width": 1, "blocks": 0, "style_size": 0}
-LARGEST_CROP = 4.0
-LARGEST = float(np.finfo(np.float32).max)
+STYLIZER_MINIMUMS = {"width": 1, "blocks": 0, "style_size": 0}
+MAX_CROP = 4.0
+MAX_FLOAT = float(np.finfo(np.float32).max)
 
 
-def compute_type(name: str) -> DTypeLike:
+def compute_dtype(name: str) -> DTypeLike:
     """ "float32" or "bfloat16" (config.dtype) as a type."""
     return jnp.bfloat16 if name == "bfloat16" else jnp.float32
 
@@ -80,7 +80,7 @@ def check_config(config: ConfigDict) -> None:
     _check_segmenter(config)
     _check_numbers(config)
     _check_percents(config)
-    _check_least(config, CLIP_LEAST)
+    _check_minimums(config, VIDEO_MINIMUMS)
     for field in ("mask_smoothing", "picture_smoothing"):
         check_number(f"config.{field}", config[field])
         if config[field] >= 1:
@@ -104,7 +104,7 @@ def check_training_config(config: ConfigDict) -> None:
     """
     _check_choices(config, TRAINING_CHOICES)
     _check_segmenter(config)
-    _check_least(config, LEAST)
+    _check_minimums(config, TRAINING_MINIMUMS)
     for field in ("clip", "ema", "colour"):
         check_number(f"config.{field}", config[field])
     for field in ("learning_rate", "smallest_crop", "largest_crop"):
@@ -112,8 +112,8 @@ def check_training_config(config: ConfigDict) -> None:
     for field in ("smallest_crop", "ema", "colour"):
         if config[field] > 1:
             raise UserError(f"config.{field} is {config[field]}; it must be at most 1")
-    if config.largest_crop > LARGEST_CROP:
-        raise UserError(f"config.largest_crop is {config.largest_crop}; it must be at most {LARGEST_CROP}")
+    if config.largest_crop > MAX_CROP:
+        raise UserError(f"config.largest_crop is {config.largest_crop}; it must be at most {MAX_CROP}")
     if config.largest_crop < config.smallest_crop:
         raise UserError(
             f"config.largest_crop is {config.largest_crop}; use at least smallest_crop, {config.smallest_crop}"
@@ -131,7 +131,7 @@ def check_stylizer_config(config: ConfigDict) -> None:
     _check_choices(config, {"network": CHOICES["network"]})
     for kind in ("style", "content"):
         _check_layers(config, kind)
-    _check_least(config, STYLIZER_LEAST)
+    _check_minimums(config, STYLIZER_MINIMUMS)
     for field in ("style_weight", "blend_ratio", "content_weight", "tv_weight"):
         check_number(f"config.{field}", config[field])
     check_number("config.blend_ratio times config.style_weight", config.blend_ratio * config.style_weight)
@@ -159,7 +159,7 @@ def check_fields(config: ConfigDict, default: ConfigDict) -> None:
             raise UserError(f"config.{field} is {config[field]!r}; it must be like {value!r}")
 
 
-def describe(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """One line for what absl and ml_collections raise when a flag or a config file cannot be used."""
     reason: object = error
     while isinstance(reason, AttributeError | KeyError):  # ml_collections wraps one in the other
@@ -176,8 +176,8 @@ def check_number(name: str, value: float, *, positive: bool = False) -> None:
     """Raises UserError unless `value` is a finite float32 and not negative (or above zero, if `positive`)."""
     if not isinstance(value, Real):
         raise UserError(f"{name} is {value!r}; it must be a number")
-    if not 0 <= value <= LARGEST or (positive and value == 0):
-        allowed = f"at most {LARGEST:.3g}" if value > LARGEST else "above zero" if positive else "zero or more"
+    if not 0 <= value <= MAX_FLOAT or (positive and value == 0):
+        allowed = f"at most {MAX_FLOAT:.3g}" if value > MAX_FLOAT else "above zero" if positive else "zero or more"
         raise UserError(f"{name} is {value}; it must be {allowed}")
 
 
@@ -196,14 +196,14 @@ def _check_segmenter(config: ConfigDict) -> None:
         )
 
 
-def _check_least(config: ConfigDict, limits: Mapping[str, int]) -> None:
+def _check_minimums(config: ConfigDict, limits: Mapping[str, int]) -> None:
     for field, least in limits.items():
         if not isinstance(config[field], int) or config[field] < least:
             raise UserError(f"config.{field} is {config[field]}; it must be a whole number of at least {least}")
 
 
 def _check_numbers(config: ConfigDict) -> None:
-    for field in (*NOT_NEGATIVE, *POSITIVE):
+    for field in (*NONNEGATIVE, *POSITIVE):
         check_number(f"config.{field}", config[field], positive=field in POSITIVE)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 
-def remove_specks(probabilities: np.ndarray, groups: Iterable[Sequence[int]], percent: float) -> np.ndarray:
+def remove_small_components(probabilities: np.ndarray, groups: Iterable[Sequence[int]], percent: float) -> np.ndarray:
     """Gives small pieces of regions to the classes that are likeliest there without them, and fills small holes.
 
     A piece is a connected part (edges or corners touch) of the pixels whose likeliest class is one of the region's.
@@ -19,13 +19,13 @@ def remove_specks(probabilities: np.ndarray, groups: Iterable[Sequence[int]], pe
       percent: of the photo; smaller pieces are removed, 0 = none.
 
     Returns:
-      (H, W, C), sum 1; of no region and of the background there is a piece smaller than `percent`.
+      (H, W, C), sum 1; of no region and of the background there is a piece smaller than `format_percent`.
     """
     smallest = percent / 100 * probabilities[..., 0].size
     pieces = [list(group) for group in groups]
     while True:  # what is given back can make a speck elsewhere; a class never returns to a pixel, so this ends
         likeliest = probabilities.argmax(-1)
-        specks = [(group, _specks(np.isin(likeliest, group), smallest)) for group in pieces]
+        specks = [(group, _small_components(np.isin(likeliest, group), smallest)) for group in pieces]
         specks = [(group, speck) for group, speck in specks if speck.any()]
         if not specks:
             return _fill_holes(probabilities, likeliest == 0, smallest)
@@ -39,7 +39,7 @@ def remove_specks(probabilities: np.ndarray, groups: Iterable[Sequence[int]], pe
 
 def _fill_holes(probabilities: np.ndarray, background: np.ndarray, smallest: float) -> np.ndarray:
     """Removes the pieces of `background` (H, W) with fewer than `smallest` pixels, and their halo."""
-    holes = _specks(background, smallest)
+    holes = _small_components(background, smallest)
     if not holes.any():
         return probabilities
     filled = probabilities.copy()
@@ -49,7 +49,7 @@ def _fill_holes(probabilities: np.ndarray, background: np.ndarray, smallest: flo
     return filled / filled.sum(-1, keepdims=True)
 
 
-def _specks(inside: np.ndarray, smallest: float) -> np.ndarray:
+def _small_components(inside: np.ndarray, smallest: float) -> np.ndarray:
     """Pixels (H, W) nearest to a piece of `inside` with fewer than `smallest` pixels."""
     pieces, _ = ndimage.label(inside, structure=np.ones((3, 3)))
     small = np.bincount(pieces.ravel()) < smallest

@@ -15,7 +15,7 @@ from msst_jax.ops.guided_filter import refine_edges
 from msst_jax.ops.image import normalize
 from msst_jax.regions.segmenter import Segmenter, Size, preset_size
 
-EVERY_CLASS = tuple(range(len(CLASSES)))
+ALL_CLASSES = tuple(range(len(CLASSES)))
 
 
 def preprocess(photo: Image.Image | np.ndarray, view: Callable[[Size], Size] = preset_size) -> jax.Array:
@@ -32,15 +32,15 @@ def preprocess(photo: Image.Image | np.ndarray, view: Callable[[Size], Size] = p
     Raises:
       UserError: a size that the network cannot see.
     """
-    picture = _picture(photo)
-    return normalize(jnp.asarray(_resized(picture, view(picture.size))))
+    picture = _as_picture(photo)
+    return normalize(jnp.asarray(_resize_picture(picture, view(picture.size))))
 
 
-def _picture(photo: Image.Image | np.ndarray) -> Image.Image:
+def _as_picture(photo: Image.Image | np.ndarray) -> Image.Image:
     return photo if isinstance(photo, Image.Image) else to_picture(photo)
 
 
-def _resized(picture: Image.Image, size: Size) -> np.ndarray:
+def _resize_picture(picture: Image.Image, size: Size) -> np.ndarray:
     return to_array(picture if picture.size == size else picture.resize(size, Image.Resampling.BILINEAR))
 
 
@@ -64,11 +64,11 @@ def class_probabilities(
     Raises:
       UserError: as `preprocess`.
     """
-    picture = _picture(photo)
+    picture = _as_picture(photo)
     size = size or picture.size
-    scores = [_scores(*nnx.split(segmenter.model), preprocess(picture, view)) for view in segmenter.views]
+    scores = [_scores(*nnx.split(segmenter.model), preprocess(picture, view)) for view in segmenter.scales]
     probabilities = np.asarray(_probabilities(scores, size, segmenter.model.classes))
-    return refine_edges(probabilities, _resized(picture, size)) if refine else probabilities
+    return refine_edges(probabilities, _resize_picture(picture, size)) if refine else probabilities
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -82,6 +82,6 @@ def _probabilities(scores: Sequence[jax.Array], size: Size, classes: tuple[int, 
     shape = (size[1], size[0], len(classes))
     resized = [jax.image.resize(view, shape, method="linear", antialias=False) for view in scores]
     known = jax.nn.softmax(sum(resized[1:], resized[0]) / len(resized))
-    if classes == EVERY_CLASS:
+    if classes == ALL_CLASSES:
         return known
     return jnp.zeros((*known.shape[:2], len(CLASSES))).at[..., np.array(classes)].set(known)

@@ -12,7 +12,7 @@ from msst_jax.errors import UserError
 from msst_jax.io.images import read_picture
 
 BACKGROUND = "background"
-UNCLAIMED_LIMIT = 0.001  # share of the photo that may lie in no region: rounding at the masks' edges
+MAX_UNCLAIMED = 0.001  # share of the photo that may lie in no region: rounding at the masks' edges
 
 
 def read_mask(path: str | Path, photo_size: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
@@ -27,7 +27,7 @@ def read_mask(path: str | Path, photo_size: tuple[int, int], size: tuple[int, in
       UserError: not a picture, or nothing is inside.
     """
     picture = read_picture(path, "mask", backdrop="black").convert("L")
-    if picture.size != size and not alike(picture.size, photo_size):
+    if picture.size != size and not same_aspect_ratio(picture.size, photo_size):
         logging.warning(
             "mask %s is %dx%d, the photo %dx%d: the mask is stretched to fit", path, *picture.size, *photo_size
         )
@@ -45,7 +45,7 @@ def read_mask(path: str | Path, photo_size: tuple[int, int], size: tuple[int, in
     return mask
 
 
-def alike(size: tuple[int, int], photo_size: tuple[int, int]) -> bool:
+def same_aspect_ratio(size: tuple[int, int], photo_size: tuple[int, int]) -> bool:
     """Whether a (width, height) has the photo's proportions, but for the rounding of a side."""
     larger, smaller = sorted((size, photo_size), reverse=True)
     scale = smaller[0] / larger[0]
@@ -78,28 +78,32 @@ def combine(masks: Mapping[str, np.ndarray], names: Sequence[str]) -> np.ndarray
             return np.ones((*_any_shape(masks), 1), np.float32)
         claimed[BACKGROUND] = np.clip(1 - sum(claimed.values()), 0, 1)
     stacked = np.stack([claimed[name] for name in names], -1).astype(np.float32)
-    check_shares(stacked, names)
-    return _normalized(stacked)
+    check_coverage(stacked, names)
+    return _normalize_sum(stacked)
 
 
 def _any_shape(masks: Mapping[str, np.ndarray]) -> tuple[int, ...]:
     return next(iter(masks.values())).shape
 
 
-def check_shares(stacked: np.ndarray, names: Sequence[str]) -> None:
+def check_coverage(stacked: np.ndarray, names: Sequence[str]) -> None:
     """Raises UserError if one of the masks (H, W, K) is empty, or pixels lie in none of them."""
     for index, name in enumerate(names):
         if stacked[..., index].max() < 0.5:
-            others = {other: share for other, share in zip(names, shares(stacked), strict=True) if other != name}
-            found = f"the other regions leave nothing for it ({describe(others)})" if others else "its mask is dark"
+            others = {
+                other: share for other, share in zip(names, area_fractions(stacked), strict=True) if other != name
+            }
+            found = (
+                f"the other regions leave nothing for it ({format_fractions(others)})" if others else "its mask is dark"
+            )
             raise UserError(f"region {name!r} is empty: {found}; leave its --style out")
     unclaimed = float(np.mean(stacked.sum(-1) < 0.5))
-    if unclaimed > UNCLAIMED_LIMIT:
+    if unclaimed > MAX_UNCLAIMED:
         advice = "paint the masks larger" if BACKGROUND in names else f"add --style {BACKGROUND}=FILE"
         raise UserError(f"{unclaimed:.1%} of the photo lies in no region ({', '.join(names)}); {advice}")
 
 
-def _normalized(stacked: np.ndarray) -> np.ndarray:
+def _normalize_sum(stacked: np.ndarray) -> np.ndarray:
     """Divides by the sum; a stray pixel that nothing claims goes to the last region."""
     total = stacked.sum(-1, keepdims=True)
     stacked = np.where(total > 1e-6, stacked / np.maximum(total, 1e-6), 0)
@@ -107,7 +111,7 @@ def _normalized(stacked: np.ndarray) -> np.ndarray:
     return stacked.astype(np.float32)
 
 
-def harden(masks: np.ndarray) -> np.ndarray:
+def to_one_hot(masks: np.ndarray) -> np.ndarray:
     """Gives every pixel of masks (H, W, K) wholly to its largest region."""
     return np.eye(masks.shape[-1], dtype=np.float32)[np.argmax(masks, -1)]
 
@@ -116,10 +120,10 @@ def feather(masks: np.ndarray, sigma: float) -> np.ndarray:
     """Softens the edges of masks (H, W, K) by a Gaussian of `sigma` pixels; they still sum to 1."""
     if sigma <= 0:
         return masks
-    return _normalized(ndimage.gaussian_filter(masks, (sigma, sigma, 0), mode="nearest"))
+    return _normalize_sum(ndimage.gaussian_filter(masks, (sigma, sigma, 0), mode="nearest"))
 
 
-def shares(masks: np.ndarray) -> list[float]:
+def area_fractions(masks: np.ndarray) -> list[float]:
     """The share of the picture that each of the masks (H, W, K) covers; they add up to 1."""
     return [float(share) for share in masks.mean((0, 1), dtype=np.float64)]
 
@@ -140,11 +144,11 @@ def complete(found: Mapping[str, np.ndarray], names: Sequence[str], shape: tuple
     return claimed
 
 
-def describe(shares: Mapping[str, float]) -> str:
+def format_fractions(shares: Mapping[str, float]) -> str:
     """ "background 62%, cat 30%, sofa 8%"."""
-    return ", ".join(f"{name} {percent(share)}" for name, share in shares.items())
+    return ", ".join(f"{name} {format_percent(share)}" for name, share in shares.items())
 
 
-def percent(share: float) -> str:
+def format_percent(share: float) -> str:
     """0.3 to "30%"; what rounds to nothing is "<1%"."""
     return f"{share:.0%}" if share >= 0.005 else "<1%"

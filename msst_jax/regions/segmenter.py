@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from msst_jax.errors import UserError
 from msst_jax.models import pretrained as weights
 from msst_jax.models import serialization
-from msst_jax.models.deeplab import NAMES, PERSON, SEGMENTERS
+from msst_jax.models.deeplab import PERSON_NETWORK, SEGMENTERS, TORCHVISION_NETWORKS
 from msst_jax.models.voc import CLASSES
 from msst_jax.regions.masks import BACKGROUND
 
@@ -20,7 +20,10 @@ SHORT_SIDE = 520  # torchvision's preset: what its DeepLab weights were evaluate
 MAX_PIXELS = 8 * SHORT_SIDE**2  # of what such a network sees; a longer strip would take many gigabytes
 PERSON_SIDES = (384, 256, 192)  # the longer side of a photo to the person network: for outlines, and for the whole
 PERSON_STEP = 16  # to whole ones of which its sides are rounded: the stride of its deepest features
-LARGER = f", which finds only {{known}}; for {len(CLASSES) - 1} classes: `python -m convert_weights {NAMES[0]}`"
+BEST = TORCHVISION_NETWORKS[0]
+LARGER_NETWORK_HINT = (
+    f", which finds only {{known}}; for {len(CLASSES) - 1} classes: `python -m convert_weights {BEST}`"
+)
 
 Size = tuple[int, int]
 """(Width, height) in pixels."""
@@ -51,12 +54,12 @@ def person_size(size: Size, side: int) -> Size:
     return width, height
 
 
-Views = tuple[Callable[[Size], Size], ...]
+InferenceScales = tuple[Callable[[Size], Size], ...]
 """The size of a photo to each of the sizes at which a network sees it."""
 
-VIEWS: Mapping[str, Views] = {
-    **dict.fromkeys(NAMES, (preset_size,)),
-    PERSON: tuple(functools.partial(person_size, side=side) for side in PERSON_SIDES),
+INFERENCE_SCALES: Mapping[str, InferenceScales] = {
+    **dict.fromkeys(TORCHVISION_NETWORKS, (preset_size,)),
+    PERSON_NETWORK: tuple(functools.partial(person_size, side=side) for side in PERSON_SIDES),
 }
 
 
@@ -80,7 +83,7 @@ class Segmenter(NamedTuple):
     name: str
     weights: str
     """Name of the weights file."""
-    views: Views = (preset_size,)
+    scales: InferenceScales = (preset_size,)
     """Its scores are the mean over them."""
 
     def record(self) -> dict[str, str]:
@@ -88,9 +91,9 @@ class Segmenter(NamedTuple):
         return {"name": self.name, "weights": self.weights}
 
 
-def best_there() -> str:
+def best_available() -> str:
     """The name of the best network that was converted, or of the one in the package."""
-    return next((name for name in NAMES if weights.converted_path(name).exists()), PERSON)
+    return next((name for name in TORCHVISION_NETWORKS if weights.converted_path(name).exists()), PERSON_NETWORK)
 
 
 def load_segmenter(name: str, wanted: Iterable[str] = (), *, instead: str = "") -> Segmenter:
@@ -98,7 +101,7 @@ def load_segmenter(name: str, wanted: Iterable[str] = (), *, instead: str = "") 
 
     Args:
       name: one of SEGMENTERS (msst_jax/models/deeplab.py), a file of weights that names its network, a workdir of
-        train.py, or empty: see `best_there`.
+        train.py, or empty: see `best_available`.
       wanted: the regions it is needed for, names of classes joined by +.
       instead: what a person can give to do without it, for the errors; empty = a mask for every region wanted.
 
@@ -107,21 +110,21 @@ def load_segmenter(name: str, wanted: Iterable[str] = (), *, instead: str = "") 
         not know.
     """
     wanted = list(wanted)
-    chosen, path = _network_and_file(name or best_there())
+    chosen, path = _network_and_file(name or best_available())
     try:
         model, file = weights.load_deeplab(chosen, path=path)
     except UserError as error:
-        without = instead or _masks(wanted)
+        without = instead or _mask_flags(wanted)
         raise UserError(f"{error}{f'; or do without it: give {without}' if without else ''}") from error
-    segmenter = Segmenter(model, chosen, file.name, VIEWS[chosen])
+    segmenter = Segmenter(model, chosen, file.name, INFERENCE_SCALES[chosen])
     known = [CLASSES[index] for index in model.classes if CLASSES[index] != BACKGROUND]
     unknown = [region for region in wanted if not set(region.split("+")) <= set(known)]
     if unknown:
         raise UserError(
-            f"{chosen} finds only {', '.join(known)}, not {', '.join(unknown)}; take {NAMES[0]} "
-            f"(`python -m convert_weights {NAMES[0]}` makes its weights), or give {instead or _masks(unknown)}"
+            f"{chosen} finds only {', '.join(known)}, not {', '.join(unknown)}; take {BEST} "
+            f"(`python -m convert_weights {BEST}` makes its weights), or give {instead or _mask_flags(unknown)}"
         )
-    larger = LARGER.format(known=", ".join(known)) if best_there() == chosen == PERSON else ""
+    larger = LARGER_NETWORK_HINT.format(known=", ".join(known)) if best_available() == chosen == PERSON_NETWORK else ""
     logging.info("regions are found by %s%s", chosen, larger)
     return segmenter
 
@@ -150,5 +153,5 @@ def _network_and_file(name: str) -> tuple[str, Path | None]:
     return network, path
 
 
-def _masks(regions: Iterable[str]) -> str:
+def _mask_flags(regions: Iterable[str]) -> str:
     return " ".join(f"--mask {region}=FILE" for region in regions)

@@ -6,15 +6,15 @@ import numpy as np
 
 from msst_jax.errors import UserError
 from msst_jax.models.voc import CLASSES
-from msst_jax.regions.components import _specks, remove_specks
-from msst_jax.regions.inference import EVERY_CLASS
-from msst_jax.regions.masks import BACKGROUND, describe
+from msst_jax.regions.components import _small_components, remove_small_components
+from msst_jax.regions.inference import ALL_CLASSES
+from msst_jax.regions.masks import BACKGROUND, format_fractions
 
-SINGLE_CLASSES = tuple((index,) for index in EVERY_CLASS[1:])  # every class but the background
-GIVEN = "masks given"  # stands after the classes where masks of a person's claim a part of the photo
+SINGLE_CLASSES = tuple((index,) for index in ALL_CLASSES[1:])  # every class but the background
+GIVEN_MASKS = "masks given"  # stands after the classes where masks of a person's claim a part of the photo
 
 
-def classes_of(region: str) -> tuple[int, ...]:
+def class_indices(region: str) -> tuple[int, ...]:
     """The classes that a region's name joins: "person+dog" to (15, 12).
 
     Raises:
@@ -32,13 +32,13 @@ def classes_of(region: str) -> tuple[int, ...]:
     return tuple(CLASSES.index(name) for name in names)
 
 
-def check_names(names: Iterable[str]) -> dict[str, tuple[int, ...]]:
+def region_classes(names: Iterable[str]) -> dict[str, tuple[int, ...]]:
     """The classes of every region but the background.
 
     Raises:
-      UserError: as `classes_of`, or a class in two regions.
+      UserError: as `class_indices`, or a class in two regions.
     """
-    groups = {name: classes_of(name) for name in names if name != BACKGROUND}
+    groups = {name: class_indices(name) for name in names if name != BACKGROUND}
     owners: dict[int, str] = {}
     for name, group in groups.items():
         for index in group:
@@ -69,33 +69,33 @@ def region_masks(
       names: classes, joined by + where a region has several.
       claimed: (H, W) in [0, 1], what other masks have taken already: nothing is found there.
       min_speck: percent of the photo; smaller pieces of a region, and holes in it, go to what is around them, see
-        `remove_specks`.
+        `remove_small_components`.
       hard: 1 where one of the region's classes is the likeliest, 0 elsewhere, instead of probabilities.
       must_exist: a region that is not in the photo is an error; else it gets a mask that is (nearly) empty.
 
     Raises:
-      UserError: as `check_names`, or a region that is not in the photo; the error lists the classes that are.
+      UserError: as `region_classes`, or a region that is not in the photo; the error lists the classes that are.
     """
-    groups = check_names(names)
-    left = probabilities if claimed is None else _beside(probabilities, claimed)
+    groups = region_classes(names)
+    left = probabilities if claimed is None else _with_claimed(probabilities, claimed)
     # Specks of classes that nobody named are removed too: they would be holes in a region that somebody did name.
     named = {index for group in groups.values() for index in group}
     others = [group for group in SINGLE_CLASSES if group[0] not in named]
-    cleaned = remove_specks(left, [*groups.values(), *others], min_speck)
-    masks = {name: mask_of(cleaned, group, hard=hard) for name, group in groups.items()}
+    cleaned = remove_small_components(left, [*groups.values(), *others], min_speck)
+    masks = {name: class_mask(cleaned, group, hard=hard) for name, group in groups.items()}
     for name, mask in masks.items():
         if must_exist and mask.max() < 0.5:
             raise UserError(_not_found(name, probabilities, left, min_speck, mask.max()))
     return masks
 
 
-def _beside(probabilities: np.ndarray, claimed: np.ndarray) -> np.ndarray:
+def _with_claimed(probabilities: np.ndarray, claimed: np.ndarray) -> np.ndarray:
     """Probabilities (H, W, C + 1) where masks (H, W) claim a part of every pixel; that part comes last."""
     claimed = claimed[..., None]
     return np.concatenate([probabilities * (1 - claimed), claimed], -1)
 
 
-def mask_of(probabilities: np.ndarray, classes: Sequence[int], *, hard: bool = False) -> np.ndarray:
+def class_mask(probabilities: np.ndarray, classes: Sequence[int], *, hard: bool = False) -> np.ndarray:
     """The mask, float32 (H, W) in [0, 1], of some classes; see `region_masks`."""
     if hard:
         return np.isin(probabilities.argmax(-1), classes).astype(np.float32)
@@ -104,29 +104,29 @@ def mask_of(probabilities: np.ndarray, classes: Sequence[int], *, hard: bool = F
 
 def _not_found(name: str, everywhere: np.ndarray, left: np.ndarray, min_speck: float, certainty: float) -> str:
     """Why a region is empty; from the probabilities `everywhere` and those `left` beside the masks given."""
-    group = classes_of(name)
+    group = class_indices(name)
     pieces = np.isin(left.argmax(-1), group)
     advice = f"leave its --style out or give --mask {name}=FILE"
     if not np.isin(everywhere.argmax(-1), group).any():
         reason = "was not found in the photo"
     elif not pieces.any():
         reason = "lies wholly under the masks given"
-    elif _specks(pieces, min_speck / 100 * pieces.size).all():
+    elif _small_components(pieces, min_speck / 100 * pieces.size).all():
         reason = f"was found only in specks smaller than config.min_speck = {min_speck:g}% of the photo"
     else:
         reason = f"is nowhere more than half certain ({certainty:.0%} at most, yet likelier there than any other)"
         advice = f"take it all the same with --config.hard_masks=True, or {advice}"
-    return f"region {name!r} {reason}; found: {describe(found_classes(left, min_speck))}: {advice}"
+    return f"region {name!r} {reason}; found: {format_fractions(class_fractions(left, min_speck))}: {advice}"
 
 
-def found_classes(probabilities: np.ndarray, min_speck: float = 0.0) -> dict[str, float]:
+def class_fractions(probabilities: np.ndarray, min_speck: float = 0.0) -> dict[str, float]:
     """The share of the photo of every class found in it, largest first; they add up to 1.
 
     Args:
       probabilities: (H, W, 21), or (H, W, 22) where the last is what masks claim.
       min_speck: percent of the photo; smaller pieces do not count.
     """
-    cleaned = remove_specks(probabilities, SINGLE_CLASSES, min_speck)
-    names = (*CLASSES, GIVEN)
+    cleaned = remove_small_components(probabilities, SINGLE_CLASSES, min_speck)
+    names = (*CLASSES, GIVEN_MASKS)
     shares = np.bincount(cleaned.argmax(-1).ravel(), minlength=len(names)) / cleaned[..., 0].size
     return {names[index]: float(shares[index]) for index in np.argsort(-shares, kind="stable") if shares[index]}

@@ -6,12 +6,12 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from msst_jax.io.images import to_picture
-from msst_jax.models.voc import CLASSES, COLOURS
-from msst_jax.regions.masks import percent, shares
-from msst_jax.transfer.inputs import Inputs
+from msst_jax.models.voc import CLASSES, COLORS
+from msst_jax.regions.masks import area_fractions, format_percent
+from msst_jax.transfer.inputs import PhotoInputs
 
 # One hue a region, in order; well apart for colour-blind eyes (Okabe & Ito 2008).
-REGION_COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (204, 121, 167), (240, 228, 66), (213, 94, 0))
+REGION_COLORS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (204, 121, 167), (240, 228, 66), (213, 94, 0))
 GAP = 8
 OVERLAY = 0.6  # how much of a class's colour covers the photo
 MAX_SIDE = 16000  # WebP holds no more
@@ -52,9 +52,9 @@ def _font(text: str, size: int, width: int) -> ImageFont.ImageFont | ImageFont.F
     return ImageFont.load_default(size)
 
 
-def regions_overlay(inputs: Inputs) -> Image.Image:
+def regions_overlay(inputs: PhotoInputs) -> Image.Image:
     """The photo in grey with every region in a colour of its own."""
-    colours = np.asarray([REGION_COLOURS[k % len(REGION_COLOURS)] for k in range(len(inputs.regions))], np.float32)
+    colours = np.asarray([REGION_COLORS[k % len(REGION_COLORS)] for k in range(len(inputs.regions))], np.float32)
     grey = inputs.photo.mean(-1, keepdims=True)
     return to_picture(0.5 * grey + 0.5 * (inputs.masks @ colours) / 255.0)
 
@@ -67,37 +67,37 @@ def classes_overlay(photo: np.ndarray, masks: Mapping[str, np.ndarray], shares: 
       masks: {class: (H, W) in [0, 1]} of all classes but the background, which keeps the photo's colours.
       shares: {class: share of the photo}, the background's too.
     """
-    picture = tinted(photo, masks)
+    picture = tint_classes(photo, masks)
     line = max(14, picture.height // 20)
     font = ImageFont.load_default(line)
-    texts = {name: f"{name} {percent(share)}" for name, share in shares.items()}
+    texts = {name: f"{name} {format_percent(share)}" for name, share in shares.items()}
     width = max(picture.width, *(round(font.getlength(text)) + line + 3 * GAP for text in texts.values()))
     page = Image.new("RGB", (width, picture.height + len(texts) * (line + GAP) + GAP), "white")
     page.paste(picture)
     draw = ImageDraw.Draw(page)
     for number, (name, text) in enumerate(texts.items()):
         y = picture.height + GAP + number * (line + GAP)
-        fill = _class_colour(name) if name in masks else None
+        fill = _class_color(name) if name in masks else None
         draw.rectangle((GAP, y, GAP + line, y + line - 1), fill=fill, outline="black")
         draw.text((line + 2 * GAP, y), text, fill="black", font=font)
     return page
 
 
-def tinted(photo: np.ndarray, masks: Mapping[str, np.ndarray]) -> Image.Image:
+def tint_classes(photo: np.ndarray, masks: Mapping[str, np.ndarray]) -> Image.Image:
     """The photo (H, W, 3) in [0, 1] with masks {class: (H, W) in [0, 1]} in the VOC colours of their classes."""
     painted = photo * (1 - OVERLAY * sum(masks.values(), np.zeros(photo.shape[:2], np.float32)))[..., None]
     for name, mask in masks.items():
-        painted = painted + OVERLAY * mask[..., None] * np.asarray(_class_colour(name), np.float32) / 255
+        painted = painted + OVERLAY * mask[..., None] * np.asarray(_class_color(name), np.float32) / 255
     return to_picture(painted)
 
 
-def _class_colour(name: str) -> tuple[int, int, int]:
-    return COLOURS[CLASSES.index(name)]
+def _class_color(name: str) -> tuple[int, int, int]:
+    return COLORS[CLASSES.index(name)]
 
 
-def inputs_sheet(inputs: Inputs, result: np.ndarray) -> Image.Image:
+def inputs_sheet(inputs: PhotoInputs, result: np.ndarray) -> Image.Image:
     """Photo, regions, the style of each region, and the result (H, W, 3)."""
-    covered = zip(inputs.regions, shares(inputs.masks), strict=True)
+    covered = zip(inputs.regions, area_fractions(inputs.masks), strict=True)
     named = ", ".join(f"{region.name} {share:.0%}" for region, share in covered)
     return sheet(
         [

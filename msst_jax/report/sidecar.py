@@ -9,16 +9,16 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from msst_jax.regions.masks import shares
-from msst_jax.transfer.inputs import Inputs
+from msst_jax.regions.masks import area_fractions
+from msst_jax.transfer.inputs import PhotoInputs
 
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy", "pillow", "msst_jax")
 
 
-def sidecar(
+def build_sidecar(
     *,
     config: ConfigDict,
-    inputs: Inputs,
+    inputs: PhotoInputs,
     weights: Path,
     seed: int,
     seconds: dict[str, float],
@@ -29,7 +29,7 @@ def sidecar(
         **more,
         "regions": [
             {"name": region.name, "style": region.style_file, "share": share, "origin": region.origin}
-            for region, share in zip(inputs.regions, shares(inputs.masks), strict=True)
+            for region, share in zip(inputs.regions, area_fractions(inputs.masks), strict=True)
         ],
         "size": [inputs.photo.shape[1], inputs.photo.shape[0]],
         "seed": seed,

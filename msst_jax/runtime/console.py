@@ -13,13 +13,13 @@ from msst_jax.errors import UserError
 PACKAGE = str(Path(__file__).parents[1])
 
 
-def only_own(quiet: bool) -> None:
+def configure_logging(quiet: bool) -> None:
     """Shows the program's messages without time stamps; of the libraries', which share the logger, errors only.
 
     Orbax raises what it logs as an error, and is told of then; after a failed save its threads find their event loop
     closed, each with a traceback.
     """
-    sys.unraisablehook = _hook
+    sys.unraisablehook = _ignore_closed_event_loop
     handler = logging.get_absl_handler()
     handler.setFormatter(None)
     handler.addFilter(_is_own)
@@ -27,7 +27,7 @@ def only_own(quiet: bool) -> None:
     logging.set_verbosity(logging.ERROR if quiet else logging.INFO)
 
 
-def _hook(raised: "sys.UnraisableHookArgs") -> None:
+def _ignore_closed_event_loop(raised: "sys.UnraisableHookArgs") -> None:
     if str(raised.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(raised)
 

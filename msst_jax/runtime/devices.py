@@ -13,7 +13,7 @@ from msst_jax.errors import UserError, first_line
 Result = TypeVar("Result")
 
 
-def make_repeatable() -> None:
+def request_deterministic_ops() -> None:
     """Asks XLA for GPU kernels that give the same bits in every run, at some cost in speed.
 
     CPU and TPU do so anyway. The user's own XLA_FLAGS come later in the line and win.
@@ -21,7 +21,7 @@ def make_repeatable() -> None:
     os.environ["XLA_FLAGS"] = f"--xla_gpu_deterministic_ops=true {os.environ.get('XLA_FLAGS', '')}".strip()
 
 
-def join_hosts() -> None:
+def initialize_distributed() -> None:
     """Joins the processes of one run on several hosts, if the environment says that there are any.
 
     Either JAX_COORDINATOR_ADDRESS (host:port of process 0), JAX_NUM_PROCESSES and JAX_PROCESS_ID, or what Slurm, Open
@@ -63,14 +63,14 @@ def on_any_host(flag: bool) -> bool:
     return bool(multihost_utils.process_allgather(np.array(flag)).any())
 
 
-def of_first_host(number: int) -> int:
+def broadcast_from_host0(number: int) -> int:
     """What the first host says, on every host. All hosts must ask, each as often as the others."""
     if jax.process_count() == 1:
         return number
     return int(multihost_utils.broadcast_one_to_all(np.array(number)))
 
 
-def together(action: Callable[[], Result]) -> Result:
+def run_on_all_hosts(action: Callable[[], Result]) -> Result:
     """Does something on every host and waits for the others; where it fails on one host, it fails on all.
 
     Raises:

@@ -10,21 +10,21 @@ import sys
 from pathlib import Path
 
 TUNABLE = "glibc.malloc.hugetlb"
-FIRST_VERSION = (2, 35)  # of glibc, that knows it
-CHOICE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-STARTED = "MSST_STARTED_ANEW"  # in the environment, should GLIBC_TUNABLES not get through
+MIN_GLIBC = (2, 35)  # of glibc, that knows it
+SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+RESTARTED = "MSST_STARTED_ANEW"  # in the environment, should GLIBC_TUNABLES not get through
 
 
-def use_large_pages() -> None:
+def use_hugepages() -> None:
     """Starts this program anew with large pages, if they are there for programs that ask (Linux, glibc).
 
     To be called before anything else is imported or done. What the user says in GLIBC_TUNABLES wins.
     """
     told = os.environ.get("GLIBC_TUNABLES", "")
-    if TUNABLE in told or STARTED in os.environ or not (_is_the_program() and _offered()):
+    if TUNABLE in told or RESTARTED in os.environ or not (_is_the_program() and _offered()):
         return
     os.environ["GLIBC_TUNABLES"] = ":".join(filter(None, [told, f"{TUNABLE}=1"]))
-    os.environ[STARTED] = "1"
+    os.environ[RESTARTED] = "1"
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
@@ -39,6 +39,6 @@ def _is_the_program() -> bool:
 def _offered() -> bool:
     """Whether the system gives large pages to those who ask, and the C library can ask."""
     library, version = platform.libc_ver()
-    if library != "glibc" or not sys.executable or not CHOICE.exists():
+    if library != "glibc" or not sys.executable or not SETTING.exists():
         return False
-    return tuple(map(int, version.split(".")[:2])) >= FIRST_VERSION and "[madvise]" in CHOICE.read_text()
+    return tuple(map(int, version.split(".")[:2])) >= MIN_GLIBC and "[madvise]" in SETTING.read_text()

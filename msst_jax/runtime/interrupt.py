@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def interruption() -> Iterator[threading.Event]:
+def interrupt_event() -> Iterator[threading.Event]:
     """Turns the first Ctrl-C into an event: an exception could strike while the state is being donated.
 
     A second Ctrl-C raises KeyboardInterrupt as usual.

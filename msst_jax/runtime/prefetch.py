@@ -5,7 +5,7 @@ import threading
 from collections.abc import Generator, Iterable
 from typing import NamedTuple, TypeVar
 
-PATIENCE = 0.1  # seconds between two looks at whether anybody still wants an item
+POLL_SECONDS = 0.1  # seconds between two looks at whether anybody still wants an item
 
 Item = TypeVar("Item")
 
@@ -18,7 +18,7 @@ class _End:
     """Comes after the last item."""
 
 
-def prefetched(items: Iterable[Item], ahead: int) -> Generator[Item, None, None]:
+def prefetch(items: Iterable[Item], ahead: int) -> Generator[Item, None, None]:
     """The same items, made in a thread that is at most `ahead` items ahead.
 
     What the thread raises is raised here. Closing the generator ends the thread, after the item at hand.
@@ -58,6 +58,6 @@ def _work(items: Iterable[Item], ready: "queue.Queue[Item | _Failure | _End]", s
 def _put(item: Item | _Failure | _End, ready: "queue.Queue[Item | _Failure | _End]", stop: threading.Event) -> None:
     while not stop.is_set():
         try:
-            return ready.put(item, timeout=PATIENCE)
+            return ready.put(item, timeout=POLL_SECONDS)
         except queue.Full:
             continue

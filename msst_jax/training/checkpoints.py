@@ -44,7 +44,7 @@ def open_checkpoints(folder: Path, *, keep_last: int, keep_every: int) -> Iterat
         with suppress(Exception):  # it would tell again of a failed save
             checkpoints.close()
         raise
-    _told(checkpoints.close, checkpoints)
+    _reporting_errors(checkpoints.close, checkpoints)
 
 
 def save(checkpoints: ocp.training.Checkpointer, step: int, state: Any, position: dict[str, Any]) -> None:
@@ -61,10 +61,10 @@ def save(checkpoints: ocp.training.Checkpointer, step: int, state: Any, position
     """
     copied = jax.tree.map(np.array, state)
     saved = {"state": copied, "position": {"data": position, "sha256": _digest(copied)}}
-    _told(lambda: checkpoints.save_checkpointables_async(step, saved), checkpoints)
+    _reporting_errors(lambda: checkpoints.save_checkpointables_async(step, saved), checkpoints)
 
 
-def _told(action: Callable[[], Result], checkpoints: ocp.training.Checkpointer) -> Result:
+def _reporting_errors(action: Callable[[], Result], checkpoints: ocp.training.Checkpointer) -> Result:
     try:
         return action()
     except (OSError, ValueError, RuntimeError) as error:  # tensorstore reports a full disk as ValueError
@@ -88,7 +88,7 @@ def restore(checkpoints: ocp.training.Checkpointer, state: Any) -> tuple[Any, di
     """
     damaged = []
     for step in sorted((checkpoint.step for checkpoint in checkpoints.checkpoints), reverse=True):
-        found = _load_if_whole(checkpoints, step, state)
+        found = _load_if_intact(checkpoints, step, state)
         if found is None:
             damaged.append(step)
             continue
@@ -100,7 +100,7 @@ def restore(checkpoints: ocp.training.Checkpointer, state: Any) -> tuple[Any, di
     return None
 
 
-def _load_if_whole(checkpoints: ocp.training.Checkpointer, step: int, state: Any) -> tuple[Any, dict[str, Any]] | None:
+def _load_if_intact(checkpoints: ocp.training.Checkpointer, step: int, state: Any) -> tuple[Any, dict[str, Any]] | None:
     """As `_load`; None, and a warning, if the checkpoint is damaged."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of a damaged one orbax leaves coroutines behind

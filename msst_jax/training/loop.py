@@ -19,32 +19,32 @@ from msst_jax.errors import UserError
 from msst_jax.io.images import save_picture
 from msst_jax.models.serialization import MODEL_FILE
 from msst_jax.runtime.devices import on_any_host
-from msst_jax.runtime.interrupt import interruption
+from msst_jax.runtime.interrupt import interrupt_event
 from msst_jax.training import checkpoints
-from msst_jax.training.metrics import FILE as RECORDS
+from msst_jax.training.metrics import METRICS_FILE as RECORDS
 from msst_jax.training.metrics import MetricsWriter, read_records
 from msst_jax.training.step import (
-    State,
-    initial_state,
-    learning_rate,
-    make_step,
-    on_all_devices,
-    optimizer_of,
-    replicated,
-    split_over_devices,
+    TrainState,
+    build_optimizer,
+    data_parallel,
+    init_train_state,
+    learning_rate_schedule,
+    make_train_step,
+    replicate,
+    shard_batch,
 )
 from msst_jax.training.task import Task, Terms
 
-HELD_OUT = "held_out_"  # names of the metrics of an evaluation begin so
-LOOK_AHEAD = 2  # steps that the devices are ahead of what the host has read
-MOST_SKIPPED = 10  # steps in a row that are not finite
+HELD_OUT_PREFIX = "held_out_"  # names of the metrics of an evaluation begin so
+DISPATCH_AHEAD = 2  # steps that the devices are ahead of what the host has read
+MAX_SKIPPED = 10  # steps in a row that are not finite
 
-Observe = Callable[[int, Terms, float], None]
+StepObserver = Callable[[int, Terms, float], None]
 """Step, its metrics, seconds that it waited for its data."""
-Keep = Callable[[int, State], None]
+StateCallback = Callable[[int, TrainState], None]
 
 
-class Batches(Protocol):
+class BatchIterator(Protocol):
     """Batches of this host, and where they stand."""
 
     def __next__(self) -> Any:
@@ -57,14 +57,14 @@ class Batches(Protocol):
         """Goes on from there."""
 
 
-class Outcome(NamedTuple):
+class TrainResult(NamedTuple):
     """How a run ended."""
 
-    state: State
+    state: TrainState
     interrupted: bool
 
 
-def check_batch(batch: int, devices: int) -> None:
+def check_batch_size(batch: int, devices: int) -> None:
     """Raises UserError unless a batch can be split over the devices of all hosts."""
     if batch % devices:
         nearest = max(1, round(batch / devices)) * devices
@@ -74,11 +74,11 @@ def check_batch(batch: int, devices: int) -> None:
 def train(
     config: ConfigDict,
     task: Task,
-    batches: Batches,
+    batches: BatchIterator,
     workdir: Path,
     *,
     quiet: bool = False,
-) -> Outcome:
+) -> TrainResult:
     """Trains from the newest checkpoint in the workdir, or from the start, to config.steps. Ctrl-C ends it early.
 
     Args:
@@ -92,8 +92,8 @@ def train(
     Raises:
       UserError: ten steps in a row were not finite, or the disk is full.
     """
-    optimizer = optimizer_of(config)
-    state = initial_state(task, optimizer, config.seed)
+    optimizer = build_optimizer(config)
+    state = init_train_state(task, optimizer, config.seed)
     folder = workdir / "checkpoints"
     with checkpoints.open_checkpoints(folder, keep_last=config.keep_last, keep_every=config.keep_every) as saved:
         if found := checkpoints.restore(saved, state):
@@ -102,19 +102,19 @@ def train(
             logging.info("going on from step %d", state.step)
             _save_newest(task, workdir, state)  # a kill may have come between a checkpoint and its model
 
-        def keep(step: int, state: State) -> None:
+        def keep(step: int, state: TrainState) -> None:
             checkpoints.save(saved, step, state, batches.get_state())
             _save_newest(task, workdir, state)
 
-        step = on_all_devices(make_step(task.loss, optimizer, config.ema))
-        with _records(config, task, workdir, int(state.step), quiet) as (observe, sample), interruption() as stop:
-            advance = partial(_advance, step, replicated(task.frozen))
+        step = data_parallel(make_train_step(task.loss, optimizer, config.ema))
+        with _records(config, task, workdir, int(state.step), quiet) as (observe, sample), interrupt_event() as stop:
+            advance = partial(_advance, step, replicate(task.frozen))
             stopped = partial(_stopped, stop.is_set, config.log_every)
-            state = _loop(config, advance, replicated(state), batches, observe, sample, keep, stopped)
-    return Outcome(state, int(state.step) < config.steps)
+            state = _loop(config, advance, replicate(state), batches, observe, sample, keep, stopped)
+    return TrainResult(state, int(state.step) < config.steps)
 
 
-def _save_newest(task: Task, workdir: Path, state: State) -> None:
+def _save_newest(task: Task, workdir: Path, state: TrainState) -> None:
     """Writes the model, unless an evaluation has chosen one."""
     if jax.process_index() == 0 and not (task.score and _best_score(task, workdir) > -math.inf):
         task.save(workdir / MODEL_FILE, jax.device_get(state.ema))
@@ -127,20 +127,22 @@ def _stopped(asked: Callable[[], bool], every: int, done: int) -> bool:
     return done % every == 0 and on_any_host(asked())
 
 
-def _advance(step: Callable[..., tuple[State, Terms]], frozen: Any, state: State, batch: Any) -> tuple[State, Terms]:
-    return step(state, frozen, split_over_devices(batch, jax.local_device_count()))
+def _advance(
+    step: Callable[..., tuple[TrainState, Terms]], frozen: Any, state: TrainState, batch: Any
+) -> tuple[TrainState, Terms]:
+    return step(state, frozen, shard_batch(batch, jax.local_device_count()))
 
 
 def _loop(
     config: ConfigDict,
-    advance: Callable[[State, Any], tuple[State, Terms]],
-    state: State,
-    batches: Batches,
-    observe: Observe,
-    sample: Keep,
-    keep: Keep,
+    advance: Callable[[TrainState, Any], tuple[TrainState, Terms]],
+    state: TrainState,
+    batches: BatchIterator,
+    observe: StepObserver,
+    sample: StateCallback,
+    keep: StateCallback,
     stopped: Callable[[int], bool],
-) -> State:
+) -> TrainState:
     """Steps until config.steps or `stopped`; the last one is kept too."""
     running: deque[tuple[int, Terms, float]] = deque()
     done = first = int(state.step)
@@ -151,7 +153,7 @@ def _loop(
         state, terms = advance(state, batch)
         done += 1
         running.append((done, terms, waited))
-        if len(running) > LOOK_AHEAD:
+        if len(running) > DISPATCH_AHEAD:
             observe(*running.popleft())
         ends = done == config.steps
         if done % config.sample_every == 0 or ends:
@@ -166,19 +168,21 @@ def _loop(
     return state
 
 
-def _drain(running: deque[tuple[int, Terms, float]], observe: Observe) -> None:
+def _drain(running: deque[tuple[int, Terms, float]], observe: StepObserver) -> None:
     """A checkpoint is written only of steps that were looked at."""
     while running:
         observe(*running.popleft())
 
 
 @contextmanager
-def _records(config: ConfigDict, task: Task, workdir: Path, first: int, quiet: bool) -> Iterator[tuple[Observe, Keep]]:
+def _records(
+    config: ConfigDict, task: Task, workdir: Path, first: int, quiet: bool
+) -> Iterator[tuple[StepObserver, StateCallback]]:
     """(observe, sample): what is written of steps and of parameters; only the first host writes."""
     if jax.process_index() > 0:
         yield _check_skipped, lambda step, state: None
         return
-    rate = learning_rate(config)
+    rate = learning_rate_schedule(config)
     since: dict[str, float] = {"seconds": time.perf_counter(), "waited": 0.0, "step": first}
     hidden = quiet or not sys.stderr.isatty()
     metrics = MetricsWriter(workdir, first)
@@ -202,14 +206,14 @@ def _records(config: ConfigDict, task: Task, workdir: Path, first: int, quiet: b
             bar.set_postfix_str(f"loss {values['loss']:.4g}", refresh=False)
             since.update(seconds=now, waited=0.0, step=step)
 
-        def sample(step: int, state: State) -> None:
+        def sample(step: int, state: TrainState) -> None:
             params = jax.device_get(state.ema)
             scalars, picture = task.evaluate(params)  # on one device, whatever the others do
             if task.score and scalars[task.score] > best[0]:
                 best[0] = scalars[task.score]
                 task.save(workdir / MODEL_FILE, params)
                 logging.info("step %d: %s %.4f, the best so far", step, task.score, best[0])
-            metrics.scalars(step, scalars, prefix=HELD_OUT)
+            metrics.scalars(step, scalars, prefix=HELD_OUT_PREFIX)
             metrics.picture(step, "samples", picture)
             save_picture(picture, workdir / "samples" / f"{step:07d}.jpg")
 
@@ -219,7 +223,7 @@ def _records(config: ConfigDict, task: Task, workdir: Path, first: int, quiet: b
 def _best_score(task: Task, workdir: Path) -> float:
     """The highest score that the records of a run have."""
     path = workdir / RECORDS
-    scores = [record.get(HELD_OUT + task.score) for record in read_records(path)] if path.exists() else []
+    scores = [record.get(HELD_OUT_PREFIX + task.score) for record in read_records(path)] if path.exists() else []
     return max((score for score in scores if score is not None), default=-math.inf)
 
 
@@ -234,9 +238,9 @@ def _check_skipped(step: int, terms: Terms, _waited: float) -> None:
     Raises:
       UserError: too many steps in a row were not finite.
     """
-    if terms["skipped_in_a_row"] >= MOST_SKIPPED:
+    if terms["skipped_in_a_row"] >= MAX_SKIPPED:
         raise UserError(
-            f"the loss or its gradient was not finite in {MOST_SKIPPED} steps in a row, up to step {step}; the "
+            f"the loss or its gradient was not finite in {MAX_SKIPPED} steps in a row, up to step {step}; the "
             "checkpoints before are whole: lower config.learning_rate, or use float32, in another --workdir or with "
             "--restart"
         )

@@ -18,7 +18,7 @@ from tensorboardX.record_writer import masked_crc32c
 from msst_jax.errors import UserError
 from msst_jax.io.files import write_text
 
-FILE = "metrics.jsonl"
+METRICS_FILE = "metrics.jsonl"
 
 
 class MetricsWriter:
@@ -34,7 +34,7 @@ class MetricsWriter:
         Raises:
           UserError: the disk is full, or refuses.
         """
-        self.path = workdir / FILE
+        self.path = workdir / METRICS_FILE
         self.events = workdir / f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}"
         _drop_after(self.path, step)
         self._add_event(Event(file_version="brain.Event:2"))

@@ -18,7 +18,7 @@ Tree = TypeVar("Tree")
 AXIS = "data"
 
 
-class State(NamedTuple):
+class TrainState(NamedTuple):
     """All that a run is, but for its position in the data."""
 
     step: jax.Array
@@ -34,30 +34,30 @@ class State(NamedTuple):
     skipped_in_a_row: jax.Array
 
 
-def learning_rate(config: ConfigDict) -> optax.Schedule:
+def learning_rate_schedule(config: ConfigDict) -> optax.Schedule:
     """Linear warm-up, then a cosine down to 0. Source: Loshchilov & Hutter 2016 (arXiv:1608.03983), no restarts."""
     warmup = min(config.warmup, config.steps)
     return optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, warmup, max(config.steps, warmup + 1))
 
 
-def optimizer_of(config: ConfigDict) -> optax.GradientTransformation:
+def build_optimizer(config: ConfigDict) -> optax.GradientTransformation:
     """Adam behind a limit on the norm of the gradient (config.clip; 0 = none)."""
     limit = optax.clip_by_global_norm(config.clip) if config.clip else optax.identity()
-    return optax.chain(limit, optax.adam(learning_rate(config)))
+    return optax.chain(limit, optax.adam(learning_rate_schedule(config)))
 
 
-def initial_state(task: Task, optimizer: optax.GradientTransformation, seed: int) -> State:
+def init_train_state(task: Task, optimizer: optax.GradientTransformation, seed: int) -> TrainState:
     """The state before the first step. Leaves never share a buffer, so that they can be donated."""
     first, rest = jax.random.split(jax.random.key(seed))
     params = task.init(first)
     zero = jnp.zeros((), jnp.int32)
-    state = State(zero, params, params, optimizer.init(params), jax.random.key_data(rest), zero, zero)
+    state = TrainState(zero, params, params, optimizer.init(params), jax.random.key_data(rest), zero, zero)
     return jax.tree.map(jnp.copy, state)
 
 
-def make_step(
+def make_train_step(
     loss: Callable[..., tuple[jax.Array, Terms]], optimizer: optax.GradientTransformation, decay: float
-) -> Callable[[State, Any, Batch], tuple[State, Terms]]:
+) -> Callable[[TrainState, Any, Batch], tuple[TrainState, Terms]]:
     """The step `(state, frozen, batch) -> (state, metrics)`, to be mapped over AXIS.
 
     Gradients and metrics are means over all devices. A step whose loss or gradient is not finite changes nothing
@@ -69,7 +69,7 @@ def make_step(
       decay: of the average of the parameters, at most.
     """
 
-    def step(state: State, frozen: Any, batch: Batch) -> tuple[State, Terms]:
+    def step(state: TrainState, frozen: Any, batch: Batch) -> tuple[TrainState, Terms]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
         (value, terms), grads = jax.value_and_grad(loss, has_aux=True)(state.params, frozen, batch, key)
         value, terms, grads = lax.pmean((value, terms, grads), AXIS)
@@ -79,11 +79,11 @@ def make_step(
         params = optax.apply_updates(state.params, updates)
         memory = jnp.minimum(decay, (1.0 + state.step) / (10.0 + state.step))
         ema = optax.incremental_update(params, state.ema, 1 - memory)
-        new = State(
+        new = TrainState(
             step=state.step + 1,
-            params=_chosen(good, params, state.params),
-            ema=_chosen(good, ema, state.ema),
-            optimizer=_chosen(good, moved, state.optimizer),
+            params=_select(good, params, state.params),
+            ema=_select(good, ema, state.ema),
+            optimizer=_select(good, moved, state.optimizer),
             key=state.key,
             skipped=state.skipped + ~good,
             skipped_in_a_row=jnp.where(good, 0, state.skipped_in_a_row + 1),
@@ -94,25 +94,25 @@ def make_step(
     return step
 
 
-def _chosen(condition: jax.Array, new: Any, old: Any) -> Any:
+def _select(condition: jax.Array, new: Any, old: Any) -> Any:
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
 
 
-def on_all_devices(step: Callable[..., Any], devices: list[jax.Device] | None = None) -> Callable[..., Any]:
-    """A step (see `make_step`) data-parallel over devices (all of all hosts if None); state donated.
+def data_parallel(step: Callable[..., Any], devices: list[jax.Device] | None = None) -> Callable[..., Any]:
+    """A step (see `make_train_step`) data-parallel over devices (all of all hosts if None); state donated.
 
-    State and frozen arrays go in and come out whole; those that are not `replicated` are copied to the devices, and
+    State and frozen arrays go in and come out whole; those that are not `replicate` are copied to the devices, and
     the step compiled again for them. The batch has a leading axis of this host's devices.
     """
     return jax.pmap(step, AXIS, in_axes=(None, None, 0), out_axes=None, donate_argnums=0, devices=devices)
 
 
-def replicated(tree: Tree, devices: list[jax.Device] | None = None) -> Tree:
+def replicate(tree: Tree, devices: list[jax.Device] | None = None) -> Tree:
     """Arrays whole on each of some devices (all of this host if None)."""
     mesh = Mesh(np.array(devices or jax.local_devices()), (AXIS,))
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
-def split_over_devices(batch: Batch, devices: int) -> Batch:
+def shard_batch(batch: Batch, devices: int) -> Batch:
     """Leaves (N, ...) to (devices, N / devices, ...)."""
     return jax.tree.map(lambda leaf: leaf.reshape(devices, -1, *leaf.shape[1:]), batch)

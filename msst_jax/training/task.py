@@ -36,7 +36,7 @@ class Task(NamedTuple):
     """Scalar of the evaluation that is to be as high as can be: the best parameters are saved. "" = the newest."""
 
 
-class Plan(NamedTuple):
+class TaskSpec(NamedTuple):
     """What a kind of task needs to know, and has read, before a run begins; its data are photos with masks."""
 
     regions: Sequence[str]

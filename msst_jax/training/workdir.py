@@ -13,15 +13,15 @@ from msst_jax.errors import UserError
 from msst_jax.io.files import write_atomically, write_json
 from msst_jax.models.serialization import MODEL_FILE
 
-FILE = "config.json"
-USED = "used_files.json"  # beside it: photos in their thousands would bury the config
+CONFIG_FILE = "config.json"
+FILES_FILE = "used_files.json"  # beside it: photos in their thousands would bury the config
 # What may change when a run goes on: it does not change what is computed.
-FREE = ("workers", "log_every", "sample_every", "checkpoint_every", "keep_last", "keep_every")
+MUTABLE_FIELDS = ("workers", "log_every", "sample_every", "checkpoint_every", "keep_last", "keep_every")
 STYLES = "styles"
-WRITTEN = ("checkpoints", "samples", "masks", STYLES)  # folders of a run
+RUN_FOLDERS = ("checkpoints", "samples", "masks", STYLES)  # folders of a run
 
 
-def prepare(
+def prepare_workdir(
     workdir: Path,
     config: ConfigDict,
     photos: Sequence[str],
@@ -51,36 +51,38 @@ def prepare(
     files = {region: {"file": Path(file).name, "sha256": _sha256(Path(file))} for region, file in styles.items()}
     run = {"config": config.to_dict(), "photos": [*photos], "masks": [*masks], "styles": files}
     wanted = json.loads(json.dumps(run))  # tuples become lists, as they will when read back
-    place = workdir / FILE
+    place = workdir / CONFIG_FILE
     if restart and place.exists():
-        clear(workdir)
+        clear_workdir(workdir)
     if place.exists():
-        differing = differences(_read(place), wanted) or _changed(workdir / USED, used)
+        differing = differences(_read(place), wanted) or _changed(workdir / FILES_FILE, used)
         if differing:
             raise UserError(
                 f"workdir {workdir} holds another run: {'; '.join(differing)}; take another --workdir, or begin anew "
                 "with --restart"
             )
-        if not (workdir / USED).exists():  # of a version that did not write it: from now on it is known
-            write_json({**used}, workdir / USED)
+        if not (workdir / FILES_FILE).exists():  # of a version that did not write it: from now on it is known
+            write_json({**used}, workdir / FILES_FILE)
         return
-    if any((workdir / name).exists() for name in WRITTEN if name != STYLES):  # a kill may have left the styles alone
-        names = ", ".join(name for name in WRITTEN if (workdir / name).exists())
+    if any(
+        (workdir / name).exists() for name in RUN_FOLDERS if name != STYLES
+    ):  # a kill may have left the styles alone
+        names = ", ".join(name for name in RUN_FOLDERS if (workdir / name).exists())
         raise UserError(f"workdir {workdir} has {names} of its own, where a run would write; take another --workdir")
     for region, file in styles.items():
         target = workdir / STYLES / f"{region}{Path(file).suffix}"
         write_atomically(target, lambda name, file=file: shutil.copyfile(file, name))  # type: ignore[misc]
-    write_json({**used}, workdir / USED)
+    write_json({**used}, workdir / FILES_FILE)
     write_json(wanted, place)  # last, since it makes the folder that of a run
 
 
-def recorded(workdir: Path, field: str) -> Any:
+def recorded_field(workdir: Path, field: str) -> Any:
     """config.FIELD of the run in a folder; None if there is no run.
 
     Raises:
       UserError: its config.json cannot be read.
     """
-    config = _read(workdir / FILE).get("config") if (workdir / FILE).exists() else None
+    config = _read(workdir / CONFIG_FILE).get("config") if (workdir / CONFIG_FILE).exists() else None
     return config.get(field) if isinstance(config, dict) else None
 
 
@@ -88,7 +90,7 @@ def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str
     """What keeps two runs from being one, a phrase each."""
     phrases = []
     old, new = found.get("config", {}), wanted["config"]
-    for field in sorted({*old, *new} - {*FREE}):
+    for field in sorted({*old, *new} - {*MUTABLE_FIELDS}):
         if old.get(field) != new.get(field):
             phrases.append(f"config.{field} was {old.get(field)!r}, now {new.get(field)!r}")
     for field in ("photos", "masks"):
@@ -123,22 +125,24 @@ def _changed(place: Path, used: Mapping[str, Mapping[str, int]]) -> list[str]:
 def _check_outside(workdir: Path, inputs: Sequence[str]) -> None:
     """Raises UserError if an input lies where a run writes, and where --restart would remove it."""
     for name in inputs:
-        for folder in WRITTEN:
+        for folder in RUN_FOLDERS:
             if Path(name).resolve().is_relative_to((workdir / folder).resolve()):
                 raise UserError(f"{name} lies in {workdir / folder}, which the run writes; take another --workdir")
 
 
-def clear(workdir: Path) -> None:
+def clear_workdir(workdir: Path) -> None:
     """Removes what a run wrote, and nothing else.
 
     Raises:
       UserError: there is no run.
     """
-    if not {"config", "photos", "masks", "styles"} <= _read(workdir / FILE).keys():
-        raise UserError(f"{workdir / FILE} is not of train.py, so nothing there is removed; take another --workdir")
-    for name in WRITTEN:
+    if not {"config", "photos", "masks", "styles"} <= _read(workdir / CONFIG_FILE).keys():
+        raise UserError(
+            f"{workdir / CONFIG_FILE} is not of train.py, so nothing there is removed; take another --workdir"
+        )
+    for name in RUN_FOLDERS:
         shutil.rmtree(workdir / name, ignore_errors=True)
-    for pattern in (FILE, USED, "metrics.jsonl", MODEL_FILE, "events.out.tfevents.*"):
+    for pattern in (CONFIG_FILE, FILES_FILE, "metrics.jsonl", MODEL_FILE, "events.out.tfevents.*"):
         for path in workdir.glob(pattern):
             path.unlink()
 

@@ -12,13 +12,13 @@ from msst_jax.losses import objective as losses
 from msst_jax.models.pretrained import load_vgg
 from msst_jax.models.vgg import VGG
 from msst_jax.optim.lbfgs import torch_lbfgs
-from msst_jax.optim.preconditioner import smooth_first
-from msst_jax.presets.validation import compute_type
+from msst_jax.optim.preconditioner import power_law_preconditioner
+from msst_jax.presets.validation import compute_dtype
 
 
-def layers_of(config: ConfigDict) -> losses.Layers:
+def build_layers(config: ConfigDict) -> losses.FeatureLayers:
     """The layers and factors that a config names."""
-    return losses.Layers(
+    return losses.FeatureLayers(
         tuple(config.style_layers),
         tuple(config.content_layers),
         tuple(config.style_layer_weights) or (1.0,) * len(config.style_layers),
@@ -26,30 +26,30 @@ def layers_of(config: ConfigDict) -> losses.Layers:
     )
 
 
-def weights_of(config: ConfigDict, blend_ratio: float) -> losses.Weights:
+def build_weights(config: ConfigDict, blend_ratio: float) -> losses.LossWeights:
     """The four factors of the loss for one blend ratio."""
     blend_weight = blend_ratio * config.style_weight
-    return losses.Weights(config.style_weight, blend_weight, config.content_weight, config.tv_weight)
+    return losses.LossWeights(config.style_weight, blend_weight, config.content_weight, config.tv_weight)
 
 
-def network_of_losses(config: ConfigDict) -> tuple[VGG, Path]:
+def load_loss_network(config: ConfigDict) -> tuple[VGG, Path]:
     """The network that a config names, as deep as its layers, and the file of its weights.
 
     Raises:
       UserError: weights that are missing, damaged or not deep enough.
     """
-    layers = layers_of(config)
+    layers = build_layers(config)
     return load_vgg(
         config.network,
         [*layers.style, *layers.content],
         pooling=config.pooling,
         padding=config.padding,
-        dtype=compute_type(config.dtype),
+        dtype=compute_dtype(config.dtype),
         path=Path(config.weights) if config.weights else None,
     )
 
 
-def evaluations_of(config: ConfigDict) -> list[int]:
+def evaluations_per_scale(config: ConfigDict) -> list[int]:
     """Evaluations at each scale; they add up to `steps`, or to the next multiple above it.
 
     The last scale gets at least one; a coarser one may get none and is then left out.
@@ -62,7 +62,7 @@ def evaluations_of(config: ConfigDict) -> list[int]:
     return [end - start for start, end in zip(starts[:-1], [*starts[1:-1], total], strict=True)]
 
 
-def optimizer_of(config: ConfigDict, evaluations: int) -> optax.GradientTransformation:
+def build_optimizer(config: ConfigDict, evaluations: int) -> optax.GradientTransformation:
     """The transformation that a config names.
 
     L-BFGS keeps no more history than it can fill: at 512x512 each pair takes 12 MB for two images.
@@ -73,5 +73,5 @@ def optimizer_of(config: ConfigDict, evaluations: int) -> optax.GradientTransfor
         config.learning_rate or 1.0,
         min(config.history, evaluations),
         config.max_step or math.inf,
-        partial(smooth_first, power=config.precondition) if config.precondition else None,
+        partial(power_law_preconditioner, power=config.precondition) if config.precondition else None,
     )

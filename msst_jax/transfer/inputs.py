@@ -13,7 +13,7 @@ from msst_jax.models.vgg import deepest_tap, tap_names
 from msst_jax.regions import masks as regions
 from msst_jax.regions.inference import class_probabilities
 from msst_jax.regions.segmenter import Segmenter, load_segmenter
-from msst_jax.regions.selection import check_names, region_masks
+from msst_jax.regions.selection import region_classes, region_masks
 
 
 class Region(NamedTuple):
@@ -27,7 +27,7 @@ class Region(NamedTuple):
     """Where it comes from: "mask", "segmenter", or "rest", what no other region claims."""
 
 
-class Inputs(NamedTuple):
+class PhotoInputs(NamedTuple):
     """A photo cut into K regions."""
 
     photo: np.ndarray
@@ -39,14 +39,14 @@ class Inputs(NamedTuple):
     """Name and weights file of the network that found regions; None if there was none to find."""
 
 
-def load_inputs(
+def load_photo_inputs(
     config: ConfigDict,
     photo: str,
     styles: Mapping[str, str],
     masks: Mapping[str, str],
     *,
     segmenter: Segmenter | None = None,
-) -> Inputs:
+) -> PhotoInputs:
     """Reads the photo, its masks and the styles at the size that the config asks for.
 
     Regions without a mask, except the background, are found by the segmenter; a mask comes before
@@ -69,7 +69,7 @@ def load_inputs(
         if name not in styles:
             raise UserError(f"region {name!r} has a mask but no style; add --style {name}=FILE or drop its --mask")
     missing = [name for name in styles if name not in masks and name != regions.BACKGROUND]
-    check_names(missing)
+    region_classes(missing)
     picture = read_picture(photo, "photo")
     content = load_image(photo, config.size, square=config.square, what="photo", picture=picture)
     height, width = content.shape[:2]
@@ -82,13 +82,13 @@ def load_inputs(
         used = segmenter.record()
     stacked = regions.combine(found or {regions.BACKGROUND: np.ones((height, width), np.float32)}, list(styles))
     if config.hard_masks:
-        stacked = regions.harden(stacked)
-        regions.check_shares(stacked, list(styles))
+        stacked = regions.to_one_hot(stacked)
+        regions.check_coverage(stacked, list(styles))
     stacked = regions.feather(stacked, config.feather / 100 * max(height, width))
-    return Inputs(content, stacked, tuple(loaded), used)
+    return PhotoInputs(content, stacked, tuple(loaded), used)
 
 
-def origin_of(name: str, masks: Iterable[str]) -> str:
+def region_origin(name: str, masks: Iterable[str]) -> str:
     """Where a region comes from, see `Region`; `masks` names those whose masks were given."""
     return "mask" if name in masks else "rest" if name == regions.BACKGROUND else "segmenter"
 
@@ -113,7 +113,7 @@ def load_styles(
             name,
             file,
             load_image(file, style_size, square=config.square, what="style"),
-            origin_of(name, masks),
+            region_origin(name, masks),
         )
         for name, file in styles.items()
     ]

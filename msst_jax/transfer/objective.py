@@ -14,10 +14,10 @@ from msst_jax.losses import objective as losses
 from msst_jax.models.vgg import VGG
 from msst_jax.ops import image as image_ops
 from msst_jax.ops.image import resize
-from msst_jax.transfer.build import layers_of
-from msst_jax.transfer.inputs import Inputs
+from msst_jax.transfer.build import build_layers
+from msst_jax.transfer.inputs import PhotoInputs
 
-OwnLoss = Callable[[jax.Array, jax.Array], dict[str, jax.Array]]
+ExtraLoss = Callable[[jax.Array, jax.Array], dict[str, jax.Array]]
 """own_loss(pixels (K, H, W, 3), result (H, W, 3)) -> {name: weighted scalar}, added to the loss of the method."""
 
 
@@ -29,15 +29,15 @@ class Scene(NamedTuple):
     styles: tuple[jax.Array, ...]
 
 
-def problem_of(
-    config: ConfigDict, vgg: VGG, scene: Scene, weights: losses.Weights, own_loss: OwnLoss | None = None
-) -> tuple[Partial, losses.Weights]:
+def build_objective(
+    config: ConfigDict, vgg: VGG, scene: Scene, weights: losses.LossWeights, own_loss: ExtraLoss | None = None
+) -> tuple[Partial, losses.LossWeights]:
     """What `optimize.minimize` takes for one scene: `loss(pixels, run)` and `runs`.
 
     The large arrays are arguments of the Partial, so that they stay out of the compiled program.
     `weights` has a leading axis of B runs; the weights returned are those for the size of the scene.
     """
-    layers = layers_of(config)
+    layers = build_layers(config)
     grams = [_style_targets(vgg, style, layers.style) for style in scene.styles]
     targets = losses.Targets(
         jax.tree.map(lambda *values: jnp.concatenate(values), *grams),
@@ -46,18 +46,18 @@ def problem_of(
     if config.tv_per_pixel:
         height, width = scene.photo.shape[:2]
         weights = weights._replace(tv=weights.tv / (height * width))
-    return Partial(partial(_loss, layers, own_loss, config.remat), vgg, targets, scene.masks), weights
+    return Partial(partial(_objective, layers, own_loss, config.remat), vgg, targets, scene.masks), weights
 
 
-def _loss(
-    layers: losses.Layers,
-    own_loss: OwnLoss | None,
+def _objective(
+    layers: losses.FeatureLayers,
+    own_loss: ExtraLoss | None,
     remat: bool,
     vgg: VGG,
     targets: losses.Targets,
     masks: jax.Array,
     pixels: jax.Array,
-    weights: losses.Weights,
+    weights: losses.LossWeights,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     total, terms = losses.stylization_loss(vgg, targets, masks, layers, pixels, weights, remat=remat)
     if own_loss is None:
@@ -68,9 +68,9 @@ def _loss(
     return total + sum(own.values()), {**terms, **own}
 
 
-def _separate_loss(
-    layers: losses.Layers,
-    weights: losses.Weights,
+def _separate_objective(
+    layers: losses.FeatureLayers,
+    weights: losses.LossWeights,
     remat: bool,
     vgg: VGG,
     content: dict[str, jax.Array],
@@ -86,7 +86,7 @@ _style_targets = jax.jit(losses.style_targets, static_argnums=2)
 _content_targets = jax.jit(losses.content_targets, static_argnums=2)
 
 
-def scene_at(inputs: Inputs, scale: float) -> Scene:
+def scale_scene(inputs: PhotoInputs, scale: float) -> Scene:
     """The inputs on the device, every side multiplied by `scale`."""
 
     def shrink(image: np.ndarray) -> jax.Array:

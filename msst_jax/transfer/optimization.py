@@ -17,24 +17,24 @@ from msst_jax.models.vgg import VGG
 from msst_jax.ops import image as image_ops
 from msst_jax.ops.image import resize
 from msst_jax.optim.minimize import Solution, minimize
-from msst_jax.runtime.interrupt import interruption
-from msst_jax.transfer.build import evaluations_of, layers_of, optimizer_of, weights_of
-from msst_jax.transfer.inputs import Inputs
+from msst_jax.runtime.interrupt import interrupt_event
+from msst_jax.transfer.build import build_layers, build_optimizer, build_weights, evaluations_per_scale
+from msst_jax.transfer.inputs import PhotoInputs
 from msst_jax.transfer.objective import (
-    OwnLoss,
+    ExtraLoss,
     Scene,
     _content_targets,
-    _separate_loss,
+    _separate_objective,
     _style_targets,
-    problem_of,
-    scene_at,
+    build_objective,
+    scale_scene,
 )
 
-Progress = Callable[[int, float], None]
+ProgressCallback = Callable[[int, float], None]
 """Called as (evaluation counted over all scales, loss summed over the pictures)."""
 
 
-class Outcome(NamedTuple):
+class StylizationResult(NamedTuple):
     """B finished pictures of one batched run."""
 
     results: np.ndarray
@@ -55,13 +55,13 @@ class Outcome(NamedTuple):
 def stylize(
     config: ConfigDict,
     vgg: VGG,
-    inputs: Inputs,
-    runs: Sequence[losses.Weights],
+    inputs: PhotoInputs,
+    runs: Sequence[losses.LossWeights],
     *,
     seed: int = 0,
-    own_loss: OwnLoss | None = None,
-    progress: Progress | None = None,
-) -> Outcome:
+    own_loss: ExtraLoss | None = None,
+    progress: ProgressCallback | None = None,
+) -> StylizationResult:
     """Optimises B pictures of one photo as one batch, one for each of `runs`.
 
     Args:
@@ -70,35 +70,35 @@ def stylize(
       inputs: photo, masks and styles at their final size.
       runs: the factors of the loss, for each picture.
       seed: of the random start (config.init = "noise").
-      own_loss: more terms of a loss; see `OwnLoss`.
-      progress: see `Progress`.
+      own_loss: more terms of a loss; see `ExtraLoss`.
+      progress: see `ProgressCallback`.
     """
     weights = jax.tree.map(lambda *values: jnp.asarray(values, jnp.float32), *runs)
 
-    def problem(scene: Scene) -> tuple[Partial, losses.Weights]:
-        return problem_of(config, vgg, scene, weights, own_loss)
+    def problem(scene: Scene) -> tuple[Partial, losses.LossWeights]:
+        return build_objective(config, vgg, scene, weights, own_loss)
 
     pixels, solutions = coarse_to_fine(config, problem, inputs, (len(runs), len(inputs.regions)), seed, progress)
     results = jax.vmap(image_ops.composite, in_axes=(0, None))(pixels, jnp.asarray(inputs.masks))
-    return _outcome(results, solutions)
+    return _collect(results, solutions)
 
 
 def stylize_separately(
-    config: ConfigDict, vgg: VGG, inputs: Inputs, *, seed: int = 0, progress: Progress | None = None
-) -> Outcome:
+    config: ConfigDict, vgg: VGG, inputs: PhotoInputs, *, seed: int = 0, progress: ProgressCallback | None = None
+) -> StylizationResult:
     """Each style optimised alone on the whole photo (style and content loss), then pasted by the masks.
 
     This is what the original program calls vanilla. Its K runs are one batch; the Outcome holds one
     picture, whose loss is the sum over the runs. Arguments as in `stylize`.
     """
-    layers = layers_of(config)
-    weights = weights_of(config, 0.0)._replace(tv=0.0)
+    layers = build_layers(config)
+    weights = build_weights(config, 0.0)._replace(tv=0.0)
 
     def problem(scene: Scene) -> tuple[Partial, dict[str, jax.Array]]:
         grams = [_style_targets(vgg, style, layers.style) for style in scene.styles]
         content = _content_targets(vgg, scene.photo, layers.content)
         whole = jnp.ones_like(scene.masks[..., :1])
-        loss = Partial(partial(_separate_loss, layers, weights, config.remat), vgg, content, whole)
+        loss = Partial(partial(_separate_objective, layers, weights, config.remat), vgg, content, whole)
         return loss, jax.tree.map(lambda *values: jnp.stack(values), *grams)
 
     pixels, solutions = coarse_to_fine(config, problem, inputs, (len(inputs.regions), 1), seed, progress)
@@ -111,16 +111,16 @@ def stylize_separately(
         )
         for solution in solutions
     ]
-    return _outcome(result[None], summed)
+    return _collect(result[None], summed)
 
 
 def coarse_to_fine(
     config: ConfigDict,
     problem: Callable[[Scene], tuple[Partial, Any]],
-    inputs: Inputs,
+    inputs: PhotoInputs,
     batch: tuple[int, int],
     seed: int,
-    progress: Progress | None,
+    progress: ProgressCallback | None,
     *,
     stop: threading.Event | None = None,
 ) -> tuple[jax.Array, list[Solution]]:
@@ -131,13 +131,13 @@ def coarse_to_fine(
     """
     pixels = None
     solutions: list[Solution] = []
-    with interruption() if stop is None else nullcontext(stop) as stopped:
-        for scale, evaluations in zip(config.scales, evaluations_of(config), strict=True):
+    with interrupt_event() if stop is None else nullcontext(stop) as stopped:
+        for scale, evaluations in zip(config.scales, evaluations_per_scale(config), strict=True):
             if not evaluations:
                 continue
-            scene = scene_at(inputs, scale)
+            scene = scale_scene(inputs, scale)
             if pixels is None:
-                pixels = _start(config.init, jax.random.key(seed), scene.photo, batch)
+                pixels = _initial_pixels(config.init, jax.random.key(seed), scene.photo, batch)
             else:
                 pixels = jnp.clip(resize(pixels, *scene.photo.shape[:2]), 0.0, 1.0)
             if solutions and stopped.is_set():
@@ -146,7 +146,7 @@ def coarse_to_fine(
             solution = minimize(
                 loss,
                 pixels,
-                optimizer_of(config, evaluations),
+                build_optimizer(config, evaluations),
                 evaluations,
                 runs=runs,
                 stop=stopped,
@@ -159,14 +159,14 @@ def coarse_to_fine(
     return pixels, solutions
 
 
-def _shifted(progress: Progress | None, done: int) -> Progress | None:
+def _shifted(progress: ProgressCallback | None, done: int) -> ProgressCallback | None:
     """Counts on from the evaluations of the scales before."""
     if progress is None:
         return None
     return lambda evaluation, total: progress(done + evaluation, total)
 
 
-def _start(init: str, key: jax.Array, photo: jax.Array, batch: tuple[int, int]) -> jax.Array:
+def _initial_pixels(init: str, key: jax.Array, photo: jax.Array, batch: tuple[int, int]) -> jax.Array:
     """The first pixels (runs, images, H, W, 3): the photo, or noise around mid-grey, the same for every run."""
     shape = (*batch, *photo.shape)
     if init == "noise":
@@ -175,11 +175,11 @@ def _start(init: str, key: jax.Array, photo: jax.Array, batch: tuple[int, int]) 
     return jnp.broadcast_to(photo, shape)
 
 
-def _outcome(results: jax.Array, solutions: list[Solution]) -> Outcome:
+def _collect(results: jax.Array, solutions: list[Solution]) -> StylizationResult:
     names = solutions[0].losses
     curves = {name: np.concatenate([solution.losses[name] for solution in solutions], -1) for name in names}
     better = [solution.best_loss < solution.losses["total"][:, 0] for solution in solutions]
-    return Outcome(
+    return StylizationResult(
         results=np.asarray(results),
         losses=[{name: curves[name][run].tolist() for name in names} for run in range(len(results))],
         evaluations=[solution.losses["total"].shape[-1] for solution in solutions],

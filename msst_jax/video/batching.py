@@ -9,54 +9,56 @@ from PIL import Image
 
 from msst_jax.regions.segmenter import Size
 from msst_jax.video.io.types import Frame
-from msst_jax.video.mask_sources import Masks
+from msst_jax.video.mask_sources import MaskReader
 
 
-class Moment(NamedTuple):
+class FrameTiming(NamedTuple):
     """When a frame appears, and how long it stays, in seconds."""
 
     time: Fraction
     duration: Fraction
 
 
-class Batch(NamedTuple):
+class FrameBatch(NamedTuple):
     """Frames that are painted together.
 
     Attributes:
       number: of the batch, from 0.
       images: uint8 (N, H, W, 3); in the last batch the last frame is repeated.
       given: uint8 (N, H, W, G), masks that came with the frames.
-      moments: of the frames that are not repeated.
+      timings: of the frames that are not repeated.
     """
 
     number: int
     images: np.ndarray
     given: np.ndarray
-    moments: tuple[Moment, ...]
+    timings: tuple[FrameTiming, ...]
 
 
-def batches(frames: Iterable[tuple[int, Frame]], masks: Masks, size: Size, count: int) -> Iterator[Batch]:
+def batch_frames(
+    frames: Iterable[tuple[int, Frame]], masks: MaskReader, size: Size, count: int
+) -> Iterator[FrameBatch]:
     """Numbered frames and their masks, `count` at a time, at a size of (width, height)."""
-    waiting: list[tuple[np.ndarray, np.ndarray, Moment]] = []
+    waiting: list[tuple[np.ndarray, np.ndarray, FrameTiming]] = []
     batch = 0
     for number, frame in frames:
-        waiting.append((_resized(frame.image, size), masks(number), Moment(frame.time, frame.duration)))
+        waiting.append((_resize_frame(frame.image, size), masks(number), FrameTiming(frame.time, frame.duration)))
         if len(waiting) == count:
-            yield _batch(batch, waiting, count)
+            yield _build_batch(batch, waiting, count)
             waiting, batch = [], batch + 1
     if waiting:
-        yield _batch(batch, waiting, count)
+        yield _build_batch(batch, waiting, count)
 
 
-def _resized(image: np.ndarray, size: Size) -> np.ndarray:
+def _resize_frame(image: np.ndarray, size: Size) -> np.ndarray:
     if image.shape[1::-1] == size:
         return image
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
 
 
-def _batch(number: int, waiting: list[tuple[np.ndarray, np.ndarray, Moment]], count: int) -> Batch:
+def _build_batch(number: int, waiting: list[tuple[np.ndarray, np.ndarray, FrameTiming]], count: int) -> FrameBatch:
     images, given, moments = zip(*waiting, strict=True)
     missing = count - len(waiting)  # one shape for all batches: one program
-    return Batch(
+    return FrameBatch(
         number, np.stack(images + images[-1:] * missing), np.stack(given + given[-1:] * missing), tuple(moments)
     )

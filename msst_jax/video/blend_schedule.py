@@ -10,7 +10,7 @@ from msst_jax.errors import UserError
 from msst_jax.presets.validation import check_number
 
 
-class BlendRamp(NamedTuple):
+class BlendSchedule(NamedTuple):
     """Blend ratios at some seconds, in order; straight lines between them, constant before and after."""
 
     seconds: tuple[float, ...]
@@ -21,12 +21,12 @@ class BlendRamp(NamedTuple):
         return float(np.interp(float(time), self.seconds, self.ratios))
 
 
-def constant(ratio: float) -> BlendRamp:
+def constant_blend(ratio: float) -> BlendSchedule:
     """One ratio all the time."""
-    return BlendRamp((0.0,), (ratio,))
+    return BlendSchedule((0.0,), (ratio,))
 
 
-def parse_ramp(text: str) -> BlendRamp:
+def parse_blend_schedule(text: str) -> BlendSchedule:
     """ "0.2" or "0:0.0,5:1.0" (SECONDS:RATIO, ...) to a ramp.
 
     Raises:
@@ -35,10 +35,10 @@ def parse_ramp(text: str) -> BlendRamp:
     points: list[Sequence[str]] = [part.split(":") for part in text.split(",")]
     try:
         if len(points) == 1 and len(points[0]) == 1:
-            ramp = constant(float(text))
+            ramp = constant_blend(float(text))
         else:
             seconds, ratios = zip(*((float(second), float(ratio)) for second, ratio in points), strict=True)
-            ramp = BlendRamp(seconds, ratios)
+            ramp = BlendSchedule(seconds, ratios)
     except ValueError:
         raise UserError(
             f"--blend {text!r} is neither a number nor SECONDS:RATIO,...; write for example --blend 0:0.0,5:1.0"

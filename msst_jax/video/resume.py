@@ -12,15 +12,15 @@ import jax
 import numpy as np
 
 from msst_jax.errors import UserError
-from msst_jax.io.files import refusals, write_atomically, write_text
-from msst_jax.video.io.segments import Packed
+from msst_jax.io.files import os_errors_as_user_errors, write_atomically, write_text
+from msst_jax.video.io.segments import PackedPackets
 
-RUN = "run.json"
-LATER = {"config.remat": False, "config.precondition": 0.0}
+RUN_FILE = "run.json"
+LATER_FIELDS = {"config.remat": False, "config.precondition": 0.0}
 """What runs did not know at first, and what they did then."""
 
 
-class Plan(NamedTuple):
+class ChunkPlan(NamedTuple):
     """How the frames of a clip are divided.
 
     Attributes:
@@ -37,7 +37,7 @@ class Plan(NamedTuple):
         return self.segment // self.batch
 
 
-class Parts:
+class ResumeFolder:
     """A folder of finished batches and segments.
 
     A batch is kept as its frames until the segment that it belongs to is encoded, and with the last one what the next
@@ -49,11 +49,11 @@ class Parts:
       segments: how many segments are.
     """
 
-    def __init__(self, folder: Path, plan: Plan, run: Mapping[str, Any], *, resume: bool):
+    def __init__(self, folder: Path, plan: ChunkPlan, run: Mapping[str, Any], *, resume: bool):
         """Begins a folder, or goes on with one.
 
         Args:
-          folder: see `folder_of`.
+          folder: see `resume_path`.
           plan: must be that of the run before.
           run: all that the result depends on, as JSON.
           resume: go on with what is there, if anything is.
@@ -65,7 +65,7 @@ class Parts:
         self.plan = plan
         self.batches = self.segments = 0
         run = json.loads(json.dumps({**run, "plan": plan._asdict()}))
-        with refusals(folder):
+        with os_errors_as_user_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         self.forget_if_nothing_is_kept()
         if folder.exists():
@@ -73,10 +73,10 @@ class Parts:
             for left in folder.glob(".*"):  # what was being written when a run was killed
                 left.unlink() if left.is_file() else shutil.rmtree(left)
             self._count()
-        with refusals(folder):
+        with os_errors_as_user_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / RUN).exists():
-            write_text(folder / RUN, json.dumps(run, indent=1))
+        if not (folder / RUN_FILE).exists():
+            write_text(folder / RUN_FILE, json.dumps(run, indent=1))
 
     def _check(self, run: Mapping[str, Any], resume: bool) -> None:
         if not resume:
@@ -84,7 +84,7 @@ class Parts:
                 f"{self.folder} holds what an interrupted run made; go on with --resume, or delete it to begin anew"
             )
         try:
-            before = {**LATER, **json.loads((self.folder / RUN).read_text())}
+            before = {**LATER_FIELDS, **json.loads((self.folder / RUN_FILE).read_text())}
         except (OSError, ValueError, TypeError) as error:
             raise UserError(f"{self.folder} is damaged ({error}); delete it to begin anew") from error
         changed = [name for name in run if before.get(name) != run[name]]
@@ -127,7 +127,7 @@ class Parts:
         """The images of a batch that no segment holds yet."""
         return _load(self._file("batch", number))["images"]
 
-    def add_segment(self, packed: Packed) -> None:
+    def add_segment(self, packed: PackedPackets) -> None:
         """Keeps a segment, and lets go of the images in it.
 
         Raises:
@@ -139,14 +139,14 @@ class Parts:
         for number in range((self.segments - 1) * per_segment, self.segments * per_segment):
             self._file("batch", number).unlink(missing_ok=True)
 
-    def segment(self, number: int) -> Packed:
+    def segment(self, number: int) -> PackedPackets:
         """A segment that is kept."""
         return _load(self._file("segment", number))
 
     def forget_if_nothing_is_kept(self) -> None:
         """Removes the folder of a run that failed before its first batch: there is nothing to go on with."""
         files = self.folder.iterdir() if self.folder.is_dir() else ()
-        if all(file.name == RUN or file.name.startswith((".", "state_")) for file in files):
+        if all(file.name == RUN_FILE or file.name.startswith((".", "state_")) for file in files):
             self.remove()
 
     def remove(self) -> None:
@@ -154,12 +154,12 @@ class Parts:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def folder_of(output: Path) -> Path:
+def resume_path(output: Path) -> Path:
     """Where the parts of an output lie."""
     return output.with_name(f"{output.name}.part")
 
 
-def frames_of_segment(batch: int, rate: Fraction) -> int:
+def segment_length(batch: int, rate: Fraction) -> int:
     """About two seconds, in whole batches."""
     return batch * max(1, round(2 * rate / batch))
 

@@ -9,20 +9,20 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from msst_jax.runtime.prefetch import prefetched
-from msst_jax.video.batching import Batch
+from msst_jax.runtime.prefetch import prefetch
+from msst_jax.video.batching import FrameBatch
 from msst_jax.video.io.types import Frame
-from msst_jax.video.io.writer import ClipWriter
-from msst_jax.video.resume import Parts
+from msst_jax.video.io.writer import VideoWriter
+from msst_jax.video.resume import ResumeFolder
 
-AHEAD = 1  # batches that wait between two stages
+PREFETCHED_BATCHES = 1  # batches that wait between two stages
 
 
-class Stopped(Exception):
+class StylizerStopped(Exception):
     """A painter was told to stop in the middle of a batch."""
 
 
-class Painter(NamedTuple):
+class FrameStylizer(NamedTuple):
     """Paints one batch after the other.
 
     Attributes:
@@ -31,10 +31,10 @@ class Painter(NamedTuple):
     """
 
     state: Any
-    paint: Callable[[Batch, Any], tuple[jax.Array, jax.Array, Any]]
+    paint: Callable[[FrameBatch, Any], tuple[jax.Array, jax.Array, Any]]
 
 
-class Tally(NamedTuple):
+class VideoStats(NamedTuple):
     """What was made of a clip: frames, the mean share of each region, when it ends, and whether it is not whole."""
 
     frames: int
@@ -43,20 +43,20 @@ class Tally(NamedTuple):
     interrupted: bool
 
 
-class _Painted(NamedTuple):
-    batch: Batch
+class _StylizedBatch(NamedTuple):
+    batch: FrameBatch
     made: tuple[jax.Array, jax.Array, Any] | None
     """As from `Painter.paint`; None for what an earlier run made."""
 
 
-def make_clip(
-    source: Iterable[Batch],
-    painter: Painter,
-    writer: ClipWriter,
-    parts: Parts,
+def stream_video(
+    source: Iterable[FrameBatch],
+    painter: FrameStylizer,
+    writer: VideoWriter,
+    parts: ResumeFolder,
     stop: threading.Event,
     progress: Callable[[int], None] = lambda frames: None,
-) -> Tally:
+) -> VideoStats:
     """Paints and writes all batches that are not among the parts, and writes those that are.
 
     Args:
@@ -71,56 +71,58 @@ def make_clip(
       UserError: a frame that cannot be used, or a file system that refuses.
     """
     frames, end = 0, Fraction(0)
-    shares = parts.state(_kept(painter.state))["shares"] if parts.batches else np.zeros(0)
-    stages = prefetched(_painted(prefetched(source, AHEAD), painter, parts), AHEAD)
+    shares = parts.state(_resume_state(painter.state))["shares"] if parts.batches else np.zeros(0)
+    stages = prefetch(_stylize_batches(prefetch(source, PREFETCHED_BATCHES), painter, parts), PREFETCHED_BATCHES)
     try:
         for batch, made in stages:
             images = None
             if made is not None:
-                shares = np.asarray(made[1])[: len(batch.moments)].sum(0) + (shares if shares.size else 0)
-                images = np.asarray(made[0])[: len(batch.moments)]
-                parts.add_batch(batch.number, images, _kept(made[2], shares))
+                shares = np.asarray(made[1])[: len(batch.timings)].sum(0) + (shares if shares.size else 0)
+                images = np.asarray(made[0])[: len(batch.timings)]
+                parts.add_batch(batch.number, images, _resume_state(made[2], shares))
             _write(batch, images, writer, parts)
-            frames, end = frames + len(batch.moments), batch.moments[-1].time + batch.moments[-1].duration
-            progress(len(batch.moments))
+            frames, end = frames + len(batch.timings), batch.timings[-1].time + batch.timings[-1].duration
+            progress(len(batch.timings))
             if stop.is_set():
                 break
-    except Stopped:
+    except StylizerStopped:
         pass
     finally:
         stages.close()
-    return Tally(frames, shares / max(frames, 1), end, stop.is_set())
+    return VideoStats(frames, shares / max(frames, 1), end, stop.is_set())
 
 
-def _kept(state: Any, shares: np.ndarray | float = 0.0) -> dict[str, Any]:
+def _resume_state(state: Any, shares: np.ndarray | float = 0.0) -> dict[str, Any]:
     """What the next batch must know: the painter's state, and the sum of the regions' shares."""
     return {"painter": state, "shares": shares}
 
 
-def _painted(source: Generator[Batch, None, None], painter: Painter, parts: Parts) -> Iterator[_Painted]:
+def _stylize_batches(
+    source: Generator[FrameBatch, None, None], painter: FrameStylizer, parts: ResumeFolder
+) -> Iterator[_StylizedBatch]:
     state = painter.state
     with closing(source):
         for batch in source:
             if batch.number < parts.batches:
                 if batch.number == parts.batches - 1:
-                    state = parts.state(_kept(painter.state))["painter"]
-                yield _Painted(batch, None)
+                    state = parts.state(_resume_state(painter.state))["painter"]
+                yield _StylizedBatch(batch, None)
                 continue
             jax.block_until_ready(state)  # two batches at once on the device would take twice the memory
             made = painter.paint(batch, state)
             state = made[2]
-            yield _Painted(batch, made)
+            yield _StylizedBatch(batch, made)
 
 
-def _write(batch: Batch, images: np.ndarray | None, writer: ClipWriter, parts: Parts) -> None:
+def _write(batch: FrameBatch, images: np.ndarray | None, writer: VideoWriter, parts: ResumeFolder) -> None:
     """Writes a batch; of one that an earlier run made (no images) what is kept, or with its first batch a segment."""
     per_segment = parts.plan.per_segment
     if images is None and batch.number < parts.segments * per_segment:
         if batch.number % per_segment == 0:
             writer.write_segment(parts.segment(batch.number // per_segment))
-        for moment in batch.moments:
+        for moment in batch.timings:
             writer.count(moment.time + moment.duration)
         return
     images = parts.images(batch.number) if images is None else images
-    for image, moment in zip(images, batch.moments, strict=True):
+    for image, moment in zip(images, batch.timings, strict=True):
         writer.write(Frame(image, moment.time, moment.duration))

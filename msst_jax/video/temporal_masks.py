@@ -8,25 +8,25 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from msst_jax.ops.guided_filter import EPS, guide_of, guided_filter, radius_of
+from msst_jax.ops.guided_filter import EPS, build_guide, default_radius, guided_filter
 from msst_jax.ops.image import normalize, resize
 from msst_jax.ops.optical_flow import warp
 from msst_jax.regions.masks import BACKGROUND
 from msst_jax.regions.segmenter import Network, Segmenter, Size
-from msst_jax.regions.selection import classes_of
-from msst_jax.video.temporal import Motion, carried, grid_of, motion_of
+from msst_jax.regions.selection import class_indices
+from msst_jax.video.temporal import Motion, blend_recursive, estimate_motion, flow_grid
 
 TAIL = 4.0  # standard deviations after which a Gaussian ends, as in scipy.ndimage
 
-State = Mapping[str, jax.Array]
+MaskState = Mapping[str, jax.Array]
 """What one frame tells the next: "photo" (h, w, 3), "masks" (h, w, R), "trust" (h, w, 1), how much they may be relied
 on since the network looked last, and whether there was a frame, "seen"."""
 
-Keys = tuple[int, ...]
+KeyFrames = tuple[int, ...]
 """The frames of a batch that the network looks at."""
 
 
-class Layout(NamedTuple):
+class MaskSpec(NamedTuple):
     """How masks (H, W, K) of a frame come about; all of it is known before the first frame.
 
     Attributes:
@@ -35,7 +35,7 @@ class Layout(NamedTuple):
       given: of the regions whose masks come with the frames.
       found: of the R regions that a network finds.
       groups: of each of them the scores that it joins.
-      views: sizes at which the network sees a frame.
+      scales: sizes at which the network sees a frame.
       grid: size at which masks are smoothed, which is finer than any network's own.
       smoothing: share of the last frame's mask that stays where the picture did not change, below 1.
       refine: move edges onto those of the frame.
@@ -48,7 +48,7 @@ class Layout(NamedTuple):
     given: tuple[str, ...]
     found: tuple[str, ...]
     groups: tuple[tuple[int, ...], ...]
-    views: tuple[Size, ...]
+    scales: tuple[Size, ...]
     grid: Size
     smoothing: float
     refine: bool
@@ -56,9 +56,9 @@ class Layout(NamedTuple):
     feather: float
 
 
-def layout_of(
+def build_mask_spec(
     config: ConfigDict, names: Sequence[str], given: Sequence[str], segmenter: Segmenter | None, size: Size
-) -> Layout:
+) -> MaskSpec:
     """The layout for frames of a size.
 
     Args:
@@ -73,14 +73,14 @@ def layout_of(
     """
     found = tuple(name for name in names if name not in given and name != BACKGROUND) if segmenter else ()
     known = list(segmenter.model.classes) if segmenter else []
-    return Layout(
+    return MaskSpec(
         size=size,
         names=tuple(names),
         given=tuple(given),
         found=found,
-        groups=tuple(tuple(known.index(index) for index in classes_of(name)) for name in found),
-        views=tuple(view(size) for view in segmenter.views) if segmenter else (),
-        grid=grid_of(size),
+        groups=tuple(tuple(known.index(index) for index in class_indices(name)) for name in found),
+        scales=tuple(view(size) for view in segmenter.scales) if segmenter else (),
+        grid=flow_grid(size),
         smoothing=config.mask_smoothing,
         refine=config.refine_edges,
         hard=config.hard_masks,
@@ -88,12 +88,12 @@ def layout_of(
     )
 
 
-def keys_of(number: int, batch: int, every: int) -> Keys:
+def key_frames(number: int, batch: int, every: int) -> KeyFrames:
     """Which frames of a batch the network looks at."""
     return tuple(index for index in range(batch) if (number * batch + index) % every == 0)
 
 
-def initial_state(layout: Layout) -> State:
+def initial_mask_state(layout: MaskSpec) -> MaskState:
     """Before the first frame."""
     width, height = layout.grid
     masks = jnp.zeros((height, width, len(layout.found)))
@@ -102,12 +102,12 @@ def initial_state(layout: Layout) -> State:
 
 
 def frame_masks(
-    layout: Layout, network: Network | None, photos: jax.Array, given: jax.Array, last: State, keys: Keys
-) -> tuple[jax.Array, Motion, State]:
+    layout: MaskSpec, network: Network | None, photos: jax.Array, given: jax.Array, last: MaskState, keys: KeyFrames
+) -> tuple[jax.Array, Motion, MaskState]:
     """Masks (N, H, W, K), sum 1 at every pixel, of N frames that follow each other; to be jitted.
 
     Args:
-      layout: see `Layout`.
+      layout: see `MaskSpec`.
       network: finds regions; None if the layout has none to find.
       photos: (N, H, W, 3) in [0, 1].
       given: (N, H, W, G) in [0, 1], in the order of `layout.given`.
@@ -120,24 +120,24 @@ def frame_masks(
     """
     width, height = layout.grid
     small = resize(photos, height, width)
-    motion = motion_of(small, last["photo"])
-    motion = motion._replace(trusts=motion.trusts.at[0].mul(last["seen"]))
+    motion = estimate_motion(small, last["photo"])
+    motion = motion._replace(confidences=motion.confidences.at[0].mul(last["seen"]))
     found, trust = jnp.zeros((len(photos), height, width, 0)), last["trust"]
     if layout.found:
         assert network is not None
         is_key = jnp.asarray([index in keys for index in range(len(photos))])
-        trusts, trust = _trusts_since_keys(motion, last["trust"], is_key)
+        trusts, trust = _confidence_since_keys(motion, last["trust"], is_key)
         shares = jnp.where(is_key[:, None, None], layout.smoothing * trusts, 1.0)
-        found = carried(motion.flows, shares, last["masks"], _found(layout, network, photos, keys))
+        found = blend_recursive(motion.flows, shares, last["masks"], _found_on_grid(layout, network, photos, keys))
     state = {"photo": small[-1], "masks": found[-1], "trust": trust, "seen": jnp.asarray(True)}
     found = resize(found, *photos.shape[1:3]) if layout.found else jnp.zeros((*photos.shape[:3], 0))
     if layout.refine and layout.found:
-        found = jax.lax.map(lambda pair: _refined(*pair), (found, photos))
-    masks = _feathered(layout, _stacked(layout, given, found))
+        found = jax.lax.map(lambda pair: _refine_masks(*pair), (found, photos))
+    masks = _feather(layout, _stack_masks(layout, given, found))
     return masks, motion, state
 
 
-def _found(layout: Layout, network: Network, photos: jax.Array, keys: Keys) -> jax.Array:
+def _found_on_grid(layout: MaskSpec, network: Network, photos: jax.Array, keys: KeyFrames) -> jax.Array:
     """Probabilities (N, h, w, R) on the grid of the layout; 0 where the network does not look."""
     width, height = layout.grid
     probabilities = jnp.zeros((len(photos), height, width, len(layout.found)))
@@ -147,7 +147,7 @@ def _found(layout: Layout, network: Network, photos: jax.Array, keys: Keys) -> j
     return probabilities
 
 
-def _trusts_since_keys(motion: Motion, last: jax.Array, is_key: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _confidence_since_keys(motion: Motion, last: jax.Array, is_key: jax.Array) -> tuple[jax.Array, jax.Array]:
     """How much the masks may be relied on that are carried to each frame: the least trust since the network looked.
 
     What came into view in between is in no mask, however well the motion explains it afterwards.
@@ -166,31 +166,31 @@ def _trusts_since_keys(motion: Motion, last: jax.Array, is_key: jax.Array) -> tu
         least = jnp.minimum(warp(last, flow), trust[..., None])
         return jnp.where(looks, 1.0, least), least[..., 0]
 
-    last, trusts = jax.lax.scan(follow, last, (motion.flows, motion.trusts, is_key))
+    last, trusts = jax.lax.scan(follow, last, (motion.flows, motion.confidences, is_key))
     return trusts, last
 
 
-def _probabilities(layout: Layout, network: Network, photos: jax.Array) -> jax.Array:
+def _probabilities(layout: MaskSpec, network: Network, photos: jax.Array) -> jax.Array:
     """Of the regions found, (N, h, w, R) on the grid; see `segmentation.class_probabilities`."""
     width, height = layout.grid
     scores: Any = 0.0
-    for view_width, view_height in layout.views:
+    for view_width, view_height in layout.scales:
         seen = network(normalize(resize(photos, view_height, view_width)))
         shape = (len(photos), height, width, seen.shape[-1])
-        scores = scores + jax.image.resize(seen, shape, "linear", antialias=False) / len(layout.views)
+        scores = scores + jax.image.resize(seen, shape, "linear", antialias=False) / len(layout.scales)
     probabilities = jax.nn.softmax(scores)
     return jnp.stack([probabilities[..., np.array(group)].sum(-1) for group in layout.groups], -1)
 
 
-def _refined(masks: jax.Array, photo: jax.Array) -> jax.Array:
+def _refine_masks(masks: jax.Array, photo: jax.Array) -> jax.Array:
     """See `guided_filter.refine_edges`: masks (H, W, R) of a photo (H, W, 3)."""
-    radius = radius_of(photo.shape)
-    guide = guide_of(photo, radius, EPS)
+    radius = default_radius(photo.shape)
+    guide = build_guide(photo, radius, EPS)
     filtered = [guided_filter(guide, masks[..., index], radius) for index in range(masks.shape[-1])]
     return jnp.clip(jnp.stack(filtered, -1), 0, 1)
 
 
-def _stacked(layout: Layout, given: jax.Array, found: jax.Array) -> jax.Array:
+def _stack_masks(layout: MaskSpec, given: jax.Array, found: jax.Array) -> jax.Array:
     """All regions in order, (N, H, W, K) of sum 1: a given mask comes before what was found, the background last."""
     claimed = jnp.clip(given.sum(-1, keepdims=True), 0, 1)
     if layout.hard:
@@ -210,7 +210,7 @@ def _stacked(layout: Layout, given: jax.Array, found: jax.Array) -> jax.Array:
     return jax.nn.one_hot(stacked.argmax(-1), len(layout.names)) if layout.hard else stacked
 
 
-def _feathered(layout: Layout, masks: jax.Array) -> jax.Array:
+def _feather(layout: MaskSpec, masks: jax.Array) -> jax.Array:
     """See `regions.feather`; its border repeats, and a Gaussian keeps the sum."""
     if layout.feather <= 0:
         return masks

@@ -44,7 +44,7 @@ def row(**changes: Any) -> results.Row:
         OURS: Timing([1.0, 2.0, 1.0], 3.0, Cost(flops=5e10, bytes=2e9)),
         "theirs": Timing([2.0, 2.0, 1.5], 0.0, None),
     }
-    return results.row_of(case(), timings, {OURS: 1.5, "theirs": 2.25, "only memory": 9.0}, RATES) | changes
+    return results.build_row(case(), timings, {OURS: 1.5, "theirs": 2.25, "only memory": 9.0}, RATES) | changes
 
 
 # --- what is measured
@@ -90,11 +90,11 @@ def test_the_original_s_loss_is_reached_only_at_the_full_size() -> None:
 def test_a_descent_is_that_of_seed_fast_and_its_small_pictures_do_not_count() -> None:
     descent = time_to_loss.descend(32)
     config = time_to_loss.seed_fast.get_config()
-    assert len(descent.losses) == len(descent.moments) == config.steps
+    assert len(descent.losses) == len(descent.timings) == config.steps
     small = round(config.steps * config.scale_steps[0] / sum(config.scale_steps))
     assert np.all(np.isinf(descent.losses[:small]))
     assert np.all(np.isfinite(descent.losses[small:]))
-    assert np.all(np.diff(descent.moments) >= 0)
+    assert np.all(np.diff(descent.timings) >= 0)
     assert descent.losses[-1] < descent.losses[small] / 2
 
 
@@ -177,7 +177,7 @@ def test_a_group_that_is_measured_again_replaces_its_rows_only(tmp_path: Path) -
 
 def test_figures_that_xla_does_not_tell_are_left_out(tmp_path: Path) -> None:
     nothing = Timing([1.0], 0.0, Cost(float("nan"), float("nan")))
-    made = results.row_of(case(), {OURS: nothing}, {}, RATES)
+    made = results.build_row(case(), {OURS: nothing}, {}, RATES)
     held = results.update(tmp_path / "x.json", "a machine", RATES, {"video": [made]}, 0.1)
     json.dumps(held, allow_nan=False)
     assert "| what, per piece | 8x8 | 1 | - | - | - | - | - | - | - |" in results.markdown(held)

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from msst_jax.models.feedforward_model import load_model
+from msst_jax.models.feedforward_model import load_feedforward
 from msst_jax.models.serialization import read_tensors
 from msst_jax.pipelines.train import EXIT_INTERRUPTED, run
 from msst_jax.training.checkpoints import open_checkpoints
@@ -137,7 +137,7 @@ def test_a_run_leaves_a_model_metrics_samples_and_says_so_on_a_second_start(tmp_
     assert sorted(path.name for path in (work / "samples").iterdir()) == ["0000003.jpg", "0000006.jpg"]
     assert checkpoints_of(work) == [2, 4, 6]
     assert [record["step"] for record in curve(work) if "loss" in record] == [1, 2, 3, 4, 5, 6]
-    model = load_model(str(work))
+    model = load_feedforward(str(work))
     assert model.regions == ("person", "background")
     assert model.styles == ("a.png", "b.png")
     before = curve(work)
@@ -163,7 +163,7 @@ def test_ctrl_c_saves_a_checkpoint_and_the_model(tmp_path: Path, photos: Path, x
     (step,) = checkpoints_of(tmp_path / "run")
     assert re.search(rf"interrupted at step {step}: run/model.safetensors\n$", stderr)
     assert step == max(record["step"] for record in curve(tmp_path / "run"))
-    load_model(str(tmp_path / "run"))
+    load_feedforward(str(tmp_path / "run"))
 
 
 def no_space_after_the_first_checkpoint() -> None:

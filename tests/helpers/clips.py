@@ -11,9 +11,9 @@ from av.audio.stream import AudioStream
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from msst_jax.video.io.reader import open_clip
-from msst_jax.video.io.types import Clip, Frame
-from msst_jax.video.io.writer import clip_writer
+from msst_jax.video.io.reader import open_video
+from msst_jax.video.io.types import Frame, VideoSource
+from msst_jax.video.io.writer import video_writer
 from tests.helpers.pictures import noise
 
 NTSC = Fraction(30000, 1001)
@@ -122,13 +122,13 @@ def _samples(tone: Tone) -> av.AudioFrame:
     return frame
 
 
-def rewrite(source: Path, output: Path, frames: Iterable[Frame] | None = None, **options: Any) -> Clip:
+def rewrite(source: Path, output: Path, frames: Iterable[Frame] | None = None, **options: Any) -> VideoSource:
     """Writes the frames of a clip again, and opens what was written."""
-    clip = open_clip(source)
-    with clip_writer(output, clip.info, **options) as writer:
+    clip = open_video(source)
+    with video_writer(output, clip.info, **options) as writer:
         for frame in frames or clip.frames():
             writer.write(frame)
-    return open_clip(output)
+    return open_video(output)
 
 
 def sound_packets(path: Path, track: int = 0) -> list[tuple[Fraction, bytes]]:

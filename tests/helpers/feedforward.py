@@ -9,10 +9,10 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from configs import fast
-from msst_jax.models.feedforward_model import network_of, save_model
+from msst_jax.models.feedforward_model import build_stylizer, save_feedforward
 from msst_jax.models.serialization import MODEL_FILE
 from msst_jax.pipelines.job import ClipOptions, Job
-from msst_jax.video.blend_schedule import parse_ramp
+from msst_jax.video.blend_schedule import parse_blend_schedule
 from tests.helpers.pictures import quick_config
 
 NAMES = ("person", "background")
@@ -25,10 +25,10 @@ def small_model(folder: Path) -> Path:
 
     @jax.jit  # operation by operation it takes twice as long
     def params() -> nnx.State:
-        made = nnx.state(network_of(config, len(NAMES), nnx.Rngs(0)))
+        made = nnx.state(build_stylizer(config, len(NAMES), nnx.Rngs(0)))
         return jax.tree.map(lambda leaf: leaf + 0.3 * jax.random.normal(jax.random.key(1), leaf.shape), made)
 
-    save_model(folder / MODEL_FILE, config, NAMES, ("a.png", "b.png"), params())
+    save_feedforward(folder / MODEL_FILE, config, NAMES, ("a.png", "b.png"), params())
     return folder
 
 
@@ -38,8 +38,8 @@ def clip_config(**changes: Any) -> ConfigDict:
 
 
 def clip_job(clip: Path, output: Path, *, blend: str = "0", rate: Fraction = Fraction(25), **more: Any) -> Job:
-    """A job for a clip; `crf` and `resume` are those of `ClipOptions`, the others those of `Job`."""
+    """A job for a clip; `crf` and `resume` are those of `ClipOptions`, the others those of `TrainJob`."""
     options = {name: more.pop(name) for name in ("crf", "resume") if name in more}
     settings = {"styles": {}, "masks": {}, "blend_ratios": (), "quiet": True, **more}
-    options = ClipOptions(parse_ramp(blend), rate=rate, **options)
+    options = ClipOptions(parse_blend_schedule(blend), rate=rate, **options)
     return Job(photo=str(clip), output=output, clip=options, **settings)

@@ -9,11 +9,11 @@ import pytest
 from flax import nnx
 
 from msst_jax.models import pretrained as weights
-from msst_jax.models.deeplab import PERSON as PERSON_NETWORK
+from msst_jax.models.deeplab import PERSON_NETWORK
 from msst_jax.models.voc import CLASSES
 from msst_jax.ops.image import IMAGENET_MEAN, IMAGENET_STD
 from msst_jax.regions import inference as segmentation
-from msst_jax.regions.segmenter import VIEWS, Segmenter
+from msst_jax.regions.segmenter import INFERENCE_SCALES, Segmenter
 
 PERSON, CAT, DOG = (CLASSES.index(name) for name in ("person", "cat", "dog"))
 COLOURS = {0: (0, 0, 0), PERSON: (255, 0, 0), CAT: (0, 255, 0), DOG: (0, 0, 255)}
@@ -60,7 +60,9 @@ def colour_segmenter(model: ColourSegmenter | None = None) -> Segmenter:
 
 
 def person_segmenter() -> Segmenter:
-    return Segmenter(PersonSegmenter(), PERSON_NETWORK, f"{PERSON_NETWORK}.safetensors", VIEWS[PERSON_NETWORK])
+    return Segmenter(
+        PersonSegmenter(), PERSON_NETWORK, f"{PERSON_NETWORK}.safetensors", INFERENCE_SCALES[PERSON_NETWORK]
+    )
 
 
 def painted(labels: np.ndarray) -> np.ndarray:

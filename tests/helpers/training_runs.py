@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from configs import fast
-from msst_jax.pipelines.train import Job
+from msst_jax.pipelines.train import TrainJob
 from msst_jax.training.metrics import read_records
 from msst_jax.training.task import Evaluation, Task, Terms
 from tests.helpers.pictures import Script, noise, save, stripe
@@ -72,7 +72,7 @@ def make_photos(folder: Path, count: int = 12) -> Path:
     return folder
 
 
-def job(folder: Path, **more: Any) -> Job:
+def job(folder: Path, **more: Any) -> TrainJob:
     """The photos and styles of `make_photos`, trained in folder/run."""
     given = {
         "workdir": folder / "run",
@@ -81,7 +81,7 @@ def job(folder: Path, **more: Any) -> Job:
         "masks": [str(folder / "masks")],
         "quiet": True,
     }
-    return Job(**{**given, **more})
+    return TrainJob(**{**given, **more})
 
 
 def curve(workdir: Path, *, without: set[str] = SPEED) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from PIL import Image, ImageCms
 
 from msst_jax.errors import UserError
 from msst_jax.io.files import check_writable, write_atomically
-from msst_jax.io.images import OUTPUT_FORMATS, load_image, read_picture, save_image, to_picture
+from msst_jax.io.images import OUTPUT_SUFFIXES, load_image, read_picture, save_image, to_picture
 from msst_jax.ops.image import normalize, resize
 from tests.helpers.pictures import noise, save
 
@@ -181,7 +181,7 @@ def test_normalize_equals_torchvision():
     np.testing.assert_allclose(normalize(jnp.asarray(image)), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("ending", [*OUTPUT_FORMATS, ".PNG"])
+@pytest.mark.parametrize("ending", [*OUTPUT_SUFFIXES, ".PNG"])
 def test_every_output_format_can_be_written_and_read_back(tmp_path: Path, ending: str):
     image = np.full((20, 30, 3), 0.5, np.float32)
     path = tmp_path / "new" / f"a{ending}"

@@ -10,8 +10,8 @@ import pytest
 from msst_jax.losses.functional import blend_loss, content_loss, gram, style_loss, total_variation
 from msst_jax.losses.objective import (
     TERMS,
+    LossWeights,
     Targets,
-    Weights,
     content_targets,
     style_targets,
     stylization_loss,
@@ -184,7 +184,7 @@ def test_one_image_after_the_other_gives_the_same_loss_terms_and_gradient(vgg: V
     assert float(error) <= 1e-6
 
 
-@pytest.mark.parametrize("name", Weights._fields)
+@pytest.mark.parametrize("name", LossWeights._fields)
 def test_each_factor_scales_its_own_term(vgg: VGG, name: str) -> None:
     pictures = case(2)
     (_, before), _ = evaluate(vgg, *pictures, FACTORS)

@@ -15,13 +15,13 @@ from convert_weights.check import PICTURE, TOLERANCE
 from convert_weights.deeplab import block_modules
 from convert_weights.networks import NETWORKS
 from msst_jax.errors import UserError
-from msst_jax.models.deeplab import NAMES, DeepLabV3
+from msst_jax.models.deeplab import TORCHVISION_NETWORKS, DeepLabV3
 from msst_jax.models.pretrained import load_deeplab
 from msst_jax.ops.convolution import convolve
 from reference.random_networks import State, deeplab_net, deeplab_state
 from tests.helpers.checkpoints import Capture, Files, converted_files, refused, saved
 
-RESNET101, RESNET50, MOBILENET = NAMES
+RESNET101, RESNET50, MOBILENET = TORCHVISION_NETWORKS
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def check_blocks(files: Files, name: str, images: np.ndarray, output_stride: int
     assert ratios[worst] <= TOLERANCE, worst
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TORCHVISION_NETWORKS)
 def test_every_block_equals_torchvision(files: Files, name: str) -> None:
     check_blocks(files, name, picture(97, 65))
 
@@ -168,7 +168,7 @@ def test_unknown_networks_and_output_strides_are_told() -> None:
 
 
 # Weights
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TORCHVISION_NETWORKS)
 def test_missing_weights_name_the_command_that_makes_them(name: str) -> None:
     with pytest.raises(UserError, match=f"python -m convert_weights {name}"):
         load_deeplab(name)
@@ -255,9 +255,9 @@ def test_a_wrong_class_count_is_told_in_two_sentences(tmp_path: Path, output: Pa
 
 
 def test_another_network_is_refused_in_a_line_of_readable_length(tmp_path: Path, output: Path, capsys: Capture) -> None:
-    files = {name: saved(tmp_path / f"{name}.pth", bad(name)) for name in NAMES}
+    files = {name: saved(tmp_path / f"{name}.pth", bad(name)) for name in TORCHVISION_NETWORKS}
     files["fcn"] = saved(tmp_path / "fcn.pth", {f"backbone.conv{n}.weight": torch.zeros(1) for n in range(900)})
-    for name in NAMES:
+    for name in TORCHVISION_NETWORKS:
         for other, path in files.items():
             if other != name:
                 told = refused(capsys, output, name, "--from", path)
@@ -306,7 +306,7 @@ def test_the_check_compares_with_float64_so_that_torchs_own_rounding_fails_nobod
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TORCHVISION_NETWORKS)
 def test_check_prints_every_block(files: Files, name: str, output: Path, capsys: Capture) -> None:
     assert cli.main([name, "--from", str(files(name)[0]), "--output", str(output), "--check"]) == 0
     lines = capsys.readouterr().out.splitlines()

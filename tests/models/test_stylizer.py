@@ -10,16 +10,16 @@ import pytest
 import torch
 from flax import nnx
 
-from msst_jax.models.serialization import dotted_tensors, parameter_shapes
+from msst_jax.models.serialization import parameter_shapes, state_to_tensors
 from msst_jax.models.stylizer import Stylizer, blend_mixtures, instance_norm
 from msst_jax.models.vgg import VGG
 from msst_jax.ops.convolution_vjp import picture_convolution, valid_convolution
 from msst_jax.ops.image import normalize
-from msst_jax.ops.upsample_convolution import doubled, doubled_convolution
+from msst_jax.ops.upsample_convolution import upsample_convolution, upsample_nearest
 from reference import original
 from reference.loss_formulas import uniform
 from reference.original import to_tensor
-from reference.stylizer import TorchStylizer, stylizer_of, to_torch, torch_name
+from reference.stylizer import TorchStylizer, build_twin, to_torch, torch_name
 from reference.stylizer_cases import (
     BATCHES,
     BLOCKS,
@@ -46,7 +46,7 @@ def network() -> Stylizer:
 
 @pytest.fixture(scope="module")
 def twin(network: Stylizer) -> TorchStylizer:
-    return stylizer_of(dotted_tensors(nnx.state(network)))
+    return build_twin(state_to_tensors(nnx.state(network)))
 
 
 def relative_error(ours: Any, theirs: torch.Tensor) -> float:
@@ -90,7 +90,7 @@ def test_instance_norm_keeps_its_precision_on_a_large_mean() -> None:
 def test_doubling_equals_torch() -> None:
     x = uniform(2, 3, 4, 5)
     expected = torch.nn.functional.interpolate(to_tensor(x), scale_factor=2, mode="nearest")
-    np.testing.assert_array_equal(doubled(jnp.asarray(x)), original.to_array(expected))
+    np.testing.assert_array_equal(upsample_nearest(jnp.asarray(x)), original.to_array(expected))
 
 
 # --- the convolutions, in all the forms of convolutions.py
@@ -140,7 +140,7 @@ def test_convolution_of_a_doubled_picture_equals_torch(shape: tuple[int, ...]) -
 
     rng = np.random.default_rng(0)
     x, kernel = (rng.normal(size=s).astype(np.float32) for s in ((*shape, 5), (3, 3, 5, 6)))
-    assert_convolution_equals_torch(doubled_convolution, theirs, x, kernel)
+    assert_convolution_equals_torch(upsample_convolution, theirs, x, kernel)
 
 
 # --- the training loss

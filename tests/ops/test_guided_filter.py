@@ -4,12 +4,12 @@ import jax
 import numpy as np
 import pytest
 
-from msst_jax.ops.guided_filter import EPS, guide_of, guided_filter, refine_edges
+from msst_jax.ops.guided_filter import EPS, build_guide, guided_filter, refine_edges
 from tests.helpers.pictures import noise
 from tests.helpers.segmenters import CAT, DOG, PERSON, probabilities_of
 
 SIZES = [(23, 31), (5, 40), (3, 4), (1, 9)]
-GUIDE = jax.jit(guide_of, static_argnums=1)
+GUIDE = jax.jit(build_guide, static_argnums=1)
 FILTER = jax.jit(guided_filter, static_argnums=2)
 
 

@@ -11,7 +11,9 @@ from jax.scipy.ndimage import map_coordinates
 from msst_jax.ops import optical_flow
 from tests.helpers.pictures import noise
 
-MOTION, WARP, TRUST = (jax.jit(function) for function in (optical_flow.motion, optical_flow.warp, optical_flow.trust))
+MOTION, WARP, TRUST = (
+    jax.jit(function) for function in (optical_flow.estimate_flow, optical_flow.warp, optical_flow.flow_confidence)
+)
 HEIGHT, WIDTH = 96, 128
 
 
@@ -150,8 +152,8 @@ def test_the_scan_over_a_clip_gives_what_frame_by_frame_gives():
     frames = jnp.stack([view(1.5 * number, 0, 32, 48) for number in range(4)])
 
     def follow(previous: jax.Array, current: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-        flow = optical_flow.motion(previous, current)
-        return current, (flow, optical_flow.trust(previous, current, flow))
+        flow = optical_flow.estimate_flow(previous, current)
+        return current, (flow, optical_flow.flow_confidence(previous, current, flow))
 
     _, (flows, trusts) = jax.jit(lambda clip: jax.lax.scan(follow, clip[0], clip[1:]))(frames)
     for number, (previous, current) in enumerate(pairwise(frames)):

@@ -9,7 +9,7 @@ from benchmarks.speed.optimize import example
 from configs import photo, seed, seed_fast
 from msst_jax.models.pretrained import EMBEDDED_VGG16, load_vgg
 from msst_jax.models.vgg import VGG
-from msst_jax.optim.preconditioner import LOWEST, smooth_first
+from msst_jax.optim.preconditioner import MIN_FREQUENCY, power_law_preconditioner
 from msst_jax.transfer import build, optimization
 
 
@@ -22,26 +22,31 @@ def images(*shape: int, seed: int = 0) -> jax.Array:
 def test_a_wave_is_multiplied_by_its_frequency_to_the_minus_power(waves: int, power: float) -> None:
     wave = np.cos(2 * np.pi * waves * np.arange(64) / 64, dtype=np.float32)
     across = jnp.broadcast_to(wave[None, :, None], (2, 48, 64, 3))
-    np.testing.assert_allclose(smooth_first(across, power), across * (64 / waves) ** power, rtol=0, atol=2e-4 * 64)
+    np.testing.assert_allclose(
+        power_law_preconditioner(across, power), across * (64 / waves) ** power, rtol=0, atol=2e-4 * 64
+    )
 
 
 def test_a_flat_picture_is_not_divided_by_zero() -> None:
     flat = jnp.full((1, 16, 16, 3), 0.5)
-    np.testing.assert_allclose(smooth_first(flat, 1.0), flat / LOWEST, rtol=1e-5)
+    np.testing.assert_allclose(power_law_preconditioner(flat, 1.0), flat / MIN_FREQUENCY, rtol=1e-5)
 
 
 def test_power_0_leaves_pictures_as_they_are() -> None:
     x = images(2, 15, 21, 3)
-    np.testing.assert_allclose(smooth_first(x, 0.0), x, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(power_law_preconditioner(x, 0.0), x, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [(16, 24), (15, 21), (17, 8)])
 def test_it_is_symmetric_and_positive(size: tuple[int, int]) -> None:
     a, b = images(2, *size, 3), images(2, *size, 3, seed=1)
-    left, right = float(jnp.vdot(smooth_first(a, 1.0), b)), float(jnp.vdot(a, smooth_first(b, 1.0)))
+    left, right = (
+        float(jnp.vdot(power_law_preconditioner(a, 1.0), b)),
+        float(jnp.vdot(a, power_law_preconditioner(b, 1.0))),
+    )
     assert left == pytest.approx(right, rel=1e-4, abs=1e-2)
     for x in (a, b, a - b):
-        assert float(jnp.vdot(x, smooth_first(x, 1.0))) > 0
+        assert float(jnp.vdot(x, power_law_preconditioner(x, 1.0))) > 0
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +59,7 @@ def test_the_config_turns_it_on_and_the_loss_is_lower_after_as_many_evaluations(
     for power in (0.0, 1.0):
         config, inputs = example(64)
         config.steps, config.steps_multiple, config.max_step, config.precondition = 25, 0, 0.05, power
-        outcome = optimization.stylize(config, vgg, inputs, [build.weights_of(config, 0.2)])
+        outcome = optimization.stylize(config, vgg, inputs, [build.build_weights(config, 0.2)])
         last[power] = min(outcome.losses[0]["total"])
     assert last[1.0] < 0.99 * last[0.0]
 

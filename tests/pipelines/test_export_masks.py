@@ -11,11 +11,11 @@ from PIL import Image
 from msst_jax.cli.stylize_flags import default_output
 from msst_jax.errors import UserError
 from msst_jax.models import voc
-from msst_jax.pipelines.export_masks import write_regions
+from msst_jax.pipelines.export_masks import export_masks
 from msst_jax.pipelines.job import Job
 from msst_jax.pipelines.photo import run
 from msst_jax.report.sheets import classes_overlay
-from msst_jax.transfer.inputs import Inputs, load_inputs
+from msst_jax.transfer.inputs import PhotoInputs, load_photo_inputs
 from tests.helpers.pictures import make_scene, noise, quick_config, save
 from tests.helpers.segmenters import (
     CAT,
@@ -40,7 +40,7 @@ def scene(tmp_path: Path) -> Path:
 def written(scene: Path, name: str = "masks.png", **changes: Any) -> Path:
     output = scene / "out" / name
     config = quick_config(**{"size": 0, "feather": 0.0, **changes})
-    write_regions(config, str(scene / "photo.png"), output, segmenter=colour_segmenter())
+    export_masks(config, str(scene / "photo.png"), output, segmenter=colour_segmenter())
     return output
 
 
@@ -127,10 +127,10 @@ def test_the_overlay_shows_every_class_in_its_colour_with_a_legend_below():
     shares = {"background": 0.5, "cat": 1 / 3, "dog": 1 / 6}
     page = np.asarray(classes_overlay(photo, {"cat": left, "dog": np.roll(left, 60, 1) / 2}, shares))
     np.testing.assert_allclose(page[:90, 45:55], photo[:, 45:55] * 255, atol=0.51)
-    cat = voc.COLOURS[CAT]
+    cat = voc.COLORS[CAT]
     np.testing.assert_allclose(page[:90, :40], photo[:, :40] * 255 * 0.4 + 0.6 * np.array(cat), atol=0.51)
     for index in (CAT, DOG):
-        assert (page[90:] == voc.COLOURS[index]).all(-1).sum() > 50
+        assert (page[90:] == voc.COLORS[index]).all(-1).sum() > 50
     small = classes_overlay(photo[:16, :16], {"cat": left[:16, :16]}, shares)
     assert small.width > 60  # wide enough for the words
 
@@ -142,10 +142,10 @@ def test_a_photo_with_nothing_in_it_is_all_background(scene: Path):
     assert json.loads(output.with_suffix(".json").read_text())["shares"] == {"background": 1.0}
 
 
-def inputs_of(scene: Path, masks: dict[str, str], **changes: Any) -> Inputs:
+def inputs_of(scene: Path, masks: dict[str, str], **changes: Any) -> PhotoInputs:
     styles = {name: str(scene / "a.png") for name in ("person", "cat", "background", "dog")}
     config = quick_config(**{"feather": 0.0, **changes})
-    return load_inputs(config, str(scene / "photo.png"), styles, masks, segmenter=colour_segmenter())
+    return load_photo_inputs(config, str(scene / "photo.png"), styles, masks, segmenter=colour_segmenter())
 
 
 @pytest.mark.parametrize("changes", [{"size": 0}, {"size": 64}, {"size": 48, "square": True}])
@@ -192,7 +192,7 @@ def test_edges_are_refined_if_the_config_says_so(scene: Path, monkeypatch: pytes
 def test_missing_weights_write_nothing(scene: Path):
     config = quick_config(segmenter="deeplabv3_resnet101")
     with pytest.raises(UserError, match=r"run `python -m convert_weights deeplabv3_resnet101`$"):
-        write_regions(config, str(scene / "photo.png"), scene / "out" / "masks.png")
+        export_masks(config, str(scene / "photo.png"), scene / "out" / "masks.png")
     assert not (scene / "out").exists()
 
 

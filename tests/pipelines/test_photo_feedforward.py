@@ -12,14 +12,14 @@ from PIL import Image
 from msst_jax.cli.stylize_flags import default_output
 from msst_jax.errors import UserError
 from msst_jax.io.images import load_image, to_picture
-from msst_jax.models.feedforward_model import load_model
+from msst_jax.models.feedforward_model import load_feedforward
 from msst_jax.models.pretrained import EMBEDDED_VGG16
 from msst_jax.models.serialization import MODEL_FILE
 from msst_jax.models.stylizer import blend_mixtures
 from msst_jax.ops.image import normalize
 from msst_jax.pipelines.job import Job
 from msst_jax.pipelines.photo import run
-from msst_jax.transfer.feedforward import batches_of_one_size, stylise
+from msst_jax.transfer.feedforward import batch_by_size, stylize_batch
 from tests.helpers.pictures import make_scene, noise, quick_config, run_script, save
 from tests.helpers.segmenters import animals, converted, fake_networks, painted, refinements
 
@@ -44,7 +44,7 @@ def test_each_region_gets_the_image_of_its_own_style(model: Path, scene: Path, t
     masks = {"person": str(scene / "left.png")}
     assert run(config, job(model, scene / "photo.png", tmp_path / "out.png", masks=masks)) == 0
     photo = load_image(scene / "photo.png", config.size)
-    person, background = load_model(str(model)).network(normalize(photo)[None])[0]
+    person, background = load_feedforward(str(model)).network(normalize(photo)[None])[0]
     inside = pixels(scene / "left.png")[..., None] > 0
     wanted = to_picture(np.where(inside, person, background))
     np.testing.assert_allclose(pixels(tmp_path / "out.png").astype(int), np.asarray(wanted).astype(int), atol=1)
@@ -120,7 +120,7 @@ def test_photos_of_one_size_share_a_batch_and_large_ones_do_not():
             self.photo = np.empty((*shape, 3), np.uint8)
 
     items = [Sized(24, 32), Sized(32, 24), Sized(24, 32), Sized(2048, 2048), Sized(2048, 2048)]
-    made = [[items.index(item) for item in batch] for batch in batches_of_one_size(items)]  # type: ignore[arg-type]
+    made = [[items.index(item) for item in batch] for batch in batch_by_size(items)]  # type: ignore[arg-type]
     assert sorted(made) == [[0, 2], [1], [3], [4]]
 
 
@@ -128,7 +128,7 @@ def test_blend_list_makes_a_strip_and_full_blend_makes_all_regions_alike(model: 
     masks = {"person": str(scene / "left.png")}
     run(quick_config(), job(model, scene / "photo.png", tmp_path / "out.png", masks=masks, blend_ratios=[0.0, 1.0]))
     assert pixels(tmp_path / "out.png").shape[1] > 2 * 32
-    network = load_model(str(model)).network
+    network = load_feedforward(str(model)).network
     photo = normalize(load_image(scene / "photo.png", 32))[None]
     alike = network(photo, blend_mixtures(2, 1.0))[0]
     np.testing.assert_allclose(alike[0], alike[1], atol=1e-6)
@@ -163,7 +163,7 @@ def test_edges_of_the_regions_are_refined_if_the_config_says_so(model: Path, tmp
 def test_a_region_that_cannot_be_found_is_told_before_anything_is_written(model: Path, tmp_path: Path, monkeypatch):
     monkeypatch.setattr(
         "msst_jax.pipelines.photo_feedforward.load_model",
-        lambda *_: load_model(str(model))._replace(regions=("dog", "background")),
+        lambda *_: load_feedforward(str(model))._replace(regions=("dog", "background")),
     )
     fake_networks(monkeypatch)
     save(tmp_path / "photo.png", painted(animals()))
@@ -199,10 +199,10 @@ def test_what_cannot_be_is_refused_before_any_work(
 def test_damaged_and_foreign_models_are_refused(scene: Path, tmp_path: Path):
     (tmp_path / MODEL_FILE).write_bytes(b"no weights")
     with pytest.raises(UserError, match="is damaged"):
-        load_model(str(tmp_path))
+        load_feedforward(str(tmp_path))
     embedded = EMBEDDED_VGG16
     with pytest.raises(UserError, match="is no fast model"):
-        load_model(str(embedded))
+        load_feedforward(str(embedded))
 
 
 def test_folder_without_a_model_is_refused(scene: Path, tmp_path: Path):
@@ -221,7 +221,7 @@ def test_command_takes_a_model_and_names_what_it_wrote(model: Path, scene: Path,
 
 
 def test_stylising_is_compiled_with_the_weights_as_arguments(model: Path):
-    network = load_model(str(model)).network
+    network = load_feedforward(str(model)).network
     photos, masks = np.zeros((1, 16, 16, 3), np.float32), np.full((1, 16, 16, 2), 0.5, np.float32)
-    lowered = stylise.lower(network, photos, masks, blend_mixtures(2, 0.0))
+    lowered = stylize_batch.lower(network, photos, masks, blend_mixtures(2, 0.0))
     assert len(jax.tree.leaves(lowered.args_info)) == len(jax.tree.leaves(network)) + 3

@@ -16,15 +16,15 @@ from msst_jax.pipelines import train as train_job
 from msst_jax.pipelines.train import run
 from msst_jax.presets.validation import TRAINING_CHOICES
 from msst_jax.training import workdir
-from msst_jax.training.data.augment import Crop, centre_crop
-from msst_jax.training.loop import Outcome
-from msst_jax.training.step import State
+from msst_jax.training.data.augment import CropOptions, center_crop
+from msst_jax.training.loop import TrainResult
+from msst_jax.training.step import TrainState
 from msst_jax.training.tasks import stylizer as fast
 from tests.helpers.pictures import noise, save
 from tests.helpers.segmenters import animals, convert, converted, fake_networks, painted, refinements
 from tests.helpers.training_runs import job, make_photos, tiny_config
 
-ENDED = State(jnp.int32(6), {}, {}, (), jnp.zeros(2), jnp.int32(2), jnp.int32(0))
+ENDED = TrainState(jnp.int32(6), {}, {}, (), jnp.zeros(2), jnp.int32(2), jnp.int32(0))
 
 
 @pytest.fixture
@@ -32,9 +32,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What the loop was called with; it takes two batches, as if they had been trained on."""
     made: list[dict[str, Any]] = []
 
-    def train(config, task, batches, folder, **options: Any) -> Outcome:
+    def train(config, task, batches, folder, **options: Any) -> TrainResult:
         made.append({"task": task, "batches": [next(batches) for _ in range(2)], "folder": folder, **options})
-        return Outcome(ENDED, False)
+        return TrainResult(ENDED, False)
 
     monkeypatch.setattr(train_job, "train", train)
     return made
@@ -101,7 +101,7 @@ def test_all_masks_of_a_run_are_of_the_network_that_it_began_with(tmp_path: Path
 
 def test_the_network_that_the_first_host_has_makes_the_masks_of_all_hosts(tmp_path: Path, calls, monkeypatch):
     loaded = fake_networks(monkeypatch)
-    monkeypatch.setattr(train_job, "of_first_host", lambda _: SEGMENTERS.index("deeplabv3_resnet50"))
+    monkeypatch.setattr(train_job, "broadcast_from_host0", lambda _: SEGMENTERS.index("deeplabv3_resnet50"))
     make_photos(tmp_path, 4)
     assert run(tiny_config(), job(tmp_path, masks=[])) == 0
     assert loaded == ["deeplabv3_resnet50"]
@@ -165,7 +165,7 @@ def test_a_damaged_photo_of_the_sample_sheet_is_named_and_another_stands_in(tmp_
     assert run(tiny_config(samples=2, batch=20), job(tmp_path)) == 0
     assert caplog.text.count("00.png is damaged") == 1
     with Image.open(tmp_path / "photos" / "10.png") as held_out:
-        expected = centre_crop({"photo": held_out, "masks": {}}, Crop(32, 1.0), ["background"])["photo"]
+        expected = center_crop({"photo": held_out, "masks": {}}, CropOptions(32, 1.0), ["background"])["photo"]
     np.testing.assert_array_equal(shown[0]["photo"], [expected, expected])
 
 
@@ -301,7 +301,7 @@ def test_files_that_a_run_does_not_use_may_change(tmp_path: Path, calls):
 def test_a_run_of_before_the_files_were_recorded_goes_on_and_has_them_recorded(tmp_path: Path, calls):
     make_photos(tmp_path, 5)
     assert run(tiny_config(), job(tmp_path)) == 0
-    (tmp_path / "run" / workdir.USED).unlink()
+    (tmp_path / "run" / workdir.FILES_FILE).unlink()
     assert run(tiny_config(), job(tmp_path)) == 0
     (tmp_path / "photos" / "04.png").unlink()
     with pytest.raises(UserError, match="the photos have changed: 1 removed"):

@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from msst_jax.cli.stylize_flags import Asked, check, is_clip, parse_rate
+from msst_jax.cli.stylize_flags import StylizeFlags, check_flags, is_video_path, parse_frame_rate
 from msst_jax.errors import UserError
-from msst_jax.models.feedforward_model import load_model
+from msst_jax.models.feedforward_model import load_feedforward
 from msst_jax.models.stylizer import blend_mixtures
 from msst_jax.ops.image import normalize
 from msst_jax.pipelines.job import Job
 from msst_jax.pipelines.photo import run
 from msst_jax.video import feedforward as clip_fast
-from msst_jax.video.feedforward import batch_of
-from msst_jax.video.io.reader import open_clip
-from msst_jax.video.io.types import Frame, numbered
-from msst_jax.video.temporal_masks import keys_of
+from msst_jax.video.feedforward import frames_per_batch
+from msst_jax.video.io.reader import open_video
+from msst_jax.video.io.types import Frame, number_frames
+from msst_jax.video.temporal_masks import key_frames
 from tests.helpers.clips import FILM, NTSC, UNEVEN, Tone, make_clip, moving, sound_packets
 from tests.helpers.feedforward import clip_config, clip_job
 from tests.helpers.pictures import noise, run_script, save, stripe
@@ -39,12 +39,12 @@ def make(clip: Path, output: Path, model: Path, config: ConfigDict | None = None
 
 
 def frames_of(path: Path) -> list[np.ndarray]:
-    return [frame.image for frame in open_clip(path).frames()]
+    return [frame.image for frame in open_video(path).frames()]
 
 
 def painting(model: Path, frame: np.ndarray, mask: np.ndarray, ratio: float = 0.0) -> np.ndarray:
     """A frame uint8 (H, W, 3) as the network paints it, cut together by a mask (H, W) in [0, 1], in levels."""
-    network = load_model(str(model)).network
+    network = load_feedforward(str(model)).network
     person, background = network(normalize(frame[None] / np.float32(255)), blend_mixtures(2, ratio))[0]
     return 255 * np.clip(mask[..., None] * person + (1 - mask[..., None]) * background, 0, 1)
 
@@ -71,10 +71,10 @@ SOURCES: dict[str, tuple[str, dict[str, Any]]] = {
 def test_frames_times_size_rate_and_sound_arrive(model: Path, tmp_path: Path, left, source: str, ending: str):
     name, settings = SOURCES[source]
     path = make_clip(tmp_path / name, **settings)
-    before = open_clip(path)
+    before = open_video(path)
     count = len(list(before.frames()))
     output = make(path, tmp_path / f"out{ending}", model, masks=left)
-    after = open_clip(output)
+    after = open_video(output)
     times = [frame.time for frame in after.frames()]
     assert (after.info.width, after.info.height) == (before.info.width, before.info.height)
     if ending in (".mp4", ".webm"):
@@ -82,7 +82,7 @@ def test_frames_times_size_rate_and_sound_arrive(model: Path, tmp_path: Path, le
         wanted = [frame.time for frame in before.frames()]
         assert max(abs(one - two) for one, two in zip(times, wanted, strict=True)) <= MILLISECOND
         assert abs(after.info.duration - before.info.duration) <= 1 / before.info.rate
-        assert len(after.info.sounds) == len(before.info.sounds)
+        assert len(after.info.audio_streams) == len(before.info.audio_streams)
     if source == "mono" and ending == ".mp4":
         assert [data for _, data in sound_packets(output)] == [data for _, data in sound_packets(path)]
     assert len(times) == count - (source == "uneven" and ending == ".gif")  # of which two come too soon for a GIF
@@ -94,15 +94,15 @@ def test_frames_times_size_rate_and_sound_arrive(model: Path, tmp_path: Path, le
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["intel_asl_walk", "davis_parkour", "davis_dance-twirl"])
 def test_real_clips_arrive(shared: Path, model: Path, tmp_path: Path, name: str, left, monkeypatch):
-    monkeypatch.setattr(clip_fast, "LARGEST_BATCH", 16)
+    monkeypatch.setattr(clip_fast, "MAX_BATCH", 16)
     path, folder = (shared / "data" / "video" / f"{name}{ending}" for ending in (".mp4", "_masks"))
     masks = {"person": str(folder)} if folder.exists() else left
-    before = open_clip(path)
-    after = open_clip(make(path, tmp_path / "out.mp4", model, clip_config(size=96), masks=masks))
+    before = open_video(path)
+    after = open_video(make(path, tmp_path / "out.mp4", model, clip_config(size=96), masks=masks))
     assert (after.info.rate, after.info.duration) == (before.info.rate, before.info.duration)
     assert [frame.time for frame in after.frames()] == [frame.time for frame in before.frames()]
     assert max(after.info.width, after.info.height) == 96
-    assert after.info.sounds == before.info.sounds
+    assert after.info.audio_streams == before.info.audio_streams
 
 
 def test_json_tells_regions_model_blend_and_what_the_clip_is(model: Path, tmp_path: Path, left):
@@ -162,12 +162,12 @@ def test_blend_goes_from_the_first_ratio_to_the_last(model: Path, tmp_path: Path
 
 @pytest.mark.parametrize("every", [1, 2, 3, 5, 7, 16, 17])
 def test_every_nth_frame_is_looked_at_whatever_the_batches(every: int, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(clip_fast, "LARGEST_BATCH", 16)
-    batch = batch_of([(64, 48)], every)
+    monkeypatch.setattr(clip_fast, "MAX_BATCH", 16)
+    batch = frames_per_batch([(64, 48)], every)
     assert 1 <= batch <= 16
-    keys = [number * batch + key for number in range(40) for key in keys_of(number, batch, every)]
+    keys = [number * batch + key for number in range(40) for key in key_frames(number, batch, every)]
     assert keys == list(range(0, 40 * batch, every))
-    assert len({keys_of(number, batch, every) for number in range(40)}) <= 2  # so many programs are compiled
+    assert len({key_frames(number, batch, every) for number in range(40)}) <= 2  # so many programs are compiled
 
 
 def test_segment_every_leaves_out_what_appears_in_between(model: Path, tmp_path: Path, monkeypatch):
@@ -234,7 +234,7 @@ def test_numbers_count_from_the_first_frame_and_over_those_that_are_lost():
     picture, period = np.zeros((2, 2, 3), np.uint8), Fraction(1, 25)
 
     def numbers(*times: Fraction) -> list[int]:
-        return [number for number, _ in numbered([Frame(picture, time, period) for time in times], Fraction(25))]
+        return [number for number, _ in number_frames([Frame(picture, time, period) for time in times], Fraction(25))]
 
     assert numbers(0 * period, period, 4 * period) == [0, 1, 4]
     late = Fraction(21, 1000)  # the sound begins before
@@ -271,7 +271,7 @@ def test_a_folder_of_frames_has_the_rate_that_was_asked_for(model: Path, tmp_pat
     for number in range(5):
         save(tmp_path / "in" / f"f{number}.jpg", noise(48, 64, number))
     output = make(tmp_path / "in", tmp_path / "out.mp4", model, masks=left, rate=NTSC)
-    info = open_clip(output).info
+    info = open_video(output).info
     assert (info.rate, info.frames, info.duration) == (NTSC, 5, 5 / NTSC)
 
 
@@ -279,8 +279,8 @@ def test_a_folder_of_frames_has_the_rate_that_was_asked_for(model: Path, tmp_pat
 def test_another_size_is_even_in_an_mp4(model: Path, tmp_path: Path, left, ending: str, size: tuple[int, int]):
     path = make_clip(tmp_path / "a.mp4", moving(2))
     output = make(path, tmp_path / f"out{ending}", model, clip_config(size=41), masks=left)
-    assert open_clip(output).info.width == size[0]
-    assert open_clip(output).info.height == size[1]
+    assert open_video(output).info.width == size[0]
+    assert open_video(output).info.height == size[1]
 
 
 @pytest.mark.parametrize(
@@ -298,15 +298,15 @@ def test_another_size_is_even_in_an_mp4(model: Path, tmp_path: Path, left, endin
     ],
 )
 def test_what_a_person_means_by_a_file_and_an_output(photo: str, output: str | None, rate: str | None, clip: bool):
-    assert is_clip(photo, output, rate) == clip
+    assert is_video_path(photo, output, rate) == clip
 
 
 @pytest.mark.parametrize("text", ["0", "-25", "abc", "1/0", "1001", ""])
 def test_a_rate_that_is_none_is_one_line(text: str):
     with pytest.raises(UserError, match=rf"^--rate '{text}' is no number of frames a second up to 1000; write 25 or"):
-        parse_rate(text)
-    assert parse_rate("30000/1001") == NTSC
-    assert parse_rate("23.976") == Fraction("23.976")
+        parse_frame_rate(text)
+    assert parse_frame_rate("30000/1001") == NTSC
+    assert parse_frame_rate("23.976") == Fraction("23.976")
 
 
 @pytest.mark.parametrize("flag", ["--resume", "--quality=20", "--rate=25"])
@@ -318,7 +318,7 @@ def test_what_only_clips_know_is_refused_for_a_photo(model: Path, tmp_path: Path
     assert told == f"stylize.py: {name} is for clips; give a video file, or a folder of frames with -o out.mp4\n"
     assert {file.name for file in tmp_path.iterdir()} == {"photo.png"}
     with pytest.raises(UserError, match="--regions-only shows the regions of a photo"):
-        check(Asked(regions_only=True), ["a.mp4"])
+        check_flags(StylizeFlags(regions_only=True), ["a.mp4"])
 
 
 def test_the_command_makes_a_clip_and_names_it(model: Path, tmp_path: Path, left):
@@ -326,7 +326,7 @@ def test_the_command_makes_a_clip_and_names_it(model: Path, tmp_path: Path, left
     mask = f"--mask=person={left['person']}"
     code, told = run_script([str(path), f"--model={model}", mask, "--blend=0:0,1:1", "--quality=30"], tmp_path)
     assert (code, told) == (0, "wrote outputs/a b%d.mp4: 3 frames\n")
-    assert open_clip(tmp_path / "outputs" / "a b%d.mp4").info.rate == NTSC
+    assert open_video(tmp_path / "outputs" / "a b%d.mp4").info.rate == NTSC
     quiet = run_script([str(path), f"--model={model}", mask, "--quiet"], tmp_path)
     assert quiet == (0, "")
     assert {file.name for file in (tmp_path / "outputs").iterdir()} == {"a b%d.mp4", "a b%d.json"}
@@ -335,8 +335,8 @@ def test_the_command_makes_a_clip_and_names_it(model: Path, tmp_path: Path, left
 def test_numbers_that_would_change_nothing_are_refused(model: Path, tmp_path: Path, left):
     path = make_clip(tmp_path / "a.mp4", moving(2))
     with pytest.raises(UserError, match=r"^--rate is for a folder of frames, and .*a.mp4 has a rate of its own"):
-        check(Asked(rate="25"), [str(path)])
-    check(Asked(rate="25"), [str(tmp_path)])
+        check_flags(StylizeFlags(rate="25"), [str(path)])
+    check_flags(StylizeFlags(rate="25"), [str(tmp_path)])
     for name in ("out.gif", "out"):
         with pytest.raises(
             UserError, match=rf"the quality \(crf\) is 20, but .*{name} has none; leave it out, or write"

@@ -15,7 +15,7 @@ from msst_jax.pipelines.photo import run
 from msst_jax.video import feedforward as clip_fast
 from msst_jax.video import resume
 from msst_jax.video.io import encoders
-from msst_jax.video.io.reader import open_clip
+from msst_jax.video.io.reader import open_video
 from tests.helpers.clips import Tone, make_clip, make_sound, moving, sound_span
 from tests.helpers.feedforward import clip_config, clip_job
 from tests.helpers.pictures import noise, run_script, save
@@ -88,12 +88,12 @@ def test_of_a_truncated_clip_what_is_left_is_painted_and_the_warning_says_how_mu
     images = [noise(48, 64, seed) for seed in range(11)]
     path = make_clip(tmp_path / "a.mp4", images, sounds=[Tone("aac")])
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
-    count = len(list(open_clip(path).frames()))
+    count = len(list(open_video(path).frames()))
     assert 1 < count < 11
     caplog.clear()
     assert run(clip_config(), clip_job(path, tmp_path / f"out{ending}", model=str(model), masks=left)) == 0
     assert f"video {path} is damaged or cut short: {count} of 11 frames could be read" in caplog.text
-    frames = list(open_clip(tmp_path / f"out{ending}").frames())
+    frames = list(open_video(tmp_path / f"out{ending}").frames())
     assert len(frames) == count
     if ending in (".mp4", ".webm"):
         assert sound_span(tmp_path / f"out{ending}")[1] <= Fraction(count + 2, 25)
@@ -177,16 +177,16 @@ def test_a_full_disk_is_one_line_and_the_old_file_stays(
     if place == "parts":
         monkeypatch.setattr(resume.np, "savez", full)
     else:
-        for sink in (encoders.EncodedClip, encoders.GifClip, encoders.PictureFolder):
+        for sink in (encoders.VideoFileSink, encoders.GifSink, encoders.FrameFolderSink):
             monkeypatch.setattr(sink, "write", full)
     with pytest.raises(UserError, match=r"^cannot write .*: No space left on device; choose another output$"):
         run(clip_config(), clip_job(path, output, model=str(model), masks=left))
     assert output.read_text() == "old" if ending else not output.exists()
     assert output.with_name(f"{output.name}.part").exists() == (place == "encoder")  # a batch was kept
     monkeypatch.undo()
-    monkeypatch.setattr(clip_fast, "LARGEST_BATCH", 2)
+    monkeypatch.setattr(clip_fast, "MAX_BATCH", 2)
     assert run(clip_config(), clip_job(path, output, model=str(model), masks=left, resume=True)) == 0
-    assert len(list(open_clip(output).frames())) == 7
+    assert len(list(open_video(output).frames())) == 7
 
 
 def small_files() -> None:

@@ -11,8 +11,8 @@ import pytest
 from msst_jax.errors import UserError
 from msst_jax.pipelines.job import EXIT_INTERRUPTED, Job
 from msst_jax.pipelines.photo import run
-from msst_jax.video.io.reader import open_clip
-from msst_jax.video.resume import Parts
+from msst_jax.video.io.reader import open_video
+from msst_jax.video.resume import ResumeFolder
 from tests.helpers.clips import NTSC, Tone, make_clip
 from tests.helpers.feedforward import clip_config, clip_job
 from tests.helpers.pictures import make_scene, noise, run_script
@@ -37,7 +37,7 @@ def job(scene: Path, output: Path, **more: Any) -> Job:
 
 
 def frames_of(path: Path) -> list[np.ndarray]:
-    return [frame.image.astype(float) for frame in open_clip(path).frames()]
+    return [frame.image.astype(float) for frame in open_video(path).frames()]
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +50,9 @@ def made(scene: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_frames_size_rate_and_sound_arrive(made: Path):
-    info = open_clip(made / "out.mp4").info
+    info = open_video(made / "out.mp4").info
     assert (info.width, info.height, info.rate, info.frames) == (32, 24, NTSC, 3)
-    assert [sound.codec for sound in info.sounds] == ["aac"]
+    assert [sound.codec for sound in info.audio_streams] == ["aac"]
     assert {file.name for file in made.iterdir()} == {"out", "out.json", "out.mp4"}
     told = json.loads((made / "out.json").read_text())
     assert told["clip"]["frames"] == 3
@@ -80,14 +80,14 @@ def test_a_later_frame_goes_on_from_the_one_before(scene: Path, made: Path, tmp_
 def test_an_interrupted_clip_goes_on_to_the_same_file(
     scene: Path, made: Path, tmp_path: Path, name: str, monkeypatch, caplog
 ):
-    add = Parts.add_batch
+    add = ResumeFolder.add_batch
 
-    def interrupted(self: Parts, *arguments: Any) -> None:
+    def interrupted(self: ResumeFolder, *arguments: Any) -> None:
         add(self, *arguments)
         signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Parts, "add_batch", interrupted)
+        patch.setattr(ResumeFolder, "add_batch", interrupted)
         for _ in range(2):
             assert run(clip_config(**SETTINGS), job(scene, tmp_path / name, resume=True)) == EXIT_INTERRUPTED
             assert {file.name for file in tmp_path.iterdir()} == {f"{name}.part"}

@@ -14,8 +14,8 @@ from msst_jax.errors import UserError
 from msst_jax.pipelines.job import EXIT_INTERRUPTED
 from msst_jax.pipelines.photo import run
 from msst_jax.video import feedforward
-from msst_jax.video.io.reader import open_clip
-from msst_jax.video.resume import Parts
+from msst_jax.video.io.reader import open_video
+from msst_jax.video.resume import ResumeFolder
 from tests.helpers.clips import Tone, make_clip
 from tests.helpers.feedforward import clip_config, clip_job
 from tests.helpers.pictures import noise, run_script, save, stripe
@@ -54,15 +54,15 @@ def names(folder: Path) -> set[str]:
 
 def at_batch(monkeypatch: pytest.MonkeyPatch, count: int, action: Any) -> None:
     """Does something when so many batches were kept in this run."""
-    add, added = Parts.add_batch, []
+    add, added = ResumeFolder.add_batch, []
 
-    def limited(self: Parts, *arguments: Any) -> None:
+    def limited(self: ResumeFolder, *arguments: Any) -> None:
         add(self, *arguments)
         added.append(None)
         if len(added) == count:
             action()
 
-    monkeypatch.setattr(Parts, "add_batch", limited)
+    monkeypatch.setattr(ResumeFolder, "add_batch", limited)
 
 
 def interrupt() -> None:
@@ -89,7 +89,7 @@ def test_ctrl_c_writes_nothing_says_how_to_go_on_and_resume_gives_the_same_file(
     assert make(model, inputs, output, resume=True) == 0
     assert names(tmp_path) == {*made, output.name, "out.json"}
     assert content(output) == content(whole)
-    assert len(list(open_clip(output).frames())) == COUNT
+    assert len(list(open_video(output).frames())) == COUNT
 
 
 def test_ctrl_c_while_kept_frames_are_read_again_loses_none(
@@ -100,8 +100,8 @@ def test_ctrl_c_while_kept_frames_are_read_again_loses_none(
         at_batch(patch, 4, interrupt)
         assert make(model, inputs, output) == EXIT_INTERRUPTED
     with monkeypatch.context() as patch:
-        segment = Parts.segment
-        patch.setattr(Parts, "segment", lambda *arguments: (interrupt(), segment(*arguments))[1])
+        segment = ResumeFolder.segment
+        patch.setattr(ResumeFolder, "segment", lambda *arguments: (interrupt(), segment(*arguments))[1])
         assert make(model, inputs, output, resume=True) == EXIT_INTERRUPTED
     assert caplog.messages[-1].startswith("interrupted: 8 frames are kept")
     assert make(model, inputs, output, resume=True) == 0
@@ -114,7 +114,7 @@ def test_ctrl_c_before_the_first_batch_leaves_nothing(model: Path, inputs: Path,
         interrupt()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Parts, "add_batch", stop)
+    monkeypatch.setattr(ResumeFolder, "add_batch", stop)
     with pytest.raises(KeyboardInterrupt):
         make(model, inputs, tmp_path / "out.mp4")
     assert not names(tmp_path)
@@ -222,17 +222,17 @@ def test_damaged_parts_are_one_line(model: Path, inputs: Path, tmp_path: Path, m
 
 def killed_after_three_batches() -> None:
     """In a process of its own."""
-    feedforward.LARGEST_BATCH = 2
+    feedforward.MAX_BATCH = 2
     at_batch(pytest.MonkeyPatch(), 3, lambda: os.kill(os.getpid(), signal.SIGKILL))
 
 
 def interrupted_after_three_batches() -> None:
-    feedforward.LARGEST_BATCH = 2
+    feedforward.MAX_BATCH = 2
     at_batch(pytest.MonkeyPatch(), 3, interrupt)
 
 
 def in_small_batches() -> None:
-    feedforward.LARGEST_BATCH = 2
+    feedforward.MAX_BATCH = 2
 
 
 def test_kill_9_leaves_nothing_but_the_parts_and_resume_gives_the_same_file(model: Path, inputs: Path, tmp_path: Path):

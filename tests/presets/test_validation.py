@@ -8,13 +8,13 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from configs import photo, quickstart, seed, seed_fast
-from msst_jax.cli.flags import parse_pairs
-from msst_jax.cli.stylize_flags import parse_ratios
+from msst_jax.cli.flags import parse_region_files
+from msst_jax.cli.stylize_flags import parse_blend_ratios
 from msst_jax.errors import UserError
 from msst_jax.models.pretrained import EMBEDDED_VGG16, load_vgg
 from msst_jax.presets.validation import check_config, check_fields, check_number
-from msst_jax.transfer.build import evaluations_of
-from msst_jax.transfer.inputs import load_inputs
+from msst_jax.transfer.build import evaluations_per_scale
+from msst_jax.transfer.inputs import load_photo_inputs
 from tests.helpers.pictures import quick_config
 from tests.helpers.segmenters import convert
 
@@ -39,8 +39,8 @@ def test_the_numbers_of_a_config_are_made_anew_each_time(module: Any):
 
 def test_the_bundled_example_has_all_its_files():
     config = quickstart.get_config()
-    pairs = parse_pairs(config.styles, "style"), parse_pairs(config.masks, "mask")
-    inputs = load_inputs(config, config.photo, *pairs)
+    pairs = parse_region_files(config.styles, "style"), parse_region_files(config.masks, "mask")
+    inputs = load_photo_inputs(config, config.photo, *pairs)
     assert [region.name for region in inputs.regions] == ["person", "background"]
     assert max(inputs.photo.shape) == config.size
     np.testing.assert_allclose(inputs.masks.sum(-1), 1, atol=1e-6)
@@ -59,8 +59,8 @@ def test_the_bundled_example_is_the_same_whatever_was_converted_on_this_machine(
     convert("deeplabv3_resnet101")
     config = module.get_config()
     quickstart.use_example(config)
-    pairs = parse_pairs(config.styles, "style"), parse_pairs(config.masks, "mask")
-    assert load_inputs(config, config.photo, *pairs).segmenter == {
+    pairs = parse_region_files(config.styles, "style"), parse_region_files(config.masks, "mask")
+    assert load_photo_inputs(config, config.photo, *pairs).segmenter == {
         "name": "person_vgg16",
         "weights": "person_vgg16.safetensors",
     }
@@ -73,22 +73,26 @@ def test_the_bundled_example_is_the_same_whatever_was_converted_on_this_machine(
 def test_the_original_stops_after_the_first_full_step_above_its_limit(steps: int, made: int):
     config = seed.get_config()
     config.steps = steps
-    assert evaluations_of(config) == [made]
+    assert evaluations_per_scale(config) == [made]
 
 
 @pytest.mark.parametrize("steps", [3, 10, 61, 300])
 @pytest.mark.parametrize(("scales", "shares"), [((1.0,), (1.0,)), ((0.5, 1.0), (0.6, 0.4)), ((0.5, 1.0), (3.0, 1.0))])
 def test_the_steps_are_shared_between_the_scales(steps: int, scales: tuple, shares: tuple):
-    made = evaluations_of(quick_config(steps=steps, scales=scales, scale_steps=shares))
+    made = evaluations_per_scale(quick_config(steps=steps, scales=scales, scale_steps=shares))
     assert len(made) == len(scales)
     assert min(made) >= 1
     assert sum(made) == steps
 
 
 def test_too_few_steps_for_all_scales_leave_out_the_coarse_ones():
-    assert evaluations_of(quick_config(steps=1, scales=(0.5, 1.0), scale_steps=(0.6, 0.4))) == [0, 1]
-    assert evaluations_of(quick_config(steps=2, scales=(0.25, 0.5, 1.0), scale_steps=(1.0, 1.0, 1.0))) == [1, 0, 1]
-    assert evaluations_of(quick_config(steps=3, scales=(0.5, 1.0), scale_steps=(1000.0, 1.0))) == [2, 1]
+    assert evaluations_per_scale(quick_config(steps=1, scales=(0.5, 1.0), scale_steps=(0.6, 0.4))) == [0, 1]
+    assert evaluations_per_scale(quick_config(steps=2, scales=(0.25, 0.5, 1.0), scale_steps=(1.0, 1.0, 1.0))) == [
+        1,
+        0,
+        1,
+    ]
+    assert evaluations_per_scale(quick_config(steps=3, scales=(0.5, 1.0), scale_steps=(1000.0, 1.0))) == [2, 1]
 
 
 @pytest.mark.parametrize(
@@ -145,13 +149,13 @@ def test_a_config_without_a_field_or_of_another_type_is_refused():
 
 
 def test_a_blend_list_keeps_its_order():
-    assert parse_ratios("0.4, 0,1e-2") == [0.4, 0.0, 0.01]
+    assert parse_blend_ratios("0.4, 0,1e-2") == [0.4, 0.0, 0.01]
 
 
 @pytest.mark.parametrize("text", ["", ",", "x", "0.2,", "0.2 0.4", "nan", "inf", "-0.1", "0.1,0.1", "1e39"])
 def test_a_blend_list_that_cannot_be_used_is_refused(text: str):
     with pytest.raises(UserError, match=r"^--blend [^\n]*(write|must|leave)[^\n]*$"):
-        parse_ratios(text)
+        parse_blend_ratios(text)
 
 
 @pytest.mark.parametrize("value", [np.float32(1), 2, 0.5, np.int64(3)])

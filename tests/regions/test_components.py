@@ -5,8 +5,8 @@ import pytest
 
 from msst_jax.errors import UserError
 from msst_jax.models import voc
-from msst_jax.regions.components import remove_specks
-from msst_jax.regions.selection import SINGLE_CLASSES, found_classes, region_masks
+from msst_jax.regions.components import remove_small_components
+from msst_jax.regions.selection import SINGLE_CLASSES, class_fractions, region_masks
 from tests.helpers.segmenters import CAT, DOG, PERSON, probabilities_of
 
 
@@ -36,7 +36,7 @@ def test_without_a_limit_every_speck_stays():
     masks = region_masks(probabilities, ["cat", "dog"], hard=True)
     np.testing.assert_array_equal(masks["cat"] == 1, probabilities.argmax(-1) == CAT)
     assert masks["dog"].sum() == 16
-    assert remove_specks(probabilities, SINGLE_CLASSES, 0.0) is probabilities
+    assert remove_small_components(probabilities, SINGLE_CLASSES, 0.0) is probabilities
 
 
 def test_a_piece_of_two_joined_classes_is_one_piece():
@@ -54,18 +54,18 @@ def test_no_piece_below_the_limit_is_left_in_noise_and_probabilities_sum_to_one(
     logits = np.random.default_rng(0).normal(size=(10, 12, 21)).repeat(4, 0).repeat(4, 1)
     probabilities = (np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)).astype(np.float32)
     before = probabilities.copy()
-    cleaned = remove_specks(probabilities, SINGLE_CLASSES, 2.0)
+    cleaned = remove_small_components(probabilities, SINGLE_CLASSES, 2.0)
     np.testing.assert_array_equal(probabilities, before)
     np.testing.assert_allclose(cleaned.sum(-1), 1, atol=1e-5)
-    assert min(found_classes(cleaned).values()) >= 0.02
-    again = remove_specks(cleaned, SINGLE_CLASSES, 2.0)
+    assert min(class_fractions(cleaned).values()) >= 0.02
+    again = remove_small_components(cleaned, SINGLE_CLASSES, 2.0)
     np.testing.assert_array_equal(cleaned, again)
 
 
 def test_a_certain_speck_becomes_background():
     labels = np.zeros((20, 20), int)
     labels[3, 3] = CAT
-    cleaned = remove_specks(probabilities_of(labels, 1.0), [(CAT,)], 1.0)
+    cleaned = remove_small_components(probabilities_of(labels, 1.0), [(CAT,)], 1.0)
     np.testing.assert_array_equal(cleaned[..., 0], 1)
     assert not cleaned[..., 1:].any()
 
@@ -88,14 +88,14 @@ def test_a_hole_in_a_region_is_filled_with_its_rim(hard: bool):
     mask = region_masks(with_hole(), ["person"], min_speck=0.3, hard=hard)["person"]
     assert mask[10:50, 10:50].min() >= 0.9 - 1e-6  # the rim's share of background goes too
     assert mask[:9].max() < 0.1
-    whole = found_classes(with_hole(), 0.3)
+    whole = class_fractions(with_hole(), 0.3)
     assert whole["person"] == 40 * 40 / 60**2
 
 
 def test_a_hole_that_is_large_enough_stays():
     mask = region_masks(with_hole(), ["person"], min_speck=0.2, hard=True)["person"]
     assert not mask[30:33, 30:33].any()
-    np.testing.assert_array_equal(remove_specks(with_hole(), [(PERSON,)], 0.2), with_hole())
+    np.testing.assert_array_equal(remove_small_components(with_hole(), [(PERSON,)], 0.2), with_hole())
 
 
 def test_a_hole_of_which_the_network_is_certain_is_filled_too():
@@ -103,7 +103,7 @@ def test_a_hole_of_which_the_network_is_certain_is_filled_too():
     labels[2:18, 2:18] = CAT
     labels[8, 8] = 0
     labels[9, 9] = DOG  # a speck that makes the hole larger
-    cleaned = remove_specks(probabilities_of(labels, 1.0), SINGLE_CLASSES, 1.0)
+    cleaned = remove_small_components(probabilities_of(labels, 1.0), SINGLE_CLASSES, 1.0)
     np.testing.assert_array_equal(cleaned[2:18, 2:18, CAT], 1)
     np.testing.assert_allclose(cleaned.sum(-1), 1)
 

@@ -16,13 +16,13 @@ from convert_weights import cli
 from msst_jax.errors import UserError
 from msst_jax.io import images
 from msst_jax.models import pretrained, voc
-from msst_jax.models.deeplab import NAMES
-from msst_jax.pipelines.export_masks import write_regions
+from msst_jax.models.deeplab import TORCHVISION_NETWORKS
+from msst_jax.pipelines.export_masks import export_masks
 from msst_jax.regions.inference import class_probabilities, preprocess
-from msst_jax.regions.masks import BACKGROUND, combine, describe, shares
+from msst_jax.regions.masks import BACKGROUND, area_fractions, combine, format_fractions
 from msst_jax.regions.segmenter import SHORT_SIDE, Segmenter, load_segmenter
-from msst_jax.regions.selection import found_classes, region_masks
-from msst_jax.transfer.inputs import Inputs, load_inputs
+from msst_jax.regions.selection import class_fractions, region_masks
+from msst_jax.transfer.inputs import PhotoInputs, load_photo_inputs
 from tests.helpers.pictures import make_scene, noise, quick_config, save, stripe
 from tests.helpers.segmenters import (
     CAT,
@@ -53,16 +53,16 @@ def test_names_and_order_of_the_classes_are_those_of_the_published_weights():
 
 def test_colours_are_those_of_the_voc_masks():
     """VOC spreads the bits of the class over the highest bits of red, green and blue."""
-    for index, colour in enumerate(voc.COLOURS):
+    for index, colour in enumerate(voc.COLORS):
         bits = [[index >> (3 * place + channel) & 1 for place in range(3)] for channel in range(3)]
         assert colour == tuple(sum(bit << (7 - place) for place, bit in enumerate(row)) for row in bits)
-    assert len(voc.COLOURS) == len(voc.CLASSES)
+    assert len(voc.COLORS) == len(voc.CLASSES)
 
 
 def test_colours_are_those_of_a_mask_of_voc(shared: Path):
     mask = next(iter(sorted((shared / "data" / "voc21" / "masks").glob("voc_*.png"))))
-    palette = np.reshape(Image.open(mask).getpalette(), (-1, 3))[: len(voc.COLOURS)]
-    np.testing.assert_array_equal(palette, voc.COLOURS)
+    palette = np.reshape(Image.open(mask).getpalette(), (-1, 3))[: len(voc.COLORS)]
+    np.testing.assert_array_equal(palette, voc.COLORS)
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
@@ -167,12 +167,12 @@ def test_a_region_that_is_too_small_or_too_faint_says_so():
 
 def test_what_was_found_has_shares_that_add_up_to_one():
     labels = animals()
-    found = found_classes(probabilities_of(labels))
+    found = class_fractions(probabilities_of(labels))
     assert list(found) == ["background", "cat", "person", "dog"]
     assert found["dog"] == pytest.approx((labels == DOG).mean())
     assert sum(found.values()) == pytest.approx(1)
-    assert list(found_classes(probabilities_of(labels), 2.0)) == ["background", "cat", "person"]
-    assert describe({"cat": 0.996, "dog": 0.004}) == "cat 100%, dog <1%"
+    assert list(class_fractions(probabilities_of(labels), 2.0)) == ["background", "cat", "person"]
+    assert format_fractions({"cat": 0.996, "dog": 0.004}) == "cat 100%, dog <1%"
 
 
 @pytest.fixture
@@ -185,9 +185,9 @@ def scene(tmp_path: Path) -> Path:
 
 def load(
     scene: Path, styles: str, masks: dict[str, str] | None = None, segmenter: Segmenter | None = None, **changes: Any
-) -> Inputs:
+) -> PhotoInputs:
     """The inputs of the regions `styles`, parted by spaces, and mask files by name."""
-    return load_inputs(
+    return load_photo_inputs(
         quick_config(**{"size": 0, "feather": 0.0, **changes}),
         str(scene / "photo.png"),
         {name: str(scene / "a.png") for name in styles.split()},
@@ -210,7 +210,7 @@ def test_regions_have_the_size_of_the_work(scene: Path, changes: dict[str, Any],
     inputs = load(scene, "person background", **changes)
     assert inputs.masks.shape == (*shape, 2)
     np.testing.assert_allclose(inputs.masks.sum(-1), 1, atol=1e-6)
-    assert shares(inputs.masks)[0] == pytest.approx((animals() == PERSON).mean(), abs=0.02)
+    assert area_fractions(inputs.masks)[0] == pytest.approx((animals() == PERSON).mean(), abs=0.02)
 
 
 def test_edges_are_moved_onto_those_of_the_photo_if_that_is_asked_for(scene: Path):
@@ -281,7 +281,7 @@ def test_a_style_that_is_missing_is_told_before_the_network_runs(scene: Path, mo
     loaded = converted(monkeypatch)
     styles = {"person": str(scene / "a.png"), "background": str(scene / "nope.png")}
     with pytest.raises(UserError, match=r"style .*nope\.png does not exist"):
-        load_inputs(quick_config(), str(scene / "photo.png"), styles, {})
+        load_photo_inputs(quick_config(), str(scene / "photo.png"), styles, {})
     assert not loaded
 
 
@@ -290,7 +290,7 @@ def test_the_photo_is_decoded_once(scene: Path, monkeypatch: pytest.MonkeyPatch)
     decode = images.read_picture
     monkeypatch.setattr(images, "read_picture", lambda path, *more: read.append(Path(path).name) or decode(path, *more))
     load(scene, "person background")
-    write_regions(quick_config(), str(scene / "photo.png"), scene / "out" / "m.png", segmenter=colour_segmenter())
+    export_masks(quick_config(), str(scene / "photo.png"), scene / "out" / "m.png", segmenter=colour_segmenter())
     assert read.count("photo.png") == 2
 
 
@@ -306,14 +306,14 @@ def test_the_network_is_loaded_only_for_a_region_without_a_mask(scene: Path, mon
     files = {name: str(scene / f"{name}.png") for name in ("photo", "a", "left")}
     config = quick_config(segmenter="deeplabv3_mobilenet_v3_large")
     both = {"dog": files["a"], "background": files["a"]}
-    inputs = load_inputs(config, files["photo"], both, {"dog": files["left"]})
+    inputs = load_photo_inputs(config, files["photo"], both, {"dog": files["left"]})
     assert inputs.segmenter is None
     assert [region.origin for region in inputs.regions] == ["mask", "rest"]
-    assert load_inputs(config, files["photo"], {"background": files["a"]}, {}).segmenter is None
+    assert load_photo_inputs(config, files["photo"], {"background": files["a"]}, {}).segmenter is None
     with pytest.raises(UserError, match="no region 'dgo'"):
-        load_inputs(config, files["photo"], {"dgo": files["a"], "cat": files["a"]}, {})
+        load_photo_inputs(config, files["photo"], {"dgo": files["a"], "cat": files["a"]}, {})
     assert not loaded
-    found = load_inputs(config, files["photo"], both, {})
+    found = load_photo_inputs(config, files["photo"], both, {})
     assert loaded == ["deeplabv3_mobilenet_v3_large"]
     assert found.segmenter == {"name": loaded[0], "weights": f"{loaded[0]}.safetensors"}
 
@@ -322,7 +322,7 @@ def test_missing_weights_tell_both_ways_out(scene: Path):
     styles = {name: str(scene / "a.png") for name in ("person", "cat", "background")}
     config = quick_config(segmenter="deeplabv3_resnet101")
     with pytest.raises(UserError) as raised:
-        load_inputs(config, str(scene / "photo.png"), styles, {"cat": str(scene / "left.png")})
+        load_photo_inputs(config, str(scene / "photo.png"), styles, {"cat": str(scene / "left.png")})
     assert re.fullmatch(
         r"weights of deeplabv3_resnet101 are not in \S+: run `python -m convert_weights deeplabv3_resnet101`; "
         r"or do without it: give --mask person=FILE",
@@ -375,7 +375,7 @@ def torch_scores(net: torch.nn.Module, picture: Image.Image) -> torch.Tensor:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TORCHVISION_NETWORKS)
 def test_the_whole_way_of_a_photo_agrees_with_torchvision(name: str, shared: Path, tmp_path: Path):
     files = sorted((shared / "data" / "voc21" / "images").glob("*.jpg"))[::60][:PHOTOS]
     photos = [Image.open(file).convert("RGB") for file in files]

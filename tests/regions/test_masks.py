@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from msst_jax.cli.flags import parse_pairs
+from msst_jax.cli.flags import parse_region_files
 from msst_jax.errors import UserError
-from msst_jax.regions.masks import combine, feather, harden, read_mask, shares
-from msst_jax.transfer.inputs import load_inputs
+from msst_jax.regions.masks import area_fractions, combine, feather, read_mask, to_one_hot
+from msst_jax.transfer.inputs import load_photo_inputs
 from tests.helpers.pictures import make_scene, noise, quick_config, save, stripe
 
 
@@ -26,12 +26,12 @@ def assert_sums_to_one(masks: np.ndarray) -> None:
 def test_background_is_what_no_other_region_claims():
     masks = combine({"dog": mask(0, 0.3), "cat": mask(0.3, 0.5)}, ["background", "cat", "dog"])
     assert_sums_to_one(masks)
-    np.testing.assert_allclose(shares(masks), [0.5, 0.2, 0.3])
+    np.testing.assert_allclose(area_fractions(masks), [0.5, 0.2, 0.3])
 
 
 def test_a_mask_that_is_not_asked_for_belongs_to_the_background():
     masks = combine({"dog": mask(0, 0.3), "cat": mask(0.3, 0.5)}, ["dog", "background"])
-    np.testing.assert_allclose(shares(masks), [0.3, 0.7])
+    np.testing.assert_allclose(area_fractions(masks), [0.3, 0.7])
 
 
 def test_overlapping_regions_share_their_pixels():
@@ -48,8 +48,8 @@ def test_soft_and_feathered_masks_sum_to_one(soft: float):
     masks = combine(found, ["dog", "cat", "background"])
     assert_sums_to_one(masks)
     assert_sums_to_one(feather(masks, soft))
-    assert_sums_to_one(feather(harden(masks), soft))
-    assert sum(shares(masks)) == pytest.approx(1)
+    assert_sums_to_one(feather(to_one_hot(masks), soft))
+    assert sum(area_fractions(masks)) == pytest.approx(1)
 
 
 def test_a_stray_pixel_between_masks_belongs_somewhere():
@@ -60,7 +60,7 @@ def test_a_stray_pixel_between_masks_belongs_somewhere():
 
 def test_hard_masks_give_each_pixel_to_its_largest_region():
     masks = combine({"dog": np.full((2, 2), 0.6, np.float32), "cat": mask(0, 0.5, 2, 2)}, ["dog", "cat"])
-    hard = harden(masks)
+    hard = to_one_hot(masks)
     assert hard[0].tolist() == [[0, 1], [1, 0]]
 
 
@@ -131,7 +131,7 @@ def test_transparent_parts_of_a_mask_are_outside(tmp_path: Path):
 
 
 def test_pairs_keep_their_order_and_equals_signs():
-    assert list(parse_pairs(["b=x=1.jpg", "a=y.jpg"], "style").items()) == [("b", "x=1.jpg"), ("a", "y.jpg")]
+    assert list(parse_region_files(["b=x=1.jpg", "a=y.jpg"], "style").items()) == [("b", "x=1.jpg"), ("a", "y.jpg")]
 
 
 @pytest.mark.parametrize("flag", ["style", "mask"])
@@ -146,7 +146,7 @@ def test_pairs_keep_their_order_and_equals_signs():
 )
 def test_pairs_that_cannot_be_used_are_refused(flag: str, pairs: list[str], message: str):
     with pytest.raises(UserError, match=f"--{flag} {message}"):
-        parse_pairs(pairs, flag)
+        parse_region_files(pairs, flag)
 
 
 def test_mask_and_photo_turn_together(tmp_path: Path, caplog: pytest.LogCaptureFixture):
@@ -158,7 +158,7 @@ def test_mask_and_photo_turn_together(tmp_path: Path, caplog: pytest.LogCaptureF
     style = save(tmp_path / "a.png", noise(30, 30))
     styles = {"dog": style, "background": style}
     loaded = [
-        load_inputs(quick_config(size=0, feather=0.0), photo, styles, {"dog": file}) for file in (upright, turned)
+        load_photo_inputs(quick_config(size=0, feather=0.0), photo, styles, {"dog": file}) for file in (upright, turned)
     ]
     for inputs in loaded:
         assert inputs.photo.shape == (40, 20, 3)
@@ -170,7 +170,7 @@ def test_mask_and_photo_turn_together(tmp_path: Path, caplog: pytest.LogCaptureF
 @pytest.mark.parametrize(("height", "width"), [(47, 90), (51, 33)])
 def test_inputs_of_any_shape_have_masks_that_sum_to_one(tmp_path: Path, height: int, width: int, hard: bool):
     scene = make_scene(tmp_path, height, width)
-    inputs = load_inputs(
+    inputs = load_photo_inputs(
         quick_config(size=41, hard_masks=hard, feather=2.0),
         str(scene / "photo.png"),
         {name: str(scene / f"{file}.png") for name, file in (("dog", "a"), ("cat", "b"), ("background", "c"))},
@@ -180,7 +180,7 @@ def test_inputs_of_any_shape_have_masks_that_sum_to_one(tmp_path: Path, height: 
     assert [region.name for region in inputs.regions] == ["dog", "cat", "background"]
     assert all(max(region.style.shape) == 41 for region in inputs.regions)
     assert_sums_to_one(inputs.masks)
-    np.testing.assert_allclose(shares(inputs.masks), [0.4, 0.3, 0.3], atol=0.03)
+    np.testing.assert_allclose(area_fractions(inputs.masks), [0.4, 0.3, 0.3], atol=0.03)
 
 
 EMPTY_CAT = r"'cat' is empty: the other regions leave nothing for it \(dog 4\d%, background \d\d%\); leave its --style"
@@ -207,4 +207,4 @@ def test_inputs_that_do_not_fit_together_are_refused(tmp_path: Path, changes, st
     scene = make_scene(tmp_path)
     files = [{name: str(scene / f"{file}.png") for name, file in pairs.items()} for pairs in (styles, masks)]
     with pytest.raises(UserError, match=message):
-        load_inputs(quick_config(**changes), str(scene / "photo.png"), *files)
+        load_photo_inputs(quick_config(**changes), str(scene / "photo.png"), *files)

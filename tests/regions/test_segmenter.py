@@ -10,12 +10,19 @@ from PIL import Image
 
 from msst_jax.errors import UserError
 from msst_jax.models import pretrained as weights
-from msst_jax.models.deeplab import NAMES, PERSON, DeepLabV3
+from msst_jax.models.deeplab import PERSON_NETWORK, TORCHVISION_NETWORKS, DeepLabV3
 from msst_jax.models.serialization import save_tensors
 from msst_jax.regions import inference as segmentation
 from msst_jax.regions import selection
-from msst_jax.regions.segmenter import PERSON_SIDES, VIEWS, best_there, load_segmenter, person_size, preset_size
-from msst_jax.transfer.inputs import load_inputs
+from msst_jax.regions.segmenter import (
+    INFERENCE_SCALES,
+    PERSON_SIDES,
+    best_available,
+    load_segmenter,
+    person_size,
+    preset_size,
+)
+from msst_jax.transfer.inputs import load_photo_inputs
 from tests.helpers.pictures import make_scene, noise, quick_config, save
 from tests.helpers.segmenters import PERSON as PERSON_CLASS
 from tests.helpers.segmenters import (
@@ -42,13 +49,13 @@ from tests.helpers.segmenters import (
     ],
 )
 def test_the_person_network_sees_multiples_of_its_stride(photo, seen):
-    view = VIEWS[PERSON][0]
+    view = INFERENCE_SCALES[PERSON_NETWORK][0]
     assert view(photo) == person_size(photo, 384) == seen
     assert segmentation.preprocess(Image.new("RGB", photo), view).shape == (seen[1], seen[0], 3)
 
 
 def test_every_network_sees_what_it_was_trained_on():
-    assert [VIEWS[name] for name in NAMES] == [(preset_size,)] * 3
+    assert [INFERENCE_SCALES[name] for name in TORCHVISION_NETWORKS] == [(preset_size,)] * 3
     shapes: list[tuple[int, ...]] = []
     for segmenter in (colour_segmenter(), person_segmenter()):
         model = type(segmenter.model)
@@ -64,7 +71,7 @@ def test_every_network_sees_what_it_was_trained_on():
 
 def test_the_scores_of_several_views_are_averaged():
     photo, segmenter = Image.fromarray(noise(60, 90)), person_segmenter()
-    single = [segmentation.class_probabilities(segmenter._replace(views=(view,)), photo) for view in segmenter.views]
+    single = [segmentation.class_probabilities(segmenter._replace(scales=(view,)), photo) for view in segmenter.scales]
     logits = [np.log(found[..., PERSON_CLASS] / found[..., 0]) for found in single]
     expected = 1 / (1 + np.exp(-np.mean(logits, 0)))
     assert len(single) == len(PERSON_SIDES)
@@ -76,7 +83,11 @@ def test_the_scores_of_several_views_are_averaged():
 def test_what_the_person_network_sees_is_the_photo_shrunk_without_aliasing():
     photo = Image.fromarray(noise(800, 1200))
     wanted = photo.resize((384, 256), Image.Resampling.BILINEAR)
-    back = np.asarray(segmentation.preprocess(photo, VIEWS[PERSON][0])) * (0.229, 0.224, 0.225) + (0.485, 0.456, 0.406)
+    back = np.asarray(segmentation.preprocess(photo, INFERENCE_SCALES[PERSON_NETWORK][0])) * (0.229, 0.224, 0.225) + (
+        0.485,
+        0.456,
+        0.406,
+    )
     np.testing.assert_allclose(back * 255, np.asarray(wanted), atol=1e-3)
 
 
@@ -88,39 +99,39 @@ def test_two_classes_become_21_with_nothing_in_the_others():
     np.testing.assert_allclose(found[..., [0, PERSON_CLASS]].sum(-1), 1, atol=1e-6)
     assert not np.delete(found, [0, PERSON_CLASS], -1).any()
     assert ((found.argmax(-1) == PERSON_CLASS) == (animals() == PERSON_CLASS)).mean() > 0.99
-    assert list(selection.found_classes(found)) == ["background", "person"]
+    assert list(selection.class_fractions(found)) == ["background", "person"]
     masks = selection.region_masks(found, ["person"], min_speck=0.3)
     np.testing.assert_allclose(masks["person"], found[..., PERSON_CLASS], atol=1e-6)
 
 
 def test_scores_of_deeplab_stand_for_all_classes():
-    model = nnx.eval_shape(lambda: DeepLabV3(NAMES[-1], rngs=nnx.Rngs(0)))
-    assert model.classes == segmentation.EVERY_CLASS == tuple(range(21))
+    model = nnx.eval_shape(lambda: DeepLabV3(TORCHVISION_NETWORKS[-1], rngs=nnx.Rngs(0)))
+    assert model.classes == segmentation.ALL_CLASSES == tuple(range(21))
 
 
 def test_by_default_the_best_converted_network_is_taken_or_that_in_the_package(monkeypatch, caplog):
     caplog.set_level(logging.INFO)
     fake_networks(monkeypatch)
     taken = [load_segmenter("").name]
-    for name in reversed(NAMES):
+    for name in reversed(TORCHVISION_NETWORKS):
         convert(name)
-        assert best_there() == name
+        assert best_available() == name
         taken.append(load_segmenter("").name)
-    assert taken == [PERSON, *reversed(NAMES)]
+    assert taken == [PERSON_NETWORK, *reversed(TORCHVISION_NETWORKS)]
     assert caplog.messages == [
         "regions are found by person_vgg16, which finds only person; for 20 classes: "
         "`python -m convert_weights deeplabv3_resnet101`",
-        *(f"regions are found by {name}" for name in reversed(NAMES)),
+        *(f"regions are found by {name}" for name in reversed(TORCHVISION_NETWORKS)),
     ]
 
 
 def test_the_network_that_is_named_is_taken_whatever_is_there(monkeypatch, caplog):
     caplog.set_level(logging.INFO)
     loaded = converted(monkeypatch)
-    segmenter = load_segmenter(PERSON, ["person"])
-    assert loaded == [PERSON]
-    assert segmenter.record() == {"name": PERSON, "weights": "person_vgg16.safetensors"}
-    assert segmenter.views == VIEWS[PERSON]
+    segmenter = load_segmenter(PERSON_NETWORK, ["person"])
+    assert loaded == [PERSON_NETWORK]
+    assert segmenter.record() == {"name": PERSON_NETWORK, "weights": "person_vgg16.safetensors"}
+    assert segmenter.scales == INFERENCE_SCALES[PERSON_NETWORK]
     assert caplog.messages == ["regions are found by person_vgg16"]
 
 
@@ -147,7 +158,7 @@ def test_a_region_that_cannot_be_found_is_told_before_the_network_runs(tmp_path:
     monkeypatch.setattr(segmentation, "class_probabilities", None)
     styles = {name: str(tmp_path / "a.png") for name in ("dog", "background")}
     with pytest.raises(UserError, match=r"^person_vgg16 finds only person, not dog; "):
-        load_inputs(quick_config(), str(tmp_path / "photo.png"), styles, {})
+        load_photo_inputs(quick_config(), str(tmp_path / "photo.png"), styles, {})
 
 
 def test_a_person_is_found_by_default_and_the_json_can_tell_by_what(tmp_path: Path, monkeypatch):
@@ -155,8 +166,8 @@ def test_a_person_is_found_by_default_and_the_json_can_tell_by_what(tmp_path: Pa
     make_scene(tmp_path, 60, 80)
     save(tmp_path / "photo.png", painted(np.where(animals() == PERSON_CLASS, PERSON_CLASS, 0)))
     styles = {name: str(tmp_path / "a.png") for name in ("person", "background")}
-    inputs = load_inputs(quick_config(size=0, feather=0.0), str(tmp_path / "photo.png"), styles, {})
-    assert inputs.segmenter == {"name": PERSON, "weights": "person_vgg16.safetensors"}
+    inputs = load_photo_inputs(quick_config(size=0, feather=0.0), str(tmp_path / "photo.png"), styles, {})
+    assert inputs.segmenter == {"name": PERSON_NETWORK, "weights": "person_vgg16.safetensors"}
     assert ((inputs.masks[..., 0] > 0.5) == (animals() == PERSON_CLASS)).mean() > 0.99
 
 
@@ -168,11 +179,11 @@ def test_a_file_or_a_workdir_of_training_can_be_the_segmenter(tmp_path: Path, mo
         return PersonSegmenter(), path
 
     monkeypatch.setattr(weights, "load_deeplab", load)
-    save_tensors(tmp_path / "model.safetensors", {"a": np.zeros(1)}, {"network": PERSON})
+    save_tensors(tmp_path / "model.safetensors", {"a": np.zeros(1)}, {"network": PERSON_NETWORK})
     for name in (tmp_path, tmp_path / "model.safetensors"):
         segmenter = load_segmenter(str(name), ["person"])
-        assert segmenter.record() == {"name": PERSON, "weights": "model.safetensors"}
-        assert segmenter.views == VIEWS[PERSON]
+        assert segmenter.record() == {"name": PERSON_NETWORK, "weights": "model.safetensors"}
+        assert segmenter.scales == INFERENCE_SCALES[PERSON_NETWORK]
     assert loaded == [tmp_path / "model.safetensors"] * 2
 
 

@@ -13,19 +13,19 @@ from PIL import Image
 from msst_jax.errors import UserError
 from msst_jax.io.files import write_json
 from msst_jax.report.sheets import blend_strip, comparison_sheet, inputs_sheet, regions_overlay, sheet
-from msst_jax.report.sidecar import sidecar
-from msst_jax.transfer.inputs import Inputs, Region
+from msst_jax.report.sidecar import build_sidecar
+from msst_jax.transfer.inputs import PhotoInputs, Region
 from tests.helpers.pictures import noise, quick_config
 
 
 @pytest.fixture
-def inputs() -> Inputs:
+def inputs() -> PhotoInputs:
     masks = np.zeros((24, 40, 3), np.float32)
     masks[:, :10, 0], masks[:, 10:20, 1], masks[:, 20:, 2] = 1, 1, 1
     styles = [noise(20, 30, seed).astype(np.float32) / 255 for seed in range(3)]
     names = ("dog", "cat", "background")
     regions = tuple(Region(name, f"{name}.jpg", style) for name, style in zip(names, styles, strict=True))
-    return Inputs(noise(24, 40).astype(np.float32) / 255, masks, regions)
+    return PhotoInputs(noise(24, 40).astype(np.float32) / 255, masks, regions)
 
 
 def has_colour(page: Image.Image, colour: tuple[int, int, int]) -> bool:
@@ -44,13 +44,13 @@ def test_every_picture_and_caption_of_a_sheet_is_on_the_page():
         assert has_colour(page, (0, 0, 0))
 
 
-def test_every_region_of_the_overlay_has_a_colour_of_its_own(inputs: Inputs):
+def test_every_region_of_the_overlay_has_a_colour_of_its_own(inputs: PhotoInputs):
     overlay = np.asarray(regions_overlay(inputs._replace(photo=np.full_like(inputs.photo, 0.5))))
     assert len({tuple(overlay[5, x]) for x in (5, 15, 30)}) == 3
     assert (overlay[:, :10] == overlay[0, 0]).all()
 
 
-def test_sheets_show_what_they_promise(inputs: Inputs):
+def test_sheets_show_what_they_promise(inputs: PhotoInputs):
     red = np.broadcast_to(np.array([1.0, 0, 0]), inputs.photo.shape)
     results = np.stack([inputs.photo, red])
     assert has_colour(inputs_sheet(inputs, red), (255, 0, 0))
@@ -61,11 +61,11 @@ def test_sheets_show_what_they_promise(inputs: Inputs):
         assert has_colour(comparison_sheet(*pictures), (255, 0, 0))
 
 
-def test_the_sidecar_tells_how_to_make_the_picture_again(inputs: Inputs, tmp_path: Path):
+def test_the_sidecar_tells_how_to_make_the_picture_again(inputs: PhotoInputs, tmp_path: Path):
     config = quick_config()
     weights = tmp_path / "vgg16.safetensors"
     weights.write_bytes(b"numbers")
-    content = sidecar(
+    content = build_sidecar(
         config=config,
         inputs=inputs,
         weights=weights,

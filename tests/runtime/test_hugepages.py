@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from msst_jax.runtime import hugepages as large_pages
+from msst_jax.runtime import hugepages
 
 Anew = list[tuple[str, list[str], str]]
 
@@ -21,9 +21,9 @@ def anew(monkeypatch: pytest.MonkeyPatch) -> Anew:
     monkeypatch.setattr(
         os, "execv", lambda file, arguments: calls.append((file, arguments, os.environ["GLIBC_TUNABLES"]))
     )
-    monkeypatch.setattr(large_pages, "_offered", lambda: True)
-    monkeypatch.setattr(large_pages, "_is_the_program", lambda: True)
-    for name in ("GLIBC_TUNABLES", large_pages.STARTED):
+    monkeypatch.setattr(hugepages, "_offered", lambda: True)
+    monkeypatch.setattr(hugepages, "_is_the_program", lambda: True)
+    for name in ("GLIBC_TUNABLES", hugepages.RESTARTED):
         monkeypatch.setenv(name, "")  # so that what is set is taken back
         monkeypatch.delenv(name)
     return calls
@@ -31,22 +31,22 @@ def anew(monkeypatch: pytest.MonkeyPatch) -> Anew:
 
 def test_a_program_starts_anew_with_its_own_arguments(anew: Anew, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "thing", "--flag"])
-    large_pages.use_large_pages()
+    hugepages.use_hugepages()
     assert anew == [(sys.executable, [sys.executable, "-m", "thing", "--flag"], "glibc.malloc.hugetlb=1")]
 
 
 def test_it_starts_anew_once(anew: Anew) -> None:
-    large_pages.use_large_pages()
-    large_pages.use_large_pages()
+    hugepages.use_hugepages()
+    hugepages.use_hugepages()
     assert len(anew) == 1
 
 
 def test_it_starts_anew_once_also_where_the_environment_does_not_get_through(
     anew: Anew, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    large_pages.use_large_pages()
+    hugepages.use_hugepages()
     monkeypatch.delenv("GLIBC_TUNABLES")
-    large_pages.use_large_pages()
+    hugepages.use_hugepages()
     assert len(anew) == 1
 
 
@@ -69,19 +69,19 @@ def test_a_notebook_that_runs_a_script_is_left_alone(
     monkeypatch.setitem(sys.modules, "__main__", main)
     monkeypatch.setattr(sys, "argv", [script])
     monkeypatch.setattr(sys, "orig_argv", command)
-    assert large_pages._is_the_program() == own
+    assert hugepages._is_the_program() == own
 
 
 @pytest.mark.parametrize("own", ["glibc.malloc.hugetlb=0", "glibc.malloc.check=1:glibc.malloc.hugetlb=2"])
 def test_what_the_user_says_of_large_pages_wins(own: str, anew: Anew, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GLIBC_TUNABLES", own)
-    large_pages.use_large_pages()
+    hugepages.use_hugepages()
     assert not anew
 
 
 def test_what_the_user_says_of_other_things_stays(anew: Anew, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.check=1")
-    large_pages.use_large_pages()
+    hugepages.use_hugepages()
     assert anew[0][2] == "glibc.malloc.check=1:glibc.malloc.hugetlb=1"
 
 
@@ -102,24 +102,24 @@ def test_they_are_taken_only_where_they_are_there_for_those_who_ask(
 ) -> None:
     if choice is not None:
         (tmp_path / "enabled").write_text(choice)
-    monkeypatch.setattr(large_pages, "CHOICE", tmp_path / "enabled")
-    monkeypatch.setattr(large_pages.platform, "libc_ver", lambda: library)
-    assert large_pages._offered() == offered
+    monkeypatch.setattr(hugepages, "SETTING", tmp_path / "enabled")
+    monkeypatch.setattr(hugepages.platform, "libc_ver", lambda: library)
+    assert hugepages._offered() == offered
 
 
 CHILD = """
 import os, sys
-from msst_jax.large_pages import use_large_pages
-use_large_pages()
+from msst_jax.runtime.hugepages import use_hugepages
+use_hugepages()
 print(sys.argv[1:], os.environ.get("GLIBC_TUNABLES"))
 sys.exit(7)
 """
 
 
 def test_a_script_that_starts_anew_keeps_its_arguments_and_its_exit_code() -> None:
-    mine = ("GLIBC_TUNABLES", large_pages.STARTED)
+    mine = ("GLIBC_TUNABLES", hugepages.RESTARTED)
     environment = {name: value for name, value in os.environ.items() if name not in mine}
     command = [sys.executable, "-c", CHILD, "a b", "--flag=c"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    told = "glibc.malloc.hugetlb=1" if large_pages._offered() else None
+    told = "glibc.malloc.hugetlb=1" if hugepages._offered() else None
     assert (done.returncode, done.stdout, done.stderr) == (7, f"['a b', '--flag=c'] {told}\n", "")

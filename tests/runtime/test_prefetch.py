@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from msst_jax.runtime.prefetch import prefetched
+from msst_jax.runtime.prefetch import prefetch
 
 
 class Source:
@@ -36,20 +36,20 @@ class Source:
 @pytest.mark.parametrize("count", [0, 1, 20])
 def test_all_items_come_in_their_order(count: int, ahead: int):
     source = Source(count)
-    assert list(prefetched(source.items(), ahead)) == list(range(count))
+    assert list(prefetch(source.items(), ahead)) == list(range(count))
     assert source.closed
     assert source.thread is not threading.current_thread()
     assert not source.thread.is_alive()
 
 
 def test_what_is_no_generator_is_fine_too():
-    assert list(prefetched([1, 2, 3], 1)) == [1, 2, 3]
+    assert list(prefetch([1, 2, 3], 1)) == [1, 2, 3]
 
 
 @pytest.mark.parametrize("error", [ValueError("broken"), KeyboardInterrupt(), SystemExit(3)])
 def test_an_error_arrives_as_it_was_after_the_items_before_it(error: BaseException):
     source = Source(3, error)
-    stage = prefetched(source.items(), 1)
+    stage = prefetch(source.items(), 1)
     assert [next(stage) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(type(error)) as raised:
         next(stage)
@@ -61,7 +61,7 @@ def test_an_error_arrives_as_it_was_after_the_items_before_it(error: BaseExcepti
 @pytest.mark.parametrize("ahead", [1, 2])
 def test_the_thread_is_no_more_than_so_many_items_ahead(ahead: int):
     source = Source(50)
-    stage = prefetched(source.items(), ahead)
+    stage = prefetch(source.items(), ahead)
     for given in range(1, 11):
         next(stage)
         # Given to us, waiting, and one in the hand of the thread; it may be fewer, never more.
@@ -71,7 +71,7 @@ def test_the_thread_is_no_more_than_so_many_items_ahead(ahead: int):
 
 def test_it_works_ahead_while_nobody_asks():
     source = Source(50)
-    stage = prefetched(source.items(), 2)
+    stage = prefetch(source.items(), 2)
     next(stage)
     for _ in range(4):  # the one we have, two that wait, one in the hand of the thread
         assert source.news.acquire(timeout=60)
@@ -81,7 +81,7 @@ def test_it_works_ahead_while_nobody_asks():
 
 def test_closing_ends_the_thread_and_closes_the_source():
     source = Source(10**9)
-    stage = prefetched(source.items(), 1)
+    stage = prefetch(source.items(), 1)
     next(stage)
     stage.close()
     assert source.closed
@@ -91,7 +91,7 @@ def test_closing_ends_the_thread_and_closes_the_source():
 
 def test_stages_in_a_row_all_end_when_the_last_is_closed():
     source = Source(10**9)
-    last = prefetched((2 * item for item in prefetched(source.items(), 1)), 1)
+    last = prefetch((2 * item for item in prefetch(source.items(), 1)), 1)
     assert [next(last) for _ in range(3)] == [0, 2, 4]
     last.close()
     assert source.closed
@@ -100,13 +100,13 @@ def test_stages_in_a_row_all_end_when_the_last_is_closed():
 
 
 def test_an_error_of_the_first_stage_arrives_at_the_last():
-    last = prefetched((item for item in prefetched(Source(2, OSError(28, "full")).items(), 1)), 1)
+    last = prefetch((item for item in prefetch(Source(2, OSError(28, "full")).items(), 1)), 1)
     with pytest.raises(OSError, match="full"):
         list(last)
 
 
 def test_a_stage_that_nobody_asks_starts_nothing():
     source = Source(3)
-    stage = prefetched(source.items(), 1)
+    stage = prefetch(source.items(), 1)
     stage.close()
     assert source.taken == 0

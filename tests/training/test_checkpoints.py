@@ -98,7 +98,7 @@ def test_a_damaged_newest_one_is_passed_over_told_and_written_again(tmp_path: Pa
     assert read(tmp_path)[0].step == 3
 
 
-# Orbax's threads may still read when its event loop is closed; see `messages.only_own`.
+# Orbax's threads may still read when its event loop is closed; see `configure_logging`.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_bit_that_changed_on_the_disk_is_noticed(tmp_path: Path):
     write(tmp_path, [1, 2])

@@ -17,8 +17,8 @@ from PIL import Image
 
 from msst_jax.errors import UserError
 from msst_jax.training import loop as training
-from msst_jax.training.loop import check_batch, train
-from msst_jax.training.step import State
+from msst_jax.training.loop import check_batch_size, train
+from msst_jax.training.step import TrainState
 from msst_jax.training.task import Terms
 from tests.helpers.training_runs import SLOPES, Points, curve, line_config, line_task
 
@@ -36,7 +36,7 @@ def checkpoints_of(workdir: Path) -> list[int]:
     return sorted(int(path.name) for path in (workdir / "checkpoints").iterdir())
 
 
-def assert_same(one: State, other: State) -> None:
+def assert_same(one: TrainState, other: TrainState) -> None:
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(one), jax.device_get(other))
 
 
@@ -172,7 +172,7 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before_with_a_warning
 
 
 def test_steps_that_are_not_finite_are_skipped_counted_and_do_not_stop_a_run(tmp_path: Path):
-    bad = range(4, 4 + training.MOST_SKIPPED - 1)
+    bad = range(4, 4 + training.MAX_SKIPPED - 1)
     outcome = train(line_config(steps=30), line_task(), Points(bad=bad), tmp_path, quiet=True)
     assert int(outcome.state.skipped) == len(bad)
     records = curve(tmp_path)
@@ -219,5 +219,5 @@ def test_a_batch_that_the_devices_cannot_share_is_refused_with_one_that_they_can
     with pytest.raises(
         UserError, match=f"config.batch is {batch}, which {devices} devices cannot share; use {nearest}$"
     ):
-        check_batch(batch, devices)
-    check_batch(nearest, devices)
+        check_batch_size(batch, devices)
+    check_batch_size(nearest, devices)

@@ -13,21 +13,21 @@ from jax.sharding import PartitionSpec
 from ml_collections import ConfigDict
 
 from msst_jax.models.pretrained import load_vgg
-from msst_jax.presets.validation import compute_type
+from msst_jax.presets.validation import compute_dtype
 from msst_jax.training.step import (
     AXIS,
-    State,
-    initial_state,
-    learning_rate,
-    make_step,
-    on_all_devices,
-    optimizer_of,
-    replicated,
-    split_over_devices,
+    TrainState,
+    build_optimizer,
+    data_parallel,
+    init_train_state,
+    learning_rate_schedule,
+    make_train_step,
+    replicate,
+    shard_batch,
 )
 from msst_jax.training.task import Task
 from msst_jax.training.tasks.stylizer import make_task
-from msst_jax.transfer.build import layers_of
+from msst_jax.transfer.build import build_layers
 from tests.helpers.pictures import noise
 from tests.helpers.training_runs import Points, line_config, line_task, tiny_config
 
@@ -54,15 +54,15 @@ def _styles() -> list[np.ndarray]:
 
 def stylizer_task(config: ConfigDict) -> Task:
     """The real task, with the real VGG-16."""
-    layers = layers_of(config)
-    vgg, _ = load_vgg(config.network, [*layers.style, *layers.content], dtype=compute_type(config.dtype))
+    layers = build_layers(config)
+    vgg, _ = load_vgg(config.network, [*layers.style, *layers.content], dtype=compute_dtype(config.dtype))
     return make_task(config, vgg, REGIONS, STYLE_NAMES, _styles(), batch_of(1))
 
 
-def start(config: ConfigDict, task: Task) -> tuple[State, Any]:
+def start(config: ConfigDict, task: Task) -> tuple[TrainState, Any]:
     """The first state, and the step to be mapped."""
-    optimizer = optimizer_of(config)
-    return initial_state(task, optimizer, config.seed), make_step(task.loss, optimizer, config.ema)
+    optimizer = build_optimizer(config)
+    return init_train_state(task, optimizer, config.seed), make_train_step(task.loss, optimizer, config.ema)
 
 
 def assert_near(one: Any, other: Any, tolerance: float) -> None:
@@ -81,8 +81,8 @@ def test_a_step_on_four_devices_is_the_step_on_one_with_the_same_batch():
     state = jax.device_get(state._replace(params=_drawn(state.params)))
     results = []
     for count in (DEVICES, 1):
-        mapped = on_all_devices(step, jax.devices()[:count])
-        results.append(jax.device_get(mapped(state, task.frozen, split_over_devices(batch_of(DEVICES), count))))
+        mapped = data_parallel(step, jax.devices()[:count])
+        results.append(jax.device_get(mapped(state, task.frozen, shard_batch(batch_of(DEVICES), count))))
     (four, metrics), (one, expected) = results
     assert_near(four, one, 1e-5)
     assert_near(metrics, expected, 1e-5)
@@ -104,7 +104,7 @@ def _drawn(params: Any) -> Any:
     )
 
 
-def _gradients(state: State) -> dict[str, float]:
+def _gradients(state: TrainState) -> dict[str, float]:
     """{parameter: its largest gradient}, from Adam's mean of one step."""
     means = jax.tree_util.tree_leaves_with_path(state.optimizer[1][0].mu)
     return {jax.tree_util.keystr(path): float(np.abs(mean).max()) for path, mean in means}
@@ -119,12 +119,12 @@ def test_the_step_is_compiled_once_and_the_frozen_arrays_are_not_copied_again():
         traced.append(1)
         return step(*arguments)
 
-    mapped = on_all_devices(counted)
-    state, frozen = replicated(state), replicated(task.frozen)
+    mapped = data_parallel(counted)
+    state, frozen = replicate(state), replicate(task.frozen)
     points = Points(8)
     for _ in range(4):
         with jax.transfer_guard_device_to_device("disallow"):
-            state, _ = mapped(state, frozen, split_over_devices(next(points), DEVICES))
+            state, _ = mapped(state, frozen, shard_batch(next(points), DEVICES))
     assert len(traced) == 1
     assert all(len(leaf.sharding.device_set) == DEVICES for leaf in jax.tree.leaves((state, frozen)))
 
@@ -141,21 +141,21 @@ def test_pmap_is_named_in_one_line_of_the_program():
 def test_a_step_that_is_not_finite_changes_nothing_but_the_counters(value: float):
     config, task = line_config(warmup=0), line_task()
     state, step = start(config, task)
-    mapped = on_all_devices(step)
+    mapped = data_parallel(step)
     points = Points(8)
-    state, metrics = mapped(state, task.frozen, split_over_devices(next(points), DEVICES))
+    state, metrics = mapped(state, task.frozen, shard_batch(next(points), DEVICES))
     assert (metrics["skipped"], metrics["skipped_in_a_row"]) == (0, 0)
     before = jax.device_get(state)
     bad = next(points)
     bad["y"][5] = value  # on one of the devices only
-    state, metrics = mapped(state, task.frozen, split_over_devices(bad, DEVICES))
+    state, metrics = mapped(state, task.frozen, shard_batch(bad, DEVICES))
     after = jax.device_get(state)
     assert (metrics["skipped"], metrics["skipped_in_a_row"]) == (1, 1)
     assert not np.isfinite(metrics["loss"])
     for field in ("params", "ema", "optimizer", "key"):
         jax.tree.map(np.testing.assert_array_equal, getattr(after, field), getattr(before, field))
     assert after.step == before.step + 1
-    state, metrics = mapped(state, task.frozen, split_over_devices(next(points), DEVICES))
+    state, metrics = mapped(state, task.frozen, shard_batch(next(points), DEVICES))
     assert (metrics["skipped"], metrics["skipped_in_a_row"]) == (1, 0)
     assert not np.array_equal(state.params["slopes"], before.params["slopes"])
 
@@ -164,7 +164,7 @@ def test_a_gradient_that_is_not_finite_is_skipped_though_the_loss_is():
     task = line_task()._replace(loss=lambda params, frozen, batch, key: (jnp.sqrt(jnp.sum(params["offset"] ** 2)), {}))
     state, step = start(line_config(warmup=0), task)
     before = jax.device_get(state)
-    state, metrics = on_all_devices(step)(state, task.frozen, split_over_devices(next(Points(8)), DEVICES))
+    state, metrics = data_parallel(step)(state, task.frozen, shard_batch(next(Points(8)), DEVICES))
     assert metrics["loss"] == 0
     assert metrics["skipped"] == 1
     np.testing.assert_array_equal(state.params["slopes"], before.params["slopes"])
@@ -177,9 +177,9 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_parameters_and_gram_matrices_in
     wide = {jnp.dtype(name) for name in ("float32", "int32", "uint32")}
     assert {gram.dtype for gram in jax.tree.leaves(task.frozen["grams"])} == {jnp.dtype("float32")}
     mapped = jax.vmap(step, (None, None, 0), None, axis_name=AXIS)
-    program = str(jax.make_jaxpr(mapped)(state, task.frozen, split_over_devices(batch_of(1), 1)))
+    program = str(jax.make_jaxpr(mapped)(state, task.frozen, shard_batch(batch_of(1), 1)))
     assert re.search(r"bf16\[[^\]]*\] = conv_general_dilated", program)
-    new, metrics = jax.eval_shape(mapped, state, task.frozen, split_over_devices(batch_of(1), 1))
+    new, metrics = jax.eval_shape(mapped, state, task.frozen, shard_batch(batch_of(1), 1))
     assert {leaf.dtype for leaf in jax.tree.leaves((new, metrics))} <= wide
     exact = stylizer_task(tiny_config(batch=1))
     narrow, wanted = (jax.jit(one.loss)(state.params, one.frozen, batch_of(1), state.key)[0] for one in (task, exact))
@@ -193,7 +193,7 @@ def exported(platform: str, dtype: str) -> str:
     task = stylizer_task(config)
     state, step = start(config, task)
 
-    def on_one(state: State, frozen: Any, batch: Any) -> Any:
+    def on_one(state: TrainState, frozen: Any, batch: Any) -> Any:
         return step(state, frozen, batch)
 
     whole, part = PartitionSpec(), PartitionSpec(AXIS)
@@ -214,22 +214,22 @@ def test_the_whole_step_lowers_for_an_accelerator_that_is_not_there(platform: st
 
 
 def test_the_learning_rate_warms_up_and_falls_to_nothing_even_in_a_short_run():
-    rate = learning_rate(line_config(steps=10, warmup=4))
+    rate = learning_rate_schedule(line_config(steps=10, warmup=4))
     values = [float(rate(step)) for step in range(11)]
     assert values[0] == 0
     assert values[4] == pytest.approx(0.1)
     assert values[10] == pytest.approx(0)
     assert values[:5] == sorted(values[:5])
     assert values[4:] == sorted(values[4:], reverse=True)
-    short = learning_rate(line_config(steps=3, warmup=500))
+    short = learning_rate_schedule(line_config(steps=3, warmup=500))
     assert all(np.isfinite(float(short(step))) for step in range(4))
 
 
 def test_the_average_of_the_parameters_forgets_the_random_start():
     config, task = line_config(warmup=0, ema=0.999, steps=1000), line_task()
     state, step = start(config, task)
-    mapped, points = on_all_devices(step, jax.devices()[:1]), Points(8)
+    mapped, points = data_parallel(step, jax.devices()[:1]), Points(8)
     for _ in range(60):
-        state, _ = mapped(state, task.frozen, split_over_devices(next(points), 1))
+        state, _ = mapped(state, task.frozen, shard_batch(next(points), 1))
     np.testing.assert_allclose(state.ema["slopes"], state.params["slopes"], atol=0.3)
     assert not np.array_equal(state.ema["slopes"], state.params["slopes"])

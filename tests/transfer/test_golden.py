@@ -25,9 +25,9 @@ from msst_jax.losses.objective import (
 from msst_jax.models.pretrained import EMBEDDED_VGG16, load_vgg
 from msst_jax.models.vgg import VGG
 from msst_jax.ops.image import composite
-from msst_jax.transfer.build import layers_of, weights_of
-from msst_jax.transfer.inputs import Inputs, Region
-from msst_jax.transfer.optimization import Outcome, stylize
+from msst_jax.transfer.build import build_layers, build_weights
+from msst_jax.transfer.inputs import PhotoInputs, Region
+from msst_jax.transfer.optimization import StylizationResult, stylize
 from reference.original import Reference, run
 
 GOLDEN_STEPS = 60
@@ -50,8 +50,8 @@ class First(NamedTuple):
 class Run(NamedTuple):
     config: ConfigDict
     vgg: VGG
-    inputs: Inputs
-    outcome: Outcome
+    inputs: PhotoInputs
+    outcome: StylizationResult
 
 
 def relative(ours: np.ndarray, theirs: np.ndarray) -> float:
@@ -71,15 +71,15 @@ def seed_run(content: np.ndarray, styles: list[np.ndarray], mask: np.ndarray, st
     assert path == EMBEDDED_VGG16
     names = ("person", "background")
     regions = tuple(Region(name, "", style) for name, style in zip(names, styles, strict=True))
-    inputs = Inputs(content, np.stack([mask, 1 - mask], -1), regions)
-    outcome = stylize(config, vgg, inputs, [weights_of(config, config.blend_ratio)])
+    inputs = PhotoInputs(content, np.stack([mask, 1 - mask], -1), regions)
+    outcome = stylize(config, vgg, inputs, [build_weights(config, config.blend_ratio)])
     return Run(config, vgg, inputs, outcome)
 
 
 def at(run: Run, pixels: np.ndarray) -> First:
     """What the loss of a run is made of at images (K, H, W, 3)."""
-    layers = layers_of(run.config)
-    weights = weights_of(run.config, run.config.blend_ratio)
+    layers = build_layers(run.config)
+    weights = build_weights(run.config, run.config.blend_ratio)
     grams = [style_targets(run.vgg, region.style, layers.style) for region in run.inputs.regions]
     targets = Targets(
         {layer: jnp.concatenate([gram[layer] for gram in grams]) for layer in layers.style},

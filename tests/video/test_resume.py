@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from msst_jax.errors import UserError
-from msst_jax.video.resume import Parts, Plan, folder_of, frames_of_segment
+from msst_jax.video.resume import ChunkPlan, ResumeFolder, resume_path, segment_length
 
-PLAN = Plan(batch=2, segment=4)
+PLAN = ChunkPlan(batch=2, segment=4)
 RUN = {"clip": ["a.mp4", 3], "quality": None, "config.size": (1, 2)}
 STATE = {"photo": jnp.zeros((2, 3)), "seen": jnp.asarray(False)}
 
@@ -32,11 +32,11 @@ def packed(number: int) -> dict[str, np.ndarray]:
     return {"data": np.full(5, number, np.uint8)}
 
 
-def begin(folder: Path, *, resume: bool = False, plan: Plan = PLAN, **changes: Any) -> Parts:
-    return Parts(folder, plan, {**RUN, **changes}, resume=resume)
+def begin(folder: Path, *, resume: bool = False, plan: ChunkPlan = PLAN, **changes: Any) -> ResumeFolder:
+    return ResumeFolder(folder, plan, {**RUN, **changes}, resume=resume)
 
 
-def fill(folder: Path, count: int) -> Parts:
+def fill(folder: Path, count: int) -> ResumeFolder:
     """As a run that made so many batches."""
     parts = begin(folder)
     for number in range(count):
@@ -52,7 +52,7 @@ def names(folder: Path) -> set[str]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return folder_of(tmp_path / "out.mp4")
+    return resume_path(tmp_path / "out.mp4")
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
@@ -76,11 +76,11 @@ def test_images_go_when_their_segment_is_there_and_states_when_the_next_is(folde
 
 
 def test_without_segments_every_batch_stays(folder: Path):
-    parts = begin(folder, plan=Plan(2, 0))
+    parts = begin(folder, plan=ChunkPlan(2, 0))
     for number in range(3):
         parts.add_batch(number, images(number), state(number))
     assert names(folder) == {"run.json", "state_000002.npz", *(f"batch_{number:06d}.npz" for number in range(3))}
-    assert begin(folder, resume=True, plan=Plan(2, 0)).batches == 3
+    assert begin(folder, resume=True, plan=ChunkPlan(2, 0)).batches == 3
 
 
 def killed_after(monkeypatch: pytest.MonkeyPatch, renames: int) -> None:
@@ -188,7 +188,7 @@ def test_parts_from_before_a_setting_go_on_as_they_were_made(folder: Path):
     [
         ({"quality": 20}, "quality"),
         ({"clip": ["b.mp4", 3], "config.size": (2, 2)}, "clip, config.size"),
-        ({"plan": Plan(3, 6)}, "plan"),
+        ({"plan": ChunkPlan(3, 6)}, "plan"),
     ],
 )
 def test_other_settings_are_refused_by_their_names_and_the_parts_stay(folder: Path, changes: dict, told: str):
@@ -246,6 +246,6 @@ def test_nothing_stays_of_a_complete_run(folder: Path):
 
 
 def test_segments_are_whole_batches_of_about_two_seconds():
-    assert frames_of_segment(16, 25) == 48
-    assert frames_of_segment(1, 24) == 48
-    assert frames_of_segment(16, 1) == 16
+    assert segment_length(16, 25) == 48
+    assert segment_length(1, 24) == 48
+    assert segment_length(16, 1) == 16

@@ -3,8 +3,8 @@
 import jax.numpy as jnp
 import numpy as np
 
-from msst_jax.ops.optical_flow import motion, trust
-from msst_jax.video.temporal import carried, grid_of, motion_of
+from msst_jax.ops.optical_flow import estimate_flow, flow_confidence
+from msst_jax.video.temporal import blend_recursive, estimate_motion, flow_grid
 from tests.helpers.pictures import noise
 
 
@@ -16,13 +16,13 @@ def still(frames: int, height: int = 16, width: int = 20) -> jnp.ndarray:
 def test_a_mixture_is_made_of_what_is_new_and_the_mixture_before():
     new = jnp.stack([jnp.full((16, 20, 1), value) for value in (0.0, 1.0, 1.0)])
     before = jnp.full((16, 20, 1), 0.8)
-    mixed = carried(still(3), jnp.full((3, 16, 20), 0.25), before, new)
+    mixed = blend_recursive(still(3), jnp.full((3, 16, 20), 0.25), before, new)
     np.testing.assert_allclose(mixed[:, 8, 8, 0], [0.2, 0.8, 0.95], atol=1e-6)
 
 
 def test_nothing_stays_where_the_share_is_zero():
     shares = jnp.zeros((1, 16, 20)).at[:, :, 10:].set(1.0)
-    mixed = carried(still(1), shares, jnp.ones((16, 20, 1)), jnp.zeros((1, 16, 20, 1)))
+    mixed = blend_recursive(still(1), shares, jnp.ones((16, 20, 1)), jnp.zeros((1, 16, 20, 1)))
     np.testing.assert_array_equal(mixed[0, :, :10], 0)
     np.testing.assert_array_equal(mixed[0, :, 10:], 1)
 
@@ -30,21 +30,21 @@ def test_nothing_stays_where_the_share_is_zero():
 def test_flow_of_small_frames_moves_large_ones_by_as_much_more():
     before = jnp.zeros((32, 40, 1)).at[10:14, 20:24].set(1.0)
     flows = still(1).at[..., 0].set(-2.0)  # everything was 2 pixels further left, so it moves right
-    moved = carried(flows, jnp.ones((1, 16, 20)), before, jnp.zeros((1, 32, 40, 1)))
+    moved = blend_recursive(flows, jnp.ones((1, 16, 20)), before, jnp.zeros((1, 32, 40, 1)))
     np.testing.assert_allclose(moved[0], jnp.zeros((32, 40, 1)).at[10:14, 24:28].set(1.0), atol=1e-5)
 
 
 def test_every_frame_is_compared_with_the_one_before():
     frames = [noise(24, 32, seed).astype(np.float32) / 255 for seed in range(3)]
-    found = motion_of(jnp.stack(frames[1:]), jnp.asarray(frames[0]))
+    found = estimate_motion(jnp.stack(frames[1:]), jnp.asarray(frames[0]))
     for index in (0, 1):
-        flow = motion(jnp.asarray(frames[index]), jnp.asarray(frames[index + 1]))
+        flow = estimate_flow(jnp.asarray(frames[index]), jnp.asarray(frames[index + 1]))
         np.testing.assert_allclose(found.flows[index], flow, atol=1e-3)
-        wanted = trust(jnp.asarray(frames[index]), jnp.asarray(frames[index + 1]), flow)
-        np.testing.assert_allclose(found.trusts[index], wanted, atol=1e-3)
+        wanted = flow_confidence(jnp.asarray(frames[index]), jnp.asarray(frames[index + 1]), flow)
+        np.testing.assert_allclose(found.confidences[index], wanted, atol=1e-3)
 
 
 def test_the_grid_keeps_the_proportions_and_never_enlarges():
-    assert grid_of((1920, 1080)) == (384, 216)
-    assert grid_of((100, 60)) == (100, 60)
-    assert grid_of((4000, 40)) == (384, 16)
+    assert flow_grid((1920, 1080)) == (384, 216)
+    assert flow_grid((100, 60)) == (100, 60)
+    assert flow_grid((4000, 40)) == (384, 16)

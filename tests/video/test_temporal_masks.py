@@ -12,10 +12,10 @@ import pytest
 from scipy import ndimage
 
 from msst_jax.regions.inference import class_probabilities
-from msst_jax.regions.masks import complete, harden
+from msst_jax.regions.masks import complete, to_one_hot
 from msst_jax.regions.segmenter import Segmenter
 from msst_jax.regions.selection import region_masks
-from msst_jax.video.temporal_masks import Layout, frame_masks, initial_state, layout_of
+from msst_jax.video.temporal_masks import MaskSpec, build_mask_spec, frame_masks, initial_mask_state
 from tests.helpers.pictures import noise, quick_config, stripe
 from tests.helpers.segmenters import CAT, PERSON, ColourSegmenter, animals, colour_segmenter, painted
 
@@ -43,19 +43,19 @@ def small(model: ColourSegmenter | None = None) -> Segmenter:
 SHARP = small(ColourSegmenter(20.0))
 
 
-def layout(segmenter: Segmenter | None, names=NAMES, given=(), size=(WIDTH, HEIGHT), **changes: Any) -> Layout:
+def layout(segmenter: Segmenter | None, names=NAMES, given=(), size=(WIDTH, HEIGHT), **changes: Any) -> MaskSpec:
     settings = {"refine_edges": False, "feather": 0.0, "mask_smoothing": 0.0, **changes}
-    return layout_of(quick_config(**settings), names, given, segmenter, size)
+    return build_mask_spec(quick_config(**settings), names, given, segmenter, size)
 
 
 @functools.cache
-def program(plan: Layout, segmenter: Segmenter | None, keys: tuple[int, ...]) -> Callable[..., Any]:
+def program(plan: MaskSpec, segmenter: Segmenter | None, keys: tuple[int, ...]) -> Callable[..., Any]:
     network = segmenter.model if segmenter else None
     return jax.jit(lambda photos, given, state: frame_masks(plan, network, photos, given, state, keys))
 
 
 def masks_of(
-    plan: Layout,
+    plan: MaskSpec,
     segmenter: Segmenter | None,
     photos: np.ndarray,
     given: np.ndarray | None = None,
@@ -66,7 +66,7 @@ def masks_of(
     given = np.zeros((*photos.shape[:3], 0), np.uint8) if given is None else given
     keys = tuple(range(len(photos))) if keys is None else keys
 
-    state = initial_state(plan) if state is None else state
+    state = initial_mask_state(plan) if state is None else state
     found, _, state = program(plan, segmenter, keys)(
         photos.astype(np.float32) / 255, given.astype(np.float32) / 255, state
     )
@@ -119,7 +119,7 @@ def photo_masks(
     taken = np.clip(sum(claimed.values()), 0, 1) if claimed else None
     found = region_masks(probabilities, names, claimed=taken, hard=config["hard_masks"], must_exist=False)
     masks = complete({**claimed, **found}, NAMES, photo.shape[:2])
-    masks = harden(masks) if config["hard_masks"] else masks
+    masks = to_one_hot(masks) if config["hard_masks"] else masks
     return masks.feather(masks, config["feather"] / 100 * max(photo.shape[:2]))
 
 
@@ -151,7 +151,7 @@ def test_hard_masks_give_each_pixel_to_one_region_as_for_a_photo():
 
 
 def test_the_real_views_and_a_grid_coarser_than_the_frame_find_the_same_regions(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("msst_jax.video.temporal.GRID", 80)
+    monkeypatch.setattr("msst_jax.video.temporal.GRID_SIDE", 80)
     segmenter = colour_segmenter()
     photo = painted(animals(120, 160))
     plan = layout(segmenter, size=(160, 120), mask_smoothing=0.7)

@@ -8,10 +8,10 @@ from PIL import Image, ImageDraw, ImageEnhance
 
 from msst_jax.regions.masks import BACKGROUND, complete
 
-GREY = 118  # of 255, the mean of photographs: after `images.normalize` about 0
+GRAY = 118  # of 255, the mean of photographs: after `images.normalize` about 0
 
 
-class Crop(NamedTuple):
+class CropOptions(NamedTuple):
     """How a photo becomes an example."""
 
     size: int
@@ -26,7 +26,7 @@ class Crop(NamedTuple):
     """A photo without any mask gets random regions; else it is all background."""
 
 
-def random_crop(example: Mapping[str, Any], rng: np.random.Generator, crop: Crop, names: Sequence[str]) -> dict:
+def random_crop(example: Mapping[str, Any], rng: np.random.Generator, crop: CropOptions, names: Sequence[str]) -> dict:
     """A square piece, mirrored or not: {"photo": uint8 (S, S, 3), "masks": float32 (S, S, K) of sum 1}.
 
     Beyond the photo the masks' sum is 0.
@@ -37,8 +37,8 @@ def random_crop(example: Mapping[str, Any], rng: np.random.Generator, crop: Crop
     mirrored = rng.random() < 0.5
     masks = _masks(example, rng, crop.random_regions, names)
     if crop.colour:
-        photo = _recoloured(photo, rng, crop.colour)
-    return _cut(photo, masks, (left, top, left + side, top + side), crop.size, mirrored, names)
+        photo = _jitter_color(photo, rng, crop.colour)
+    return _extract(photo, masks, (left, top, left + side, top + side), crop.size, mirrored, names)
 
 
 def _offset(room: int, rng: np.random.Generator) -> int:
@@ -46,7 +46,7 @@ def _offset(room: int, rng: np.random.Generator) -> int:
     return int(rng.integers(min(room, 0), max(room, 0) + 1))
 
 
-def _recoloured(photo: Image.Image, rng: np.random.Generator, share: float) -> Image.Image:
+def _jitter_color(photo: Image.Image, rng: np.random.Generator, share: float) -> Image.Image:
     for kind in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
         photo = kind(photo).enhance(rng.uniform(1 - share, 1 + share))
     return photo
@@ -58,16 +58,16 @@ def _masks(
     return example["masks"] or (random_masks(example["photo"].size, names, rng) if random_regions else {})
 
 
-def centre_crop(example: Mapping[str, Any], crop: Crop, names: Sequence[str]) -> dict:
+def center_crop(example: Mapping[str, Any], crop: CropOptions, names: Sequence[str]) -> dict:
     """The largest square in the middle of a photo; see `random_crop`. Always the same."""
     photo = example["photo"]
     side = min(photo.size)
     left, top = ((length - side) // 2 for length in photo.size)
     masks = _masks(example, np.random.default_rng(0), crop.random_regions, names)
-    return _cut(photo, masks, (left, top, left + side, top + side), crop.size, False, names)
+    return _extract(photo, masks, (left, top, left + side, top + side), crop.size, False, names)
 
 
-def _cut(
+def _extract(
     photo: Image.Image,
     masks: Mapping[str, Image.Image],
     box: tuple[int, int, int, int],
@@ -90,7 +90,7 @@ def _cut(
     whole = complete({name: share(mask) for name, mask in masks.items()}, names, (size, size))
     if beyond:
         whole = whole * (share(Image.new("L", photo.size, 255)) > 0.5)[..., None]
-    return {"photo": np.ascontiguousarray(piece(photo, GREY)), "masks": whole}
+    return {"photo": np.ascontiguousarray(piece(photo, GRAY)), "masks": whole}
 
 
 def _on_backdrop(picture: Image.Image, box: tuple[int, int, int, int], level: int) -> Image.Image:

@@ -13,7 +13,7 @@ from msst_jax.io.images import save_picture, to_picture
 from msst_jax.regions.inference import class_probabilities
 from msst_jax.regions.masks import BACKGROUND
 from msst_jax.regions.segmenter import Segmenter, load_segmenter
-from msst_jax.regions.selection import check_names, region_masks
+from msst_jax.regions.selection import region_classes, region_masks
 from msst_jax.training.data.photos import Photos
 
 MIN_SPECK = 0.3  # percent of the photo: smaller pieces of what the segmenter finds are dropped
@@ -21,7 +21,7 @@ MIN_SPECK = 0.3  # percent of the photo: smaller pieces of what the segmenter fi
 
 def mask_files(folders: Sequence[Path], names: Sequence[str], stem: str) -> dict[str, Path]:
     """{region: file} of a photo's masks: FOLDER/REGION/STEM.png, or FOLDER/STEM.png for the only region to find."""
-    wanted = _to_find(names)
+    wanted = _foreground(names)
     found: dict[str, Path] = {}
     for folder in folders:
         for name in wanted:
@@ -34,7 +34,7 @@ def mask_files(folders: Sequence[Path], names: Sequence[str], stem: str) -> dict
     return found
 
 
-def _to_find(names: Sequence[str]) -> list[str]:
+def _foreground(names: Sequence[str]) -> list[str]:
     return [name for name in names if name != BACKGROUND]
 
 
@@ -53,7 +53,7 @@ def check_masks(photos: Photos, folders: Sequence[Path], names: Sequence[str], *
     for folder in folders:
         if not folder.is_dir():
             raise UserError(f"masks {folder} is no folder; give a folder of masks named like the photos")
-    if not _to_find(names):
+    if not _foreground(names):
         return
     counts = Counter(photos.name(index) for index in range(len(photos)))
     twice = [name for name, count in counts.items() if count > 1]
@@ -62,7 +62,7 @@ def check_masks(photos: Photos, folders: Sequence[Path], names: Sequence[str], *
             f"{len(twice)} names belong to more than one photo (the first: {twice[0]}), so that their masks cannot be "
             "told apart; rename the photos"
         )
-    missing = without_mask(photos, folders, names, 1) if folders and all_needed else []
+    missing = photos_without_mask(photos, folders, names, 1) if folders and all_needed else []
     if missing:
         raise UserError(
             f"{len(missing)} of {len(photos)} photos have no mask in {', '.join(map(str, folders))} (the first: "
@@ -71,12 +71,12 @@ def check_masks(photos: Photos, folders: Sequence[Path], names: Sequence[str], *
         )
 
 
-def without_mask(photos: Photos, folders: Sequence[Path], names: Sequence[str], least: int) -> list[int]:
+def photos_without_mask(photos: Photos, folders: Sequence[Path], names: Sequence[str], least: int) -> list[int]:
     """Photos that have fewer than `least` mask files."""
     return [i for i in range(len(photos)) if len(mask_files(folders, names, photos.name(i))) < least]
 
 
-def needed_segmenter(name: str, photos: Photos, folder: Path | None, names: Sequence[str]) -> Segmenter | None:
+def load_segmenter_if_needed(name: str, photos: Photos, folder: Path | None, names: Sequence[str]) -> Segmenter | None:
     """The segmenter, if it has masks to make.
 
     Args:
@@ -88,16 +88,16 @@ def needed_segmenter(name: str, photos: Photos, folder: Path | None, names: Sequ
     Raises:
       UserError: a region or a segmenter that cannot be had.
     """
-    wanted = _to_find(names)
+    wanted = _foreground(names)
     if not wanted:
         return None
-    check_names(wanted)
-    if folder and not without_mask(photos, [folder], names, len(wanted)):
+    region_classes(wanted)
+    if folder and not photos_without_mask(photos, [folder], names, len(wanted)):
         return None
     return load_segmenter(name, wanted, instead="--masks DIR")
 
 
-def make_masks(
+def generate_masks(
     segmenter: Segmenter, photos: Photos, folder: Path, names: Sequence[str], *, refine: bool, quiet: bool
 ) -> None:
     """Writes FOLDER/REGION/NAME.png of this host's share of the photos that lack them.
@@ -113,8 +113,8 @@ def make_masks(
     Raises:
       UserError: the disk is full, or refuses.
     """
-    wanted = _to_find(names)
-    todo = without_mask(photos, [folder], names, len(wanted))
+    wanted = _foreground(names)
+    todo = photos_without_mask(photos, [folder], names, len(wanted))
     mine = [index for index in todo if index % jax.process_count() == jax.process_index()]
     for index in tqdm(mine, desc="masks", unit="photo", disable=quiet or None):
         try:

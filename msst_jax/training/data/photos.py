@@ -10,10 +10,10 @@ from absl import logging
 from PIL import Image
 
 from msst_jax.errors import UserError, first_line
-from msst_jax.io.images import ENDINGS, read_picture
+from msst_jax.io.images import IMAGE_SUFFIXES, read_picture
 
-TFDS = "tfds:"
-INDEX = "index.csv"
+TFDS_PREFIX = "tfds:"
+INDEX_FILE = "index.csv"
 
 
 class Photos(Protocol):
@@ -67,14 +67,16 @@ class TfdsPhotos:
         try:
             import tensorflow_datasets as tfds
         except ImportError as error:
-            raise UserError(f"{TFDS}{name} needs the extra tfds ({error}): pip install -e '.[tfds]'") from error
-        self.place = f"{TFDS}{name}"
+            raise UserError(f"{TFDS_PREFIX}{name} needs the extra tfds ({error}): pip install -e '.[tfds]'") from error
+        self.place = f"{TFDS_PREFIX}{name}"
         dataset, _, split = name.partition(":")
         try:
             self.source = tfds.data_source(dataset, split=split or "train")
         except Exception as error:  # tfds raises many kinds for a name or a format that it cannot serve
             reason = first_line(error)
-            raise UserError(f"{TFDS}{name} cannot be read ({reason}); prepare it as array_record first") from error
+            raise UserError(
+                f"{TFDS_PREFIX}{name} cannot be read ({reason}); prepare it as array_record first"
+            ) from error
 
     def __len__(self) -> int:
         """How many."""
@@ -117,19 +119,21 @@ def find_photos(places: Sequence[str], leave_out: str = "") -> Photos:
     Raises:
       UserError: no folder, no pictures in it, all left out, or an index that cannot be used.
     """
-    if any(place.startswith(TFDS) for place in places):
+    if any(place.startswith(TFDS_PREFIX) for place in places):
         if len(places) > 1:
-            raise UserError(f"--photos {TFDS}NAME cannot be joined with others; give one place")
-        return TfdsPhotos(places[0].removeprefix(TFDS))
+            raise UserError(f"--photos {TFDS_PREFIX}NAME cannot be joined with others; give one place")
+        return TfdsPhotos(places[0].removeprefix(TFDS_PREFIX))
     files: list[Path] = []
     for place in places:
         folder = Path(place).expanduser()
         if not folder.is_dir():
-            raise UserError(f"photos {place} is no folder; give a folder of pictures, or {TFDS}NAME")
+            raise UserError(f"photos {place} is no folder; give a folder of pictures, or {TFDS_PREFIX}NAME")
         marked = _marked(folder, leave_out) if leave_out else set()
-        found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS)
+        found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
         if not found:
-            raise UserError(f"photos {place} has no pictures ({', '.join(ENDINGS)}); give a folder that has some")
+            raise UserError(
+                f"photos {place} has no pictures ({', '.join(IMAGE_SUFFIXES)}); give a folder that has some"
+            )
         kept = [path for path in found if path.stem not in marked]
         if not kept:
             raise UserError(f"all {len(found)} photos of {place} are left out as {leave_out}; give others")
@@ -148,9 +152,9 @@ def _marked(folder: Path, column: str) -> set[str]:
       UserError: the file lacks the column, or cannot be read.
     """
     whole = folder.resolve()
-    path = next((place / INDEX for place in (whole, whole.parent) if (place / INDEX).exists()), None)
+    path = next((place / INDEX_FILE for place in (whole, whole.parent) if (place / INDEX_FILE).exists()), None)
     if path is None:
-        logging.info("%s has no %s: no photo is left out as %s", folder, INDEX, column)
+        logging.info("%s has no %s: no photo is left out as %s", folder, INDEX_FILE, column)
         return set()
     try:
         with path.open(newline="", encoding="utf-8") as file:

@@ -10,20 +10,20 @@ from PIL import Image
 
 from msst_jax.errors import UserError
 from msst_jax.io.images import read_picture
-from msst_jax.training.data.augment import Crop, random_crop
+from msst_jax.training.data.augment import CropOptions, random_crop
 from msst_jax.training.data.masks import mask_files
 from msst_jax.training.data.photos import Photos
 
 PHOTOS_PER_HELD_OUT = 10  # at least: of fewer photos all are trained on
 
 
-def held_out(count: int, wanted: int) -> list[int]:
+def held_out_indices(count: int, wanted: int) -> list[int]:
     """Indices of `wanted` photos that stay out of training, evenly spread; fewer if there are few photos."""
     wanted = min(wanted, count // PHOTOS_PER_HELD_OUT)
     return [index * count // wanted for index in range(wanted)]
 
 
-class Examples:
+class PhotoExamples:
     """A random-access source of photos with masks, for grain. What cannot be read is replaced by the next photo.
 
     `damaged` has the indices of the photos that could not be read, and why; `small` of those that had to be enlarged.
@@ -78,8 +78,16 @@ def _read_mask(file: Path, photo: Image.Image) -> Image.Image:
     return mask if mask.size == photo.size else mask.resize(photo.size, Image.Resampling.BILINEAR)
 
 
-def batches(
-    examples: Examples, crop: Crop, names: Sequence[str], *, batch: int, seed: int, workers: int, hosts: int, host: int
+def make_batches(
+    examples: PhotoExamples,
+    crop: CropOptions,
+    names: Sequence[str],
+    *,
+    batch: int,
+    seed: int,
+    workers: int,
+    hosts: int,
+    host: int,
 ) -> grain.DatasetIterator:
     """Endless batches of this host's share: batch b of the whole is what all hosts' batches b make together.
 
@@ -87,7 +95,7 @@ def batches(
 
     Args:
       examples: the photos.
-      crop: see `Crop`.
+      crop: see `CropOptions`.
       names: the regions, "background" among them.
       batch: photos a batch, over all hosts; divisible by `hosts`.
       seed: of order and crops.

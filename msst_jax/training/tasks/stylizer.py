@@ -13,19 +13,19 @@ from PIL import Image
 
 from msst_jax.errors import UserError
 from msst_jax.io.images import load_image, to_picture
-from msst_jax.losses.objective import loss_of_images, style_targets
-from msst_jax.models.feedforward_model import network_of, save_model
+from msst_jax.losses.objective import batch_stylization_loss, style_targets
+from msst_jax.models.feedforward_model import build_stylizer, save_feedforward
 from msst_jax.models.pretrained import load_vgg
 from msst_jax.models.vgg import VGG
 from msst_jax.ops.image import composite, normalize
-from msst_jax.presets.validation import check_stylizer_config, compute_type
+from msst_jax.presets.validation import check_stylizer_config, compute_dtype
 from msst_jax.regions.masks import BACKGROUND
 from msst_jax.report.sheets import sheet
-from msst_jax.training.task import Batch, Evaluation, Params, Plan, Task, Terms
-from msst_jax.transfer.build import layers_of, weights_of
+from msst_jax.training.task import Batch, Evaluation, Params, Task, TaskSpec, Terms
+from msst_jax.transfer.build import build_layers, build_weights
 
 
-def plan(config: ConfigDict, styles: Mapping[str, str]) -> Plan:
+def load_task_spec(config: ConfigDict, styles: Mapping[str, str]) -> TaskSpec:
     """Reads what the training of a fast model needs beside photos and masks.
 
     Args:
@@ -40,10 +40,10 @@ def plan(config: ConfigDict, styles: Mapping[str, str]) -> Plan:
         found = f"found {', '.join(styles)}" if styles else "found none"
         raise UserError(f"the fast model needs --style {BACKGROUND}=FILE, and one for each other region; {found}")
     pictures = [load_image(file, config.style_size, what="style") for file in styles.values()]
-    layers = layers_of(config)
-    vgg, _ = load_vgg(config.network, [*layers.style, *layers.content], dtype=compute_type(config.dtype))
+    layers = build_layers(config)
+    vgg, _ = load_vgg(config.network, [*layers.style, *layers.content], dtype=compute_dtype(config.dtype))
     names = [Path(file).name for file in styles.values()]
-    return Plan([*styles], lambda samples: make_task(config, vgg, [*styles], names, pictures, samples))
+    return TaskSpec([*styles], lambda samples: make_task(config, vgg, [*styles], names, pictures, samples))
 
 
 def make_task(
@@ -64,15 +64,15 @@ def make_task(
       styles: pictures (h, w, 3) in [0, 1].
       samples: photos and masks of the sample sheet, a batch like those of training.
     """
-    layers = layers_of(config)
-    definition = nnx.graphdef(nnx.eval_shape(lambda: network_of(config, len(styles), nnx.Rngs(0))))
+    layers = build_layers(config)
+    definition = nnx.graphdef(nnx.eval_shape(lambda: build_stylizer(config, len(styles), nnx.Rngs(0))))
     vgg_definition, vgg_state = nnx.split(vgg)
     targets = [style_targets(vgg, jnp.asarray(style), layers.style) for style in styles]
     frozen = {"vgg": vgg_state, "grams": jax.tree.map(lambda *grams: jnp.concatenate(grams), *targets)}
-    factors = weights_of(config, config.blend_ratio)
+    factors = build_weights(config, config.blend_ratio)
 
     def init(key: jax.Array) -> Params:
-        return nnx.state(network_of(config, len(styles), nnx.Rngs(key)))
+        return nnx.state(build_stylizer(config, len(styles), nnx.Rngs(key)))
 
     def stylised(params: Params, batch: Batch) -> tuple[jax.Array, jax.Array]:
         photos = batch["photo"].astype(jnp.float32) / 255
@@ -82,7 +82,7 @@ def make_task(
         photos, pixels = stylised(params, batch)
         weights = factors._replace(tv=factors.tv / (photos.shape[1] * photos.shape[2]))
         network = nnx.merge(vgg_definition, frozen["vgg"])
-        return loss_of_images(network, frozen["grams"], layers, weights, pixels, photos, batch["masks"])
+        return batch_stylization_loss(network, frozen["grams"], layers, weights, pixels, photos, batch["masks"])
 
     loss_once, stylise = jax.jit(loss), jax.jit(stylised)
 
@@ -93,7 +93,7 @@ def make_task(
         return Evaluation(scalars, sample_sheet(samples, np.asarray(pixels), regions))
 
     def save(path: Path, params: Params) -> None:
-        save_model(path, config, regions, names, params)
+        save_feedforward(path, config, regions, names, params)
 
     return Task(init, loss, frozen, evaluate, save)
 

@@ -11,17 +11,17 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.stream import Discard
 
-from msst_jax.video.io.reader import opened
-from msst_jax.video.io.types import ClipInfo, Sound
+from msst_jax.video.io.reader import open_container
+from msst_jax.video.io.types import AudioInfo, VideoInfo
 
 BITS_PER_CHANNEL = 96_000
 LARGEST_STEP_BACK = Fraction(1, 10)  # seconds; beyond it the clock has begun anew
 
 
-class SoundTracks:
+class AudioTracks:
     """All audio streams of a clip, read beside the frames by a container of their own, a packet at a time."""
 
-    def __init__(self, clip: ClipInfo, output: OutputContainer, copied: Iterable[str], encoder: str):
+    def __init__(self, clip: VideoInfo, output: OutputContainer, copied: Iterable[str], encoder: str):
         """Adds the streams to the output.
 
         Args:
@@ -37,13 +37,13 @@ class SoundTracks:
         self._start = clip.start
         self._files = ExitStack()
         self._tracks: dict[int, _Track] = {}
-        self._times: dict[int, _Times] = {}
+        self._times: dict[int, _PacketTimes] = {}
         self._packets: Iterator[av.Packet] = iter(())
-        if clip.sounds:
-            source = self._files.enter_context(opened(clip.path))
-            for sound in clip.sounds:
+        if clip.audio_streams:
+            source = self._files.enter_context(open_container(clip.path))
+            for sound in clip.audio_streams:
                 self._tracks[sound.stream] = _track(clip, sound, source, output, copied, encoder)
-            self._packets = _sound_packets(source, tuple(self._tracks))
+            self._packets = _audio_packets(source, tuple(self._tracks))
         self._next = next(self._packets, None)
 
     def write_until(self, time: Fraction | None) -> None:
@@ -69,12 +69,12 @@ class SoundTracks:
     def _write(self, packet: av.Packet) -> None:
         number = packet.stream_index
         if number not in self._times:
-            self._times[number] = _Times(packet.time_base, self._start)
+            self._times[number] = _PacketTimes(packet.time_base, self._start)
         self._times[number].correct(packet)
         self._output.mux(self._tracks[number].take(packet))
 
 
-class _Times:
+class _PacketTimes:
     """Moves the packets of a track to the beginning of the clip, and keeps their times growing, as containers demand.
 
     In recordings and joined files the clock of the source begins anew in the middle.
@@ -106,7 +106,7 @@ class _Track(Protocol):
         """What comes out for a packet of the clip; None at the end."""
 
 
-class _Copied:
+class _CopiedTrack:
     def __init__(self, source: AudioStream, output: OutputContainer):
         self.stream = output.add_stream_from_template(source)
         self.stream.metadata.update(_language(source))
@@ -118,7 +118,7 @@ class _Copied:
         return (packet,)
 
 
-class _Encoded:
+class _TranscodedTrack:
     def __init__(self, source: AudioStream, output: OutputContainer, encoder: str):
         self.source = source
         self.damaged = False
@@ -149,17 +149,22 @@ def _language(source: AudioStream) -> dict[str, str]:
 
 
 def _track(
-    clip: ClipInfo, sound: Sound, source: InputContainer, output: OutputContainer, copied: Iterable[str], encoder: str
+    clip: VideoInfo,
+    sound: AudioInfo,
+    source: InputContainer,
+    output: OutputContainer,
+    copied: Iterable[str],
+    encoder: str,
 ) -> _Track:
     stream = source.streams[sound.stream]
     assert isinstance(stream, AudioStream)
     if sound.codec in copied:
-        return _Copied(stream, output)
+        return _CopiedTrack(stream, output)
     logging.info("the sound of %s is encoded anew: %s holds no %s", clip.path, output.format.name, sound.codec)
-    return _Encoded(stream, output, encoder)
+    return _TranscodedTrack(stream, output, encoder)
 
 
-def _sound_packets(source: InputContainer, streams: tuple[int, ...]) -> Iterator[av.Packet]:
+def _audio_packets(source: InputContainer, streams: tuple[int, ...]) -> Iterator[av.Packet]:
     """The packets of some streams, in the order of the file, as far as it can be read."""
     for stream in source.streams:
         if stream.index not in streams:

@@ -6,11 +6,11 @@ import numpy as np
 from av import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
-from msst_jax.video.io.types import Colours
+from msst_jax.video.io.types import ColorTags
 
 UNKNOWN = 2
 BT709, BT470BG, SMPTE170M, BT2020 = 1, 5, 6, 9
-PICTURES = Colours(UNKNOWN, BT709, BT709)  # sRGB has the primaries of BT.709; players take its curve for the same
+SRGB_TAGS = ColorTags(UNKNOWN, BT709, BT709)  # sRGB has the primaries of BT.709; players take its curve for the same
 HDR = {16: "PQ", 18: "HLG"}
 # Those that swscale converts (FCC, SMPTE 240M and both forms of BT.2020 beside the usual).
 _MATRICES = {1: 1, 4: 4, 5: 5, 6: 6, 7: 7, 9: 9, 10: 9}
@@ -22,7 +22,7 @@ _FLAGS = (
 )
 
 
-def matrix_of(declared: int, width: int, height: int) -> int:
+def infer_matrix(declared: int, width: int, height: int) -> int:
     """The matrix of a clip: what it declares; else BT.709 for HD and BT.601 below, which is what players assume.
 
     Source of the limits: mpv, mp_csp_guess_colorspace (BT.709 from 1280 columns or above 576 lines).
@@ -58,7 +58,7 @@ class Orientation:
         return np.ascontiguousarray(image)
 
 
-class ToRgb:
+class RgbDecoder:
     """Decoded frames of any format to RGB; keeps what swscale prepares for a size and format."""
 
     def __init__(self, width: int, height: int, matrix: int):
@@ -84,7 +84,7 @@ def has_alpha(frame: VideoFrame) -> bool:
     return frame.format.has_palette or any(component.is_alpha for component in frame.format.components)
 
 
-class FromRgb:
+class RgbEncoder:
     """RGB to the format of an encoder, limited range."""
 
     def __init__(self, form: str, matrix: int):

@@ -12,17 +12,25 @@ from av.filter import Graph
 from av.video.stream import VideoStream
 from PIL import Image
 
-from msst_jax.video.io.audio import SoundTracks
-from msst_jax.video.io.formats import Kind, pixel_format
-from msst_jax.video.io.segments import Coding, Packed, SegmentEncoder, Segments, configure, pack, unpack
-from msst_jax.video.io.timestamps import Stamps
-from msst_jax.video.io.types import ClipInfo, Frame
+from msst_jax.video.io.audio import AudioTracks
+from msst_jax.video.io.formats import ContainerFormat, pixel_format
+from msst_jax.video.io.segments import (
+    EncoderSettings,
+    PackedPackets,
+    SegmentEncoder,
+    SegmentOptions,
+    configure_encoder,
+    pack,
+    unpack,
+)
+from msst_jax.video.io.timestamps import TimestampQuantizer
+from msst_jax.video.io.types import Frame, VideoInfo
 
 GIF_TICK = Fraction(1, 100)
 GIF_SHORTEST = 2  # browsers show a frame of less than 2/100 s for 10/100 s
 
 
-class Sink(Protocol):
+class FrameSink(Protocol):
     """Takes frames in the order of their times. Errors are those of the file system and of FFmpeg."""
 
     def write(self, frame: Frame) -> None:
@@ -35,37 +43,43 @@ class Sink(Protocol):
         """Frees everything, whether it is finished or not; raises nothing."""
 
 
-class EncodedClip:
-    """An MP4 or WebM file with the sound of a clip, in segments that stand alone; see `Sink`."""
+class VideoFileSink:
+    """An MP4 or WebM file with the sound of a clip, in segments that stand alone; see `FrameSink`."""
 
     def __init__(
-        self, file: Path, clip: ClipInfo, size: tuple[int, int], kind: Kind, crf: int | None, segments: Segments
+        self,
+        file: Path,
+        clip: VideoInfo,
+        size: tuple[int, int],
+        kind: ContainerFormat,
+        crf: int | None,
+        segments: SegmentOptions,
     ):
-        """Opens the file; arguments as `clip_writer.clip_writer`."""
+        """Opens the file; arguments as `video_writer`."""
         self._time_base = clip.time_base
-        self._stamps = Stamps(clip.time_base)
+        self._stamps = TimestampQuantizer(clip.time_base)
         self._segments = segments
         self._frames = 0
         self._packets: list[av.Packet] = []
-        coding = Coding(
+        coding = EncoderSettings(
             kind.encoder, pixel_format(kind, size), {**kind.options, "crf": str(kind.crf if crf is None else crf)}
         )
         self._encoder = SegmentEncoder(coding, clip, size)
         self.container = av.open(f"file:{file}", "w", container_options=kind.file_options(clip.time_base))
         stream = self.container.add_stream(kind.encoder, rate=clip.rate, options=dict(coding.options))
         assert isinstance(stream, VideoStream)
-        configure(stream.codec_context, coding, clip, size)
+        configure_encoder(stream.codec_context, coding, clip, size)
         self.stream = stream
-        self._sound = SoundTracks(clip, self.container, kind.sounds, kind.sound_encoder)
+        self._sound = AudioTracks(clip, self.container, kind.audio_streams, kind.sound_encoder)
 
     def write(self, frame: Frame) -> None:
-        """See `Sink`."""
+        """See `FrameSink`."""
         self._packets += self._encoder.encode(frame.image, self._stamps.of(frame))
         self._frames += 1
         if self._frames % self._segments.frames == 0:
             self._end_segment()
 
-    def write_segment(self, packed: Packed) -> None:
+    def write_segment(self, packed: PackedPackets) -> None:
         """Adds a segment that an earlier run made."""
         self._stamps.last = int(packed["pts"].max())
         packets = unpack(packed, self.stream, self._time_base)
@@ -83,25 +97,25 @@ class EncodedClip:
         self._segments.done(packed)
 
     def finish(self, end: Fraction | None) -> None:
-        """See `Sink`."""
+        """See `FrameSink`."""
         if self._frames % self._segments.frames:
             self._end_segment()
         self._sound.finish(end)
         self.container.close()
 
     def close(self) -> None:
-        """See `Sink`."""
+        """See `FrameSink`."""
         with suppress(av.FFmpegError, OSError):
             self.container.close()
         self._sound.close()
 
 
-class GifClip:
-    """A GIF that repeats for ever, with 256 colours of its own for every frame; see `Sink`."""
+class GifSink:
+    """A GIF that repeats for ever, with 256 colours of its own for every frame; see `FrameSink`."""
 
     def __init__(self, file: Path, size: tuple[int, int]):
         """Opens the encoder."""
-        self._stamps = Stamps(GIF_TICK)
+        self._stamps = TimestampQuantizer(GIF_TICK)
         self._left_out = 0
         self._palettes = _palette_graph(size)
         self.container = av.open(f"file:{file}", "w")
@@ -112,7 +126,7 @@ class GifClip:
         self.stream = stream
 
     def write(self, frame: Frame) -> None:
-        """See `Sink`."""
+        """See `FrameSink`."""
         if self._stamps.last >= 0 and round(frame.time / GIF_TICK) - self._stamps.last < GIF_SHORTEST:
             self._left_out += 1
             return
@@ -122,7 +136,7 @@ class GifClip:
         self._encode_ready()
 
     def finish(self, end: Fraction | None) -> None:
-        """See `Sink`."""
+        """See `FrameSink`."""
         self._palettes.push(None)
         self._encode_ready()
         self._encode(None)
@@ -131,7 +145,7 @@ class GifClip:
             logging.warning("%d frames are left out: a GIF has at most 50 a second", self._left_out)
 
     def close(self) -> None:
-        """See `Sink`."""
+        """See `FrameSink`."""
         with suppress(av.FFmpegError, OSError):
             self.container.close()
 
@@ -171,20 +185,20 @@ def _pulled(graph: Graph) -> Iterator[av.VideoFrame]:
             return
 
 
-class PictureFolder:
-    """A folder of 000001.png, 000002.png, ...; see `Sink`."""
+class FrameFolderSink:
+    """A folder of 000001.png, 000002.png, ...; see `FrameSink`."""
 
     def __init__(self, folder: Path):
         self._folder = folder
         self._frames = 0
 
     def write(self, frame: Frame) -> None:
-        """See `Sink`."""
+        """See `FrameSink`."""
         self._frames += 1
         Image.fromarray(frame.image).save(self._folder / f"{self._frames:06d}.png")
 
     def finish(self, end: Fraction | None) -> None:
-        """See `Sink`."""
+        """See `FrameSink`."""
 
     def close(self) -> None:
-        """See `Sink`."""
+        """See `FrameSink`."""

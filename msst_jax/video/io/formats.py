@@ -9,7 +9,7 @@ GIF = ".gif"
 MP4_TICKS = 10_000  # a second in at least so many parts
 
 
-class Kind(NamedTuple):
+class ContainerFormat(NamedTuple):
     """How a container is filled.
 
     Attributes:
@@ -18,7 +18,7 @@ class Kind(NamedTuple):
       crf_range: what is sensible; H.264's 0 is lossless, which few players show.
       options: of the encoder.
       file_options: of the container, by the time base.
-      sounds: codecs of sound that are copied into it.
+      audio_streams: codecs of sound that are copied into it.
       sound_encoder: for the others.
     """
 
@@ -27,7 +27,7 @@ class Kind(NamedTuple):
     crf_range: tuple[int, int]
     options: dict[str, str]
     file_options: Callable[[Fraction], dict[str, str]]
-    sounds: frozenset[str]
+    audio_streams: frozenset[str]
     sound_encoder: str
 
 
@@ -37,37 +37,37 @@ def _mp4_options(time_base: Fraction) -> dict[str, str]:
     return {"movflags": "+faststart", "movie_timescale": str(ticks)}
 
 
-KINDS = {
+CONTAINER_FORMATS = {
     # With B-frames MP4 would have a wrong duration where the frame rate varies.
-    ".mp4": Kind(
+    ".mp4": ContainerFormat(
         encoder="libx264",
         crf=18,
         crf_range=(1, 51),
         options={"bf": "0"},
         file_options=_mp4_options,
-        sounds=frozenset({"aac", "mp3", "ac3", "eac3", "alac", "flac", "opus"}),
+        audio_streams=frozenset({"aac", "mp3", "ac3", "eac3", "alac", "flac", "opus"}),
         sound_encoder="aac",
     ),
-    ".webm": Kind(
+    ".webm": ContainerFormat(
         encoder="libvpx-vp9",
         crf=24,
         crf_range=(0, 63),
         options={"row-mt": "1", "cpu-used": "4", "deadline": "good"},
         file_options=lambda time_base: {"fflags": "+bitexact"},  # else the file has a random number of its own
-        sounds=frozenset({"opus", "vorbis"}),
+        audio_streams=frozenset({"opus", "vorbis"}),
         sound_encoder="libopus",
     ),
 }
 
 
-def pixel_format(kind: Kind, size: tuple[int, int]) -> str:
+def pixel_format(kind: ContainerFormat, size: tuple[int, int]) -> str:
     """H.264 cannot halve the colours of an odd side; VP9 can."""
     odd = kind.encoder == "libx264" and any(side % 2 for side in size)
     return "yuv444p" if odd else "yuv420p"
 
 
 # Containers of moving pictures, by their usual endings.
-VIDEO_ENDINGS = (
+VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".gif", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv"),
     *(".flv", ".ogv", ".3gp", ".y4m"),
 )

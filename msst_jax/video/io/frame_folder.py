@@ -9,15 +9,15 @@ import numpy as np
 from absl import logging
 
 from msst_jax.errors import UserError
-from msst_jax.io.images import ENDINGS, read_picture
-from msst_jax.video.io.color import PICTURES, matrix_of
-from msst_jax.video.io.types import MAX_RATE, ClipInfo, Frame
+from msst_jax.io.images import IMAGE_SUFFIXES, read_picture
+from msst_jax.video.io.color import SRGB_TAGS, infer_matrix
+from msst_jax.video.io.types import MAX_RATE, Frame, VideoInfo
 
 DEFAULT_RATE = Fraction(25)
 
 
-class FolderClip:
-    """The pictures of a folder at a constant rate, in the order of the numbers in their names; see `clips.Clip`."""
+class FrameFolder:
+    """The pictures of a folder at a constant rate, in the order of the numbers in their names; see `VideoSource`."""
 
     def __init__(self, folder: Path, rate: Fraction = DEFAULT_RATE):
         """Reads the first picture.
@@ -30,14 +30,16 @@ class FolderClip:
             raise UserError(f"the rate of the frames in {folder} is {float(rate)}; give a number up to {MAX_RATE}")
         if not folder.is_dir():
             raise UserError(f"{folder} is no folder; give a folder of numbered pictures")
-        self.files = frames_in(folder)
+        self.files = list_frames(folder)
         if not self.files:
-            raise UserError(f"{folder} has no pictures ({', '.join(ENDINGS)}); give a video, or a folder of frames")
+            raise UserError(
+                f"{folder} has no pictures ({', '.join(IMAGE_SUFFIXES)}); give a video, or a folder of frames"
+            )
         first = next((image for image in map(_read, self.files) if image is not None), None)
         if first is None:
             raise UserError(f"{folder} has {len(self.files)} pictures, none of which can be read; give other copies")
         height, width = first.shape[:2]
-        self.info = ClipInfo(
+        self.info = VideoInfo(
             path=folder,
             width=width,
             height=height,
@@ -46,11 +48,11 @@ class FolderClip:
             duration=len(self.files) / rate,
             frames=len(self.files),
             pixel_aspect=Fraction(1),
-            colours=PICTURES._replace(matrix=matrix_of(PICTURES.matrix, width, height)),
+            colors=SRGB_TAGS._replace(matrix=infer_matrix(SRGB_TAGS.matrix, width, height)),
         )
 
     def frames(self) -> Iterator[Frame]:
-        """See `clips.Clip`.
+        """See `VideoSource`.
 
         Raises:
           UserError: a picture of another size than the first.
@@ -73,9 +75,9 @@ class FolderClip:
             )
 
 
-def frames_in(folder: Path) -> list[Path]:
+def list_frames(folder: Path) -> list[Path]:
     """The pictures of a folder, in the order of the numbers in their names."""
-    return sorted((path for path in folder.iterdir() if path.suffix.lower() in ENDINGS), key=_order)
+    return sorted((path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES), key=_order)
 
 
 def _order(file: Path) -> tuple[list[str | int], str]:

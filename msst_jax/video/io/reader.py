@@ -17,10 +17,10 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from msst_jax.errors import UserError
-from msst_jax.video.io.color import HDR, Orientation, ToRgb, matrix_of
-from msst_jax.video.io.frame_folder import DEFAULT_RATE, FolderClip
-from msst_jax.video.io.timestamps import Clock
-from msst_jax.video.io.types import MAX_RATE, Clip, ClipInfo, Colours, Frame, Sound
+from msst_jax.video.io.color import HDR, Orientation, RgbDecoder, infer_matrix
+from msst_jax.video.io.frame_folder import DEFAULT_RATE, FrameFolder
+from msst_jax.video.io.timestamps import TimestampNormalizer
+from msst_jax.video.io.types import MAX_RATE, AudioInfo, ColorTags, Frame, VideoInfo, VideoSource
 
 # What a file names must not be fetched from elsewhere; and FFmpeg shows text files as video.
 PROTOCOLS = {"protocol_whitelist": "file"}
@@ -29,7 +29,7 @@ TEXT = "tty"
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 
-def open_clip(path: str | Path, rate: Fraction = DEFAULT_RATE) -> Clip:
+def open_video(path: str | Path, rate: Fraction = DEFAULT_RATE) -> VideoSource:
     """A clip from a video file, or from a folder of pictures in the order of the numbers in their names.
 
     Frames are 8-bit RGB, turned as the file says; what is transparent is black. Of 10-bit and HDR clips the numbers are
@@ -45,60 +45,60 @@ def open_clip(path: str | Path, rate: Fraction = DEFAULT_RATE) -> Clip:
     """
     path = Path(path).expanduser()
     # Path.is_dir would raise for a name that is too long.
-    return FolderClip(path, rate) if os.path.isdir(path) else VideoClip(path)
+    return FrameFolder(path, rate) if os.path.isdir(path) else VideoFile(path)
 
 
-class VideoClip:
-    """A video file; see `clips.Clip`."""
+class VideoFile:
+    """A video file; see `VideoSource`."""
 
     def __init__(self, path: Path):
         """Decodes the first frame, which tells what the file does not.
 
         Raises:
-          UserError: as `open_clip`.
+          UserError: as `open_video`.
         """
-        with opened(path) as container:
+        with open_container(path) as container:
             stream = _video_stream(container, path)
-            first = next(_pictures(container, stream, _Tally()), None)
+            first = next(_decode_frames(container, stream, _DecodeStats()), None)
             if first is None:
                 raise UserError(f"video {path} has no frame that can be decoded; give another copy")
             self._orientation = Orientation(cast(bytes | None, first.side_data.get("DISPLAYMATRIX")))
             self._stored_size = (first.width, first.height)
-            self._clock = _clock(stream, first)
+            self._clock = _timestamp_normalizer(stream, first)
             self.info = _describe(path, container, stream, first, self._orientation, self._clock)
-        if self.info.colours.transfer in HDR:
-            curve = HDR[self.info.colours.transfer]
+        if self.info.colors.transfer in HDR:
+            curve = HDR[self.info.colors.transfer]
             logging.warning("video %s is HDR (%s): its colours are used as they are stored, which is pale", path, curve)
 
     def frames(self) -> Iterator[Frame]:
-        """See `clips.Clip`."""
-        tally = _Tally()
-        last: _Moment | None = None
-        to_rgb = ToRgb(*self._stored_size, self.info.colours.matrix)
-        with opened(self.info.path) as container:
+        """See `VideoSource`."""
+        tally = _DecodeStats()
+        last: _FrameTiming | None = None
+        to_rgb = RgbDecoder(*self._stored_size, self.info.colors.matrix)
+        with open_container(self.info.path) as container:
             stream = _video_stream(container, self.info.path)
-            for picture in _pictures(container, stream, tally):
+            for picture in _decode_frames(container, stream, tally):
                 last = self._moment(picture, last)
                 yield Frame(self._orientation.turn(to_rgb(picture)), last.time, last.duration)
-        _say_what_is_missing(self.info, tally, last.time + last.duration if last else Fraction(0))
+        _warn_if_incomplete(self.info, tally, last.time + last.duration if last else Fraction(0))
 
-    def _moment(self, picture: av.VideoFrame, last: "_Moment | None") -> "_Moment":
+    def _moment(self, picture: av.VideoFrame, last: "_FrameTiming | None") -> "_FrameTiming":
         """When a frame appears; one without a time stamp, or with one not after the last frame's, follows that."""
         duration = self._clock.duration(picture.duration)
         if picture.pts is not None:
             time = self._clock.time(picture.pts) - self.info.start
             if last is None or time > last.time:
-                return _Moment(time, duration)
-        return _Moment(last.time + last.duration if last else Fraction(0), duration)
+                return _FrameTiming(time, duration)
+        return _FrameTiming(last.time + last.duration if last else Fraction(0), duration)
 
 
-class _Moment(NamedTuple):
+class _FrameTiming(NamedTuple):
     time: Fraction
     duration: Fraction
 
 
 @dataclass
-class _Tally:
+class _DecodeStats:
     """How much of a file could be decoded: frames, those of them with faults, and errors."""
 
     frames: int = 0
@@ -107,7 +107,7 @@ class _Tally:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[InputContainer]:
+def open_container(path: Path) -> Iterator[InputContainer]:
     """The container of a file, until the block ends.
 
     Raises:
@@ -144,7 +144,7 @@ def _video_stream(container: InputContainer, path: Path) -> VideoStream:
     return stream
 
 
-def _pictures(container: InputContainer, stream: VideoStream, tally: _Tally) -> Iterator[av.VideoFrame]:
+def _decode_frames(container: InputContainer, stream: VideoStream, tally: _DecodeStats) -> Iterator[av.VideoFrame]:
     """Everything that can be decoded; errors are counted and passed over."""
     decode = _decoder(stream)
     for packet in _packets(container, stream, tally):
@@ -159,7 +159,7 @@ def _pictures(container: InputContainer, stream: VideoStream, tally: _Tally) -> 
             yield picture
 
 
-def _packets(container: InputContainer, stream: VideoStream, tally: _Tally) -> Iterator[av.Packet | None]:
+def _packets(container: InputContainer, stream: VideoStream, tally: _DecodeStats) -> Iterator[av.Packet | None]:
     """What can be read of a stream; the last, empty or None, makes the decoder give all that it still has."""
     try:
         yield from container.demux(stream)
@@ -178,12 +178,12 @@ def _decoder(stream: VideoStream) -> Callable[[av.Packet | None], list[av.VideoF
     return decoder.decode
 
 
-def _clock(stream: VideoStream, first: av.VideoFrame) -> Clock:
+def _timestamp_normalizer(stream: VideoStream, first: av.VideoFrame) -> TimestampNormalizer:
     tick = stream.time_base or Fraction(1, 90_000)
     rates = (stream.average_rate, 1 / (first.duration * tick) if first.duration > 0 else None, stream.guessed_rate)
     # H.264 may state its clock for its rate; no frame is shorter than what the file can tell apart.
     rate = next((rate for rate in rates if rate and 0 < rate <= MAX_RATE and rate * tick <= 1), DEFAULT_RATE)
-    return Clock(tick, rate, first.pts or 0, constant=rate == stream.average_rate == stream.base_rate)
+    return TimestampNormalizer(tick, rate, first.pts or 0, constant=rate == stream.average_rate == stream.base_rate)
 
 
 def _describe(
@@ -192,14 +192,14 @@ def _describe(
     stream: VideoStream,
     first: av.VideoFrame,
     orientation: Orientation,
-    clock: Clock,
-) -> ClipInfo:
+    clock: TimestampNormalizer,
+) -> VideoInfo:
     sounds = [sound for sound in container.streams.audio if sound.codec_context is not None]
     starts = [sound.start_time * (sound.time_base or 0) for sound in sounds if sound.start_time is not None]
     start = min([*starts, clock.time(first.pts or 0)]) // clock.time_base * clock.time_base
     width, height = orientation.size(first.width, first.height)
     duration = _duration(container, stream, start)
-    return ClipInfo(
+    return VideoInfo(
         path=path,
         width=width,
         height=height,
@@ -208,8 +208,10 @@ def _describe(
         duration=duration,
         frames=_frames(stream, duration, 1 / clock.period),
         pixel_aspect=orientation.aspect(stream.sample_aspect_ratio or Fraction(1)),
-        colours=Colours(matrix_of(first.colorspace, first.width, first.height), first.color_primaries, first.color_trc),
-        sounds=tuple(map(_sound, sounds)),
+        colors=ColorTags(
+            infer_matrix(first.colorspace, first.width, first.height), first.color_primaries, first.color_trc
+        ),
+        audio_streams=tuple(map(_audio_info, sounds)),
         start=start,
     )
 
@@ -219,8 +221,8 @@ def _frames(stream: VideoStream, duration: Fraction | None, rate: Fraction) -> i
     return min(stream.frames, max(1, round(duration * rate))) if duration and stream.frames else stream.frames or None
 
 
-def _sound(stream: AudioStream) -> Sound:
-    return Sound(stream.index, stream.codec_context.codec.canonical_name, stream.sample_rate, stream.channels)
+def _audio_info(stream: AudioStream) -> AudioInfo:
+    return AudioInfo(stream.index, stream.codec_context.codec.canonical_name, stream.sample_rate, stream.channels)
 
 
 def _duration(container: InputContainer, stream: VideoStream, start: Fraction) -> Fraction | None:
@@ -237,7 +239,7 @@ def _duration(container: InputContainer, stream: VideoStream, start: Fraction) -
     return Fraction(container.duration, av.time_base) if container.duration and len(container.streams) == 1 else None
 
 
-def _say_what_is_missing(info: ClipInfo, tally: _Tally, end: Fraction) -> None:
+def _warn_if_incomplete(info: VideoInfo, tally: _DecodeStats, end: Fraction) -> None:
     """A warning if frames were lost, which a file that is cut short does not tell in any other way."""
     short = info.duration is not None and info.duration - end > 2 / info.rate
     if not (short or tally.errors or tally.faulty):

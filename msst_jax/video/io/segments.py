@@ -11,16 +11,16 @@ from av.codec.context import Flags
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
-from msst_jax.video.io.color import FromRgb
-from msst_jax.video.io.types import ClipInfo
+from msst_jax.video.io.color import RgbEncoder
+from msst_jax.video.io.types import VideoInfo
 
 LIMITED_RANGE = 1
 
-Packed = Mapping[str, np.ndarray]
+PackedPackets = Mapping[str, np.ndarray]
 """The packets of a segment: data, one after the other, and for each its size, pts, dts, duration and key."""
 
 
-class Coding(NamedTuple):
+class EncoderSettings(NamedTuple):
     """How frames are encoded.
 
     Attributes:
@@ -34,7 +34,9 @@ class Coding(NamedTuple):
     options: dict[str, str]
 
 
-def configure(context: VideoCodecContext, coding: Coding, clip: ClipInfo, size: tuple[int, int]) -> None:
+def configure_encoder(
+    context: VideoCodecContext, coding: EncoderSettings, clip: VideoInfo, size: tuple[int, int]
+) -> None:
     """Gives an encoder, or the stream of a container, the properties of a clip, and opens it."""
     context.width, context.height = size
     context.pix_fmt = coding.form
@@ -43,19 +45,19 @@ def configure(context: VideoCodecContext, coding: Coding, clip: ClipInfo, size: 
     context.thread_count = 0
     context.sample_aspect_ratio = clip.pixel_aspect
     context.color_range = LIMITED_RANGE
-    context.colorspace, context.color_primaries, context.color_trc = clip.colours
+    context.colorspace, context.color_primaries, context.color_trc = clip.colors
     context.open()
 
 
 class SegmentEncoder:
     """Encodes frames of one segment after the other; every segment begins with a frame that needs no other."""
 
-    def __init__(self, coding: Coding, clip: ClipInfo, size: tuple[int, int]):
+    def __init__(self, coding: EncoderSettings, clip: VideoInfo, size: tuple[int, int]):
         """Opens nothing yet."""
         self._coding = coding
         self._clip = clip
         self._size = size
-        self._from_rgb = FromRgb(coding.form, clip.colours.matrix)
+        self._from_rgb = RgbEncoder(coding.form, clip.colors.matrix)
         self._context: VideoCodecContext | None = None
 
     def encode(self, image: np.ndarray, stamp: int) -> Sequence[av.Packet]:
@@ -65,7 +67,7 @@ class SegmentEncoder:
             assert isinstance(context, VideoCodecContext)
             context.options = dict(self._coding.options)
             context.flags |= Flags.global_header
-            configure(context, self._coding, self._clip, self._size)
+            configure_encoder(context, self._coding, self._clip, self._size)
             self._context = context
         picture = self._from_rgb(image)
         picture.pts, picture.time_base = stamp, self._clip.time_base
@@ -78,7 +80,7 @@ class SegmentEncoder:
         return packets
 
 
-def pack(packets: Sequence[av.Packet], durations: Mapping[int, int]) -> Packed:
+def pack(packets: Sequence[av.Packet], durations: Mapping[int, int]) -> PackedPackets:
     """Packets as arrays that can be kept in a file; `durations` by the times at which frames begin."""
     begins = [packet.pts for packet in packets if packet.pts is not None]
     return {
@@ -91,7 +93,7 @@ def pack(packets: Sequence[av.Packet], durations: Mapping[int, int]) -> Packed:
     }
 
 
-def unpack(packed: Packed, stream: VideoStream, time_base: Fraction) -> Iterator[av.Packet]:
+def unpack(packed: PackedPackets, stream: VideoStream, time_base: Fraction) -> Iterator[av.Packet]:
     """The packets again, for a stream."""
     data, begin = packed["data"].tobytes(), 0
     for number, size in enumerate(packed["size"].tolist()):
@@ -105,13 +107,13 @@ def unpack(packed: Packed, stream: VideoStream, time_base: Fraction) -> Iterator
         yield packet
 
 
-class Segments(NamedTuple):
+class SegmentOptions(NamedTuple):
     """How a clip is cut: after so many frames, who is told of each part, and where the unfinished file lies."""
 
     frames: int = 64
-    done: Callable[[Packed], None] = lambda packed: None
+    done: Callable[[PackedPackets], None] = lambda packed: None
     place: Path | None = None
     """None = beside the output."""
 
 
-SEGMENTS = Segments()
+DEFAULT_SEGMENTS = SegmentOptions()

@@ -6,7 +6,7 @@ from fractions import Fraction
 from msst_jax.video.io.types import MAX_TICKS, Frame
 
 
-class Stamps:
+class TimestampQuantizer:
     """The times of frames in units of a container; they grow."""
 
     def __init__(self, time_base: Fraction):
@@ -21,7 +21,7 @@ class Stamps:
         return self.last
 
 
-class Clock:
+class TimestampNormalizer:
     """From the time stamps of a file to the exact times of its frames.
 
     Containers with a coarse clock round their times: Matroska and WebM to milliseconds, MPEG-TS to 1/90000 s. Where a

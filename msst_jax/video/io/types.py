@@ -1,6 +1,6 @@
 """What a clip is: frames with exact times, and what is known of the whole.
 
-`clip_reader.open_clip` makes one from a file or a folder, `clip_writer.clip_writer` writes one.
+`open_video` makes one from a file or a folder, `video_writer` writes one.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,7 +19,7 @@ class Frame(NamedTuple):
     """One picture of a clip.
 
     Attributes:
-      image: uint8 (H, W, 3), RGB as the clip stores it (see `Colours`), turned the right way up.
+      image: uint8 (H, W, 3), RGB as the clip stores it (see `ColorTags`), turned the right way up.
       time: seconds from the beginning of the clip at which it appears; greater than that of the frame before.
       duration: seconds that it is meant to stay.
     """
@@ -29,7 +29,7 @@ class Frame(NamedTuple):
     duration: Fraction
 
 
-class Colours(NamedTuple):
+class ColorTags(NamedTuple):
     """What the numbers of a clip mean, by the code points of ITU-T H.273.
 
     Attributes:
@@ -43,7 +43,7 @@ class Colours(NamedTuple):
     transfer: int
 
 
-class Sound(NamedTuple):
+class AudioInfo(NamedTuple):
     """One audio stream: its number in the file, its codec by FFmpeg's name, samples a second, channels."""
 
     stream: int
@@ -53,7 +53,7 @@ class Sound(NamedTuple):
 
 
 @dataclass(frozen=True)
-class ClipInfo:
+class VideoInfo:
     """What is known of a clip before its frames are read.
 
     Attributes:
@@ -65,8 +65,8 @@ class ClipInfo:
       duration: seconds, None if not known.
       frames: how many, None if not known.
       pixel_aspect: width of a pixel divided by its height, after rotation.
-      colours: what the numbers mean.
-      sounds: the audio streams.
+      colors: what the numbers mean.
+      audio_streams: the audio streams.
       start: seconds on the clock of the file at which the clip begins.
     """
 
@@ -78,15 +78,15 @@ class ClipInfo:
     duration: Fraction | None
     frames: int | None
     pixel_aspect: Fraction
-    colours: Colours
-    sounds: tuple[Sound, ...] = ()
+    colors: ColorTags
+    audio_streams: tuple[AudioInfo, ...] = ()
     start: Fraction = Fraction(0)
 
 
-class Clip(Protocol):
+class VideoSource(Protocol):
     """A file or a folder of frames."""
 
-    info: ClipInfo
+    info: VideoInfo
 
     def frames(self) -> Iterator[Frame]:
         """The frames from the beginning, one at a time; each call begins anew and shares nothing with the others.
@@ -95,7 +95,7 @@ class Clip(Protocol):
         """
 
 
-def numbered(frames: Iterable[Frame], rate: Fraction) -> Iterator[tuple[int, Frame]]:
+def number_frames(frames: Iterable[Frame], rate: Fraction) -> Iterator[tuple[int, Frame]]:
     """Frames with their numbers, from 0; at a constant rate those that could not be decoded have theirs too.
 
     Args:

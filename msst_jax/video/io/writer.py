@@ -10,24 +10,24 @@ import numpy as np
 from absl import logging
 
 from msst_jax.errors import UserError
-from msst_jax.io.files import appearing, check_writable, refusals
-from msst_jax.video.io.encoders import EncodedClip, GifClip, PictureFolder, Sink
-from msst_jax.video.io.formats import GIF, KINDS, pixel_format
-from msst_jax.video.io.segments import SEGMENTS, Packed, Segments
-from msst_jax.video.io.types import ClipInfo, Frame
+from msst_jax.io.files import atomic_path, check_writable, os_errors_as_user_errors
+from msst_jax.video.io.encoders import FrameFolderSink, FrameSink, GifSink, VideoFileSink
+from msst_jax.video.io.formats import CONTAINER_FORMATS, GIF, pixel_format
+from msst_jax.video.io.segments import DEFAULT_SEGMENTS, PackedPackets, SegmentOptions
+from msst_jax.video.io.types import Frame, VideoInfo
 
-ENDINGS = (*KINDS, GIF)
+VIDEO_OUTPUT_SUFFIXES = (*CONTAINER_FORMATS, GIF)
 
 
-class ClipWriter:
-    """Takes the frames of a clip one by one; see `clip_writer`. One thread at a time may use it, whichever it is.
+class VideoWriter:
+    """Takes the frames of a clip one by one; see `video_writer`. One thread at a time may use it, whichever it is.
 
     Attributes:
       frames: how many have come.
       sound_ends_with_frames: set it to leave out the sound after the last frame, when not all frames come.
     """
 
-    def __init__(self, path: Path, sink: Sink, size: tuple[int, int]):
+    def __init__(self, path: Path, sink: FrameSink, size: tuple[int, int]):
         self.frames = 0
         self.sound_ends_with_frames = False
         self._path = path
@@ -44,18 +44,18 @@ class ClipWriter:
         """
         if frame.image.shape != self._shape or frame.image.dtype != np.uint8:
             raise ValueError(f"expected uint8 {self._shape}, got {frame.image.dtype} {frame.image.shape}")
-        with encoder_refusals(self._path):
+        with encoder_errors_as_user_errors(self._path):
             self._sink.write(frame)
         self.count(frame.time + frame.duration)
 
-    def write_segment(self, packed: Packed) -> None:
+    def write_segment(self, packed: PackedPackets) -> None:
         """Adds a segment that was encoded in an earlier run, only to what is written in segments; see `count`.
 
         Raises:
           UserError: the file system refuses.
         """
-        assert isinstance(self._sink, EncodedClip)
-        with encoder_refusals(self._path):
+        assert isinstance(self._sink, VideoFileSink)
+        with encoder_errors_as_user_errors(self._path):
             self._sink.write_segment(packed)
 
     def count(self, end: Fraction) -> None:
@@ -64,26 +64,26 @@ class ClipWriter:
         self._end = end
 
     def finish(self) -> None:
-        """Writes what is left; `clip_writer` calls it.
+        """Writes what is left; `video_writer` calls it.
 
         Raises:
           UserError: the file system or the encoder refuses, or there was no frame.
         """
         if self.frames == 0:
             raise UserError(f"cannot write {self._path}: there is no frame; give a clip that has some")
-        with encoder_refusals(self._path):
+        with encoder_errors_as_user_errors(self._path):
             self._sink.finish(self._end if self.sound_ends_with_frames else None)
 
 
 @contextmanager
-def clip_writer(
+def video_writer(
     path: str | Path,
-    clip: ClipInfo,
+    clip: VideoInfo,
     width: int = 0,
     height: int = 0,
     crf: int | None = None,
-    segments: Segments = SEGMENTS,
-) -> Iterator[ClipWriter]:
+    segments: SegmentOptions = DEFAULT_SEGMENTS,
+) -> Iterator[VideoWriter]:
     """A writer of a clip that appears as `path` when the block ends; if the block fails, nothing stays behind.
 
     Times are those of the frames: exact in .mp4, to a millisecond in .webm, to 1/100 s in .gif (a frame that comes
@@ -104,56 +104,56 @@ def clip_writer(
       UserError: a name or number that cannot be used, a place that cannot be written to, or no frame.
     """
     path = Path(path)
-    check_clip_output(path, crf)
+    check_video_output(path, crf)
     size = (width or clip.width, height or clip.height)
-    _say_what_is_special(path, clip, size)
-    with appearing(path, folder=not path.suffix, place=segments.place) as temporary:
-        with encoder_refusals(path):
-            sink = _sink(path.suffix.lower(), temporary, clip, size, crf, segments)
+    _warn_about_limits(path, clip, size)
+    with atomic_path(path, folder=not path.suffix, place=segments.place) as temporary:
+        with encoder_errors_as_user_errors(path):
+            sink = _open_sink(path.suffix.lower(), temporary, clip, size, crf, segments)
         try:
-            writer = ClipWriter(path, sink, size)
+            writer = VideoWriter(path, sink, size)
             yield writer
             writer.finish()
         finally:
             sink.close()
 
 
-def check_clip_output(path: Path, crf: int | None = None) -> None:
+def check_video_output(path: Path, crf: int | None = None) -> None:
     """Fails before any work if a clip cannot be written as `path`.
 
     Raises:
       UserError: the ending, the place, or the quality asked for.
     """
     ending = path.suffix.lower()
-    known = ", ".join(ENDINGS)
+    known = ", ".join(VIDEO_OUTPUT_SUFFIXES)
     if not path.name:
         raise UserError(f"cannot write frames to {path}: the folder is not empty; name one that is not there yet")
-    if ending and ending not in ENDINGS:
+    if ending and ending not in VIDEO_OUTPUT_SUFFIXES:
         raise UserError(
             f"cannot write {path}: unknown video ending {path.suffix!r}; use one of {known}, or no ending for a folder"
         )
-    if crf is not None and ending not in KINDS:
-        raise UserError(f"the quality (crf) is {crf}, but {path} has none; leave it out, or write {' or '.join(KINDS)}")
+    if crf is not None and ending not in CONTAINER_FORMATS:
+        raise UserError(
+            f"the quality (crf) is {crf}, but {path} has none; leave it out, or write {' or '.join(CONTAINER_FORMATS)}"
+        )
     if crf is not None:
-        least, most = KINDS[ending].crf_range
+        least, most = CONTAINER_FORMATS[ending].crf_range
         if not least <= crf <= most:
             raise UserError(f"the quality (crf) is {crf}; give {least} (best) to {most} for {ending}")
-    with refusals(path):
+    with os_errors_as_user_errors(path):
         if ending or not path.exists():
             check_writable(path, "out.mp4")
         elif not path.is_dir():
-            raise UserError(
-                f"cannot write frames to {path}: it is a file; give a folder, or one of {', '.join(ENDINGS)}"
-            )
+            raise UserError(f"cannot write frames to {path}: it is a file; give a folder, or one of {known}")
         elif any(path.iterdir()):
             raise UserError(f"cannot write frames to {path}: the folder is not empty; empty it, or give another")
 
 
 @contextmanager
-def encoder_refusals(path: Path) -> Iterator[None]:
+def encoder_errors_as_user_errors(path: Path) -> Iterator[None]:
     """Turns what the file system or FFmpeg refuses inside the block into a UserError."""
     try:
-        with refusals(path):
+        with os_errors_as_user_errors(path):
             yield
     except av.FFmpegError as error:
         raise UserError(
@@ -161,18 +161,20 @@ def encoder_refusals(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _sink(ending: str, place: Path, clip: ClipInfo, size: tuple[int, int], crf: int | None, segments: Segments) -> Sink:
-    if ending in KINDS:
-        return EncodedClip(place, clip, size, KINDS[ending], crf, segments)
-    return GifClip(place, size) if ending == GIF else PictureFolder(place)
+def _open_sink(
+    ending: str, place: Path, clip: VideoInfo, size: tuple[int, int], crf: int | None, segments: SegmentOptions
+) -> FrameSink:
+    if ending in CONTAINER_FORMATS:
+        return VideoFileSink(place, clip, size, CONTAINER_FORMATS[ending], crf, segments)
+    return GifSink(place, size) if ending == GIF else FrameFolderSink(place)
 
 
-def _say_what_is_special(path: Path, clip: ClipInfo, size: tuple[int, int]) -> None:
+def _warn_about_limits(path: Path, clip: VideoInfo, size: tuple[int, int]) -> None:
     """Tells what a person may not expect of the output."""
     ending = path.suffix.lower()
-    if clip.sounds and ending not in KINDS:
+    if clip.audio_streams and ending not in CONTAINER_FORMATS:
         logging.warning("%s has no sound: that of %s is left out", path, clip.path)
     if clip.pixel_aspect != 1 and ending != ".mp4":
         logging.warning("%s cannot say that the pixels of %s are not square: it looks stretched", path, clip.path)
-    if ending in KINDS and pixel_format(KINDS[ending], size) != "yuv420p":
+    if ending in CONTAINER_FORMATS and pixel_format(CONTAINER_FORMATS[ending], size) != "yuv420p":
         logging.warning("%s is %dx%d: players that need even sides do not show it", path, *size)

@@ -11,15 +11,15 @@ import pytest
 from PIL import Image
 
 from msst_jax.errors import UserError
-from msst_jax.training.data.augment import GREY, Crop, centre_crop, random_crop, random_masks
+from msst_jax.training.data.augment import GRAY, CropOptions, center_crop, random_crop, random_masks
 from msst_jax.training.data.masks import mask_files
 from msst_jax.training.data.photos import FolderPhotos, find_photos
-from msst_jax.training.data.pipeline import Examples, batches, held_out
+from msst_jax.training.data.pipeline import PhotoExamples, held_out_indices, make_batches
 from tests.helpers.pictures import noise, save, stripe
 
 NAMES = ["person", "background"]
 SIZE = 8
-CROP = Crop(SIZE, 0.6)
+CROP = CropOptions(SIZE, 0.6)
 
 
 class Flat:
@@ -38,16 +38,18 @@ class Flat:
         return Image.new("RGB", (20, 12), (index, index, index))
 
 
-def examples(count: int, indices: Sequence[int] | None = None, size: int = SIZE) -> Examples:
-    return Examples(Flat(count), list(range(count)) if indices is None else indices, [], NAMES, size)
+def examples(count: int, indices: Sequence[int] | None = None, size: int = SIZE) -> PhotoExamples:
+    return PhotoExamples(Flat(count), list(range(count)) if indices is None else indices, [], NAMES, size)
 
 
-def iterator(source: Examples, batch: int = 4, seed: int = 0, hosts: int = 1, host: int = 0, workers: int = 2) -> Any:
-    return batches(source, CROP, NAMES, batch=batch, seed=seed, workers=workers, hosts=hosts, host=host)
+def iterator(
+    source: PhotoExamples, batch: int = 4, seed: int = 0, hosts: int = 1, host: int = 0, workers: int = 2
+) -> Any:
+    return make_batches(source, CROP, NAMES, batch=batch, seed=seed, workers=workers, hosts=hosts, host=host)
 
 
 def grey(batch: dict[str, np.ndarray]) -> list[int]:
-    """Which photos of `Flat` are in a batch."""
+    """Which photos of `FlatFunction` are in a batch."""
     return batch["photo"][:, 0, 0, 0].tolist()
 
 
@@ -119,15 +121,15 @@ def test_the_position_of_one_host_is_that_of_another():
 
 @pytest.mark.parametrize(("count", "wanted", "expected"), [(1, 4, []), (9, 4, []), (10, 4, [0]), (25, 4, [0, 12])])
 def test_at_most_a_tenth_of_the_photos_is_held_out(count: int, wanted: int, expected: list[int]):
-    assert held_out(count, wanted) == expected
+    assert held_out_indices(count, wanted) == expected
 
 
 def test_held_out_photos_are_spread_evenly_and_never_twice():
-    assert held_out(2000, 4) == [0, 500, 1000, 1500]
+    assert held_out_indices(2000, 4) == [0, 500, 1000, 1500]
 
 
 def test_photos_that_are_held_out_are_never_trained_on():
-    out = held_out(40, 4)
+    out = held_out_indices(40, 4)
     inside = [index for index in range(40) if index not in out]
     batch = iterator(examples(40, inside))
     seen = {index for _ in range(30) for index in grey(next(batch))}
@@ -148,7 +150,7 @@ class Broken(Flat):
 
 
 def test_damaged_photos_are_replaced_by_the_next_and_named_once(caplog: pytest.LogCaptureFixture):
-    source = Examples(Broken(8, {2, 3}), range(8), [], NAMES, SIZE)
+    source = PhotoExamples(Broken(8, {2, 3}), range(8), [], NAMES, SIZE)
     batch = iterator(source)
     seen = [index for _ in range(6) for index in grey(next(batch))]
     assert set(seen) == {0, 1, 4, 5, 6, 7}
@@ -158,7 +160,7 @@ def test_damaged_photos_are_replaced_by_the_next_and_named_once(caplog: pytest.L
 
 
 def test_what_stands_in_for_a_damaged_photo_does_not_depend_on_when_it_is_found():
-    source = Examples(Broken(8, {2, 3}), range(8), [], NAMES, SIZE)
+    source = PhotoExamples(Broken(8, {2, 3}), range(8), [], NAMES, SIZE)
     first = [grey({"photo": np.asarray(source[position]["photo"])[None]}) for position in range(8)]
     again = [grey({"photo": np.asarray(source[position]["photo"])[None]}) for position in reversed(range(8))]
     assert first == again[::-1]
@@ -166,14 +168,14 @@ def test_what_stands_in_for_a_damaged_photo_does_not_depend_on_when_it_is_found(
 
 
 def test_if_no_photo_can_be_read_that_is_said():
-    source = Examples(Broken(3, {0, 1, 2}), range(3), [], NAMES, SIZE)
+    source = PhotoExamples(Broken(3, {0, 1, 2}), range(3), [], NAMES, SIZE)
     with pytest.raises(UserError, match=r"^none of the 3 photos can be read; give a folder of pictures that can$"):
         source[1]
 
 
 def test_photos_smaller_than_the_crop_are_enlarged_and_counted():
     source = examples(3, size=16)
-    crop = random_crop(source[0], np.random.default_rng(0), Crop(16, 0.6), NAMES)
+    crop = random_crop(source[0], np.random.default_rng(0), CropOptions(16, 0.6), NAMES)
     assert crop["photo"].shape == (16, 16, 3)
     assert source.small == {0}
     assert not examples(3, size=12).small
@@ -224,11 +226,11 @@ def test_the_mask_is_cut_and_mirrored_as_its_photo_is(tmp_path: Path):
     save(tmp_path / "a.png", photo)
     (tmp_path / "masks").mkdir()
     save(tmp_path / "masks" / "a.png", photo[..., 0])
-    source = Examples(FolderPhotos([tmp_path / "a.png"]), [0], [tmp_path / "masks"], NAMES, SIZE)
+    source = PhotoExamples(FolderPhotos([tmp_path / "a.png"]), [0], [tmp_path / "masks"], NAMES, SIZE)
     for seed in range(8):
         crop = random_crop(source[0], np.random.default_rng(seed), CROP, NAMES)
         np.testing.assert_allclose(crop["masks"][..., 0], crop["photo"][..., 0] / 255, atol=1 / 255)
-    middle = centre_crop(source[0], Crop(24, 1.0), NAMES)
+    middle = center_crop(source[0], CropOptions(24, 1.0), NAMES)
     np.testing.assert_array_equal(middle["photo"], photo[:, 8:32])
 
 
@@ -237,13 +239,13 @@ def test_a_crop_larger_than_the_photo_has_all_of_it_and_knows_nothing_beyond():
     whole = {"photo": photo, "masks": {"person": Image.new("L", photo.size, 255)}}
     places = set()
     for seed in range(20):
-        crop = random_crop(whole, np.random.default_rng(seed), Crop(60, 3.0, 3.0), NAMES)
+        crop = random_crop(whole, np.random.default_rng(seed), CropOptions(60, 3.0, 3.0), NAMES)
         inside = (crop["photo"] == 200).all(-1)
         assert inside.sum() == 20 * 30
         known = crop["masks"].sum(-1)
         np.testing.assert_array_equal(known, crop["masks"][..., 0])
         np.testing.assert_array_equal(known == 1, inside)
-        np.testing.assert_array_equal(known == 0, (crop["photo"] == GREY).all(-1))
+        np.testing.assert_array_equal(known == 0, (crop["photo"] == GRAY).all(-1))
         places.add(tuple(np.argwhere(inside)[0]))
     assert len(places) > 10
 
@@ -252,14 +254,14 @@ def test_a_crop_longer_than_one_side_only_stays_within_the_other():
     photo = Image.fromarray(np.full((20, 60, 3), 200, np.uint8))
     for seed in range(10):
         crop = random_crop(
-            {"photo": photo, "masks": {}}, np.random.default_rng(seed), Crop(40, 2.0, 2.0), ["background"]
+            {"photo": photo, "masks": {}}, np.random.default_rng(seed), CropOptions(40, 2.0, 2.0), ["background"]
         )
         np.testing.assert_array_equal(crop["masks"][..., 0].sum(0), np.full(40, 20))
 
 
 def test_colours_change_by_no_more_than_asked_and_masks_do_not():
     whole = {"photo": Image.new("RGB", (20, 20), (120, 100, 90)), "masks": {"person": Image.new("L", (20, 20), 255)}}
-    seen = [random_crop(whole, np.random.default_rng(seed), Crop(8, 1.0, 1.0, 0.3), NAMES) for seed in range(30)]
+    seen = [random_crop(whole, np.random.default_rng(seed), CropOptions(8, 1.0, 1.0, 0.3), NAMES) for seed in range(30)]
     colours = np.array([crop["photo"][0, 0] for crop in seen], float)
     assert all((crop["photo"] == crop["photo"][0, 0]).all() and (crop["masks"][..., 0] == 1).all() for crop in seen)
     brightness = colours.mean(1) / np.mean([120, 100, 90])
@@ -295,8 +297,8 @@ def test_a_mask_of_another_size_is_stretched_and_regions_that_overlap_share(tmp_
         (tmp_path / "masks" / name).mkdir(parents=True)
         save(tmp_path / "masks" / name / "a.png", np.full((7, 9), 255, np.uint8))
     names = ["background", "person", "cat"]
-    source = Examples(FolderPhotos([tmp_path / "a.png"]), [0], [tmp_path / "masks"], names, SIZE)
-    masks = centre_crop(source[0], CROP, names)["masks"]
+    source = PhotoExamples(FolderPhotos([tmp_path / "a.png"]), [0], [tmp_path / "masks"], names, SIZE)
+    masks = center_crop(source[0], CROP, names)["masks"]
     np.testing.assert_allclose(masks, np.broadcast_to([0, 0.5, 0.5], masks.shape), atol=1e-6)
 
 
@@ -306,7 +308,7 @@ def test_a_photo_without_masks_gets_random_regions_and_one_style_gets_all():
     assert masks.keys() == {"person", "cat"}
     assert all(0 < np.asarray(mask).mean() < 255 for mask in masks.values())
     empty = {"photo": Image.new("RGB", (20, 20)), "masks": {}}
-    only = centre_crop(empty, CROP, ["background"])
+    only = center_crop(empty, CROP, ["background"])
     np.testing.assert_array_equal(only["masks"], np.ones((SIZE, SIZE, 1)))
     nobody = random_crop(empty, rng, CROP._replace(random_regions=False), ["background", "person"])
     np.testing.assert_array_equal(nobody["masks"], np.broadcast_to([1.0, 0.0], (SIZE, SIZE, 2)))
@@ -334,7 +336,7 @@ def test_a_tfds_data_source_is_read_without_tensorflow(monkeypatch: pytest.Monke
     assert photos.sizes() == {"tfds:coco/2017:validation": 2}
     np.testing.assert_array_equal(photos.read(0), noise(12, 14, 0))
     assert photos.read(1).mode == "RGB"
-    assert grey(next(iterator(Examples(photos, [0, 1], [], NAMES, SIZE))))
+    assert grey(next(iterator(PhotoExamples(photos, [0, 1], [], NAMES, SIZE))))
 
 
 def test_a_tfds_dataset_that_cannot_be_had_is_one_line(monkeypatch: pytest.MonkeyPatch):

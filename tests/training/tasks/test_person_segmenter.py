@@ -18,19 +18,19 @@ from configs import person_segmenter as preset
 from msst_jax.errors import UserError
 from msst_jax.losses import segmentation
 from msst_jax.models import pretrained
-from msst_jax.models.deeplab import HEADS, PERSON, DeepLabV3
-from msst_jax.models.low_rank_vgg import CHANGED, FACTORED, factors
-from msst_jax.models.pretrained import EMBEDDED_PART, EMBEDDED_PERSON, EMBEDDED_VGG16, load_person
-from msst_jax.models.serialization import dotted_tensors, read_tensors
+from msst_jax.models.deeplab import HEAD_CONFIGS, PERSON_NETWORK, DeepLabV3
+from msst_jax.models.low_rank_vgg import ADAPTED, LOW_RANK, low_rank_factors
+from msst_jax.models.pretrained import EMBEDDED_PERSON, EMBEDDED_PREFIX, EMBEDDED_VGG16, load_person_segmenter
+from msst_jax.models.serialization import read_tensors, state_to_tensors
 from msst_jax.ops.image import normalize
 from msst_jax.pipelines.train import run
 from msst_jax.training.step import (
-    initial_state,
-    make_step,
-    on_all_devices,
-    optimizer_of,
-    replicated,
-    split_over_devices,
+    build_optimizer,
+    data_parallel,
+    init_train_state,
+    make_train_step,
+    replicate,
+    shard_batch,
 )
 from msst_jax.training.task import Task
 from msst_jax.training.tasks import person_segmenter
@@ -71,7 +71,7 @@ def network(task: Task, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[
     params = jax.tree.map(lambda leaf: leaf + 0.02 * rng.normal(size=leaf.shape).astype(np.float32), params)
     path = tmp_path_factory.mktemp("person") / "model.safetensors"
     task.save(path, params)
-    return read_tensors(path), load_person(path)
+    return read_tensors(path), load_person_segmenter(path)
 
 
 def twin(tensors: dict[str, np.ndarray], images: np.ndarray) -> Tensor:
@@ -94,13 +94,15 @@ def twin(tensors: dict[str, np.ndarray], images: np.ndarray) -> Tensor:
     x = original.to_tensor(images)
     for name, layer in layers.items():
         change = f"backbone.{name}_change"
-        x = layer(x) + conv(conv(x, f"{change}.inner"), f"{change}.outer") if name in CHANGED else layer(x)
+        x = layer(x) + conv(conv(x, f"{change}.inner"), f"{change}.outer") if name in ADAPTED else layer(x)
     low = x
     x = F.max_pool2d(low, 2)
-    for name in FACTORED:
+    for name in LOW_RANK:
         x = F.relu(conv(conv(x, f"backbone.{name}.inner"), f"backbone.{name}.outer"))
     x = norm(x, "backbone.reduce")
-    branches = [norm(x, f"aspp.branches.{index}", rate) for index, rate in enumerate((1, *HEADS[PERSON].rates))]
+    branches = [
+        norm(x, f"aspp.branches.{index}", rate) for index, rate in enumerate((1, *HEAD_CONFIGS[PERSON_NETWORK].rates))
+    ]
     mean = norm(x.mean((2, 3), keepdim=True), "aspp.pooling").expand_as(branches[0])
     x = norm(torch.cat([*branches, mean], 1), "aspp.project")
     x = F.interpolate(x, size=low.shape[2:], mode="bilinear", align_corners=False)
@@ -121,7 +123,9 @@ def test_the_network_equals_its_pytorch_twin(network: tuple[dict[str, np.ndarray
 def test_the_loss_and_its_gradient_equal_pytorchs():
     masks = batch_of(3)["masks"]
     scores = np.random.default_rng(2).normal(size=masks.shape).astype(np.float32)
-    (value, terms), gradient = jax.value_and_grad(segmentation.loss_of_scores, has_aux=True)(jnp.asarray(scores), masks)
+    (value, terms), gradient = jax.value_and_grad(segmentation.segmentation_loss, has_aux=True)(
+        jnp.asarray(scores), masks
+    )
     theirs = torch.from_numpy(scores).double().requires_grad_()
     truth = torch.from_numpy(masks).double()
     known = truth.sum(-1)
@@ -130,7 +134,7 @@ def test_the_loss_and_its_gradient_equal_pytorchs():
     found, inside = theirs.softmax(-1)[..., 1] * known, truth[..., 1]
     both = (found * inside).sum((1, 2))
     jaccard = (1 - (both + 1) / (found.sum((1, 2)) + inside.sum((1, 2)) - both + 1)).mean()
-    expected = entropy + segmentation.JACCARD * jaccard
+    expected = entropy + segmentation.JACCARD_WEIGHT * jaccard
     expected.backward()
     np.testing.assert_allclose(value, expected.item(), rtol=1e-6)
     np.testing.assert_allclose(terms["entropy"] + terms["jaccard"], value, rtol=1e-6)
@@ -143,8 +147,8 @@ def test_what_nothing_is_known_of_changes_neither_the_loss_nor_the_score():
     scores = np.random.default_rng(2).normal(size=masks.shape).astype(np.float32)
     other = np.where(unknown[..., None], -scores, scores)
     assert (
-        segmentation.loss_of_scores(jnp.asarray(scores), masks)[0]
-        == segmentation.loss_of_scores(jnp.asarray(other), masks)[0]
+        segmentation.segmentation_loss(jnp.asarray(scores), masks)[0]
+        == segmentation.segmentation_loss(jnp.asarray(other), masks)[0]
     )
     assert segmentation.intersection_over_union(scores, masks) == segmentation.intersection_over_union(other, masks)
 
@@ -161,13 +165,13 @@ def test_intersection_over_union_is_that_of_all_pixels_together():
 
 
 def test_a_step_on_four_devices_is_that_on_one(task: Task):
-    optimizer = optimizer_of(small_config(warmup=0))
+    optimizer = build_optimizer(small_config(warmup=0))
     batch = batch_of(DEVICES)
     made = []
     for devices in (jax.local_devices()[:1], jax.local_devices()):
-        step = on_all_devices(make_step(task.loss, optimizer, 0.9), devices)
-        state = replicated(initial_state(task, optimizer, 0), devices)
-        made.append(step(state, replicated(task.frozen, devices), split_over_devices(batch, len(devices))))
+        step = data_parallel(make_train_step(task.loss, optimizer, 0.9), devices)
+        state = replicate(init_train_state(task, optimizer, 0), devices)
+        made.append(step(state, replicate(task.frozen, devices), shard_batch(batch, len(devices))))
     (one, one_metrics), (four, four_metrics) = jax.device_get(made)
     for first, second in zip(jax.tree.leaves(one.optimizer), jax.tree.leaves(four.optimizer), strict=True):
         np.testing.assert_allclose(second, first, rtol=0, atol=1e-5 * np.abs(first).max())
@@ -175,10 +179,10 @@ def test_a_step_on_four_devices_is_that_on_one(task: Task):
 
 
 def test_training_leaves_the_embedded_features_alone(task: Task):
-    learned = dotted_tensors(task.init(jax.random.key(0)))
-    assert not [name for name in learned if name.startswith(EMBEDDED_PART)]
-    held = dotted_tensors(task.frozen)
-    for name, value in pretrained.embedded_tensors().items():
+    learned = state_to_tensors(task.init(jax.random.key(0)))
+    assert not [name for name in learned if name.startswith(EMBEDDED_PREFIX)]
+    held = state_to_tensors(task.frozen)
+    for name, value in pretrained.embedded_vgg_tensors().items():
         np.testing.assert_array_equal(held[name], value)
 
 
@@ -188,16 +192,16 @@ def test_the_file_holds_what_was_learned_and_no_more_than_6_megabytes(task: Task
     task.save(path, params)
     assert path.stat().st_size <= 6e6
     tensors = read_tensors(path)
-    assert not [name for name in tensors if name.startswith(EMBEDDED_PART)]
-    for name, value in dotted_tensors(params).items():
+    assert not [name for name in tensors if name.startswith(EMBEDDED_PREFIX)]
+    for name, value in state_to_tensors(params).items():
         np.testing.assert_array_equal(tensors[name], value.astype(np.float16))
 
 
 def test_two_factors_are_the_nearest_product_of_their_rank():
     kernel = np.random.default_rng(0).normal(size=(3, 3, 16, 12)).astype(np.float32)
-    inner, outer = factors(kernel, 12)
+    inner, outer = low_rank_factors(kernel, 12)
     np.testing.assert_allclose(np.einsum("hwir,xyro->hwio", inner, outer), kernel, atol=1e-5)
-    inner, outer = factors(kernel, 5)
+    inner, outer = low_rank_factors(kernel, 5)
     assert inner.shape == (3, 3, 16, 5)
     assert outer.shape == (1, 1, 5, 12)
     lost = np.linalg.norm(np.einsum("hwir,xyro->hwio", inner, outer) - kernel)
@@ -208,13 +212,13 @@ def test_two_factors_are_the_nearest_product_of_their_rank():
 def test_training_begins_with_conv5_of_a_converted_vgg16(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     rng = np.random.default_rng(0)
     low = rng.normal(size=(9 * 512, 128)).astype(np.float32) @ rng.normal(size=(128, 512)).astype(np.float32)
-    deep = {f"{name}.kernel": low.reshape(3, 3, 512, 512) / 100 for name in FACTORED}
-    deep |= {f"{name}.bias": rng.normal(size=512).astype(np.float32) for name in FACTORED}
+    deep = {f"{name}.kernel": low.reshape(3, 3, 512, 512) / 100 for name in LOW_RANK}
+    deep |= {f"{name}.bias": rng.normal(size=512).astype(np.float32) for name in LOW_RANK}
     save_file({**read_tensors(EMBEDDED_VGG16), **deep}, tmp_path / "vgg16.safetensors")
     monkeypatch.setenv("MSST_WEIGHTS", str(tmp_path))
-    plan = person_segmenter.plan(small_config(start="vgg16"), {})
-    params = dotted_tensors(plan.build(batch_of(1)).init(jax.random.key(0)))
-    for name in FACTORED:
+    plan = person_segmenter.load_task_spec(small_config(start="vgg16"), {})
+    params = state_to_tensors(plan.build(batch_of(1)).init(jax.random.key(0)))
+    for name in LOW_RANK:
         inner, outer = params[f"backbone.{name}.inner.kernel"], params[f"backbone.{name}.outer.kernel"]
         product = np.einsum("hwir,xyro->hwio", inner, outer)
         np.testing.assert_allclose(product, deep[f"{name}.kernel"], atol=1e-4 * np.abs(product).max())
@@ -225,15 +229,15 @@ def test_training_can_begin_with_a_model_that_was_trained_before(task: Task, tmp
     params = task.init(jax.random.key(3))
     task.save(tmp_path / "model.safetensors", params)
     for start in (tmp_path, tmp_path / "model.safetensors"):
-        plan = person_segmenter.plan(small_config(start=str(start)), {})
-        begun = dotted_tensors(plan.build(batch_of(1)).init(jax.random.key(0)))
-        for name, value in dotted_tensors(params).items():
+        plan = person_segmenter.load_task_spec(small_config(start=str(start)), {})
+        begun = state_to_tensors(plan.build(batch_of(1)).init(jax.random.key(0)))
+        for name, value in state_to_tensors(params).items():
             np.testing.assert_array_equal(begun[name], value.astype(np.float16))
 
 
 def test_training_begins_with_the_network_of_the_package_unless_told_otherwise(tmp_path: Path):
-    plan = person_segmenter.plan(preset.get_config(), {})
-    begun = dotted_tensors(plan.build(batch_of(1)).init(jax.random.key(0)))
+    plan = person_segmenter.load_task_spec(preset.get_config(), {})
+    begun = state_to_tensors(plan.build(batch_of(1)).init(jax.random.key(0)))
     held = read_tensors(EMBEDDED_PERSON)
     assert begun.keys() <= held.keys()
     for name, value in begun.items():
@@ -242,31 +246,31 @@ def test_training_begins_with_the_network_of_the_package_unless_told_otherwise(t
 
 def test_a_start_that_does_not_fit_is_told_before_anything_is_written():
     with pytest.raises(UserError, match=r"weights nowhere\.safetensors do not exist"):
-        person_segmenter.plan(small_config(start="nowhere.safetensors"), {})
+        person_segmenter.load_task_spec(small_config(start="nowhere.safetensors"), {})
     with pytest.raises(UserError, match=r"do not fit: .*conv1_1.bias is not part of the network"):
-        person_segmenter.plan(small_config(start=str(EMBEDDED_VGG16)), {})
+        person_segmenter.load_task_spec(small_config(start=str(EMBEDDED_VGG16)), {})
 
 
 def test_a_new_network_changes_nothing_of_the_embedded_layers(task: Task):
-    params = dotted_tensors(task.init(jax.random.key(0)))
-    for name in CHANGED:
+    params = state_to_tensors(task.init(jax.random.key(0)))
+    for name in ADAPTED:
         assert not params[f"backbone.{name}_change.outer.kernel"].any()
         assert params[f"backbone.{name}_change.inner.kernel"].any()
 
 
 def test_without_a_whole_vgg16_the_error_says_how_to_get_it_and_how_to_do_without():
     with pytest.raises(UserError, match=r"convert_weights vgg16.*--config.start=random"):
-        person_segmenter.plan(small_config(start="vgg16"), {})
+        person_segmenter.load_task_spec(small_config(start="vgg16"), {})
 
 
 def test_a_style_is_refused():
     with pytest.raises(UserError, match="--style person=FILE is of no use"):
-        person_segmenter.plan(small_config(), {"person": "a.jpg"})
+        person_segmenter.load_task_spec(small_config(), {"person": "a.jpg"})
 
 
 def test_random_regions_are_refused():
     with pytest.raises(UserError, match=r"config\.without_mask is 'random', .*; use error or background"):
-        person_segmenter.plan(small_config(without_mask="random"), {})
+        person_segmenter.load_task_spec(small_config(without_mask="random"), {})
 
 
 def test_a_run_leaves_out_the_photos_that_are_for_tests_and_makes_a_segmenter(tmp_path: Path):
@@ -279,4 +283,4 @@ def test_a_run_leaves_out_the_photos_that_are_for_tests_and_makes_a_segmenter(tm
     assert names == {f"{index:02d}" for index in range(20)}
     scores = [record["held_out_iou"] for record in curve(tmp_path / "run") if "held_out_iou" in record]
     assert len(scores) == 2
-    assert load_person(tmp_path / "run" / "model.safetensors").classes == (0, 15)
+    assert load_person_segmenter(tmp_path / "run" / "model.safetensors").classes == (0, 15)

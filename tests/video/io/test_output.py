@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from msst_jax.errors import UserError
-from msst_jax.video.io.reader import open_clip
-from msst_jax.video.io.types import Clip, Frame
-from msst_jax.video.io.writer import check_clip_output, clip_writer
+from msst_jax.video.io.reader import open_video
+from msst_jax.video.io.types import Frame, VideoSource
+from msst_jax.video.io.writer import check_video_output, video_writer
 from tests.helpers.clips import Tone, make_clip, moving, rewrite
 from tests.helpers.pictures import noise
 
@@ -36,22 +36,22 @@ def test_a_name_that_cannot_be_written_is_refused_before_any_work(tmp_path: Path
     (tmp_path / "full" / "mine.png").touch()
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=rf"^cannot write (frames to )?{tmp_path}/{name}: {message}$"):
-        check_clip_output(tmp_path / name)
+        check_video_output(tmp_path / name)
 
 
 @pytest.mark.parametrize(("name", "crf", "limits"), [("a.mp4", 0, "1 .best. to 51"), ("a.webm", 64, "0 .best. to 63")])
 def test_a_quality_out_of_range_is_refused(tmp_path: Path, name: str, crf: int, limits: str):
     with pytest.raises(UserError, match=rf"^the quality \(crf\) is {crf}; give {limits} for {name[1:]}$"):
-        check_clip_output(tmp_path / name, crf)
+        check_video_output(tmp_path / name, crf)
 
 
 ENDINGS = [".mp4", ".webm", ".gif", ""]
 
 
 @pytest.fixture
-def scene(tmp_path: Path) -> tuple[Clip, Path]:
+def scene(tmp_path: Path) -> tuple[VideoSource, Path]:
     """A clip to rewrite, and a folder to write to with an older output."""
-    clip = open_clip(make_clip(tmp_path / "a.mp4", [noise(48, 64, seed) for seed in range(8)], sounds=[Tone("aac")]))
+    clip = open_video(make_clip(tmp_path / "a.mp4", [noise(48, 64, seed) for seed in range(8)], sounds=[Tone("aac")]))
     place = tmp_path / "place"
     place.mkdir()
     for ending in ENDINGS[:3]:
@@ -75,7 +75,7 @@ def files_of_at_most(size: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_a_full_disk_is_one_line_and_the_old_file_stays(scene: tuple[Clip, Path], ending: str):
+def test_a_full_disk_is_one_line_and_the_old_file_stays(scene: tuple[VideoSource, Path], ending: str):
     clip, place = scene
     message = f"^cannot write {place}/out{ending}: File too large; choose another [a-z ]+$"
     with files_of_at_most(2000), pytest.raises(UserError, match=message):
@@ -86,7 +86,7 @@ def test_a_full_disk_is_one_line_and_the_old_file_stays(scene: tuple[Clip, Path]
 @pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(5, "of another file")])
 def test_an_error_between_the_frames_leaves_the_old_file_and_is_not_taken_for_the_outputs(
-    scene: tuple[Clip, Path], ending: str, error: BaseException
+    scene: tuple[VideoSource, Path], ending: str, error: BaseException
 ):
     clip, place = scene
 
@@ -101,23 +101,23 @@ def test_an_error_between_the_frames_leaves_the_old_file_and_is_not_taken_for_th
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_no_frame_is_an_error_and_no_file(scene: tuple[Clip, Path], ending: str):
+def test_no_frame_is_an_error_and_no_file(scene: tuple[VideoSource, Path], ending: str):
     clip, place = scene
     with (
         pytest.raises(UserError, match=r"there is no frame; give a clip that has some$"),
-        clip_writer(place / f"out{ending}", clip.info),
+        video_writer(place / f"out{ending}", clip.info),
     ):
         pass
     assert nothing_new(place)
 
 
-def test_a_size_that_the_encoder_refuses_is_one_line(scene: tuple[Clip, Path]):
+def test_a_size_that_the_encoder_refuses_is_one_line(scene: tuple[VideoSource, Path]):
     clip, place = scene
     with (
         pytest.raises(
             UserError, match=r"^cannot write .*out.mp4: the encoder refuses \(.*\); choose another size or format$"
         ),
-        clip_writer(place / "out.mp4", clip.info, width=40000, height=16),
+        video_writer(place / "out.mp4", clip.info, width=40000, height=16),
     ):
         pass
     assert nothing_new(place)
@@ -125,10 +125,10 @@ def test_a_size_that_the_encoder_refuses_is_one_line(scene: tuple[Clip, Path]):
 
 def test_two_clips_are_written_at_once_by_threads_of_their_own(tmp_path: Path):
     path = make_clip(tmp_path / "a.mp4", moving(11), sounds=[Tone("aac")])
-    clip = open_clip(path)
+    clip = open_video(path)
 
     def work(name: str) -> None:
-        with clip_writer(tmp_path / name, clip.info) as writer:
+        with video_writer(tmp_path / name, clip.info) as writer:
             opener = threading.Thread(target=lambda: [writer.write(frame) for frame in clip.frames()])
             opener.start()
             opener.join()
@@ -139,14 +139,14 @@ def test_two_clips_are_written_at_once_by_threads_of_their_own(tmp_path: Path):
     for thread in threads:
         thread.join()
     assert (tmp_path / "one.mp4").read_bytes() == (tmp_path / "two.mp4").read_bytes()
-    assert len(list(open_clip(tmp_path / "one.mp4").frames())) == 11
+    assert len(list(open_video(tmp_path / "one.mp4").frames())) == 11
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_only_the_frame_in_hand_is_in_memory(tmp_path: Path, ending: str):
-    clip = open_clip(make_clip(tmp_path / "a.mp4", moving(20)))
+    clip = open_video(make_clip(tmp_path / "a.mp4", moving(20)))
     seen: list[weakref.ref[np.ndarray]] = []
-    with clip_writer(tmp_path / f"out{ending}", clip.info) as writer:
+    with video_writer(tmp_path / f"out{ending}", clip.info) as writer:
         for frame in clip.frames():
             writer.write(frame)
             seen.append(weakref.ref(frame.image))

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from msst_jax.errors import UserError
-from msst_jax.video.io.reader import open_clip
+from msst_jax.video.io.reader import open_video
 from tests.helpers.clips import FILM, NTSC, UNEVEN, Tone, make_clip, make_sound, moving, steady, stored
 from tests.helpers.pictures import noise, save
 
@@ -23,11 +23,11 @@ def flat(color: tuple[int, ...], height: int = 48, width: int = 64) -> np.ndarra
 
 
 def images_of(path: Path) -> list[np.ndarray]:
-    return [frame.image for frame in open_clip(path).frames()]
+    return [frame.image for frame in open_video(path).frames()]
 
 
 def times_of(path: Path) -> list[Fraction]:
-    return [frame.time for frame in open_clip(path).frames()]
+    return [frame.time for frame in open_video(path).frames()]
 
 
 def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -52,7 +52,7 @@ def test_frames_come_at_multiples_of_the_rate_however_coarse_the_clock_of_the_fi
     form = "rgb8" if codec == "gif" else "yuv420p"
     pictures = moving(count or 12)
     path = make_clip(tmp_path / name, pictures, rate=rate, time_base=time_base, codec=codec, form=form)
-    clip = open_clip(path)
+    clip = open_video(path)
     frames = list(clip.frames())
     assert [frame.time for frame in frames] == steady(len(pictures), rate)
     assert {frame.duration for frame in frames} == {1 / rate}
@@ -72,7 +72,7 @@ def test_a_variable_frame_rate_stays_variable(tmp_path: Path, name: str, codec: 
 
 
 def test_each_reading_begins_anew_and_gives_the_same(tmp_path: Path):
-    clip = open_clip(make_clip(tmp_path / "a.mp4", moving(5)))
+    clip = open_video(make_clip(tmp_path / "a.mp4", moving(5)))
     first = clip.frames()
     next(first)
     assert [frame.time for frame in clip.frames()] == steady(5, Fraction(25))
@@ -89,7 +89,7 @@ def test_frames_before_the_sound_or_after_it_keep_their_distance(tmp_path: Path)
 
 def test_frames_that_an_mp4_hides_at_its_beginning_are_not_missed(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     times = [time - Fraction(1, 5) for time in steady(15, Fraction(25))]
-    clip = open_clip(make_clip(tmp_path / "a.mp4", moving(15), times))
+    clip = open_video(make_clip(tmp_path / "a.mp4", moving(15), times))
     assert [frame.time for frame in clip.frames()] == steady(10, Fraction(25))
     assert (clip.info.frames, clip.info.duration) == (10, Fraction(10, 25))
     assert not warnings_of(caplog)
@@ -100,7 +100,7 @@ def test_time_stamps_that_jump_back_go_on_at_the_rate_and_another_size_is_fitted
     two = make_clip(tmp_path / "two.ts", [flat(GREEN, 96, 128)] * 4, time_base=Fraction(1, 90000))
     path = tmp_path / "a.ts"
     path.write_bytes(one.read_bytes() + two.read_bytes())
-    frames = list(open_clip(path).frames())
+    frames = list(open_video(path).frames())
     assert [frame.time for frame in frames] == steady(8, Fraction(25))
     assert {frame.image.shape for frame in frames} == {(48, 64, 3)}
     np.testing.assert_allclose(frames[-1].image[20, 20], GREEN, atol=4)
@@ -122,7 +122,7 @@ def test_the_rotation_that_the_file_asks_for_is_applied(tmp_path: Path, degrees:
     path = make_clip(tmp_path / "a.mp4", [picture], form="yuv444p", rotation=(degrees, mirrored))
     expected = np.rot90(picture, degrees // 90)
     expected = expected[:, ::-1] if mirrored else expected
-    clip = open_clip(path)
+    clip = open_video(path)
     (frame,) = clip.frames()
     assert (clip.info.height, clip.info.width) == frame.image.shape[:2] == expected.shape[:2]
     assert np.abs(frame.image.astype(int) - expected).mean() < 4
@@ -132,8 +132,8 @@ def test_the_shape_of_pixels_turns_with_the_picture(tmp_path: Path):
     ratio = Fraction(4, 3)
     upright = make_clip(tmp_path / "a.mp4", moving(2), sample_aspect_ratio=ratio)
     turned = make_clip(tmp_path / "b.mp4", moving(2), sample_aspect_ratio=ratio, rotation=(90,))
-    assert open_clip(upright).info.pixel_aspect == ratio
-    assert open_clip(turned).info.pixel_aspect == 1 / ratio
+    assert open_video(upright).info.pixel_aspect == ratio
+    assert open_video(turned).info.pixel_aspect == 1 / ratio
 
 
 @pytest.mark.parametrize(
@@ -186,8 +186,8 @@ def test_colours_are_those_of_the_matrix_that_is_tagged_or_else_usual_for_the_si
         frame.colorspace, frame.color_range = tag, 2 if full else 1
         out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
-    clip = open_clip(path)
-    assert clip.info.colours.matrix == matrix
+    clip = open_video(path)
+    assert clip.info.colors.matrix == matrix
     np.testing.assert_allclose(next(clip.frames()).image[8, 8].astype(int), GREEN, atol=2)
 
 
@@ -195,14 +195,14 @@ def test_a_hdr_clip_is_read_and_told(tmp_path: Path, caplog: pytest.LogCaptureFi
     path = make_clip(
         tmp_path / "a.mkv", [flat(GREEN)], form="yuv420p10le", color_trc=16, color_primaries=9, colorspace=9
     )
-    assert tuple(open_clip(path).info.colours) == (9, 9, 16)
+    assert tuple(open_video(path).info.colors) == (9, 9, 16)
     assert "a.mkv is HDR (PQ)" in caplog.text
 
 
 def test_the_sound_is_listed(tmp_path: Path):
     sounds = [Tone("aac", 44100, "mono"), Tone("libmp3lame", 48000, "stereo")]
-    clip = open_clip(make_clip(tmp_path / "a.mp4", moving(5), sounds=sounds))
-    assert [tuple(sound) for sound in clip.info.sounds] == [(1, "aac", 44100, 1), (2, "mp3", 48000, 2)]
+    clip = open_video(make_clip(tmp_path / "a.mp4", moving(5), sounds=sounds))
+    assert [tuple(sound) for sound in clip.info.audio_streams] == [(1, "aac", 44100, 1), (2, "mp3", 48000, 2)]
 
 
 def test_names_that_look_like_addresses_or_patterns_are_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -246,7 +246,7 @@ def bad_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_a_file_that_is_no_good_video_is_refused_in_one_line(bad_clips: Path, name: str, message: str):
     with pytest.raises(UserError, match=f"^(video )?{re.escape(str(bad_clips))}.* {message}$"):
-        open_clip(bad_clips / name)
+        open_video(bad_clips / name)
 
 
 @pytest.mark.parametrize(("name", "total"), [("a.mp4", " of 20"), ("a.mkv", ""), ("a.webm", "")])
@@ -271,7 +271,7 @@ def test_what_follows_a_damaged_part_is_read_at_its_time(tmp_path: Path, caplog:
     middle = content.index(b"mdat") + (len(content) - content.index(b"mdat")) // 2
     content[middle - 1000 : middle + 1000] = bytes(2000)
     path.write_bytes(content)
-    frames = list(open_clip(path).frames())
+    frames = list(open_video(path).frames())
     assert frames[0].time == 0
     assert frames[-1].time == Fraction(19, 25)
     assert np.abs(frames[-1].image.astype(int) - images[-1]).mean() < 12
@@ -290,13 +290,13 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_folder_of_pictures_is_a_clip_in_the_order_of_their_numbers(folder: Path):
-    clip = open_clip(folder, NTSC)
+    clip = open_video(folder, NTSC)
     frames = list(clip.frames())
     assert [frame.image[0, 0, 0] for frame in frames] == [1, 2, 9, 10]
     assert [frame.time for frame in frames] == steady(4, NTSC)
     info = clip.info
     assert (info.width, info.height, info.rate, info.frames, info.duration) == (33, 47, NTSC, 4, 4 / NTSC)
-    assert open_clip(folder).info.rate == 25
+    assert open_video(folder).info.rate == 25
 
 
 def test_a_picture_that_cannot_be_read_is_left_out_and_the_others_keep_their_times(folder: Path, caplog):
@@ -313,14 +313,14 @@ def test_transparent_pictures_of_a_folder_are_on_black(tmp_path: Path):
 def test_a_folder_that_cannot_be_a_clip_is_refused_in_one_line(folder: Path):
     for rate in (0, -25, 10**6):
         with pytest.raises(UserError, match=rf"^the rate of the frames in .* is {rate}.0; give a number up to 1000$"):
-            open_clip(folder, Fraction(rate))
+            open_video(folder, Fraction(rate))
     save(folder / "frame_3.png", flat(GREEN))
     with pytest.raises(UserError, match=r"^frame .*frame_3.png is 64x48, the first 33x47; make them one size$"):
         images_of(folder)
     for file in folder.glob("*.png"):
         file.write_bytes(b"no picture")
     with pytest.raises(UserError, match=r"has 5 pictures, none of which can be read; give other copies$"):
-        open_clip(folder)
+        open_video(folder)
 
 
 @pytest.mark.parametrize(
@@ -332,7 +332,7 @@ def test_a_folder_that_cannot_be_a_clip_is_refused_in_one_line(folder: Path):
     ],
 )
 def test_real_clips_are_read_whole(shared: Path, name: str, count: int, size: tuple[int, int], rate: int, caplog):
-    clip = open_clip(shared / "data" / "video" / name)
+    clip = open_video(shared / "data" / "video" / name)
     times = [frame.time for frame in clip.frames()]
     assert times == steady(count, Fraction(rate))
     assert (clip.info.width, clip.info.height) == size

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from msst_jax.video.io.reader import open_clip
+from msst_jax.video.io.reader import open_video
 from msst_jax.video.io.types import Frame
-from msst_jax.video.io.writer import clip_writer
+from msst_jax.video.io.writer import video_writer
 from tests.helpers.clips import (
     FILM,
     NTSC,
@@ -73,11 +73,11 @@ def test_any_rate_of_a_folder_arrives(tmp_path: Path, rate: Fraction, ending: st
     (tmp_path / "frames").mkdir()
     for number, image in enumerate(moving(3)):
         save(tmp_path / "frames" / f"{number}.png", image)
-    source = open_clip(tmp_path / "frames", rate)
-    with clip_writer(tmp_path / f"out{ending}", source.info) as writer:
+    source = open_video(tmp_path / "frames", rate)
+    with video_writer(tmp_path / f"out{ending}", source.info) as writer:
         for frame in source.frames():
             writer.write(frame)
-    times = [frame.time for frame in open_clip(tmp_path / f"out{ending}").frames()]
+    times = [frame.time for frame in open_video(tmp_path / f"out{ending}").frames()]
     assert max(abs(one - two) for one, two in zip(times, steady(3, rate), strict=True)) <= MILLISECOND
 
 
@@ -86,13 +86,13 @@ def test_one_frame_is_a_clip(tmp_path: Path):
     for ending in (".mp4", ".webm", ".gif", ""):
         clip = rewrite(path, tmp_path / f"out{ending}")
         assert len(list(clip.frames())) == 1
-    assert open_clip(tmp_path / "out.mp4").info.duration == 1 / NTSC
+    assert open_video(tmp_path / "out.mp4").info.duration == 1 / NTSC
 
 
 def test_a_first_frame_after_the_sound_begins_is_as_late_in_the_output(tmp_path: Path):
     late = [time + Fraction(1, 5) + Fraction(1, 90000) for time in steady(5, FILM)]
     path = make_clip(tmp_path / "a.ts", moving(5), late, time_base=Fraction(1, 90000), sounds=[Tone("aac", 44100)])
-    times = [frame.time for frame in open_clip(path).frames()]
+    times = [frame.time for frame in open_video(path).frames()]
     assert times[0] > Fraction(1, 5)
     assert [frame.time for frame in rewrite(path, tmp_path / "out.mp4").frames()] == times
 
@@ -127,7 +127,7 @@ def test_a_rotated_clip_is_upright_without_its_tag(tmp_path: Path):
     clip = rewrite(path, tmp_path / "out.mp4")
     assert planes(tmp_path / "out.mp4")[0].rotation == 0
     assert (clip.info.width, clip.info.height, clip.info.pixel_aspect) == (48, 64, Fraction(3, 4))
-    upright = next(open_clip(path).frames()).image.astype(int)
+    upright = next(open_video(path).frames()).image.astype(int)
     assert np.abs(next(clip.frames()).image - upright).mean() < 12
 
 
@@ -157,7 +157,7 @@ def test_sound_that_the_container_holds_arrives_byte_for_byte_at_its_time(tmp_pa
     before, after = sound_packets(path), sound_packets(output)
     assert [data for _, data in after] == [data for _, data in before]
     assert max(abs(one - two) for (one, _), (two, _) in zip(before, after, strict=True)) <= MILLISECOND
-    assert clip.info.sounds == open_clip(path).info.sounds
+    assert clip.info.audio_streams == open_video(path).info.audio_streams
     for one, two in zip(sound_span(path), sound_span(output), strict=True):
         assert abs(one - two) <= MILLISECOND
     assert [frame.time for frame in clip.frames()] == steady(11, Fraction(25))
@@ -177,7 +177,7 @@ def test_other_sound_is_encoded_anew_as_long_as_it_was_and_that_is_told(
 ):
     caplog.set_level("INFO")
     path, output = make_clip(tmp_path / source, moving(11), sounds=[tone]), tmp_path / f"out{ending}"
-    (sound,) = rewrite(path, output).info.sounds
+    (sound,) = rewrite(path, output).info.audio_streams
     assert (sound.codec, sound.channels) == (codec, 1 if tone.layout == "mono" else 2)
     for one, two in zip(sound_span(path), sound_span(output), strict=True):
         assert abs(one - two) <= Fraction(2, 100)
@@ -188,7 +188,7 @@ def test_all_audio_streams_arrive_with_their_languages(tmp_path: Path):
     tones = [Tone("aac", language="eng"), Tone("libmp3lame", language="deu")]
     path = make_clip(tmp_path / "a.mp4", moving(11), sounds=tones)
     clip = rewrite(path, tmp_path / "out.mp4")
-    assert [sound.codec for sound in clip.info.sounds] == ["aac", "mp3"]
+    assert [sound.codec for sound in clip.info.audio_streams] == ["aac", "mp3"]
     for track in (0, 1):
         assert [data for _, data in sound_packets(tmp_path / "out.mp4", track)] == [
             data for _, data in sound_packets(path, track)
@@ -201,7 +201,7 @@ def test_all_audio_streams_arrive_with_their_languages(tmp_path: Path):
 def test_of_a_file_cut_short_the_sound_that_is_left_arrives_with_the_frames(tmp_path: Path, ending: str):
     path = make_clip(tmp_path / "a.mkv", [noise(48, 64, seed) for seed in range(11)], sounds=[Tone("aac")])
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
-    before = list(open_clip(path).frames())
+    before = list(open_video(path).frames())
     clip = rewrite(path, tmp_path / f"out{ending}")
     assert [frame.time for frame in clip.frames()] == [frame.time for frame in before]
     assert len(before) < 11
@@ -221,9 +221,9 @@ def test_sound_whose_clock_begins_anew_in_the_middle_goes_on_beside_the_frames(t
 
 def test_sound_longer_than_the_frames_stays_or_ends_with_them_if_asked(tmp_path: Path):
     path = make_clip(tmp_path / "a.mp4", moving(11), sounds=[Tone("aac", seconds=3)])
-    clip = open_clip(path)
+    clip = open_video(path)
     for ends, seconds in ((False, 3.0), (True, 0.2)):
-        with clip_writer(tmp_path / "out.mp4", clip.info) as writer:
+        with video_writer(tmp_path / "out.mp4", clip.info) as writer:
             for frame, _ in zip(clip.frames(), range(5), strict=False):
                 writer.write(frame)
             writer.sound_ends_with_frames = ends
@@ -232,7 +232,7 @@ def test_sound_longer_than_the_frames_stays_or_ends_with_them_if_asked(tmp_path:
 
 def test_a_clip_without_sound_has_none_afterwards(tmp_path: Path):
     path = make_clip(tmp_path / "a.mp4", moving(3))
-    assert rewrite(path, tmp_path / "out.mp4").info.sounds == ()
+    assert rewrite(path, tmp_path / "out.mp4").info.audio_streams == ()
 
 
 @pytest.mark.parametrize("ending", [".mp4", ".webm"])
@@ -258,8 +258,8 @@ def test_the_colour_tags_of_the_clip_are_kept(tmp_path: Path, ending: str):
     tags = {"colorspace": 9, "color_primaries": 9, "color_trc": 18}
     path = make_clip(tmp_path / "a.mkv", [np.full((48, 64, 3), COLORS[0], np.uint8)] * 2, form="yuv420p10le", **tags)
     clip = rewrite(path, tmp_path / f"out{ending}")
-    assert tuple(clip.info.colours) == (9, 9, 18)
-    (one, _), (two, _) = clip.frames(), open_clip(path).frames()
+    assert tuple(clip.info.colors) == (9, 9, 18)
+    (one, _), (two, _) = clip.frames(), open_video(path).frames()
     np.testing.assert_allclose(one.image.astype(int), two.image, atol=3)
 
 
@@ -305,7 +305,7 @@ def test_frames_too_fast_for_a_gif_are_left_out_and_the_others_keep_their_times(
 
 def test_a_folder_has_every_frame_exactly(tmp_path: Path):
     path = make_clip(tmp_path / "a.mp4", moving(3))
-    frames = list(open_clip(path).frames())
+    frames = list(open_video(path).frames())
     clip = rewrite(path, tmp_path / "made" / "frames")
     assert sorted(file.name for file in clip.info.path.iterdir()) == ["000001.png", "000002.png", "000003.png"]
     for one, two in zip(clip.frames(), frames, strict=True):
@@ -316,7 +316,7 @@ def test_a_folder_has_every_frame_exactly(tmp_path: Path):
 
 @pytest.mark.parametrize("name", ["intel_asl_walk.mp4", "davis_parkour.mp4"])
 def test_the_beginning_of_real_clips_is_rewritten(shared: Path, tmp_path: Path, name: str):
-    source = open_clip(shared / "data" / "video" / name)
+    source = open_video(shared / "data" / "video" / name)
     frames = [frame for frame, _ in zip(source.frames(), range(6), strict=False)]
     clip = rewrite(source.info.path, tmp_path / "out.mp4", frames)
     for one, two in zip(clip.frames(), frames, strict=True):
