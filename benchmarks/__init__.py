@@ -1,0 +1,1 @@
+"""Benchmarks of speed, memory, numerical parity and quality; run from a clone with the test installation."""

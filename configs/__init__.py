@@ -1,1 +1,1 @@
-"""Every number of the program; see photo.py for what the fields mean."""
+"""Presets: one config of the command line per file; photo.py documents the fields."""

@@ -1,8 +1,8 @@
-"""The fast model: trained once for a set of styles, it stylises a photo in one forward pass.
+"""Training of a fast model: a feed-forward network for a fixed set of styles that stylizes a photo in one pass.
 
     python train.py --config configs/fast.py --workdir runs/x --photos DIR --style person=A.jpg --style background=B.jpg
 
-The layers and their factors are those of configs/photo.py, so that both methods aim at the same look.
+The layers and their factors are those of configs/photo.py, so that both methods target the same look.
 """
 
 from ml_collections import ConfigDict
@@ -13,24 +13,24 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.task = "stylizer"
 
-    config.width = 32  # channels of the network at full size
+    config.width = 32  # channels of the network at full resolution
     config.blocks = 5  # residual blocks
-    config.dtype = "float32"  # of the computation, or bfloat16; parameters and Gram matrices are float32
+    config.dtype = "float32"  # compute dtype, or bfloat16; parameters and Gram matrices are float32
 
-    config.size = 256  # side of the crops in pixels
-    config.smallest_crop = 0.6  # side of a crop, as a share of the photo's shorter side: at least
-    config.largest_crop = 1.0  # and at most
-    config.colour = 0.0  # change of brightness, contrast and saturation, at most
-    config.batch = 8  # photos a step, over all devices of all hosts
-    config.without_mask = "error"  # photos that have no mask file: "error", or "random" regions
+    config.size = 256  # side of the training crops in pixels
+    config.smallest_crop = 0.6  # minimum side of a crop, as a fraction of the photo's shorter side
+    config.largest_crop = 1.0  # maximum side
+    config.colour = 0.0  # maximum relative change of brightness, contrast and saturation
+    config.batch = 8  # photos per step, over all devices of all hosts
+    config.without_mask = "error"  # photos without a mask file: "error", or "random" regions
     config.leave_out = ""  # column of an index.csv beside the photos; those with a 1 there are not trained on
-    config.segmenter = ""  # makes the masks if there is no --masks; empty = the best one there when the run begins
-    config.refine_edges = True  # of those masks: move their edges onto those of the photo
+    config.segmenter = ""  # computes the masks without --masks; empty = the best one available when the run starts
+    config.refine_edges = True  # snap the edges of those masks to the edges of the photo
     config.workers = 4  # threads that read photos
     config.seed = 0
 
     config.network = "vgg16"
-    config.style_size = 384  # longest side of the style pictures
+    config.style_size = 384  # longest side of the style images
     config.style_layers = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
     config.style_layer_weights = (20.0, 2.5, 1.0, 5.0)
     config.content_layers = ("relu3_3",)
@@ -42,13 +42,13 @@ def get_config() -> ConfigDict:
 
     config.steps = 40_000
     config.learning_rate = 1e-3
-    config.warmup = 500  # steps until the learning rate is reached; it falls as a cosine from there
-    config.clip = 1.0  # norm of the gradient at most (0 = no limit); the losses are large, so nearly all are cut to it
-    config.ema = 0.999  # decay of the average of the weights, which is what is used
+    config.warmup = 500  # steps of linear warm-up; cosine decay follows
+    config.clip = 1.0  # maximum gradient norm (0 = no clipping); the losses are large, so nearly all steps are clipped
+    config.ema = 0.999  # decay of the moving average of the weights, which is exported
 
     config.log_every = 10
     config.sample_every = 500
-    config.samples = 4  # photos of the sample sheet; not trained on, one in ten at most is held out
+    config.samples = 4  # held-out photos of the sample sheet; at most one in ten is held out
     config.checkpoint_every = 1000
     config.keep_last = 3
     config.keep_every = 10_000

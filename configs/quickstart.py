@@ -1,13 +1,13 @@
-"""The bundled example: NASA's astronaut in brush strokes before a mosaic; under 3 minutes on 2 CPU cores.
+"""The bundled example: NASA's astronaut in brush strokes in front of a mosaic; under 3 minutes on 2 CPU cores.
 
-The numbers of photo.py at 320 pixels, with fewer evaluations and weights for these styles.
+The values of photo.py at 320 pixels, with fewer evaluations and loss weights for these styles.
 """
 
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from configs import photo
+from msst_jax.configs import photo
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -18,16 +18,16 @@ def get_config() -> ConfigDict:
     use_example(config)
     config.size = 320
     config.steps = 130
-    # The two style pictures have far more contrast than most paintings: their style loss starts ten times as high.
+    # The two style images have far more contrast than most paintings: their style loss starts ten times as high.
     config.content_weight = 5.0
     config.tv_weight = 5.0
     return config
 
 
 def use_example(config: ConfigDict) -> None:
-    """Sets the inputs of a config to the bundled example; the person is found by the network in the package.
+    """Sets the inputs of a config to the bundled example, segmented by the network in the package.
 
-    It is named, so that another one that was converted on this machine does not change the picture.
+    The segmenter is named, so that another one that was converted on this machine does not change the result.
     """
     config.photo = str(EXAMPLES / "astronaut.jpg")
     config.styles = (f"person={EXAMPLES / 'brush_strokes.jpg'}", f"background={EXAMPLES / 'mosaic.jpg'}")

@@ -1,20 +1,19 @@
-"""The original program, number for number.
+"""The original program (PyTorch, two regions), number for number.
 
-The original is a PyTorch program for two regions. Every number below is that program's; tests/test_golden.py holds
-this config against a recorded run of it, and tests/torch_reference.py is its loop written anew in PyTorch.
-The recorded run is on VGG-16, whose weights are embedded here; the original's default was VGG-19:
-`--config.network=vgg19`. The layers have the same names in both.
+Every number below is the original's. tests/transfer/test_golden.py compares this config with a recorded run of it, and
+reference/original.py reimplements its loop in PyTorch. The recorded run uses VGG-16, whose weights are embedded here;
+the original's default was VGG-19: `--config.network=vgg19`. The layers have the same names in both.
 """
 
 from ml_collections import ConfigDict
 
-from configs import photo
+from msst_jax.configs import photo
 
 
 def get_config() -> ConfigDict:
-    """The config that repeats the original."""
+    """The config that reproduces the original."""
     config = photo.get_config()
-    # Inputs: the original stretches every picture to a square, and its masks are 0 or 1, used as they come.
+    # Inputs: the original stretches every image to a square, and uses its binary masks unchanged.
     config.size = 512
     config.square = True
     config.style_scale = 1.0
@@ -23,7 +22,7 @@ def get_config() -> ConfigDict:
     config.min_speck = 0.0
     config.refine_edges = False
 
-    # Features: taken before the ReLU, all layers alike.
+    # Features: before the ReLU, all layers with the same weight.
     config.network = "vgg16"
     config.pooling = "max"
     config.padding = "zeros"
@@ -33,15 +32,15 @@ def get_config() -> ConfigDict:
     config.content_layers = ("conv2_2",)
     config.content_layer_weights = ()
 
-    # Loss: the original's factors. Total variation is a sum over the normalised result, so it grows with the size.
+    # Loss: the original's factors. Total variation is a sum over the normalized result, so it grows with the size.
     config.style_weight = 1e6
     config.blend_ratio = 0.2
     config.content_weight = 1.0
     config.tv_weight = 8.5e-5
     config.tv_per_pixel = False
 
-    # Optimiser: torch.optim.LBFGS(lr=1), with torch's history of 100. The original counts evaluations but looks at
-    # the count only between steps of 20 evaluations, and goes on while it is not above `steps`: 300 means 320.
+    # Optimizer: torch.optim.LBFGS(lr=1), with torch's history of 100. The original counts evaluations but checks the
+    # count only between steps of 20 evaluations, and continues while it is not above `steps`: 300 means 320.
     config.optimizer = "lbfgs"
     config.learning_rate = 1.0
     config.max_step = 0.0

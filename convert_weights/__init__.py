@@ -1,1 +1,1 @@
-"""Published weights -> safetensors for msst_jax: `python -m convert_weights NAME`. The only place that knows torch."""
+"""Converts published weights to safetensors (`python -m convert_weights NAME`); msst_jax itself never imports torch."""

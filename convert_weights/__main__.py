@@ -1,7 +1,7 @@
-"""`python -m convert_weights`."""
+"""Entry point of `python -m convert_weights`."""
 
 import sys
 
-from convert_weights.cli import main
+from .cli import main
 
 sys.exit(main())

@@ -1,4 +1,4 @@
-"""Compares a converted network with torchvision's in float64, layer by layer."""
+"""Compares a converted network, layer by layer, with torchvision's in float64."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,15 +8,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from convert_weights.deeplab import block_modules
-from convert_weights.torch_compat import import_torch, import_torchvision
 from msst_jax.models.pretrained import load_deeplab, load_vgg
 from msst_jax.models.vgg import tap_names
 
-# Of the layer's maximum. torch computes in float64, so that the limit is for our rounding alone: that reaches 1.5e-5
-# in a DeepLab-V3, where torch's own float32 is 2.1e-5 away; a kernel wrong by a thousandth moves 1e-3.
+from .deeplab import block_modules
+from .torch_compat import import_torch, import_torchvision
+
+# Relative to the layer's maximum. torch computes in float64, so the limit covers our rounding alone, which reaches
+# 1.5e-5 in a DeepLab-V3 (torch's own float32 is 2.1e-5 off); a kernel that is wrong by 0.1% shifts the output by 1e-3.
 TOLERANCE = 2e-5
-PICTURE = (1, 92, 118, 3)  # odd after one and two poolings, wider than high
+PICTURE = (1, 92, 118, 3)  # odd after one and after two poolings, wider than tall
 
 
 class CheckFailed(Exception):
@@ -25,7 +26,7 @@ class CheckFailed(Exception):
 
 @dataclass(frozen=True)
 class Row:
-    """One layer: its shape (NHWC), the largest difference and torch's largest value."""
+    """Comparison of one layer: its shape (NHWC), the largest difference and torch's largest magnitude."""
 
     layer: str
     shape: tuple[int, ...]
@@ -34,25 +35,25 @@ class Row:
 
     @property
     def ratio(self) -> float:
-        """Largest difference in parts of torch's largest value."""
+        """Largest difference relative to torch's largest magnitude."""
         if self.maximum > 0:
             return self.error / self.maximum
         return 0.0 if self.error == 0 else float("inf")
 
     @property
     def ok(self) -> bool:
-        """Within the tolerance; false for NaN."""
+        """Whether the ratio is within TOLERANCE; false for NaN."""
         return self.ratio <= TOLERANCE
 
 
 def compare_vgg(name: str, path: Path, state: Mapping[str, np.ndarray], deepest: str | None) -> list[Row]:
-    """Every tap of a converted VGG against torchvision's, on a random normalised picture.
+    """Compares every tap of a converted VGG with torchvision's, on a random normalized image.
 
     Args:
       name: "vgg16" or "vgg19".
-      path: the converted weights.
-      state: torchvision's state dict; only `features.*` is used.
-      deepest: the last tap to compare; None for all.
+      path: file of converted weights.
+      state: torchvision's state dict; only `features.*` is read.
+      deepest: last tap to compare; None for all.
 
     Raises:
       UserError: torch or torchvision is not installed, or the file cannot be loaded.
@@ -67,9 +68,9 @@ def compare_vgg(name: str, path: Path, state: Mapping[str, np.ndarray], deepest:
 
 
 def compare_deeplab(name: str, path: Path, state: Mapping[str, np.ndarray], deepest: str | None) -> list[Row]:
-    """Every block of a converted DeepLab-V3 and its logits against torchvision's, on a random normalised picture.
+    """Compares every block of a converted DeepLab-V3, and its logits, with torchvision's on a random normalized image.
 
-    Arguments and errors as `compare_vgg`; `deepest` is None, these networks are never shortened.
+    Arguments and errors as for `compare_vgg`; `deepest` is None, since these networks are never truncated.
     """
     images = np.random.default_rng(0).normal(size=PICTURE).astype(np.float32)
     theirs = torch_blocks(name, state, images)
@@ -80,17 +81,17 @@ def compare_deeplab(name: str, path: Path, state: Mapping[str, np.ndarray], deep
 
 
 def compare(layer: str, ours: np.ndarray, theirs: np.ndarray) -> Row:
-    """The row of one layer; both arrays NHWC."""
+    """Row of one layer; both arrays NHWC."""
     if ours.shape != theirs.shape:
         return Row(layer, ours.shape, float("inf"), float(np.abs(theirs).max()))
     return Row(layer, ours.shape, float(np.abs(ours - theirs).max()), float(np.abs(theirs).max()))
 
 
 def torch_taps(name: str, state: Mapping[str, np.ndarray], images: np.ndarray, count: int) -> list[np.ndarray]:
-    """The first `count` taps of torchvision's VGG in float64, NHWC; `state` need not hold deeper weights."""
+    """First `count` taps of torchvision's VGG in float64, NHWC; `state` need not contain deeper weights."""
     torch = import_torch()
     build = getattr(import_torchvision().models, name)
-    with torch.device("meta"):  # nothing of the large classifier is ever allocated
+    with torch.device("meta"):  # avoids allocating the large classifier
         features = build(weights=None, init_weights=False).features[:count]
     features.load_state_dict({key: _double(state[f"features.{key}"]) for key in features.state_dict()}, assign=True)
     outputs = []
@@ -98,39 +99,39 @@ def torch_taps(name: str, state: Mapping[str, np.ndarray], images: np.ndarray, c
     with torch.no_grad():
         for layer in features:
             x = layer(x)
-            outputs.append(x.permute(0, 2, 3, 1).numpy().copy())  # the next ReLU works in place
+            outputs.append(x.permute(0, 2, 3, 1).numpy().copy())  # the next ReLU is in place
     return outputs
 
 
 def torch_blocks(name: str, state: Mapping[str, np.ndarray], images: np.ndarray) -> dict[str, np.ndarray]:
-    """{block of `DeepLabV3.blocks`: torchvision's in float64}, NHWC; `state` is without the auxiliary head."""
+    """{block of `DeepLabV3.blocks`: torchvision's output in float64}, NHWC; `state` has no auxiliary head."""
     torch = import_torch()
     build_torch = getattr(import_torchvision().models.segmentation, name)
     with torch.device("meta"):
         network = build_torch(weights=None, weights_backbone=None, aux_loss=False).eval()
-    own = {key: _double(value) for key, value in state.items()}
-    own |= {key: torch.tensor(0) for key in network.state_dict() if key.endswith("num_batches_tracked")}
-    network.load_state_dict(own, assign=True)
+    tensors = {key: _double(value) for key, value in state.items()}
+    tensors |= {key: torch.tensor(0) for key in network.state_dict() if key.endswith("num_batches_tracked")}
+    network.load_state_dict(tensors, assign=True)
     outputs: dict[str, np.ndarray] = {}
 
-    def keep(block: str, output: Any) -> None:
-        outputs[block] = output.permute(0, 2, 3, 1).numpy().copy()  # a later layer may work in place
+    def record(block: str, output: Any) -> None:
+        outputs[block] = output.permute(0, 2, 3, 1).numpy().copy()  # a later layer may be in place
 
     modules = dict(network.named_modules())
     for block, module in block_modules(name).items():
-        modules[module].register_forward_hook(lambda _, __, output, block=block: keep(block, output))
+        modules[module].register_forward_hook(lambda _, __, output, block=block: record(block, output))
     with torch.no_grad():
-        keep("logits", network(_double(images).permute(0, 3, 1, 2))["out"])
+        record("logits", network(_double(images).permute(0, 3, 1, 2))["out"])
     return outputs
 
 
 def _double(values: np.ndarray) -> Any:
-    """As torch's float64, which keeps every float32."""
+    """As a float64 torch tensor, which represents every float32 exactly."""
     return import_torch().tensor(values).double()
 
 
-def table(rows: Sequence[Row]) -> str:
-    """The rows as lines of text under a heading."""
+def format_table(rows: Sequence[Row]) -> str:
+    """The rows as a plain-text table with a header line."""
     lines = [f"{'layer':<14}{'shape':<22}{'max |ours - torch|':>18}{'max |torch|':>14}{'ratio':>10}  ok"]
     for row in rows:
         numbers = f"{row.error:>18.2e}{row.maximum:>14.4g}{row.ratio:>10.1e}"

@@ -1,4 +1,4 @@
-"""Reads torch checkpoints without running code from them."""
+"""Reads torch checkpoints without executing code from them."""
 
 import warnings
 import zipfile
@@ -8,43 +8,44 @@ from typing import Any
 
 import numpy as np
 
-from convert_weights.torch_compat import import_torch
 from msst_jax.errors import UserError
 from msst_jax.models.serialization import truncate_problems
+
+from .torch_compat import import_torch
 
 
 def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
     """A state dict saved by `torch.save`, as float32 arrays.
 
     Raises:
-      UserError: the file is missing, damaged, tries to run code, or is no plain state dict of dense real numbers.
+      UserError: the file is missing, damaged, tries to run code, or is not a plain state dict of dense real tensors.
     """
     torch = import_torch()
     try:
-        _check_sums(path)
+        _verify_checksums(path)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch's about its own deprecated parts
+            warnings.simplefilter("ignore")  # torch warns about its own deprecated internals
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; check the name") from None
     except UnpicklingError as error:
         raise UserError(
-            f"{path} is no checkpoint of plain tensors (damaged, or it holds code, which is never run); get it again"
+            f"{path} is not a checkpoint of plain tensors (damaged, or with code, which is never run); get it again"
         ) from error
-    except Exception as error:  # torch's readers raise almost anything on a damaged file
+    except Exception as error:  # torch's readers raise almost any exception on a damaged file
         reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
         raise UserError(f"{path} is not a readable checkpoint ({reason}); get it again") from error
     if not isinstance(loaded, dict) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
         raise UserError(f"{path} is not a plain state dict (names to tensors); save model.state_dict()")
-    odd = [f"{key} ({kind})" for key, value in loaded.items() if (kind := _oddity(value))]
-    if odd:
-        told = ", ".join(truncate_problems(odd))
-        raise UserError(f"{path} holds tensors that are not dense real numbers: {told}; save them as plain float32")
+    unsupported = [f"{key} ({kind})" for key, value in loaded.items() if (kind := _unsupported_kind(value))]
+    if unsupported:
+        names = ", ".join(truncate_problems(unsupported))
+        raise UserError(f"{path} contains tensors that are not dense and real: {names}; save them as plain float32")
     return {str(key): value.detach().to(torch.float32).numpy() for key, value in loaded.items()}
 
 
-def _check_sums(path: Path) -> None:
-    """torch.load believes a zip file whatever its checksums say. The format before 1.6 is no zip and has none."""
+def _verify_checksums(path: Path) -> None:
+    """torch.load does not verify the checksums of a zip file. The format before torch 1.6 is not a zip and has none."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
@@ -52,12 +53,12 @@ def _check_sums(path: Path) -> None:
             raise zipfile.BadZipFile(f"{damaged} is damaged")
 
 
-def _oddity(tensor: Any) -> str:
-    """What keeps a tensor from being dense real numbers; empty if nothing."""
+def _unsupported_kind(tensor: Any) -> str:
+    """Why a tensor is not dense and real; empty if it is."""
     if tensor.is_meta:
-        return "meta: no numbers"
+        return "meta: no data"
     if tensor.is_quantized:
-        return "quantised"
+        return "quantized"
     if tensor.is_complex():
         return "complex"
     return "" if tensor.layout == import_torch().strided else "sparse or ragged"

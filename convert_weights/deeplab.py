@@ -1,4 +1,4 @@
-"""How torchvision names the parts of its deeplabv3_* networks."""
+"""Key mapping between torchvision's deeplabv3_* networks and `msst_jax.models.deeplab`."""
 
 import functools
 from collections.abc import Iterator
@@ -10,22 +10,21 @@ from msst_jax.models.mobilenet import BLOCKS, STEM
 from msst_jax.models.resnet import DEPTHS
 from msst_jax.models.serialization import parameter_shapes
 
-# Known and not wanted: the auxiliary head is used in training only, the counters never.
+# Not converted: the auxiliary head is used in training only, the batch counters never.
 DROPPED = ("aux_classifier.*", "*.num_batches_tracked")
 NORM_LEAVES = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var": "var"}
 
-
-Layers = dict[str, tuple[str, str | None]]  # {layer here: (torchvision's convolution, its BatchNorm or None)}
+Layers = dict[str, tuple[str, str | None]]  # {layer in msst_jax: (torchvision's convolution, its BatchNorm or None)}
 
 
 @functools.cache
 def shapes(name: str) -> dict[str, tuple[int, ...]]:
-    """{module path: shape} of a whole network here."""
+    """{module path: shape} of a complete network in msst_jax."""
     return parameter_shapes(nnx.eval_shape(lambda: DeepLabV3(name, rngs=nnx.Rngs(0))))
 
 
 def state_keys(name: str) -> dict[str, str]:
-    """{key of torchvision's state dict: module path here}, for the whole network."""
+    """{key in torchvision's state dict: module path in msst_jax}, for the complete network."""
     backbone = _resnet_layers(name) if "resnet" in name else _mobilenet_layers()
     keys = {}
     for layer, (conv, norm) in {**backbone, **_classifier_layers()}.items():
@@ -38,7 +37,7 @@ def state_keys(name: str) -> dict[str, str]:
 
 
 def block_modules(name: str) -> dict[str, str]:
-    """{block of `DeepLabV3.blocks`: torchvision's module whose output it equals}; all but the last, `logits`."""
+    """{block of `DeepLabV3.blocks`: torchvision's module with the same output}; all but the last, `logits`."""
     if "resnet" in name:
         modules = {"stem": "backbone.maxpool"} | {block: f"backbone.{block}" for block in _resnet_blocks(name)}
     else:
@@ -79,17 +78,17 @@ def _resnet_blocks(name: str) -> Iterator[str]:
 
 
 def _mobilenet_layers() -> Layers:
-    """torchvision numbers the parts that a block has."""
+    """torchvision numbers the layers that a block contains, so the numbers depend on which ones it has."""
     layers: Layers = {"backbone.stem": ("backbone.0.0", "backbone.0.1")}
     inputs = [STEM, *(block.outputs for block in BLOCKS[:-1])]
     for index, (block, channels) in enumerate(zip(BLOCKS, inputs, strict=True)):
-        parts = ["expand"] if block.expanded != channels else []
-        parts += ["depthwise", "squeeze", "project"] if block.squeeze else ["depthwise", "project"]
-        for number, part in enumerate(parts):
-            here, there = f"backbone.layers.{index}.{part}", f"backbone.{index + 1}.block.{number}"
-            if part == "squeeze":
-                layers |= {f"{here}.{fc}": (f"{there}.{fc}", None) for fc in ("fc1", "fc2")}
+        layer_names = ["expand"] if block.expanded != channels else []
+        layer_names += ["depthwise", "squeeze", "project"] if block.squeeze else ["depthwise", "project"]
+        for number, layer in enumerate(layer_names):
+            ours, theirs = f"backbone.layers.{index}.{layer}", f"backbone.{index + 1}.block.{number}"
+            if layer == "squeeze":
+                layers |= {f"{ours}.{fc}": (f"{theirs}.{fc}", None) for fc in ("fc1", "fc2")}
             else:
-                layers[here] = (f"{there}.0", f"{there}.1")
+                layers[ours] = (f"{theirs}.0", f"{theirs}.1")
     last = f"backbone.{len(BLOCKS) + 1}"
     return {**layers, "backbone.last": (f"{last}.0", f"{last}.1")}

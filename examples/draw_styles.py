@@ -21,14 +21,14 @@ GOLD = ["#b9770e", "#e8b23a", "#ffe08a"]
 GROUT = ["#12141f"]
 
 
-def rgb(colours: list[str]) -> np.ndarray:
-    """Give hex colours as an (n, 3) float array in 0..255."""
-    return np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in colours], float)
+def rgb(colors: list[str]) -> np.ndarray:
+    """Give hex colors as an (n, 3) float array in 0..255."""
+    return np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in colors], float)
 
 
-def ramp(colours: list[str], t: np.ndarray) -> np.ndarray:
-    """Give the colours along the gradient through `colours`, at positions t in 0..1 (clipped)."""
-    stops = rgb(colours)
+def ramp(colors: list[str], t: np.ndarray) -> np.ndarray:
+    """Give the colors along the gradient through `colors`, at positions t in 0..1 (clipped)."""
+    stops = rgb(colors)
     places = np.linspace(0, 1, len(stops))
     return np.stack([np.interp(t, places, stops[:, c]) for c in range(3)], axis=-1)
 
@@ -80,10 +80,10 @@ def stroke(
     canvases: list[ImageDraw.ImageDraw],
     path: np.ndarray,
     width: float,
-    colour: np.ndarray,
+    color: np.ndarray,
 ) -> None:
-    """Paint one stroke, rounded at its ends, as bristle hairs of slightly different colour and height."""
-    colours, heights = canvases
+    """Paint one stroke, rounded at its ends, as bristle hairs of slightly different color and height."""
+    colors, heights = canvases
     along = np.gradient(path, axis=0)
     normal = np.stack([-along[:, 1], along[:, 0]], 1) / (np.hypot(*along.T)[:, None] + 1e-6)
     taper = np.sin(np.linspace(0.06, 0.94, len(path)) * np.pi)[:, None] ** 0.4
@@ -91,8 +91,8 @@ def stroke(
     for offset in rng.permutation(np.linspace(-0.5, 0.5, max(5, int(width / 1.8)))):
         hair = path + normal * taper * offset * width
         line = [tuple(point) for point in hair[: len(hair) - rng.integers(0, 2)]]
-        tint = np.clip(colour * (1 + bend * offset * 2 + 0.1 * rng.standard_normal()), 0, 255)
-        colours.line(line, fill=tuple(tint.astype(int)), width=4, joint="curve")
+        tint = np.clip(color * (1 + bend * offset * 2 + 0.1 * rng.standard_normal()), 0, 255)
+        colors.line(line, fill=tuple(tint.astype(int)), width=4, joint="curve")
         heights.line(line, fill=int(165 - 180 * offset**2 + rng.integers(-40, 40)), width=4)
 
 
@@ -104,18 +104,18 @@ def brush_strokes(seed: int = 1) -> Image.Image:
     down, right = np.gradient(land)
     flow = np.stack([down, -right], -1) / (np.hypot(down, right)[..., None] + 1e-9)
     tone = 0.5 - 0.5 * np.cos(2 * np.pi * (1.7 * land + 0.35 * noise(rng, shape, 30)))
-    streaks = noise(rng, shape, 26)  # where it is high, strokes take an accent colour
+    streaks = noise(rng, shape, 26)  # where it is high, strokes take an accent color
     paint = Image.fromarray(ramp(WARM, tone).astype(np.uint8))  # the ground, nearly all painted over
     relief = Image.new("L", shape[::-1], 130)
     canvases = [ImageDraw.Draw(paint), ImageDraw.Draw(relief)]
     for width, steps, count in [(60, 16, 900), (36, 16, 1100), (20, 16, 1300), (10, 14, 900)]:
         for start in rng.uniform(-80, [shape[1] + 80, shape[0] + 80], (count, 2)):
             here = tuple(np.clip(start[::-1], 0, np.array(shape) - 1).astype(int))
-            colour = ramp(WARM, 0.88 * tone[here] + 0.08 * rng.standard_normal())
+            color = ramp(WARM, 0.88 * tone[here] + 0.08 * rng.standard_normal())
             if (streaks[here] > 0.67 and rng.random() < 0.6) or rng.random() < 0.01:
-                colour = ramp(WARM_ACCENTS, tone[here] + 0.15 * rng.standard_normal())
-            colour *= np.exp(0.1 * rng.standard_normal())
-            stroke(rng, canvases, walk(start, flow, steps, width * 0.3), width, colour)
+                color = ramp(WARM_ACCENTS, tone[here] + 0.15 * rng.standard_normal())
+            color *= np.exp(0.1 * rng.standard_normal())
+            stroke(rng, canvases, walk(start, flow, steps, width * 0.3), width, color)
     surface = gaussian_filter(np.asarray(relief, float), 1.2)
     return finish(shade(np.asarray(paint, float), surface, 0.012))
 
@@ -149,13 +149,13 @@ def lay_tiles(rng: np.random.Generator, angle: np.ndarray, count: int) -> tuple[
 
 
 def glaze(rng: np.random.Generator, distance: np.ndarray) -> np.ndarray:
-    """Choose colours of tiles by distance from the nearest sun: gold inside, blue and green rings around."""
+    """Choose colors of tiles by distance from the nearest sun: gold inside, blue and green rings around."""
     spread = rng.standard_normal((3, len(distance)))
     ring = distance * 10 + 0.1 * spread[0]
-    colours = ramp(COOL, 0.04 + 0.88 * (0.5 + 0.5 * np.cos(np.pi * ring)) + 0.07 * spread[1])
+    colors = ramp(COOL, 0.04 + 0.88 * (0.5 + 0.5 * np.cos(np.pi * ring)) + 0.07 * spread[1])
     gold = (distance < 0.075) | (abs(ring % 4 - 2.5) < 0.12) | (rng.random(len(ring)) < 0.02)
-    colours[gold] = ramp(GOLD, rng.random(gold.sum()))
-    return colours * np.exp(0.12 * spread[2])[:, None]
+    colors[gold] = ramp(GOLD, rng.random(gold.sum()))
+    return colors * np.exp(0.12 * spread[2])[:, None]
 
 
 def mosaic(seed: int = 3) -> Image.Image:

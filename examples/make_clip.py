@@ -1,4 +1,4 @@
-"""Makes a clip of the bundled photo: the camera pans across it and comes slowly closer.
+"""Renders a video of the bundled photo with a slow pan and zoom.
 
 Usage: python -m examples.make_clip [--out outputs/astronaut_clip.mp4] [--seconds 3]
 """
@@ -19,26 +19,31 @@ from msst_jax.video.io.types import Frame, VideoInfo
 from msst_jax.video.io.writer import video_writer
 
 PHOTO = Path(__file__).parent / "astronaut.jpg"
-RATE = Fraction(25)
+RATE = Fraction(25)  # frames per second
 WIDTH, HEIGHT = 320, 240
-FAR, CLOSE = 1.0, 0.7  # how much of the photo's width is seen, first and last
-LEFT, RIGHT = 0.0, 0.45  # where that begins, as a share of the room that is left
+FIRST_CROP, LAST_CROP = 1.0, 0.7  # width of the crop, as a share of the photo's width
+FIRST_LEFT, LAST_LEFT = 0.0, 0.45  # left edge of the crop, as a share of the width outside it
+TOP = 0.15  # top edge of the crop, as a share of the height outside it
 
 
 def frames(photo: Image.Image, count: int) -> Iterator[Frame]:
-    """`count` frames of a walk over a photo; the camera starts and stops gently."""
-    for number in range(count):
-        progress = 0.5 - 0.5 * np.cos(np.pi * number / max(1, count - 1))
-        width = photo.width * (FAR + (CLOSE - FAR) * progress)
+    """Yields `count` frames of a pan and zoom over a photo, eased in and out."""
+    for index in range(count):
+        progress = 0.5 - 0.5 * np.cos(np.pi * index / max(1, count - 1))
+        width = photo.width * (FIRST_CROP + (LAST_CROP - FIRST_CROP) * progress)
         height = width * HEIGHT / WIDTH
-        left = (photo.width - width) * (LEFT + (RIGHT - LEFT) * progress)
-        top = (photo.height - height) * 0.15
-        seen = photo.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC, box=(left, top, left + width, top + height))
-        yield Frame(np.asarray(seen), number / RATE, 1 / RATE)
+        left = (photo.width - width) * (FIRST_LEFT + (LAST_LEFT - FIRST_LEFT) * progress)
+        top = (photo.height - height) * TOP
+        crop = photo.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC, box=(left, top, left + width, top + height))
+        yield Frame(np.asarray(crop), index / RATE, 1 / RATE)
 
 
 def write(path: Path, count: int) -> Path:
-    """Writes a clip of `count` frames; returns its path."""
+    """Writes a video of `count` frames; returns its path.
+
+    Raises:
+      UserError: see `video_writer`.
+    """
     info = VideoInfo(
         path=PHOTO,
         width=WIDTH,
@@ -57,7 +62,7 @@ def write(path: Path, count: int) -> Path:
 
 
 def main() -> None:
-    """Reads the command line and writes the clip."""
+    """Parses the command line and writes the video."""
     parser = ArgumentParser(prog="python -m examples.make_clip", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("outputs/astronaut_clip.mp4"))
     parser.add_argument("--seconds", type=Fraction, default=Fraction(3))

@@ -1,4 +1,4 @@
-"""The one exception that a person sees as a line of text."""
+"""UserError, the one exception whose message the scripts show to the user as a single line."""
 
 
 class UserError(Exception):
@@ -10,6 +10,6 @@ class UserError(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    """What another library's exception says, in one line of at most 200 characters; its kind if it says nothing."""
+    """First line of another library's error message, at most 200 characters; the exception's type if it is empty."""
     lines = str(error).strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__

@@ -1,0 +1,1 @@
+"""PyTorch reference implementations and comparison cases shared by tests/ and benchmarks/."""

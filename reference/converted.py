@@ -1,4 +1,4 @@
-"""torchvision's networks in ours."""
+"""Loads a torchvision state dict into an msst_jax network."""
 
 from collections.abc import Mapping
 
@@ -10,6 +10,6 @@ from msst_jax.models.serialization import Model, assign_tensors
 
 
 def converted(name: str, model: Model, state: Mapping[str, np.ndarray]) -> Model:
-    """An abstract network with the weights of torchvision's state dict, as the converter stores them in float32."""
-    tensors = convert(state, NETWORKS[name], deepest=None, dtype=np.float32, origin="torchvision's")
+    """Fills an abstract network with torchvision's weights, as the converter stores them in float32."""
+    tensors = convert(state, NETWORKS[name], deepest=None, dtype=np.float32, origin="torchvision's state dict")
     return assign_tensors(model, tensors, "of torchvision")

@@ -1,4 +1,4 @@
-"""A problem for L-BFGS and the points that torch.optim.LBFGS and ours evaluate on it, for tests and benchmarks."""
+"""L-BFGS test problem, and the iterates of torch.optim.LBFGS and of msst_jax on it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,11 +20,11 @@ FLOAT64_TOLERANCE = 1e-9  # of 40 iterates
 FLOAT32_TOLERANCE = 1e-4  # of 10 iterates
 
 Loss = Callable[[Any, Any], Any]
-"""loss(x, xp) of a vector (n,); xp is torch or jax.numpy."""
+"""loss(x, xp) of a vector x (n,); xp is torch or jax.numpy."""
 
 
 def ill_conditioned(x: Any, xp: Any) -> Any:
-    """A quadratic of condition 1000 plus a quartic of neighbours: 40 iterations do not solve it."""
+    """Quadratic of condition number 1000 plus a quartic in neighbor differences; 40 iterations do not solve it."""
     curvature, target = xp.asarray(CURVATURE, dtype=x.dtype), xp.asarray(TARGET, dtype=x.dtype)
     return (curvature * (x - target) ** 2).sum() / 2 + ((x - xp.roll(x, 1)) ** 4).sum()
 
@@ -32,7 +32,7 @@ def ill_conditioned(x: Any, xp: Any) -> Any:
 def torch_iterates(
     loss: Loss, count: int, dtype: torch.dtype, *, lr: float = 1, history: int = 100, clamp: bool = False
 ) -> np.ndarray:
-    """Points evaluated, (count, n)."""
+    """The first `count` points that torch.optim.LBFGS evaluates, (count, n)."""
     x = torch.tensor(START, dtype=dtype, requires_grad=True)
     optimizer = torch.optim.LBFGS([x], lr=lr, max_iter=20, history_size=history)
     points: list[np.ndarray] = []
@@ -47,16 +47,16 @@ def torch_iterates(
         return value
 
     while len(points) < count:
-        before = len(points)
+        evaluated = len(points)
         optimizer.step(closure)
-        assert len(points) == before + 20, "the problem was solved; choose a harder one"
+        assert len(points) == evaluated + 20, "the optimizer converged; use a harder problem"
     return np.stack(points)[:count]
 
 
 def our_iterates(
     loss: Loss, count: int, dtype: Any, *, lr: float = 1, history: int = 100, clamp: bool = False
 ) -> tuple[np.ndarray, LbfgsState]:
-    """Points evaluated (count, n) and the last state."""
+    """The first `count` points that `torch_lbfgs` evaluates, (count, n), and its last state."""
     transform = torch_lbfgs(lr, history)
 
     @jax.jit

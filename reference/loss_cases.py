@@ -1,4 +1,4 @@
-"""The whole loss of a small photo, for tests and benchmarks that compare it with tests/torch_reference.py."""
+"""Total stylization loss on small random images, in msst_jax and in the PyTorch reference `original`."""
 
 from typing import NamedTuple
 
@@ -35,7 +35,7 @@ class Case(NamedTuple):
 
 
 def case(regions: int, height: int = 32, width: int = 44) -> Case:
-    """Random pictures."""
+    """A case with random images and masks."""
     rng = np.random.default_rng(regions)
     styles = [uniform(height - 2 + 6 * k, height - 4, 3, seed=10 + k) for k in range(regions)]
     masks = rng.dirichlet([1] * regions, (height, width)).astype(np.float32)
@@ -46,7 +46,7 @@ def case(regions: int, height: int = 32, width: int = 44) -> Case:
 def evaluate(
     vgg: VGG, content: jax.Array, styles: list[jax.Array], masks: jax.Array, pixels: jax.Array, weights: LossWeights
 ) -> tuple[tuple[jax.Array, dict[str, jax.Array]], jax.Array]:
-    """((loss, terms), gradient) with everything computed from the pictures."""
+    """((loss, terms), gradient) of msst_jax, including the style and content targets."""
     grams = [style_targets(vgg, style, LAYERS.style) for style in styles]
     targets = Targets(
         {layer: jnp.concatenate([gram[layer] for gram in grams]) for layer in LAYERS.style},
@@ -58,12 +58,12 @@ def evaluate(
 
 
 def load_network() -> VGG:
-    """The embedded VGG-16, as deep as LAYERS."""
+    """The embedded VGG-16, truncated to the deepest of LAYERS."""
     return load_vgg("vgg16", [*LAYERS.style, *LAYERS.content], path=EMBEDDED_VGG16)[0]
 
 
-def reference_of(pictures: Case) -> Reference:
-    """The twin's loss of the same pictures."""
+def reference_of(case: Case) -> Reference:
+    """The PyTorch reference loss of the same case."""
     settings = Settings(
         style_layers=LAYERS.style,
         content_layers=LAYERS.content,
@@ -74,9 +74,9 @@ def reference_of(pictures: Case) -> Reference:
         content_weight=float(FACTORS.content),
         tv_weight=float(FACTORS.tv),
     )
-    return Reference(EMBEDDED_VGG16, pictures.content, pictures.styles, pictures.masks, settings)
+    return Reference(EMBEDDED_VGG16, case.content, case.styles, case.masks, settings)
 
 
 def gradient_error(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """Norm of the difference over the norm: where a ReLU or a maximum is near its kink, single pixels may differ."""
+    """Relative L2 error; not pixelwise, since single pixels may differ where a ReLU or a maximum is near its kink."""
     return float(np.linalg.norm(ours - theirs) / np.linalg.norm(theirs))

@@ -1,11 +1,11 @@
-"""The original program's optimisation, written anew in plain PyTorch: the twin that tests and benchmarks compare with.
+"""PyTorch reference of the original program's L-BFGS style transfer; shares no code with msst_jax.
 
-It shares no code with msst_jax. Pictures go in and out as numpy arrays, (H, W, 3) float32 in [0, 1]; inside they are
-NCHW tensors. Two structures compute the same loss:
+Images enter and leave as numpy arrays, (H, W, 3) float32 in [0, 1]; internally they are NCHW tensors. Two structures
+compute the same loss:
 
-- "original": each loss sends its images through VGG for itself, 2 K + 1 passes an evaluation (five for K = 2),
-  and gradients are also computed for the network's weights, which nobody uses;
-- "lean": one pass over the batch [I_1, ..., I_K, R] and no gradients of weights.
+- "original": each loss runs its own forward pass through VGG, 2 K + 1 passes per evaluation (five for K = 2), and
+  gradients are also computed for the weights of the network, where they are unused;
+- "lean": one pass over the batch [I_1, ..., I_K, R], no gradients of weights.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +24,7 @@ Structure = Literal["original", "lean"]
 
 
 class Settings(NamedTuple):
-    """The numbers of the loss; the defaults are the original's."""
+    """Layers and weights of the loss; the defaults are the original's."""
 
     style_layers: tuple[str, ...] = ("conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1")
     content_layers: tuple[str, ...] = ("conv2_2",)
@@ -37,7 +37,7 @@ class Settings(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """The loss before weighting."""
+    """Loss terms before weighting."""
 
     distances: dict[str, Tensor]
     """{style layer: D (K, K)}: image i against style j."""
@@ -47,26 +47,26 @@ class Terms(NamedTuple):
 
 
 class Run(NamedTuple):
-    """A finished optimisation."""
+    """Result of an optimization."""
 
     losses: np.ndarray
     """(evaluations,)."""
     images: np.ndarray
-    """(K, H, W, 3) after the last step."""
+    """(K, H, W, 3), after the last step."""
 
 
 def to_tensor(images: np.ndarray) -> Tensor:
-    """(..., H, W, 3) to (..., 3, H, W)."""
+    """Array (..., H, W, 3) to tensor (..., 3, H, W)."""
     return torch.from_numpy(np.moveaxis(images, -1, -3).astype(np.float32))
 
 
 def to_array(images: Tensor) -> np.ndarray:
-    """(..., 3, H, W) to (..., H, W, 3)."""
+    """Tensor (..., 3, H, W) to array (..., H, W, 3)."""
     return np.moveaxis(images.detach().cpu().numpy().copy(), -3, -1)
 
 
 def network(weights: Path | Mapping[str, np.ndarray]) -> nn.Sequential:
-    """VGG with layers named conv1_1, relu1_1, ..., as deep as the weights go.
+    """VGG with layers named conv1_1, relu1_1, ..., up to the deepest one in the weights.
 
     Args:
       weights: a safetensors file, or {"conv1_1.kernel": (3, 3, I, O), "conv1_1.bias": (O,), ...}.
@@ -74,39 +74,39 @@ def network(weights: Path | Mapping[str, np.ndarray]) -> nn.Sequential:
     tensors = load_file(weights) if isinstance(weights, Path) else weights
     names = sorted({name.partition(".")[0] for name in tensors})
     net = nn.Sequential()
-    for before, name in zip(["", *names], names, strict=False):
+    for previous, name in zip(["", *names], names, strict=False):
         block = name[4]
-        if before and before[4] != block:
-            net.add_module(f"pool{before[4]}", nn.MaxPool2d(2))
+        if previous and previous[4] != block:
+            net.add_module(f"pool{previous[4]}", nn.MaxPool2d(2))
         kernel = torch.from_numpy(np.asarray(tensors[f"{name}.kernel"], np.float32)).permute(3, 2, 0, 1).contiguous()
         conv = nn.Conv2d(kernel.shape[1], kernel.shape[0], 3, padding=1)
         conv.weight.data.copy_(kernel)
         conv.bias.data.copy_(torch.from_numpy(np.asarray(tensors[f"{name}.bias"], np.float32)))  # type: ignore[union-attr]
         net.add_module(name, conv)
-        net.add_module(name.replace("conv", "relu"), nn.ReLU())  # not in place: taps lie before it
+        net.add_module(name.replace("conv", "relu"), nn.ReLU())  # not in place: the convolution before it is a tap
     return net
 
 
 def normalize(images: Tensor) -> Tensor:
-    """ImageNet mean and deviation out of (..., 3, H, W)."""
+    """Normalizes (..., 3, H, W) with ImageNet mean and standard deviation."""
     mean, std = (torch.tensor(values, device=images.device)[:, None, None] for values in (MEAN, STD))
     return (images - mean) / std
 
 
 def taps_of(net: nn.Sequential, images: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
-    """{layer: (N, C, h, w)} of normalised images (N, 3, H, W); nothing deeper than needed is computed."""
-    found: dict[str, Tensor] = {}
+    """{layer: features (N, C, h, w)} of normalized images (N, 3, H, W); stops at the deepest layer requested."""
+    taps: dict[str, Tensor] = {}
     for name, layer in net.named_children():
         images = layer(images)
         if name in layers:
-            found[name] = images
-        if len(found) == len(set(layers)):
+            taps[name] = images
+        if len(taps) == len(set(layers)):
             break
-    return found
+    return taps
 
 
 def gram(features: Tensor) -> Tensor:
-    """(N, C, H, W) to (N, C, C), divided by C H W."""
+    """Gram matrices (N, C, C) of features (N, C, H, W), divided by C H W."""
     n, c, h, w = features.shape
     flat = features.reshape(n, c, h * w)
     return flat @ flat.transpose(1, 2) / (c * h * w)
@@ -118,22 +118,22 @@ def mean_square(a: Tensor, b: Tensor) -> Tensor:
 
 
 def distances_of(grams: Tensor, targets: Tensor) -> Tensor:
-    """Mean square differences of every pair: (..., I, C, C) and (J, C, C) to (..., I, J)."""
+    """Mean squared difference of every pair: (..., I, C, C) and (J, C, C) to (..., I, J)."""
     return (grams[..., :, None, :, :] - targets).square().mean((-2, -1))
 
 
 def variation(image: Tensor) -> Tensor:
-    """Sum of absolute differences of neighbours in (..., 3, H, W)."""
+    """Total variation: sum of absolute differences of neighboring pixels in (..., 3, H, W)."""
     return (image[..., 1:, :] - image[..., :-1, :]).abs().sum() + (image[..., 1:] - image[..., :-1]).abs().sum()
 
 
 def weighted_total(terms: Terms, settings: Settings) -> Tensor:
-    """The weighted sum."""
+    """Weighted sum of the terms."""
     style, blend, content = (torch.zeros((), device=terms.variation.device) for _ in range(3))
     for layer, factor in zip(settings.style_layers, settings.style_factors, strict=True):
-        own = terms.distances[layer].trace()
-        style = style + factor * own
-        blend = blend + factor * (terms.distances[layer].sum() - own)
+        diagonal = terms.distances[layer].trace()
+        style = style + factor * diagonal
+        blend = blend + factor * (terms.distances[layer].sum() - diagonal)
     for layer, factor in zip(settings.content_layers, settings.content_factors, strict=True):
         content = content + factor * terms.contents[layer]
     smooth = settings.tv_weight * terms.variation
@@ -141,7 +141,7 @@ def weighted_total(terms: Terms, settings: Settings) -> Tensor:
 
 
 class Reference:
-    """The loss of one photo and its K styles."""
+    """Loss of one photo with K styles."""
 
     def __init__(
         self,
@@ -158,11 +158,11 @@ class Reference:
         Args:
           weights: see `network`.
           content: (H, W, 3).
-          styles: K pictures (h, w, 3).
+          styles: K images (h, w, 3).
           masks: (H, W, K).
-          settings: the numbers of the loss.
-          structure: see the top of this file.
-          device: torch's name of where it runs.
+          settings: layers and weights of the loss; None for the original's.
+          structure: see the module docstring.
+          device: torch device to run on.
         """
         self.settings = settings or Settings()
         self.device = device
@@ -181,21 +181,21 @@ class Reference:
                     self.grams[layer].append(gram(features)[0])
 
     def composite(self, images: Tensor) -> Tensor:
-        """(K, 3, H, W) to R (3, H, W)."""
+        """Composite R (3, H, W) of images (K, 3, H, W)."""
         return (images * self.masks).sum(0)
 
     def _original(self, images: Tensor) -> Terms:
-        """Five passes for K = 2: style and blend loss take each image for themselves, then the composite."""
+        """2 K + 1 passes: every image once for the style loss and once for the blend loss, then the composite."""
         layers = self.settings.style_layers
         others = [[j for j in range(len(images)) if j != i] for i in range(len(images))]
-        found: dict[tuple[str, int, int], Tensor] = {}
+        pairwise: dict[tuple[str, int, int], Tensor] = {}
         for pairs in ([[i] for i in range(len(images))], others):
             for i, targets in enumerate(pairs):
                 for layer, features in taps_of(self.net, normalize(images[i])[None], layers).items():
-                    own = gram(features)[0]
-                    found |= {(layer, i, j): mean_square(own, self.grams[layer][j]) for j in targets}
+                    matrix = gram(features)[0]
+                    pairwise |= {(layer, i, j): mean_square(matrix, self.grams[layer][j]) for j in targets}
         count = range(len(images))
-        distances = {x: torch.stack([torch.stack([found[x, i, j] for j in count]) for i in count]) for x in layers}
+        distances = {x: torch.stack([torch.stack([pairwise[x, i, j] for j in count]) for i in count]) for x in layers}
         result = normalize(self.composite(images))
         taps = taps_of(self.net, result[None], self.settings.content_layers)
         contents = {layer: mean_square(features, self.contents[layer]) for layer, features in taps.items()}
@@ -204,8 +204,8 @@ class Reference:
     def _lean(self, images: Tensor) -> Terms:
         """One pass over the batch [I_1, ..., I_K, R]."""
         batch = normalize(torch.cat([images, self.composite(images)[None]]))
-        wanted = {*self.settings.style_layers, *self.settings.content_layers}
-        taps = taps_of(self.net, batch, tuple(wanted))
+        layers = {*self.settings.style_layers, *self.settings.content_layers}
+        taps = taps_of(self.net, batch, tuple(layers))
         distances = {}
         for layer in self.settings.style_layers:
             distances[layer] = distances_of(gram(taps[layer][:-1]), torch.stack(self.grams[layer]))
@@ -213,7 +213,7 @@ class Reference:
         return Terms(distances, contents, variation(batch[-1]))
 
     def total(self, terms: Terms) -> Tensor:
-        """The weighted sum."""
+        """Weighted sum of the terms with this loss's settings."""
         return weighted_total(terms, self.settings)
 
     def value_and_gradient(self, images: np.ndarray) -> tuple[float, np.ndarray, Terms]:
@@ -227,19 +227,19 @@ class Reference:
 
 
 class Optimization:
-    """The original's loop: torch's L-BFGS, pixels clamped in place before every evaluation."""
+    """The original's loop: torch.optim.LBFGS, pixels clamped in place before every evaluation."""
 
     def __init__(self, reference: Reference, images: np.ndarray, evaluations_per_step: int = 20):
         """Starts at images (K, H, W, 3)."""
         self.reference = reference
         self.pixels = to_tensor(images).contiguous().to(reference.device).requires_grad_()
-        # torch's own limit of evaluations, 5/4 of the iterations, would cut steps of 2 or 3 short.
+        # torch's default limit of evaluations, 5/4 of the iterations, would truncate steps of 2 or 3.
         count = evaluations_per_step
         self.optimizer = torch.optim.LBFGS([self.pixels], lr=1, max_iter=count, max_eval=2 * count, history_size=100)
         self.losses: list[float] = []
 
     def step(self) -> None:
-        """`evaluations_per_step` evaluations and updates."""
+        """Runs `evaluations_per_step` evaluations and updates."""
         self.optimizer.step(self._evaluate)
 
     def _evaluate(self) -> float:
@@ -252,7 +252,7 @@ class Optimization:
 
 
 def run(reference: Reference, images: np.ndarray, steps: int) -> Run:
-    """Stops after the first full step that has made more than `steps` evaluations."""
+    """Optimizes until the first complete step with more than `steps` evaluations in total."""
     optimization = Optimization(reference, images)
     while len(optimization.losses) <= steps:
         optimization.step()

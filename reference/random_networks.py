@@ -1,11 +1,11 @@
-"""State dicts of torchvision's networks with random numbers: what tests and benchmarks put into both sides."""
+"""Random state dicts of torchvision's VGG and DeepLab networks, to load into both implementations."""
 
 import numpy as np
 import torch
-import torchvision
 
 from convert_weights.deeplab import block_modules
 from msst_jax.models.deeplab import TORCHVISION_NETWORKS
+from reference.torchvision_compat import torchvision
 
 MOBILENET = TORCHVISION_NETWORKS[-1]
 
@@ -13,7 +13,7 @@ State = dict[str, torch.Tensor]
 
 
 def vgg_state(name: str) -> State:
-    """He weights and small biases; the classifier is a stub."""
+    """State dict of a VGG with He-initialized weights and small biases; the classifier is a stub."""
     rng = np.random.default_rng(7)
     with torch.device("meta"):
         shapes = getattr(torchvision.models, name)(weights=None).features.state_dict()
@@ -26,9 +26,9 @@ def vgg_state(name: str) -> State:
 
 
 def deeplab_net(name: str, output_stride: int | None = None, classes: int = 21) -> torch.nn.Module:
-    """torchvision's network with its auxiliary head, without numbers."""
+    """torchvision's network with its auxiliary head, on the meta device (no values)."""
     with torch.device("meta"):
-        if output_stride == 16 and name != MOBILENET:  # torchvision's builder knows 8 only
+        if output_stride == 16 and name != MOBILENET:  # torchvision's builder only supports 8
             dilate = [False, False, True]
             build = getattr(torchvision.models, name.removeprefix("deeplabv3_"))
             backbone = build(weights=None, replace_stride_with_dilation=dilate)
@@ -38,10 +38,10 @@ def deeplab_net(name: str, output_stride: int | None = None, classes: int = 21) 
 
 
 def deeplab_state(name: str, classes: int = 21, seed: int = 7) -> State:
-    """He weights and random statistics; branches that a shortcut adds to are small, so that sums stay of order 1."""
+    """He-initialized weights, random statistics; residual branches are scaled down so that sums stay of order 1."""
     rng = np.random.default_rng(seed)
     net = deeplab_net(name, classes=classes)
-    added = tuple(f"{block}.bn3.weight" for block in block_modules(name).values())
+    residual = tuple(f"{block}.bn3.weight" for block in block_modules(name).values())
     state = {}
     for key, tensor in net.state_dict().items():
         shape = tuple(tensor.shape)
@@ -50,7 +50,7 @@ def deeplab_state(name: str, classes: int = 21, seed: int = 7) -> State:
         elif key.endswith("running_var"):
             values = rng.uniform(0.5, 2, shape)
         elif key.endswith("weight"):
-            values = rng.uniform(0.5, 1.5, shape) * (0.3 if key in added else 1)
+            values = rng.uniform(0.5, 1.5, shape) * (0.3 if key in residual else 1)
         elif key.endswith("num_batches_tracked"):
             state[key] = torch.tensor(12345)
             continue

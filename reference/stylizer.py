@@ -1,8 +1,8 @@
-"""The fast model and a step of its training, written anew in plain PyTorch: the twin of tests and benchmarks.
+"""PyTorch reference of the feed-forward stylizer and of its training step; shares no code with msst_jax.
 
-It shares no code with msst_jax. Pictures are NCHW tensors; the parameters have the names of msst_jax's, kernels apart
-(`weight` here, `kernel` there). The loss makes the passes of msst_jax: the N K images through VGG to the deepest style
-layer, the N composites to the deepest content layer, the N photos to there without gradients; VGG is frozen.
+Images are NCHW tensors. Parameters are named as in msst_jax, except kernels (`weight` here, `kernel` there). The loss
+runs the same passes as msst_jax: the N K images through VGG to the deepest style layer, the N composites to the deepest
+content layer, the N photos to there without gradients; VGG is frozen.
 """
 
 from collections.abc import Mapping
@@ -30,12 +30,12 @@ EPSILON = 1e-5
 
 
 def conv(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Conv2d:
-    """Of a mirrored picture, without bias."""
+    """Convolution with reflection padding, without bias."""
     return nn.Conv2d(inputs, outputs, size, stride, padding=size // 2, padding_mode="reflect", bias=False)
 
 
 class Normed(nn.Module):
-    """Convolution and instance normalisation, with one scale and shift or with those of each style."""
+    """Convolution and instance normalization, with one scale and shift, or one per style."""
 
     def __init__(self, inputs: int, outputs: int, size: int = 3, stride: int = 1, styles: int | None = None):
         super().__init__()
@@ -52,7 +52,7 @@ class Normed(nn.Module):
 
 
 class Block(nn.Module):
-    """Two convolutions around a shortcut."""
+    """Residual block of two convolutions."""
 
     def __init__(self, channels: int, styles: int):
         super().__init__()
@@ -60,12 +60,12 @@ class Block(nn.Module):
         self.conv2 = Normed(channels, channels, styles=styles)
 
     def forward(self, x: Tensor, mixtures: Tensor) -> Tensor:
-        """(N, C, H, W) to the same."""
+        """(N, C, H, W) and mixtures (N, styles) to (N, C, H, W)."""
         return x + self.conv2(functional.relu(self.conv1(x, mixtures)), mixtures)
 
 
 class TorchStylizer(nn.Module):
-    """Every photo in K mixtures of styles."""
+    """Renders every photo in K mixtures of styles."""
 
     def __init__(self, styles: int, width: int, blocks: int):
         super().__init__()
@@ -81,7 +81,7 @@ class TorchStylizer(nn.Module):
         self.bias = nn.Parameter(torch.zeros(3))
 
     def forward(self, images: Tensor, mixtures: Tensor | None = None) -> Tensor:
-        """Normalised (N, 3, H, W), mixtures (K, styles) or None for each style by itself, to (N, K, 3, H, W)."""
+        """Normalized (N, 3, H, W), mixtures (K, styles) or None for each style by itself, to (N, K, 3, H, W)."""
         n, _, height, width = images.shape
         mixtures = torch.eye(self.styles, device=images.device) if mixtures is None else mixtures
         x = functional.pad(images, (0, -width % STRIDE, 0, -height % STRIDE), mode="reflect")
@@ -98,7 +98,7 @@ class TorchStylizer(nn.Module):
 
 
 def build_twin(tensors: Mapping[str, np.ndarray]) -> TorchStylizer:
-    """The network with the parameters of msst_jax's: {"encoder.0.conv.kernel": (9, 9, 3, C), ...}."""
+    """The network with msst_jax's parameters: {"encoder.0.conv.kernel": (9, 9, 3, C), ...}."""
     blocks = len({name.split(".")[1] for name in tensors if name.startswith("blocks.")})
     styles, width = tensors["decoder.1.scale"].shape
     network = TorchStylizer(styles, width, blocks)
@@ -107,38 +107,38 @@ def build_twin(tensors: Mapping[str, np.ndarray]) -> TorchStylizer:
 
 
 def torch_name(name: str) -> str:
-    """msst_jax's name of a parameter to that of here."""
+    """Converts msst_jax's name of a parameter to the name here."""
     return name.replace("kernel", "weight")
 
 
 def to_torch(name: str, value: np.ndarray) -> Tensor:
-    """A parameter of msst_jax; kernels are (k, k, I, O) there and (O, I, k, k) here."""
+    """Converts a parameter of msst_jax; kernels are (k, k, I, O) there and (O, I, k, k) here."""
     tensor = torch.tensor(np.asarray(value))
     return tensor.permute(3, 2, 0, 1).contiguous() if name.endswith("kernel") else tensor
 
 
 class TrainingLoss(nn.Module):
-    """Loss of a batch of photos: mean over the photos of that of the on-line method."""
+    """Training loss of a batch: mean over the photos of the loss that the optimization-based method minimizes."""
 
     def __init__(self, stylizer: TorchStylizer, vgg: nn.Sequential, styles: list[Tensor], settings: Settings):
-        """Computes the Gram matrices of K styles (3, h, w) in [0, 1]; freezes VGG."""
+        """Precomputes the Gram matrices of K styles (3, h, w) in [0, 1]; freezes VGG."""
         super().__init__()
         self.stylizer = stylizer
         self.vgg = vgg.requires_grad_(False)
         self.settings = settings
         taps = [taps_of(vgg, normalize(style)[None], settings.style_layers) for style in styles]
         for layer in settings.style_layers:
-            self.register_buffer(f"gram_{layer}", torch.cat([gram(found[layer]) for found in taps]))
+            self.register_buffer(f"gram_{layer}", torch.cat([gram(features[layer]) for features in taps]))
 
     def forward(self, photos: Tensor, masks: Tensor) -> Tensor:
-        """Photos (N, 3, H, W) in [0, 1] and masks (N, K, H, W) of sum 1 at every pixel to the loss."""
+        """Loss of photos (N, 3, H, W) in [0, 1] with masks (N, K, H, W) that sum to 1 at every pixel."""
         with torch.no_grad():
             targets = taps_of(self.vgg, normalize(photos), self.settings.content_layers)
         images = self.stylizer(normalize(photos))
         return weighted_total(self.terms(images, targets, masks), self.settings)
 
     def terms(self, images: Tensor, targets: Mapping[str, Tensor], masks: Tensor) -> Terms:
-        """Means over the photos; images (N, K, 3, H, W), features of the photos, masks (N, K, H, W)."""
+        """Loss terms, means over the photos; images (N, K, 3, H, W), features of the photos, masks (N, K, H, W)."""
         n, k = images.shape[:2]
         distances = {}
         for layer, features in taps_of(self.vgg, normalize(images.flatten(0, 1)), self.settings.style_layers).items():
@@ -151,10 +151,10 @@ class TrainingLoss(nn.Module):
 
 
 class TrainingStep(NamedTuple):
-    """Gradient, its norm limited, Adam, running average of the parameters."""
+    """Gradient, clipping by global norm, Adam, exponential moving average of the parameters."""
 
     loss: nn.Module
-    """A `TrainingLoss`, compiled perhaps."""
+    """A `TrainingLoss`, possibly compiled."""
     parameters: list[Tensor]
     averages: list[Tensor]
     optimizer: torch.optim.Adam
@@ -162,7 +162,7 @@ class TrainingStep(NamedTuple):
     decay: float
 
     def __call__(self, step: int, rate: float, photos: Tensor, masks: Tensor) -> Tensor:
-        """The loss before the step; the learning rate is `rate`, the step's number counts from 0."""
+        """Takes step number `step` (from 0) with learning rate `rate`; returns the loss before it."""
         self.optimizer.param_groups[0]["lr"] = rate
         self.optimizer.zero_grad()
         loss = self.loss(photos, masks)
@@ -176,7 +176,7 @@ class TrainingStep(NamedTuple):
 
 
 def training_step(loss: TrainingLoss, clip: float, decay: float, *, compiled: bool = False) -> TrainingStep:
-    """The step that trains the network of a loss."""
+    """Builds the training step for the network in `loss`."""
     parameters: list[Tensor] = list(loss.stylizer.parameters())
     averages = [parameter.detach().clone() for parameter in parameters]
     optimizer = torch.optim.Adam(parameters)

@@ -1,4 +1,4 @@
-"""Random fast models and a step of their training: what tests and benchmarks compare with torch_stylizer.py on."""
+"""Random feed-forward models and training batches, with loss and gradients by msst_jax and by PyTorch."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -24,70 +24,71 @@ from reference.stylizer import TrainingLoss, build_twin, to_torch, torch_name
 STYLES, WIDTH, BLOCKS = 3, 4, 2
 LAYERS = FeatureLayers(("relu1_1", "conv1_2"), ("conv2_1",), (2.0, 0.5), (1.5,))
 FACTORS = LossWeights(style=1e6, blend=5e4, content=0.6, tv=1e-2)
-IMAGE_TOLERANCE = 1e-5  # of the largest magnitude
+IMAGE_TOLERANCE = 1e-5  # relative to the largest magnitude
 LOSS_TOLERANCE = 1e-5  # relative
-GRADIENT_TOLERANCE = 2e-4  # of the largest magnitude of each parameter's gradient
+GRADIENT_TOLERANCE = 2e-4  # relative to the largest magnitude of each parameter's gradient
 
-# Where a ReLU or a maximum is within rounding of its kink, no two programs need agree (1 of 80 starts, by 5e-3). At
-# these the gradient is smooth further than that: moving the photos by 5e-7, which changes it several times as much as
-# rounding does, makes it jump nowhere (the twin in float64, worst change 1.5e-4; 1e-5 between the programs).
+# Where a ReLU or a maximum is within rounding error of its kink, two programs need not agree (1 of 80 starts, by 5e-3).
+# These cases are smooth over a larger range: shifting the photos by 5e-7, which changes the gradient several times as
+# much as rounding does, causes no jump (PyTorch in float64, worst change 1.5e-4; 1e-5 between the two programs).
 BATCHES = ((2, 2, (16, 20)), (1, 3, (19, 18)))
-"""Photos, styles and size; each with all of SEEDS."""
+"""(photos, styles, size); each with every seed of SEEDS."""
 SEEDS = range(3)
 
 
 def random_stylizer(styles: int = STYLES, seed: int = 0, *, width: int = WIDTH, blocks: int = BLOCKS) -> Stylizer:
-    """Scales, shifts and the bias too are random: fresh ones are 1 and 0, and a mistake in them would not show."""
+    """A stylizer whose scales, shifts and bias are random too: at their initial 1 and 0 an error would not show."""
     rng = np.random.default_rng(seed)
     network = nnx.eval_shape(lambda: Stylizer(styles, width=width, blocks=blocks, rngs=nnx.Rngs(0)))
 
-    def drawn(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    def draw(name: str, shape: tuple[int, ...]) -> np.ndarray:
         values = rng.normal(size=shape).astype(np.float32)
         if name.endswith("kernel"):
             return values * np.float32(np.sqrt(2 / np.prod(shape[:3])))
         return name.endswith("scale") + values / 2
 
-    tensors = {name: drawn(name, shape) for name, shape in parameter_shapes(network).items()}
+    tensors = {name: draw(name, shape) for name, shape in parameter_shapes(network).items()}
     return assign_tensors(network, tensors, "that are random")
 
 
 @jax.jit
 def stylised(network: Stylizer, images: jax.Array, mixtures: jax.Array | None = None) -> jax.Array:
+    """The network's images (N, K, H, W, 3), jitted."""
     return network(images, mixtures)
 
 
-class Training(NamedTuple):
-    """A batch of N photos, K style pictures and the network that is to be trained on them."""
+class TrainingCase(NamedTuple):
+    """A network and a batch of N photos with K style images to train it on."""
 
     network: Stylizer
     photos: np.ndarray
     """(N, H, W, 3)."""
     masks: np.ndarray
     """(N, H, W, K)."""
-    pictures: list[np.ndarray]
+    styles: list[np.ndarray]
     """K of (h, w, 3)."""
 
 
-class Found(NamedTuple):
-    """What one program makes of a `Training`."""
+class LossAndGradients(NamedTuple):
+    """Result of one implementation on a `TrainingCase`."""
 
     loss: float
     terms: dict[str, float]
-    """The weighted terms, whose sum is the loss; empty for the twin."""
+    """The weighted terms, which sum to the loss; empty for PyTorch."""
     gradients: dict[str, Tensor]
-    """{parameter, by its name in torch: gradient}."""
+    """{name of the parameter in PyTorch: gradient}."""
 
 
-def training_case(photos: int, styles: int, size: tuple[int, int], seed: int) -> Training:
-    """Random pictures and parameters."""
+def training_case(photos: int, styles: int, size: tuple[int, int], seed: int) -> TrainingCase:
+    """A case with random images and parameters."""
     batch = uniform(photos, *size, 3, seed=seed + 10)
     masks = np.random.default_rng(seed).dirichlet([1] * styles, (photos, *size)).astype(np.float32)
-    pictures = [uniform(20 + 3 * k, 26, 3, seed=20 + k) for k in range(styles)]
-    return Training(random_stylizer(styles, seed), batch, masks, pictures)
+    style_images = [uniform(20 + 3 * k, 26, 3, seed=20 + k) for k in range(styles)]
+    return TrainingCase(random_stylizer(styles, seed), batch, masks, style_images)
 
 
 def load_network() -> VGG:
-    """The embedded VGG-16, as deep as LAYERS."""
+    """The embedded VGG-16, truncated to the deepest of LAYERS."""
     return load_vgg("vgg16", [*LAYERS.style, *LAYERS.content], path=EMBEDDED_VGG16)[0]
 
 
@@ -95,6 +96,7 @@ def load_network() -> VGG:
 def loss_and_gradients(
     network: Stylizer, vgg: VGG, grams: dict[str, jax.Array], photos: jax.Array, masks: jax.Array
 ) -> tuple[tuple[jax.Array, dict[str, jax.Array]], Any]:
+    """((loss, terms), gradients) of msst_jax's training loss, jitted."""
     definition, params = nnx.split(network)
 
     def loss(params: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -104,34 +106,35 @@ def loss_and_gradients(
     return jax.value_and_grad(loss, has_aux=True)(params)
 
 
-def our_training(vgg: VGG, training: Training) -> Found:
+def our_training(vgg: VGG, case: TrainingCase) -> LossAndGradients:
     """Loss, terms and gradients by msst_jax."""
-    network, photos, masks, pictures = training
-    targets = [style_targets(vgg, jnp.asarray(picture), LAYERS.style) for picture in pictures]
+    network, photos, masks, styles = case
+    targets = [style_targets(vgg, jnp.asarray(style), LAYERS.style) for style in styles]
     grams = jax.tree.map(lambda *grams: jnp.concatenate(grams), *targets)
     (value, terms), gradients = loss_and_gradients(network, vgg, grams, photos, masks)
     named = {torch_name(name): to_torch(name, gradient) for name, gradient in state_to_tensors(gradients).items()}
-    return Found(float(value), {name: float(term) for name, term in terms.items()}, named)
+    return LossAndGradients(float(value), {name: float(term) for name, term in terms.items()}, named)
 
 
-def torch_training(training: Training) -> Found:
-    """Loss and gradients by the twin."""
-    network, photos, masks, pictures = training
+def torch_training(case: TrainingCase) -> LossAndGradients:
+    """Loss and gradients by the PyTorch reference."""
+    network, photos, masks, styles = case
     ratio = float(FACTORS.blend) / float(FACTORS.style)
     settings = Settings(*LAYERS, float(FACTORS.style), ratio, float(FACTORS.content), float(FACTORS.tv))
     twin = build_twin(state_to_tensors(nnx.state(network)))
-    loss = TrainingLoss(twin, original.network(EMBEDDED_VGG16), [*map(to_tensor, pictures)], settings)
+    loss = TrainingLoss(twin, original.network(EMBEDDED_VGG16), [*map(to_tensor, styles)], settings)
     value = loss(to_tensor(photos), torch.from_numpy(np.moveaxis(masks, -1, 1)))
     value.backward()
     gradients = {name: parameter.grad for name, parameter in twin.named_parameters() if parameter.grad is not None}
-    return Found(value.item(), {}, gradients)
+    return LossAndGradients(value.item(), {}, gradients)
 
 
 def gradient_errors(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> dict[str, float]:
-    """{parameter: largest difference over largest magnitude}.
+    """{parameter: largest difference relative to the largest magnitude}.
 
-    What a block adds to all pixels alike, the mirrored convolution and normalisation after it take away again: the
-    gradient of its last shift is 0, both give rounding errors, and those are compared with the gradient of the scale.
+    The reflection-padded convolution and the normalization after a residual block cancel any constant that it adds, so
+    the gradient of its last shift is 0. Both implementations give only rounding errors there, and those are compared
+    with the magnitude of the scale's gradient.
     """
-    units = {name: name.replace("shift", "scale") if "conv2" in name else name for name in theirs}
-    return {name: float((ours[name] - theirs[name]).abs().max() / theirs[units[name]].abs().max()) for name in theirs}
+    scales = {name: name.replace("shift", "scale") if "conv2" in name else name for name in theirs}
+    return {name: float((ours[name] - theirs[name]).abs().max() / theirs[scales[name]].abs().max()) for name in theirs}

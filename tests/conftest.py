@@ -1,27 +1,45 @@
-"""What every test relies on: full precision, torchvision importable, no weights of the user."""
+"""What every test relies on: full precision, one compilation cache, no weights of the user; shared fixtures."""
 
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import jax
 import pytest
 
-from convert_weights.torch_compat import import_torchvision
 from msst_jax.video import feedforward
+from tests.helpers.compilation import compile_quickly, share_compilation_cache
 from tests.helpers.feedforward import small_model
+from tests.helpers.logging_state import restored_logging
 from tests.helpers.pictures import save, stripe
-from tests.helpers.training_runs import cache_settings, make_photos
+from tests.helpers.training_runs import make_photos
 
 SHARED = Path(__file__).parents[2] / "shared"
 
 jax.config.update("jax_default_matmul_precision", "highest")
 jax.config.update("jax_num_cpu_devices", 4)  # training is data-parallel; all else runs on the first
-import_torchvision()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compiled programs outlive the run in .pytest_cache; without it, they are shared within the run.
+
+    The slow tests, which compare whole runs with PyTorch, compile as users do.
+    """
+    if config.option.markexpr == "not slow":
+        compile_quickly()
+    cache = getattr(config, "cache", None)
+    share_compilation_cache(cache.mkdir("xla") if cache else Path(tempfile.mkdtemp(prefix="xla-")))
 
 
 @pytest.fixture(autouse=True)
 def no_user_weights(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MSST_WEIGHTS", str(tmp_path_factory.mktemp("weights")))
+
+
+@pytest.fixture(autouse=True)
+def logging_of_its_own() -> Iterator[None]:
+    with restored_logging():
+        yield
 
 
 @pytest.fixture
@@ -43,12 +61,6 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_photos(tmp_path_factory.mktemp("photos") / "in")
 
 
-@pytest.fixture(scope="module")
-def xla(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Settings that spare the runs of one module from compiling the same step again."""
-    return cache_settings(tmp_path_factory.mktemp("xla"))
-
-
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workdir with a small fast model, made once for all tests; they only read it."""
@@ -57,7 +69,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clips are painted in several batches of a few frames."""
+    """Videos are stylized in several batches of a few frames."""
     monkeypatch.setattr(feedforward, "MAX_BATCH", 2)
 
 

@@ -1,0 +1,1 @@
+"""Benchmark harness: interleaved timing of programs, device rates, and result tables."""

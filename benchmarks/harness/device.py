@@ -1,4 +1,4 @@
-"""The device at hand: what it is called, and how fast it multiplies matrices and copies memory."""
+"""The benchmarked device: its name, its rates of matrix products and copies, and peak memory."""
 
 import os
 import platform
@@ -12,48 +12,48 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-PRODUCTS = (1024, 2048, 4096, 8192)  # sides of square matrices; CPUs do best below the largest
-ON_CPU = 4096
-COPIED = 2**28  # bytes
+MATRIX_SIDES = (1024, 2048, 4096, 8192)  # of square matrices; CPUs do best below the largest
+MAX_SIDE_ON_CPU = 4096
+COPY_BYTES = 2**28
 REPEATS = 5
 GIGA = 1e9
 
 
 class Rates(NamedTuple):
-    """The best that was seen."""
+    """The highest rates measured."""
 
     flops: float
-    """FLOP/s of float32 matrix products, at the precision that JAX takes by default."""
+    """FLOP/s of float32 matrix products, at JAX's default precision."""
     bytes: float
-    """Bytes/s read and written by a copy of 256 MiB to another place."""
+    """Bytes/s read and written by a copy of 256 MiB."""
 
 
 def device_name() -> str:
-    """Such as "AMD EPYC, 2 cores" or "NVIDIA H100 80GB HBM3"."""
+    """The name of the device, such as "AMD EPYC, 2 cores" or "NVIDIA H100 80GB HBM3"."""
     if jax.default_backend() != "cpu":
         return str(jax.devices()[0].device_kind)
     return f"{_processor()}, {cores()} cores"
 
 
 def cores() -> int:
-    """Those that this process may use."""
+    """The CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def file_name(device: str) -> str:
-    """A device's name in letters, digits and dashes."""
+    """A device's name in lowercase letters, digits and dashes."""
     return re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
 
 
 def _processor() -> str:
-    information = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*:\s*(.+)", information.read_text()) if information.exists() else None
-    return found.group(1).strip() if found else platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    match = re.search(r"model name\s*:\s*(.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
+    return match.group(1).strip() if match else platform.processor() or platform.machine()
 
 
 def measured_rates() -> Rates:
-    """Takes some seconds."""
-    sides = [side for side in PRODUCTS if side <= ON_CPU or jax.default_backend() != "cpu"]
+    """Measures the rates of the device, in a few seconds."""
+    sides = [side for side in MATRIX_SIDES if side <= MAX_SIDE_ON_CPU or jax.default_backend() != "cpu"]
     return Rates(max(_product_rate(side) for side in sides), _copy_rate())
 
 
@@ -64,9 +64,9 @@ def _product_rate(side: int) -> float:
 
 
 def _copy_rate() -> float:
-    array = jnp.zeros(COPIED // 4)
+    array = jnp.zeros(COPY_BYTES // 4)
     copy = jax.jit(jnp.copy)
-    return 2 * COPIED / _shortest(lambda: copy(array))
+    return 2 * COPY_BYTES / _shortest(lambda: copy(array))
 
 
 def _shortest(run: Callable[[], jax.Array]) -> float:
@@ -80,12 +80,12 @@ def _shortest(run: Callable[[], jax.Array]) -> float:
 
 
 def peak_memory(program_is_ours: bool) -> float | None:
-    """The most GB that this process has held: of the device's memory, or on CPU of the machine's; None if unknown."""
+    """Peak GB of this process in the device's memory, or on a CPU in the machine's; None if unknown."""
     if jax.default_backend() == "cpu":
         return _peak_of_process()
     if program_is_ours:
-        held = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
-        return held and float(held) / GIGA
+        peak = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
+        return peak and float(peak) / GIGA
     import torch
 
     return float(torch.cuda.max_memory_allocated()) / GIGA if torch.cuda.is_available() else None
@@ -93,12 +93,12 @@ def peak_memory(program_is_ours: bool) -> float | None:
 
 def _peak_of_process() -> float | None:
     status = Path("/proc/self/status")
-    if status.exists():  # what getrusage tells on Linux counts the parent's memory too
-        found = re.search(r"VmHWM:\s*(\d+) kB", status.read_text())
-        return float(found.group(1)) * 1024 / GIGA if found else None
+    if status.exists():  # on Linux getrusage counts the parent's memory too
+        match = re.search(r"VmHWM:\s*(\d+) kB", status.read_text())
+        return float(match.group(1)) * 1024 / GIGA if match else None
     if sys.platform == "win32":
         return None
     import resource
 
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / GIGA

@@ -1,4 +1,4 @@
-"""What is timed: programs that do the same work, one piece after the other, in turns."""
+"""Interleaved timing of programs that do the same work, with a check that their results agree."""
 
 import gc
 import statistics
@@ -12,74 +12,74 @@ from tqdm import tqdm
 
 OURS = "msst_jax"
 PAIRS, QUICK_PAIRS = 5, 1
-ROUNDED = 0.05  # how much first results may differ on an accelerator, which rounds the factors of products by default
+ACCELERATOR_TOLERANCE = 0.05  # accelerators round the factors of matrix products by default
 
 
 class Cost(NamedTuple):
-    """Of one piece of work, as XLA counts it; the body of a loop counts once."""
+    """Cost of one unit of work according to XLA; the body of a loop counts once."""
 
     flops: float
     """Floating-point operations of the program as written."""
     bytes: float
-    """Read and written by the program as compiled."""
+    """Bytes read and written by the program as compiled."""
 
 
 class Program(NamedTuple):
-    """A computation that can be carried on a piece at a time."""
+    """A prepared computation that can be advanced step by step."""
 
     advance: Callable[[], Any]
-    """Does the next pieces and waits for them. The first results must agree between the programs of a case."""
+    """Does the next `Case.units_per_call` units of work and waits for them; the first results of a case must agree."""
     compile_seconds: float | None = None
-    """None where it compiles on the first call: that is then what the first call takes longer."""
+    """None if the first call compiles; its extra time is then the compile time."""
     cost: Cost | None = None
 
 
 class Case(NamedTuple):
-    """One thing to measure."""
+    """One row to measure: programs that do the same work."""
 
     group: str
     what: str
     size: str
     unit: str
-    """What a second is of: "evaluation", "photo"."""
+    """Unit of work that seconds refer to: "evaluation", "photo"."""
     programs: Mapping[str, Callable[[], Program]]
-    """Name to what makes it ready; OURS first, then what it is compared with."""
-    agreement: float | None = None
-    """How much the first results may differ on CPU, of the largest value; None where they cannot be compared."""
-    pieces: int = 1
-    """That one call of `advance` does."""
+    """{name: function that prepares the program}; OURS first, then the references."""
+    tolerance: float | None = None
+    """Allowed difference of the first results on CPU, relative to the largest value; None if not comparable."""
+    units_per_call: int = 1
+    """Units of work in one call of `advance`."""
 
 
 class Timing(NamedTuple):
-    """What one program of a case took."""
+    """Timing of one program of a case."""
 
     seconds: list[float]
-    """Of a piece, for each turn."""
+    """Per unit of work, one entry for each pair."""
     compile_seconds: float
     cost: Cost | None
 
 
 class Disagreement(Exception):
-    """The programs of a case do not compute the same."""
+    """The programs of a case compute different results."""
 
 
 def measure(case: Case, pairs: int) -> dict[str, Timing]:
-    """Times the programs of a case in turns, so that a busy machine slows all of them.
+    """Times the programs of a case alternately, so that other load on the machine slows all of them.
 
     Raises:
       Disagreement: their first results differ.
     """
-    running = {name: start() for name, start in case.programs.items()}
-    calls = {name: program.advance for name, program in running.items()}
-    first = {name: _timed(call) for name, call in calls.items()}  # warms up too
+    programs = {name: start() for name, start in case.programs.items()}
+    calls = {name: program.advance for name, program in programs.items()}
+    first = {name: _timed(call) for name, call in calls.items()}  # also the warm-up
     check_agreement(case, {name: result for name, (result, _) in first.items()})
-    seconds = in_turns(calls, pairs, case.pieces, f"{case.what} {case.size}")
+    seconds = time_alternately(calls, pairs, case.units_per_call, f"{case.what} {case.size}")
     timings = {}
-    for name, program in running.items():
-        compiling = program.compile_seconds
-        if compiling is None:
-            compiling = max(0.0, first[name][1] - case.pieces * statistics.median(seconds[name]))
-        timings[name] = Timing(seconds[name], compiling, program.cost)
+    for name, program in programs.items():
+        compile_seconds = program.compile_seconds
+        if compile_seconds is None:
+            compile_seconds = max(0.0, first[name][1] - case.units_per_call * statistics.median(seconds[name]))
+        timings[name] = Timing(seconds[name], compile_seconds, program.cost)
     return timings
 
 
@@ -91,57 +91,57 @@ def _timed(call: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def check_agreement(case: Case, results: Mapping[str, Any]) -> None:
-    """Raises Disagreement unless all results are those of the first program."""
-    if case.agreement is None:
+    """Raises Disagreement unless all results agree with those of the first program within the tolerance."""
+    if case.tolerance is None:
         return
-    limit = case.agreement if jax.default_backend() == "cpu" else ROUNDED
+    limit = case.tolerance if jax.default_backend() == "cpu" else ACCELERATOR_TOLERANCE
     first = np.asarray(next(iter(results.values())))
     for name, result in results.items():
         error = np.abs(np.asarray(result) - first).max() / np.abs(first).max()
         if not error <= limit:
             raise Disagreement(
-                f"{case.what}, {case.size}: {name} does not compute the same, its first result differs by {error:.1e} "
-                f"of the largest value, more than {limit:.0e}; run the tests"
+                f"{case.what}, {case.size}: the first result of {name} differs by {error:.1e} of the largest value, "
+                f"more than {limit:.0e}; run the tests"
             )
 
 
-def in_turns(
-    calls: Mapping[str, Callable[[], Any]], pairs: int, pieces: int = 1, title: str | None = None
+def time_alternately(
+    calls: Mapping[str, Callable[[], Any]], pairs: int, units_per_call: int = 1, title: str | None = None
 ) -> dict[str, list[float]]:
-    """Seconds of a piece, for every turn of every program; who was first is last in the next pair."""
+    """{program: seconds per unit of work, for every pair}; the order is reversed after each pair."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     order = list(calls)
     for _ in tqdm(range(pairs), unit="pair", desc=title, disable=None, leave=False):
         for name in order:
-            seconds[name].append(_timed(calls[name])[1] / pieces)
+            seconds[name].append(_timed(calls[name])[1] / units_per_call)
         order.reverse()
     return seconds
 
 
 def ratio(theirs: Sequence[float], ours: Sequence[float]) -> tuple[float, float, float]:
-    """Median, least and most of how many times longer they take, over the pairs."""
-    ratios = [their / own for their, own in zip(theirs, ours, strict=True)]
+    """Median, minimum and maximum over the pairs of their time in multiples of ours."""
+    ratios = [their / our for their, our in zip(theirs, ours, strict=True)]
     return statistics.median(ratios), min(ratios), max(ratios)
 
 
-def compiled(function: Callable[..., Any], *arguments: Any) -> tuple[Callable[..., Any], float, Cost]:
-    """A compiled function, the seconds that compiling took, and its cost. `function` may be jitted already."""
+def compile_with_cost(function: Callable[..., Any], *arguments: Any) -> tuple[Callable[..., Any], float, Cost]:
+    """Compiles a function, jitted or not; returns it with the compile time in seconds and its cost."""
     jitted = function if hasattr(function, "lower") else jax.jit(function)
     started = time.perf_counter()
     lowered = jitted.lower(*arguments)
-    ready = lowered.compile()
+    compiled = lowered.compile()
     seconds = time.perf_counter() - started
-    return ready, seconds, cost_of(lowered, ready)
+    return compiled, seconds, xla_cost(lowered, compiled)
 
 
-def cost_of(lowered: Any, ready: Any) -> Cost:
-    """What XLA tells of a program before and after it was compiled; NaN for what it does not tell."""
-    before, after = (stage.cost_analysis() or {} for stage in (lowered, ready))
-    return Cost(float(before.get("flops", np.nan)), float(after.get("bytes accessed", np.nan)))
+def xla_cost(lowered: Any, compiled: Any) -> Cost:
+    """FLOPs of the lowered and bytes of the compiled program by XLA's cost analysis; NaN where it reports none."""
+    written, optimized = (stage.cost_analysis() or {} for stage in (lowered, compiled))
+    return Cost(float(written.get("flops", np.nan)), float(optimized.get("bytes accessed", np.nan)))
 
 
 def torch_device() -> str:
-    """Where PyTorch runs: on the GPU if JAX does."""
+    """The device for PyTorch: the GPU if JAX uses one."""
     import torch
 
     return "cuda" if jax.default_backend() == "gpu" and torch.cuda.is_available() else "cpu"

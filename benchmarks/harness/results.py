@@ -1,4 +1,4 @@
-"""What was measured on a device: rows, their JSON and their Markdown, and the part of README.md that shows them."""
+"""Benchmark results of a device: rows, JSON, Markdown tables, and their place in the pages of docs/."""
 
 import datetime
 import json
@@ -15,10 +15,9 @@ from msst_jax.errors import UserError
 from msst_jax.io.files import write_json, write_text
 
 FOLDER = Path(__file__).parents[1] / "results"
-README = Path(__file__).parents[2] / "README.md"
 GROUPS = ("optimize", "time_to_loss", "memory", "segmentation", "train_step", "fast_photo", "video")
 LIBRARIES = ("jax", "jaxlib", "torch", "torchvision")
-HEADS = (
+COLUMNS = (
     "what",
     "size",
     "msst_jax, s",
@@ -35,16 +34,16 @@ Row = dict[str, Any]
 
 
 def build_row(case: Case, timings: Mapping[str, Timing], memory: Mapping[str, float | None], rates: Rates) -> Row:
-    """What is kept of a case; figures that could not be had are None.
+    """The row of a case as JSON holds it; figures that are not available are None.
 
     Args:
-      case: what was measured.
+      case: the case that was measured.
       timings: of every program.
-      memory: peak GB of every program, for those that it was measured of.
+      memory: peak GB of every program whose memory was measured.
       rates: of the device.
     """
     ours = timings[OURS]
-    middle = statistics.median(ours.seconds)
+    median = statistics.median(ours.seconds)
     others = [name for name in {**timings, **memory} if name != OURS]
     cost = ours.cost or Cost(math.nan, math.nan)
     return {
@@ -52,13 +51,13 @@ def build_row(case: Case, timings: Mapping[str, Timing], memory: Mapping[str, fl
         "what": case.what,
         "size": case.size,
         "unit": case.unit,
-        "seconds": middle,
+        "seconds": median,
         "memory_gb": memory.get(OURS),
         "compile_seconds": ours.compile_seconds,
         "gigaflop": _finite(cost.flops / GIGA),
         "gigabytes": _finite(cost.bytes / GIGA),
-        "share_of_product_rate": _finite(cost.flops / middle / rates.flops),
-        "share_of_copy_rate": _finite(cost.bytes / middle / rates.bytes),
+        "share_of_product_rate": _finite(cost.flops / median / rates.flops),
+        "share_of_copy_rate": _finite(cost.bytes / median / rates.bytes),
         "pairs": len(ours.seconds),
         "references": [_reference(name, ours, timings.get(name), memory.get(name)) for name in others],
     }
@@ -80,14 +79,14 @@ def _finite(value: float) -> float | None:
 def update(
     path: Path, device: str, rates: Rates, measured: Mapping[str, Sequence[Row]], load: float | None
 ) -> dict[str, Any]:
-    """Writes the rows of some groups in place of their older ones in a device's file; returns all that the file holds.
+    """Replaces the rows of some groups in a device's file; returns the whole content of the file.
 
     Args:
-      path: the JSON; the Markdown goes beside it.
-      device: its name.
-      rates: of the device, as they were just measured.
+      path: the JSON file; the Markdown file goes beside it.
+      device: name of the device.
+      rates: of the device, measured in the same run.
       measured: the rows of each group.
-      load: the machine's load average before; None if it has none.
+      load: the machine's load average before the run; None if the system has none.
     """
     results: dict[str, Any] = {"device": device, "groups": {}}
     if path.exists():
@@ -108,10 +107,10 @@ def update(
 
 
 def read(path: Path) -> dict[str, Any]:
-    """What a file of results holds.
+    """The content of a results file.
 
     Raises:
-      UserError: it is damaged.
+      UserError: the file is damaged.
     """
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
@@ -120,21 +119,21 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def markdown(results: Mapping[str, Any]) -> str:
-    """A device's table, and below it when and how it was measured."""
-    lines = [_line(HEADS), _line(["---"] * len(HEADS))]
+    """A device's table, followed by the dates, versions and rates of its groups."""
+    lines = [_line(COLUMNS), _line(["---"] * len(COLUMNS))]
     for _, part in in_order(results["groups"]):
         for row in part["rows"]:
-            lines += _lines_of(row)
+            lines += _lines(row)
     return "\n".join([*lines, "", *_notes(results)]) + "\n"
 
 
 def in_order(groups: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """As in GROUPS, whichever was measured first."""
+    """Groups in the order of GROUPS, whichever was measured first."""
     return sorted(groups.items(), key=lambda item: GROUPS.index(item[0]))
 
 
-def _lines_of(row: Row) -> Iterable[str]:
-    """One line for each program that ours is compared with, or one without."""
+def _lines(row: Row) -> Iterable[str]:
+    """One line for each reference of a row, or a single line if it has none."""
     references = row["references"] or [None]
     for index, reference in enumerate(references):
         own = [f"{row['what']}, per {row['unit']}", row["size"], seconds(row["seconds"])] if index == 0 else [""] * 3
@@ -151,32 +150,32 @@ def _lines_of(row: Row) -> Iterable[str]:
 
 
 def _notes(results: Mapping[str, Any]) -> Iterable[str]:
-    told: dict[str, list[str]] = {}
+    groups: dict[str, list[str]] = {}
     for name, part in in_order(results["groups"]):
         versions = ", ".join(f"{library} {number}" for library, number in part["versions"].items())
         circumstances = (
             f"{part['date']}; {versions}; PyTorch on {part['torch_on']}; float32 matrix products reach "
             f"{part['product_gigaflop_a_second']:.0f} GFLOP/s, copies {part['copy_gigabytes_a_second']:.0f} GB/s"
         )
-        told.setdefault(circumstances, []).append(name)
-    for circumstances, names in told.items():
+        groups.setdefault(circumstances, []).append(name)
+    for circumstances, names in groups.items():
         yield f"*{results['device']}: {', '.join(names)}: {circumstances}.*"
 
 
 def seconds(value: float | None) -> str:
-    """Three digits, for a table; "-" for none."""
+    """Three significant digits, for a table; "-" for None."""
     if not value:
         return "-"
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}" if value >= 0.001 else f"{value:.1e}"
 
 
 def gigabytes(value: float | None) -> str:
-    """Two places, for a table."""
+    """Two decimals, for a table; "-" for None."""
     return "-" if value is None else f"{value:.2f}"
 
 
 def times(values: Sequence[float] | None) -> str:
-    """Median and range of a ratio, for a table."""
+    """Median and range of a ratio, for a table; "-" for None."""
     if values is None:
         return "-"
     median, least, most = values
@@ -191,15 +190,19 @@ def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def readme_with(readme: str, name: str, text: str) -> str:
-    """README.md with `text` between the lines that mark the place of the table `name`.
+def page_with(page: Path, name: str, tables: str) -> str:
+    """The text of a page with `tables` between the lines that mark the place of the tables `name`.
 
     Raises:
-      UserError: there are no such lines.
+      UserError: the page is missing or has no such lines.
     """
     begin, end = f"<!-- begin: {name} -->\n", f"<!-- end: {name} -->\n"
-    head, found, rest = readme.partition(begin)
+    try:
+        text = page.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{page} cannot be read ({error}); restore it") from error
+    head, opened, rest = text.partition(begin)
     _, closed, tail = rest.partition(end)
-    if not (found and closed):
-        raise UserError(f"README.md has no lines {begin.strip()} and {end.strip()}; put them where the table goes")
-    return f"{head}{begin}\n{text}\n{end}{tail}"
+    if not (opened and closed):
+        raise UserError(f"{page} has no lines {begin.strip()} and {end.strip()}; put them where the table goes")
+    return f"{head}{begin}\n{tables}\n{end}{tail}"

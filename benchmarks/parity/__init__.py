@@ -1,0 +1,1 @@
+"""Numerical differences between msst_jax and PyTorch."""

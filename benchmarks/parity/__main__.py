@@ -1,12 +1,12 @@
-"""How near this project is to PyTorch in numbers, on the device at hand.
+"""Numerical parity with PyTorch on the default device.
 
     python -m benchmarks.parity [--only GROUP...] [--quick] [--output benchmarks/results/parity-DEVICE.json]
 
-PyTorch computes on the CPU, JAX on its own default device. Every row is a comparison on the same random numbers: its
-error is the largest difference in parts of the tensor's largest magnitude, and of several tensors the worst is named.
-It is measured at JAX's default precision of matrix products and convolutions, which on an accelerator rounds their
-factors, and at the highest, for which alone the tests set a limit. Prints Markdown, rows above the limit in bold; then
-the exit code is 1. It needs the test installation.
+PyTorch runs on the CPU, JAX on its default device. Every row compares both on the same random inputs: its error is the
+largest difference relative to the tensor's largest magnitude; of several tensors the worst is named. It is measured at
+JAX's default precision of matrix products and convolutions, which on an accelerator rounds their factors, and at the
+highest, the only one that the tests limit. Prints Markdown, with rows above the limit in bold; the exit code is then 1.
+Needs the test installation.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from typing import Any
 from tqdm import tqdm
 
 from benchmarks.harness.device import device_name
-from benchmarks.parity.rows import Comparison, Found, Row, rows_of
+from benchmarks.parity.rows import Comparison, Row, WorstError, measure_rows
 from msst_jax.errors import UserError
 from msst_jax.io.files import check_writable, write_json
 from msst_jax.runtime.console import ArgumentParser, print_line
@@ -28,48 +28,51 @@ from msst_jax.runtime.console import ArgumentParser, print_line
 GROUPS = ("vgg", "deeplab", "losses", "whole_loss", "lbfgs", "fast")
 
 Results = Mapping[str, Any]
-"""What the JSON file holds: "device", "platform", "jax", "torch", "torchvision", "date", "quick", and "rows", a list of
+"""Content of the JSON file: "device", "platform", "jax", "torch", "torchvision", "date", "quick", and "rows", a list of
 {"group", "what", "against", "shape", "default", "highest", "limit", "ok"}; the errors, "default" at JAX's default
-precision and "highest", are {"error", "at": the tensor or ""}, the error None where the two cannot be compared (other
-shapes, values that are not numbers)."""
+precision and "highest", are {"error", "at": the tensor or ""}; the error is None if the two cannot be compared
+(different shapes, NaN)."""
 
 
 def measure(groups: Sequence[str], *, quick: bool) -> Results:
-    """All rows of the groups, in the order of GROUPS.
+    """Measures all rows of the groups, in the order of GROUPS.
 
     Raises:
       UserError: torch or torchvision is not installed.
     """
     comparisons = [
-        (group, comparison) for group, make in _groups().items() if group in groups for comparison in make(quick=quick)
+        (group, comparison)
+        for group, build in _groups().items()
+        if group in groups
+        for comparison in build(quick=quick)
     ]
     rows: list[Row] = []
     for group, comparison in (bar := tqdm(comparisons, unit="comparison", disable=None)):
         bar.set_description(group)
-        rows += rows_of(group, comparison)
-    return {**circumstances(), "quick": quick, "rows": [plain(row) for row in rows]}
+        rows += measure_rows(group, comparison)
+    return {**environment(), "quick": quick, "rows": [row_to_json(row) for row in rows]}
 
 
 def _groups() -> dict[str, Callable[..., list[Comparison]]]:
-    """{group: what lists its comparisons}; imported here, so that --help works without torch."""
+    """{group: function that lists its comparisons}; imported here so that --help works without torch."""
     from convert_weights.torch_compat import import_torchvision
 
-    import_torchvision()  # before the reference's modules do, which expect one that fits torch
+    import_torchvision()  # before the modules of reference/ import it, which need the patched one
     from benchmarks.parity import losses, networks, steps
 
-    made = (
+    builders = (
         networks.vgg,
         networks.deeplab,
         losses.losses,
         losses.whole_loss,
         steps.lbfgs,
-        steps.fast,
+        steps.feedforward,
     )
-    return dict(zip(GROUPS, made, strict=True))
+    return dict(zip(GROUPS, builders, strict=True))
 
 
-def circumstances() -> dict[str, str]:
-    """Device, versions and date."""
+def environment() -> dict[str, str]:
+    """Device, library versions and date."""
     import jax
     import torch
     import torchvision
@@ -84,17 +87,22 @@ def circumstances() -> dict[str, str]:
     }
 
 
-def plain(row: Row) -> dict[str, Any]:
-    """A row as JSON can hold it."""
-    return {**row._asdict(), "default": _plain(row.default), "highest": _plain(row.highest), "ok": row.ok}
+def row_to_json(row: Row) -> dict[str, Any]:
+    """A row as JSON-serializable values."""
+    return {
+        **row._asdict(),
+        "default": _error_to_json(row.default),
+        "highest": _error_to_json(row.highest),
+        "ok": row.ok,
+    }
 
 
-def _plain(found: Found) -> dict[str, Any]:
-    return {"error": found.error if math.isfinite(found.error) else None, "at": found.at}
+def _error_to_json(worst: WorstError) -> dict[str, Any]:
+    return {"error": worst.error if math.isfinite(worst.error) else None, "at": worst.at}
 
 
 def table(results: Results) -> str:
-    """Markdown: the rows, and a line that tells the device, the versions and the date."""
+    """Markdown table of the rows, and a line with device, versions and date."""
     lines = [
         "| what | compared with | shape | error, default precision | error, highest precision | the tests allow |",
         "|---|---|---|---|---|---|",
@@ -107,12 +115,12 @@ def table(results: Results) -> str:
     return "\n".join([*lines, "", f"{results['device']} ({results['platform']}), {versions}, {results['date']}"])
 
 
-def _error(found: Mapping[str, Any]) -> str:
-    return f"{_number(found['error'])} ({found['at']})" if found["at"] else _number(found["error"])
+def _error(worst: Mapping[str, Any]) -> str:
+    return f"{_number(worst['error'])} ({worst['at']})" if worst["at"] else _number(worst["error"])
 
 
 def _number(value: float | None) -> str:
-    """As 2.5e-6, or 2e-5."""
+    """Two significant digits, such as 2.5e-6 or 2e-5."""
     if not value:
         return "0" if value is not None else "not comparable"
     digits, exponent = f"{value:.1e}".split("e")
@@ -120,7 +128,7 @@ def _number(value: float | None) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measures and prints; returns the exit code: 0 all within the limits, 1 not, 2 bad input, 130 interrupted."""
+    """Measures and prints; returns the exit code: 0 all within limits, 1 not, 2 bad input, 130 interrupted."""
     try:
         flags = _parse(arguments)
         if flags.output:
@@ -133,12 +141,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_line("benchmarks.parity", error)
         return 2
     except KeyboardInterrupt:
-        print_line("benchmarks.parity", "interrupted; run again for a whole table")
+        print_line("benchmarks.parity", "interrupted; run again for a complete table")
         return 130
-    wrong = [row["what"] for row in results["rows"] if not row["ok"]]
-    if wrong:
-        print_line("benchmarks.parity", f"{len(wrong)} above the limit at the highest precision: {'; '.join(wrong)}")
-    return 1 if wrong else 0
+    failed = [row["what"] for row in results["rows"] if not row["ok"]]
+    if failed:
+        print_line("benchmarks.parity", f"{len(failed)} above the limit at the highest precision: {'; '.join(failed)}")
+    return 1 if failed else 0
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -148,8 +156,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--only", nargs="+", choices=GROUPS, default=GROUPS, metavar="GROUP", help=", ".join(GROUPS))
-    parser.add_argument("--quick", action="store_true", help="smaller pictures, and fewer networks")
-    parser.add_argument("--output", type=Path, metavar="FILE.json", help="write the rows here too")
+    parser.add_argument("--quick", action="store_true", help="smaller images, fewer networks")
+    parser.add_argument("--output", type=Path, metavar="FILE.json", help="also write the rows to this file")
     return parser.parse_args(arguments)
 
 

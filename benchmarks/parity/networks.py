@@ -1,4 +1,4 @@
-"""The comparisons of benchmarks.parity with torchvision's networks, which compute in float64."""
+"""Parity of VGG and DeepLab-V3 with torchvision's networks in float64."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from benchmarks.parity.rows import Arrays, Comparison, Errors, Label, errors_of, times
+from benchmarks.parity.rows import Arrays, Comparison, Errors, Label, format_shape, relative_errors
 from convert_weights.check import TOLERANCE, torch_blocks, torch_taps
 from convert_weights.networks import NETWORKS
 from msst_jax.models.deeplab import TORCHVISION_NETWORKS, DeepLabV3
@@ -24,15 +24,15 @@ QUICK_SIZE = (33, 42)
 
 
 def vgg(*, quick: bool) -> list[Comparison]:
-    """Every tap of VGG-16 with the weights of the package, and of VGG-19 with random ones."""
-    made = []
+    """Every tap of VGG-16 with the embedded weights, and of VGG-19 with random ones."""
+    comparisons = []
     for size in (QUICK_SIZE,) if quick else SIZES:
-        embedded = Label("VGG-16, embedded weights, worst tap", AGAINST, times(*size), TOLERANCE)
-        made.append(Comparison({"taps": embedded}, partial(_start_embedded_vgg16, size)))
+        embedded = Label("VGG-16, embedded weights, worst tap", AGAINST, format_shape(*size), TOLERANCE)
+        comparisons.append(Comparison({"taps": embedded}, partial(_start_embedded_vgg16, size)))
         if not quick:
-            random = Label("VGG-19, random weights, worst tap", AGAINST, times(*size), TOLERANCE)
-            made.append(Comparison({"taps": random}, partial(_start_vgg19, size)))
-    return made
+            random = Label("VGG-19, random weights, worst tap", AGAINST, format_shape(*size), TOLERANCE)
+            comparisons.append(Comparison({"taps": random}, partial(_start_vgg19, size)))
+    return comparisons
 
 
 def deeplab(*, quick: bool) -> list[Comparison]:
@@ -41,8 +41,8 @@ def deeplab(*, quick: bool) -> list[Comparison]:
     return [
         Comparison(
             {
-                "blocks": Label(f"{name}, worst block", AGAINST, times(*size), TOLERANCE),
-                "logits": Label(f"{name}, logits", AGAINST, times(*size), TOLERANCE),
+                "blocks": Label(f"{name}, worst block", AGAINST, format_shape(*size), TOLERANCE),
+                "logits": Label(f"{name}, logits", AGAINST, format_shape(*size), TOLERANCE),
             },
             partial(_start_deeplab, name, size),
         )
@@ -66,21 +66,21 @@ def _start_vgg19(size: tuple[int, int]) -> Callable[[], Mapping[str, Errors]]:
 def _compare_taps(
     name: str, model: VGG, state: Arrays, taps: tuple[str, ...], size: tuple[int, int]
 ) -> Callable[[], Mapping[str, Errors]]:
-    images = _picture(size)
+    images = _random_image(size)
     theirs = dict(zip(taps, torch_taps(name, state, images, len(taps)), strict=True))
     forward = jax.jit(lambda model, images: model(images, taps))
-    return lambda: {"taps": errors_of(forward(model, images), theirs)}
+    return lambda: {"taps": relative_errors(forward(model, images), theirs)}
 
 
 def _start_deeplab(name: str, size: tuple[int, int]) -> Callable[[], Mapping[str, Errors]]:
     state = _arrays(deeplab_state(name))
     model = converted(name, nnx.eval_shape(lambda: DeepLabV3(name, rngs=nnx.Rngs(0))), state)
-    images = _picture(size)
+    images = _random_image(size)
     theirs = torch_blocks(name, {key: state[key] for key in NETWORKS[name].keys}, images)
     forward = jax.jit(lambda model, images: dict(model.blocks(images)))
 
     def measure() -> Mapping[str, Errors]:
-        errors = errors_of(forward(model, images), theirs)
+        errors = relative_errors(forward(model, images), theirs)
         return {"blocks": errors, "logits": {"logits": errors["logits"]}}
 
     return measure
@@ -91,10 +91,10 @@ def _arrays(state: State) -> dict[str, np.ndarray]:
 
 
 def _from_flax(tensor: np.ndarray) -> np.ndarray:
-    """A kernel HWIO as torch has it, OIHW; everything else stays as it is."""
+    """Transposes a kernel HWIO to OIHW; other tensors are unchanged."""
     return tensor.transpose(3, 2, 0, 1) if tensor.ndim == 4 else tensor
 
 
-def _picture(size: tuple[int, int]) -> np.ndarray:
-    """Normalised, (1, H, W, 3)."""
+def _random_image(size: tuple[int, int]) -> np.ndarray:
+    """Normalized image (1, H, W, 3)."""
     return np.random.default_rng(0).normal(size=(1, *size, 3)).astype(np.float32)

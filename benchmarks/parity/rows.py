@@ -1,4 +1,4 @@
-"""What a comparison of benchmarks.parity is: how it is measured at two precisions, and the rows that it makes."""
+"""Comparisons of benchmarks.parity: errors at two matmul precisions, and the rows of the table."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -10,50 +10,50 @@ import numpy as np
 from convert_weights.check import compare
 
 PRECISIONS = {"default": None, "highest": "highest"}
-"""{name in a row: what `jax.default_matmul_precision` takes}."""
+"""{name in a row: argument of `jax.default_matmul_precision`}."""
 
 Arrays = Mapping[str, np.ndarray]
 Errors = Mapping[str, float]
-"""{tensor: its error}; several tensors make one row, which tells the worst."""
+"""{tensor: its relative error}; a row of several tensors reports the worst."""
 
 
 class Label(NamedTuple):
-    """What a row says beside its errors."""
+    """Text of a row, and its limit."""
 
     what: str
     against: str
     shape: str
     limit: float
-    """The largest error at the highest precision that the tests allow."""
+    """The largest error that the tests allow at the highest precision."""
 
 
 class Comparison(NamedTuple):
-    """Something that both sides compute at once, for one or more rows."""
+    """One computation in both frameworks, reported in one or more rows."""
 
     labels: Mapping[str, Label]
     """{key of a row: its label}."""
     start: Callable[[], Callable[[], Mapping[str, Errors]]]
-    """Lets torch compute, and returns what computes with JAX, at whatever precision is set, {key of a row: errors}."""
+    """Runs PyTorch; returns a function that runs JAX at the precision then set and returns {key of a row: errors}."""
 
 
-class Found(NamedTuple):
+class WorstError(NamedTuple):
     """The worst error at one precision."""
 
     error: float
-    """Infinite where a value is not a number or a shape is another."""
+    """Infinite for NaN and for a wrong shape."""
     at: str
-    """The tensor, or nothing if the row has only one."""
+    """Name of the tensor; empty if the row has only one."""
 
 
 class Row(NamedTuple):
-    """A line of the table."""
+    """One line of the table."""
 
     group: str
     what: str
     against: str
     shape: str
-    default: Found
-    highest: Found
+    default: WorstError
+    highest: WorstError
     limit: float
 
     @property
@@ -62,36 +62,44 @@ class Row(NamedTuple):
         return self.highest.error <= self.limit
 
 
-def rows_of(group: str, comparison: Comparison) -> list[Row]:
-    """Measures at both precisions. JAX compiles a jitted function anew for each, so it may be the same function."""
+def measure_rows(group: str, comparison: Comparison) -> list[Row]:
+    """Measures a comparison at both precisions; JAX compiles a jitted function again for each."""
     measure = comparison.start()
-    found = {}
+    errors = {}
     for name, precision in PRECISIONS.items():
         with jax.default_matmul_precision(precision):
-            found[name] = measure()
-    default, highest = (found[name] for name in PRECISIONS)
+            errors[name] = measure()
+    default, highest = (errors[name] for name in PRECISIONS)
     return [
-        Row(group, label.what, label.against, label.shape, worst(default[key]), worst(highest[key]), label.limit)
+        Row(
+            group,
+            label.what,
+            label.against,
+            label.shape,
+            worst_error(default[key]),
+            worst_error(highest[key]),
+            label.limit,
+        )
         for key, label in comparison.labels.items()
     ]
 
 
-def worst(errors: Errors) -> Found:
-    """The largest of some errors and whose it is."""
-    finite = {name: math.inf if math.isnan(error) else error for name, error in errors.items()}
-    name = max(finite, key=finite.__getitem__)
-    return Found(finite[name], name if len(errors) > 1 else "")
+def worst_error(errors: Errors) -> WorstError:
+    """The largest error and the name of its tensor; NaN counts as infinite."""
+    comparable = {name: math.inf if math.isnan(error) else error for name, error in errors.items()}
+    name = max(comparable, key=comparable.__getitem__)
+    return WorstError(comparable[name], name if len(errors) > 1 else "")
 
 
-def errors_of(ours: Arrays, theirs: Arrays) -> dict[str, float]:
-    """{tensor: largest difference in parts of its largest magnitude in torch}; infinite where shapes differ.
+def relative_errors(ours: Arrays, theirs: Arrays) -> dict[str, float]:
+    """{tensor: largest difference relative to its largest magnitude in PyTorch}; infinite if shapes differ.
 
     Raises:
-      KeyError: ours lacks a tensor.
+      KeyError: a tensor is missing in ours.
     """
     return {name: compare(name, np.asarray(ours[name]), their).ratio for name, their in theirs.items()}
 
 
-def times(*sizes: int) -> str:
-    """A shape as a person writes it."""
+def format_shape(*sizes: int) -> str:
+    """A shape for the table, such as "64x91"."""
     return "x".join(map(str, sizes))

@@ -1,4 +1,4 @@
-"""The comparisons of benchmarks.parity with what PyTorch does to make a picture: L-BFGS, and the fast model."""
+"""Parity of L-BFGS and of the feed-forward model (images, training loss, gradients) with PyTorch."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from flax import nnx
 
-from benchmarks.parity.rows import Comparison, Errors, Label, errors_of, times
+from benchmarks.parity.rows import Comparison, Errors, Label, format_shape, relative_errors
 from msst_jax.models.serialization import state_to_tensors
 from msst_jax.ops.image import normalize
 from reference import stylizer_cases
@@ -23,11 +23,11 @@ from reference.lbfgs_cases import (
 )
 from reference.original import to_tensor
 from reference.stylizer import build_twin
-from reference.stylizer_cases import BATCHES, SEEDS, Found
+from reference.stylizer_cases import BATCHES, SEEDS, LossAndGradients
 
 LBFGS = "torch.optim.LBFGS"
 CLAMPED = {"free": False, "clamped": True}
-TWIN = "a PyTorch twin, autograd"
+AGAINST = "a PyTorch twin, autograd"
 STYLES, WIDTH, BLOCKS = 3, 32, 5  # those of configs/fast.py
 IMAGES = (2, 96, 131, 3)
 QUICK_WIDTH, QUICK_BLOCKS = 4, 2
@@ -35,15 +35,15 @@ QUICK_IMAGES = (1, 18, 23, 3)
 
 
 def lbfgs(*, quick: bool) -> list[Comparison]:
-    """All points that are evaluated, once free and once clamped to [0, 1] as pixels are."""
-    del quick  # it takes a second
-    kinds = ((10, "float32", FLOAT32_TOLERANCE), (40, "float64", FLOAT64_TOLERANCE))
+    """All evaluated points, unconstrained and clamped to [0, 1] as pixels are."""
+    del quick  # takes a second anyway
+    settings = ((10, "float32", FLOAT32_TOLERANCE), (40, "float64", FLOAT64_TOLERANCE))
     return [
         Comparison(
             {"iterates": Label(f"L-BFGS, {count} iterations, {dtype}", LBFGS, f"{SIZE}", limit)},
             partial(_start_lbfgs, count, dtype),
         )
-        for count, dtype, limit in kinds
+        for count, dtype, limit in settings
     ]
 
 
@@ -59,30 +59,30 @@ def _start_lbfgs(count: int, dtype: str) -> Callable[[], Mapping[str, Errors]]:
                 name: our_iterates(ill_conditioned, count, jnp.dtype(dtype), clamp=clamp)[0]
                 for name, clamp in CLAMPED.items()
             }
-        return {"iterates": errors_of(ours, theirs)}
+        return {"iterates": relative_errors(ours, theirs)}
 
     return measure
 
 
-def fast(*, quick: bool) -> list[Comparison]:
-    """Images of a network as large as that of configs/fast.py; loss and gradients of small ones, away from kinks."""
+def feedforward(*, quick: bool) -> list[Comparison]:
+    """Images of a network of the size in configs/fast.py; loss and gradients of small ones, away from kinks."""
     width, blocks, shape = (QUICK_WIDTH, QUICK_BLOCKS, QUICK_IMAGES) if quick else (WIDTH, BLOCKS, IMAGES)
     images = Label(
         f"fast model, {STYLES} styles, width {width}, images",
         "a PyTorch twin",
-        times(*shape),
+        format_shape(*shape),
         stylizer_cases.IMAGE_TOLERANCE,
     )
-    made = [Comparison({"images": images}, partial(_start_images, width, blocks, shape))]
+    comparisons = [Comparison({"images": images}, partial(_start_images, width, blocks, shape))]
     for photos, styles, size in BATCHES[:1] if quick else BATCHES:
         what, seeds = f"fast model, {styles} styles", SEEDS[:1] if quick else SEEDS
-        at = times(photos, *size, 3)
+        at = format_shape(photos, *size, 3)
         labels = {
-            "loss": Label(f"{what}, training loss", TWIN, at, stylizer_cases.LOSS_TOLERANCE),
-            "gradient": Label(f"{what}, worst gradient of a parameter", TWIN, at, stylizer_cases.GRADIENT_TOLERANCE),
+            "loss": Label(f"{what}, training loss", AGAINST, at, stylizer_cases.LOSS_TOLERANCE),
+            "gradient": Label(f"{what}, worst gradient of a parameter", AGAINST, at, stylizer_cases.GRADIENT_TOLERANCE),
         }
-        made.append(Comparison(labels, partial(_start_training, photos, styles, size, seeds)))
-    return made
+        comparisons.append(Comparison(labels, partial(_start_training, photos, styles, size, seeds)))
+    return comparisons
 
 
 def _start_images(width: int, blocks: int, shape: tuple[int, ...]) -> Callable[[], Mapping[str, Errors]]:
@@ -91,7 +91,7 @@ def _start_images(width: int, blocks: int, shape: tuple[int, ...]) -> Callable[[
     images = np.asarray(normalize(jnp.asarray(pixels)))
     with torch.no_grad():
         theirs = build_twin(state_to_tensors(nnx.state(network)))(to_tensor(images)).movedim(2, -1).numpy()
-    return lambda: {"images": errors_of({"images": stylizer_cases.stylised(network, images)}, {"images": theirs})}
+    return lambda: {"images": relative_errors({"images": stylizer_cases.stylised(network, images)}, {"images": theirs})}
 
 
 def _start_training(
@@ -108,11 +108,11 @@ def _start_training(
     return measure
 
 
-def _loss_errors(ours: Mapping[int, Found], theirs: Mapping[int, Found]) -> dict[str, float]:
+def _loss_errors(ours: Mapping[int, LossAndGradients], theirs: Mapping[int, LossAndGradients]) -> dict[str, float]:
     return {f"seed {seed}": abs(ours[seed].loss / their.loss - 1) for seed, their in theirs.items()}
 
 
-def _gradient_errors(ours: Mapping[int, Found], theirs: Mapping[int, Found]) -> dict[str, float]:
+def _gradient_errors(ours: Mapping[int, LossAndGradients], theirs: Mapping[int, LossAndGradients]) -> dict[str, float]:
     return {
         f"{name}, seed {seed}": error
         for seed, their in theirs.items()

@@ -1,0 +1,1 @@
+"""Quality of the results: segmentation accuracy and temporal flicker."""

@@ -1,11 +1,11 @@
-"""How well the networks that find regions segment.
+"""Segmentation accuracy: intersection over union of every class.
 
-    python -m benchmarks.segmentation --weights NAME|FILE --data DIR [--limit N] [--no-refine] [--sheet FILE]
+    python -m benchmarks.quality.segmentation --weights NAME|FILE --data DIR [--limit N] [--no-refine] [--sheet FILE]
 
-Prints the intersection over union of every class that the network knows, and of persons in photos where they are
-large, over DIR/images/*.jpg and DIR/masks/*.png (palette pictures whose index is the class, 255 = ignored), as
-Markdown. --weights is a network whose weights are looked for where stylize.py looks, or a file of weights; to
-person_vgg16 all but persons is background. Their speed is part of `python -m benchmarks`.
+Prints, as Markdown, the IoU of every class of the network, and of persons in photos where they are large, over
+DIR/images/*.jpg and DIR/masks/*.png (palette images whose index is the class, 255 = ignored). --weights is a network
+name, whose weights are located as by stylize.py, or a weights file; for person_vgg16 every class but person is
+background. The speed of the networks is part of `python -m benchmarks`.
 """
 
 import argparse
@@ -29,104 +29,103 @@ from msst_jax.runtime.console import ArgumentParser, print_line
 
 IGNORED = 255
 PERSON = CLASSES.index("person")
-LARGE = 0.1  # of the picture
-SHOWN = 24
+LARGE = 0.1  # fraction of the image
+SHEET_PHOTOS = 24
 
 
-def confusion(truth: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Pixels by class in the mask (rows) and class found (columns), (21, 21); ignored pixels left out."""
-    count, known = len(CLASSES), truth != IGNORED
-    return np.bincount(count * truth[known].astype(int) + found[known], minlength=count**2).reshape(count, count)
+def confusion(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Confusion matrix (21, 21): pixels by true class (rows) and predicted class (columns), without ignored pixels."""
+    count, valid = len(CLASSES), truth != IGNORED
+    return np.bincount(count * truth[valid].astype(int) + predicted[valid], minlength=count**2).reshape(count, count)
 
 
 def intersection_over_union(counts: np.ndarray) -> np.ndarray:
-    """IoU of every class, (21,); NaN for a class that is neither in a mask nor found."""
-    both = np.diag(counts).astype(float)
-    either = counts.sum(0) + counts.sum(1) - both
-    return np.divide(both, either, out=np.full(len(both), np.nan), where=either > 0)
+    """IoU of every class, (21,), from a confusion matrix; NaN for a class that is nowhere true or predicted."""
+    intersection = np.diag(counts).astype(float)
+    union = counts.sum(0) + counts.sum(1) - intersection
+    return np.divide(intersection, union, out=np.full(len(union), np.nan), where=union > 0)
 
 
 def read_mask(path: Path) -> np.ndarray:
-    """Class indices (H, W).
+    """Reads class indices (H, W).
 
     Raises:
-      UserError: missing or unreadable, or not a picture of class indices.
+      UserError: the mask is missing, unreadable, or not an image of class indices.
     """
     try:
         with Image.open(path) as picture:
             mask = np.asarray(picture)
             mode = picture.mode
-    except Exception as error:  # Pillow's many decoders raise whatever damaged data lead them to
-        raise UserError(f"mask {path} cannot be read ({error}); every photo needs one of its name") from error
+    except Exception as error:  # Pillow's decoders raise almost any exception on damaged data
+        raise UserError(f"mask {path} cannot be read ({error}); every photo needs a mask of the same name") from error
     if mode not in ("P", "L") or not np.isin(mask, [*range(len(CLASSES)), IGNORED]).all():
         raise UserError(f"mask {path} ({mode}) must hold class indices 0 to {len(CLASSES) - 1}, or {IGNORED}")
     return mask
 
 
-class Segmented(NamedTuple):
-    """A photo of the folder and what was found in it."""
+class Prediction(NamedTuple):
+    """A photo with its true and predicted segmentation."""
 
     name: str
     photo: Image.Image
     truth: np.ndarray
-    """Class indices (H, W); classes that the network does not know are background."""
+    """Class indices (H, W); classes that the network lacks are background."""
     probabilities: np.ndarray
     """(H, W, 21)."""
 
-    def person(self) -> float:
-        """The share of the picture that persons cover in truth."""
+    def person_share(self) -> float:
+        """Fraction of the image that is person in the ground truth."""
         return float((self.truth == PERSON).mean())
 
 
-def segment(segmenter: Segmenter, folder: Path, limit: int | None = None, *, refine: bool) -> Iterator[Segmented]:
-    """The first `limit` pairs of a folder, one by one, at the photos' own size.
+def segment(segmenter: Segmenter, folder: Path, limit: int | None = None, *, refine: bool) -> Iterator[Prediction]:
+    """Segments the first `limit` photos of a folder at their original size.
 
     Raises:
-      UserError: no photos, one that cannot be used, or a mask that does not fit its photo.
+      UserError: there are no photos, one is unusable, or a mask does not match its photo.
     """
     photos = sorted((folder / "images").glob("*.jpg"))[:limit]
     if not photos:
-        raise UserError(f"{folder} has no images/*.jpg; give a folder with images/ and masks/")
+        raise UserError(f"{folder} has no images/*.jpg; pass a folder with images/ and masks/")
     for path in tqdm(photos, unit="photo", disable=None):
         photo = read_picture(path, "photo")
         truth = read_mask(folder / "masks" / f"{path.stem}.png")
         if truth.shape != photo.size[::-1]:
-            raise UserError(f"the mask of {path} has another size than the photo")
+            sizes = f"{truth.shape[1]}x{truth.shape[0]}, the photo {photo.width}x{photo.height}"
+            raise UserError(f"the mask of {path} is {sizes}; give both the same size")
         try:
             probabilities = class_probabilities(segmenter, photo, refine=refine)
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
-        known = np.isin(truth, (*segmenter.model.classes, IGNORED))
-        yield Segmented(path.stem, photo, np.where(known, truth, 0), probabilities)
+        kept = np.isin(truth, (*segmenter.model.classes, IGNORED))
+        yield Prediction(path.stem, photo, np.where(kept, truth, 0), probabilities)
 
 
 def print_accuracy(
     weights: str, folder: Path, limit: int | None = None, *, refine: bool = True, sheet_file: Path | None = None
 ) -> None:
-    """The table, and the sheet if there is a file for it."""
+    """Prints the table; writes a contact sheet if `sheet_file` is given."""
     segmenter = load_segmenter(weights)
-    counts, persons, shown = [], [], []
-    for found in segment(segmenter, folder, limit, refine=refine):
-        counts.append(confusion(found.truth, found.probabilities.argmax(-1)))
-        persons.append(found.person())
+    counts, person_shares, entries = [], [], []
+    for prediction in segment(segmenter, folder, limit, refine=refine):
+        counts.append(confusion(prediction.truth, prediction.probabilities.argmax(-1)))
+        person_shares.append(prediction.person_share())
         if sheet_file:
-            shown.append(_shown(found))
+            entries.append(_sheet_entry(prediction))
     classes, total = list(segmenter.model.classes), np.sum(counts, 0)
     print_table(classes, total)
-    large = [count for count, share in zip(counts, persons, strict=True) if share > LARGE]
+    large = [count for count, share in zip(counts, person_shares, strict=True) if share > LARGE]
     score = intersection_over_union(np.sum(large, 0))[PERSON] if large else np.nan
-    print(
-        f"\nperson, in the {len(large)} photos where it covers more than {LARGE:.0%} of the picture: {_percent(score)}"
-    )
-    print(f"{len(counts)} photos; {np.trace(total) / max(total.sum(), 1):.1%} of the pixels right")
-    print(f"edges {'moved onto' if refine else 'not moved onto'} those of the photo; void pixels left out")
+    print(f"\nperson, in the {len(large)} photos where it covers more than {LARGE:.0%} of the image: {_percent(score)}")
+    print(f"{len(counts)} photos; pixel accuracy {np.trace(total) / max(total.sum(), 1):.1%}")
+    print(f"edges {'refined' if refine else 'not refined'}; ignored pixels excluded")
     if sheet_file:
-        places = np.linspace(0, len(shown) - 1, min(SHOWN, len(shown))).round().astype(int)
-        save_picture(sheet([shown[place] for place in places], height=256, columns=6), sheet_file)
+        chosen = np.linspace(0, len(entries) - 1, min(SHEET_PHOTOS, len(entries))).round().astype(int)
+        save_picture(sheet([entries[index] for index in chosen], height=256, columns=6), sheet_file)
 
 
 def print_table(classes: Sequence[int], counts: np.ndarray) -> None:
-    """The IoU of every class that the network knows, and of all 21 their mean; counts as of `confusion`."""
+    """Prints the IoU of every class of the network, and their mean if it has all 21; `counts` is a confusion matrix."""
     scores = intersection_over_union(counts)
     print("| class | IoU |\n|---|---|")
     for index in classes:
@@ -139,17 +138,17 @@ def _percent(score: float) -> str:
     return "-" if np.isnan(score) else f"{score:.1%}"
 
 
-def _shown(found: Segmented) -> tuple[str, Image.Image]:
-    """What the sheet shows of a photo: its caption, and the person that was found in a colour."""
-    mask = found.probabilities[..., PERSON]
-    caption = f"{found.name}: {(mask > 0.5).mean():.0%}, in truth {found.person():.0%}"
-    small = tint_classes(to_array(found.photo), {CLASSES[PERSON]: mask})
-    small.thumbnail((512, 256))
-    return caption, small
+def _sheet_entry(prediction: Prediction) -> tuple[str, Image.Image]:
+    """Caption and thumbnail of a photo, with the predicted person tinted."""
+    mask = prediction.probabilities[..., PERSON]
+    caption = f"{prediction.name}: {(mask > 0.5).mean():.0%}, ground truth {prediction.person_share():.0%}"
+    thumbnail = tint_classes(to_array(prediction.photo), {CLASSES[PERSON]: mask})
+    thumbnail.thumbnail((512, 256))
+    return caption, thumbnail
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measures and prints; returns the exit code: 0 done, 2 bad input, 130 interrupted."""
+    """Measures and prints; returns the exit code: 0 success, 2 bad input, 130 interrupted."""
     try:
         flags = _parse(arguments)
         if flags.sheet:
@@ -157,36 +156,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
             check_output_format(flags.sheet)
         print_accuracy(flags.weights, flags.data, flags.limit, refine=flags.refine, sheet_file=flags.sheet)
     except UserError as error:
-        print_line("benchmarks.segmentation", error)
+        print_line("benchmarks.quality.segmentation", error)
         return 2
     except KeyboardInterrupt:
-        print_line("benchmarks.segmentation", "interrupted; run again for a whole table")
+        print_line("benchmarks.quality.segmentation", "interrupted; run again for a complete table")
         return 130
     return 0
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = ArgumentParser(
-        prog="python -m benchmarks.segmentation",
+        prog="python -m benchmarks.quality.segmentation",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--weights", required=True, metavar="FILE|NAME", help="what to evaluate")
+    parser.add_argument("--weights", required=True, metavar="FILE|NAME", help="network to evaluate")
     parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="folder with images/ and masks/")
-    parser.add_argument("--limit", type=_count, help="evaluate the first so many photos only")
+    parser.add_argument("--limit", type=_positive_integer, metavar="N", help="evaluate only the first N photos")
     parser.add_argument(
         "--refine",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="move the edges onto those of the photo, as stylize.py does, or evaluate the network alone",
+        help="align edges with those of the photo, as stylize.py does, or evaluate the network alone",
     )
-    parser.add_argument("--sheet", type=Path, metavar="FILE", help=f"a picture of {SHOWN} photos with the person found")
+    parser.add_argument(
+        "--sheet", type=Path, metavar="FILE", help=f"contact sheet of {SHEET_PHOTOS} photos with the predicted person"
+    )
     return parser.parse_args(arguments)
 
 
-def _count(text: str) -> int:
+def _positive_integer(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 up")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive integer")
     return int(text)
 
 

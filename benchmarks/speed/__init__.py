@@ -1,0 +1,1 @@
+"""Speed and peak-memory benchmarks against PyTorch."""

@@ -1,4 +1,4 @@
-"""One photo through the fast model of configs/fast.py, K styles and their composite, against its PyTorch twin."""
+"""Benchmark of one photo through the feed-forward model of configs/fast.py: K styles and their composite."""
 
 from functools import partial
 
@@ -7,21 +7,22 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from benchmarks.harness.program import OURS, Case, Program, compiled, torch_device
-from configs import fast
-from msst_jax.models.feedforward_model import build_stylizer
+from benchmarks.harness.program import OURS, Case, Program, compile_with_cost, torch_device
+from msst_jax.configs import fast
 from msst_jax.models.serialization import state_to_tensors
-from msst_jax.models.stylizer import blend_mixtures
+from msst_jax.models.stylizer import Stylizer, blend_mixtures
 from msst_jax.transfer.feedforward import stylize_batch
+from reference.original import normalize, to_tensor
+from reference.stylizer import build_twin
 
 GROUP = "fast_photo"
-TWIN = "PyTorch twin"
+REFERENCE = "PyTorch twin"
 STYLES = 2
-AGREEMENT = 1e-4
+TOLERANCE = 1e-4
 
 
 def cases(quick: bool) -> list[Case]:
-    """At sizes that fit the device; random weights, which change nothing about the speed."""
+    """Cases at sizes that suit the device; random weights, which do not affect speed."""
     large = (1024, 2048) if jax.default_backend() != "cpu" else (256, 512)
     return [_case(size) for size in ((32,) if quick else large)]
 
@@ -33,13 +34,14 @@ def _case(size: int) -> Case:
         what=f"fast model of {STYLES} styles, width {width}",
         size=f"{size}x{size}",
         unit="photo",
-        programs={OURS: partial(start_ours, size), TWIN: partial(start_torch, size)},
-        agreement=AGREEMENT,
+        programs={OURS: partial(start_ours, size), REFERENCE: partial(start_torch, size)},
+        tolerance=TOLERANCE,
     )
 
 
 def _network() -> nnx.Module:
-    return build_stylizer(fast.get_config(), STYLES, nnx.Rngs(0))
+    config = fast.get_config()
+    return Stylizer(STYLES, width=config.width, blocks=config.blocks, rngs=nnx.Rngs(0))
 
 
 def _photo(size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -50,20 +52,18 @@ def _photo(size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def start_ours(size: int) -> Program:
-    """What stylize.py runs."""
+    """The jitted function that stylize.py runs."""
     arguments = (_network(), *map(jnp.asarray, (*_photo(size), blend_mixtures(STYLES, 0.0))))
-    ready, seconds, cost = compiled(stylize_batch, *arguments)
-    return Program(lambda: np.asarray(ready(*arguments)), seconds, cost)
+    compiled, seconds, cost = compile_with_cost(stylize_batch, *arguments)
+    return Program(lambda: np.asarray(compiled(*arguments)), seconds, cost)
 
 
 def start_torch(size: int) -> Program:
-    """The twin, with the same weights."""
+    """The PyTorch reference with the same weights."""
     import torch
-    from tests.torch_reference import normalize, to_tensor
-    from tests.torch_stylizer import stylizer_of
 
     device = torch_device()
-    network = stylizer_of(state_to_tensors(nnx.state(_network()))).to(device).eval()
+    network = build_twin(state_to_tensors(nnx.state(_network()))).to(device).eval()
     photo, masks = (to_tensor(array).to(device) for array in _photo(size))
 
     def advance() -> np.ndarray:

@@ -1,6 +1,6 @@
-"""One evaluation of the on-line method, with configs/seed.py on the bundled example: loss, gradient, update of L-BFGS.
+"""Benchmark of one evaluation of the optimization: loss, gradient and L-BFGS update, configs/seed.py, bundled example.
 
-Compared with PyTorch in two structures (tests/torch_reference.py): that of the original program, and one pass over the
+Compared with PyTorch in two structures (reference/original.py): that of the original program, and one pass over the
 batch without gradients of weights.
 """
 
@@ -13,25 +13,27 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from benchmarks.harness.program import OURS, PAIRS, Case, Cost, Program, cost_of, torch_device
-from configs import quickstart, seed
+from benchmarks.harness.program import OURS, PAIRS, Case, Cost, Program, torch_device, xla_cost
 from msst_jax.cli.flags import parse_region_files
+from msst_jax.configs import quickstart, seed
 from msst_jax.models.pretrained import EMBEDDED_VGG16
 from msst_jax.optim.minimize import clip_to_range, compile_step, make_init
-from msst_jax.transfer import build, objective
+from msst_jax.optim.optimizer import build_optimizer
+from msst_jax.transfer.build import build_options
 from msst_jax.transfer.inputs import PhotoInputs, load_photo_inputs
+from msst_jax.transfer.objective import build_objective, load_loss_network, scale_scene
 from reference.original import Optimization, Reference, Settings, Structure
 
 GROUP = "optimize"
 ORIGINAL = "PyTorch, the original's structure"
 LEAN = "PyTorch, one pass, no gradients of weights"
-AGREEMENT = 1e-3  # of the first losses
-PIECES = 3
+TOLERANCE = 1e-3  # of the first losses
+EVALUATIONS = 3  # per call
 EXAMPLE_MASK = quickstart.EXAMPLES / "astronaut_mask.png"
 
 
 def cases(quick: bool) -> list[Case]:
-    """At sizes that fit the device."""
+    """Cases at sizes that suit the device."""
     large = (512, 1024) if jax.default_backend() != "cpu" else (256, 512)
     return [_case(size) for size in ((64,) if quick else large)]
 
@@ -42,51 +44,54 @@ def _case(size: int) -> Case:
         what="configs/seed.py",
         size=f"{size}x{size}",
         unit="evaluation",
-        programs={OURS: partial(start_ours, size, PIECES * (PAIRS + 1)), **references(size)},
-        agreement=AGREEMENT,
-        pieces=PIECES,
+        programs={OURS: partial(start_ours, size, EVALUATIONS * (PAIRS + 1)), **references(size)},
+        tolerance=TOLERANCE,
+        units_per_call=EVALUATIONS,
     )
 
 
 def references(size: int) -> dict[str, Callable[[], Program]]:
-    """What ours is compared with."""
+    """The PyTorch programs that msst_jax is compared with."""
     return {ORIGINAL: partial(start_torch, size, "original"), LEAN: partial(start_torch, size, "lean")}
 
 
 def example(size: int, config: ConfigDict | None = None) -> tuple[ConfigDict, PhotoInputs]:
-    """A config, configs/seed.py if none is given, and the bundled example at size x size pixels.
+    """A config, configs/seed.py by default, and the bundled example at size x size pixels.
 
-    The weights are those in the package, which the twin has too, whatever was converted on this machine.
+    The weights are the embedded ones, which the PyTorch reference uses too, whatever was converted on this machine.
     """
     config = config or seed.get_config()
     quickstart.use_example(config)
     config.size, config.weights = size, str(EMBEDDED_VGG16)
     masks = {"person": str(EXAMPLE_MASK)}
-    return config, load_photo_inputs(config, config.photo, parse_region_files(config.styles, "style"), masks)
+    return config, load_photo_inputs(
+        build_options(config), config.photo, parse_region_files(config.styles, "style"), masks
+    )
 
 
 def start_ours(size: int, history: int, *, remat: bool = False) -> Program:
-    """The compiled step, called as msst_jax.optimize calls it for one picture.
+    """The compiled step, called as msst_jax calls it for one photo.
 
     Args:
-      size: side of the pictures in pixels.
-      history: pairs that L-BFGS has room for; as many as evaluations are made, since PyTorch's grows only then.
+      size: side of the images in pixels.
+      history: capacity of the L-BFGS history; the number of evaluations, since PyTorch's grows as it is filled.
       remat: config.remat.
     """
     config, inputs = example(size)
     config.remat = remat
-    vgg, _ = build.load_loss_network(config)
-    weights = jax.tree.map(lambda value: jnp.full(1, value), build.build_weights(config, config.blend_ratio))
-    problem, runs = objective.build_objective(config, vgg, objective.scale_scene(inputs, 1.0), weights)
+    options = build_options(config)
+    vgg, _ = load_loss_network(options.network)
+    weights = jax.tree.map(lambda value: jnp.full(1, value), options.weights())
+    problem, runs = build_objective(options, vgg, scale_scene(inputs, 1.0), weights)
     pixels = jnp.broadcast_to(jnp.asarray(inputs.photo), (1, len(inputs.regions), *inputs.photo.shape))
-    transform = optax.with_extra_args_support(build.build_optimizer(config, history))
+    transform = optax.with_extra_args_support(build_optimizer(options.optimizer, history))
     state = make_init(transform, batched=True)(pixels)
     step, compile_seconds = compile_step(problem, transform, clip_to_range, state, runs)
 
     def advance() -> list[float]:
         nonlocal state
         losses = []
-        for _ in range(PIECES):
+        for _ in range(EVALUATIONS):
             state, terms, _ = step(state, problem, runs)
             losses.append(terms["total"])
         jax.block_until_ready(state)
@@ -96,24 +101,24 @@ def start_ours(size: int, history: int, *, remat: bool = False) -> Program:
 
 
 def _cost(problem: jax.tree_util.Partial, pixels: jax.Array, runs: object, step: object) -> Cost:
-    """FLOPs of loss and gradient, to which the update adds next to nothing; bytes of the whole step."""
+    """FLOPs of loss and gradient, to which the update adds almost nothing; bytes of the complete step."""
     gradient = jax.jit(jax.vmap(jax.value_and_grad(problem, has_aux=True)))
-    return cost_of(gradient.lower(pixels, runs), step)
+    return xla_cost(gradient.lower(pixels, runs), step)
 
 
 def start_torch(size: int, structure: Structure) -> Program:
-    """The PyTorch twin."""
-    optimization = torch_optimization(size, structure, PIECES)
+    """The PyTorch reference."""
+    optimization = torch_optimization(size, structure, EVALUATIONS)
 
     def advance() -> list[float]:
         optimization.step()
-        return optimization.losses[-PIECES:]
+        return optimization.losses[-EVALUATIONS:]
 
     return Program(advance)
 
 
 def torch_optimization(size: int, structure: Structure, evaluations_per_step: int) -> Optimization:
-    """The twin's loop over the example, on the GPU if ours is there."""
+    """The PyTorch optimization of the example, on the GPU if JAX uses one."""
     config, inputs = example(size)
     styles = [region.style for region in inputs.regions]
     settings = Settings(blend_ratio=config.blend_ratio)

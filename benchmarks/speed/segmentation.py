@@ -1,7 +1,8 @@
-"""Segmentation networks against torchvision: DeepLab-V3 on the same random weights, and all that finds a person.
+"""Speed benchmark of the segmentation networks: DeepLab-V3 against torchvision, and the person network.
 
-The person network has no equal in torchvision: it is compared with the smallest network there, both from a photo to
-class probabilities of its size (resizing, network, resizing of the scores, softmax).
+DeepLab-V3 has the same random weights in both. The person network has no counterpart in torchvision: it is compared
+with the smallest network there, both from a photo to class probabilities of its size (resizing, network, resizing of
+the scores, softmax).
 """
 
 from functools import partial
@@ -12,7 +13,7 @@ import numpy as np
 from flax import nnx
 from PIL import Image
 
-from benchmarks.harness.program import OURS, Case, Program, compiled, torch_device
+from benchmarks.harness.program import OURS, Case, Program, compile_with_cost, torch_device
 from convert_weights.torch_compat import import_torch, import_torchvision
 from msst_jax.models.deeplab import PERSON_NETWORK, TORCHVISION_NETWORKS, DeepLabV3
 from msst_jax.regions.inference import class_probabilities
@@ -21,13 +22,13 @@ from reference.converted import converted
 
 GROUP = "segmentation"
 TORCHVISION = "torchvision"
-AGREEMENT = 2e-5  # of the largest score
-SIDE, QUICK_SIDE = 520, 65  # torchvision's preset
+TOLERANCE = 2e-5  # relative to the largest score
+SIDE, QUICK_SIDE = 520, 65  # 520 is torchvision's preset
 PHOTO = (512, 384)
 
 
 def cases(quick: bool) -> list[Case]:
-    """All networks; the smallest alone if it is to be quick."""
+    """Cases of all networks; if quick, only of the smallest DeepLab-V3 and the person network."""
     names = TORCHVISION_NETWORKS[-1:] if quick else TORCHVISION_NETWORKS
     return [*(_deeplab(name, QUICK_SIDE if quick else SIDE) for name in names), _person()]
 
@@ -39,7 +40,7 @@ def _deeplab(name: str, side: int) -> Case:
         size=f"{side}x{side}",
         unit="picture",
         programs={OURS: partial(start_ours, name, side), TORCHVISION: partial(start_torchvision, name, side)},
-        agreement=AGREEMENT,
+        tolerance=TOLERANCE,
     )
 
 
@@ -53,16 +54,16 @@ def _image(side: int) -> np.ndarray:
 
 
 def start_ours(name: str, side: int) -> Program:
-    """The network alone; gives logits, NHWC."""
+    """The network alone, to logits, NHWC."""
     state = {key: value.float().numpy() for key, value in _network(name).state_dict().items()}
     model = converted(name, nnx.eval_shape(lambda: DeepLabV3(name, rngs=nnx.Rngs(0))), state)
     arguments = model, jnp.asarray(_image(side))
-    ready, seconds, cost = compiled(lambda model, images: model(images), *arguments)
-    return Program(lambda: np.asarray(ready(*arguments)), seconds, cost)
+    compiled, seconds, cost = compile_with_cost(lambda model, images: model(images), *arguments)
+    return Program(lambda: np.asarray(compiled(*arguments)), seconds, cost)
 
 
 def start_torchvision(name: str, side: int) -> Program:
-    """The same of torchvision."""
+    """torchvision's network, to the same logits."""
     torch = import_torch()
     network, images = _network(name).to(torch_device()), torch.tensor(_image(side)).to(torch_device())
     images = images.permute(0, 3, 1, 2).contiguous()
@@ -90,13 +91,13 @@ def _photo() -> Image.Image:
 
 
 def start_person() -> Program:
-    """The person network; edges are not refined."""
+    """The person network, without edge refinement."""
     segmenter, photo = load_segmenter(PERSON_NETWORK), _photo()
     return Program(lambda: class_probabilities(segmenter, photo))
 
 
 def start_smallest() -> Program:
-    """torchvision's smallest network with random weights."""
+    """torchvision's smallest network, with random weights."""
     torch, models = import_torch(), import_torchvision().models.segmentation
     network, photo, device = _network(TORCHVISION_NETWORKS[-1]).to(torch_device()), _photo(), torch_device()
     preset = models.DeepLabV3_MobileNet_V3_Large_Weights.DEFAULT.transforms()

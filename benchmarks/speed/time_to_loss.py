@@ -1,8 +1,9 @@
-"""How long until the loss is as low as the original program's after 300 evaluations.
+"""Benchmark of the time until the loss is as low as the original program's after 300 evaluations.
 
-Ours is configs/seed_fast.py, which has the loss of configs/seed.py; the original's structure is that of
-tests/torch_reference.py. The original's 300 evaluations are made in three parts and a run of ours follows each, so that
-a busy machine slows both. Ours includes targets and all that is made at half the size; compilation is told apart.
+msst_jax runs configs/seed_fast.py, which has the loss of configs/seed.py; the original runs in its own structure
+(reference/original.py). The original's 300 evaluations are split into three parts, each followed by a run of msst_jax,
+so that other load on the machine slows both. The time of msst_jax includes the targets and the evaluations at half the
+size; compilation is reported separately.
 """
 
 import time
@@ -13,8 +14,10 @@ from tqdm import tqdm
 
 from benchmarks.harness.program import OURS, Case, Timing
 from benchmarks.speed.optimize import ORIGINAL, example, torch_optimization
-from configs import seed_fast
-from msst_jax.transfer import build, optimization
+from msst_jax.configs import seed_fast
+from msst_jax.transfer.build import build_options
+from msst_jax.transfer.objective import load_loss_network
+from msst_jax.transfer.optimization import stylize
 
 GROUP = "time_to_loss"
 PARTS = 3
@@ -22,81 +25,80 @@ FULL = (512, 300)  # side, the original's evaluations
 QUICK = (64, 30)
 
 
-class NotReached(Exception):
-    """Ours ended above the original's loss."""
+class TargetNotReached(Exception):
+    """msst_jax ended above the original's loss."""
 
 
-class Descent(NamedTuple):
-    """One run of ours."""
+class LossCurve(NamedTuple):
+    """Loss over time in one run of msst_jax."""
 
-    timings: np.ndarray
-    """Seconds from the start to the end of each evaluation, compilation left out."""
+    times: np.ndarray
+    """Seconds from the start to the end of each evaluation, without compilation."""
     losses: np.ndarray
-    """At each of them; infinite for smaller pictures, whose loss is another."""
+    """Loss at each evaluation; infinite at smaller scales, whose loss is not comparable."""
     compile_seconds: float
 
 
 def case(quick: bool) -> Case:
-    """What is measured; its programs are not called."""
+    """The case to report; its programs are not called."""
     side, evaluations = QUICK if quick else FULL
     what = f"to the original's loss after {evaluations} evaluations, configs/seed_fast.py"
     return Case(GROUP, what, f"{side}x{side}", "picture", {})
 
 
 def measure(quick: bool) -> dict[str, Timing]:
-    """Times both programs; the original's seconds are of its parts, as if all of its evaluations took as long.
+    """Times both programs; the original's seconds are extrapolated from each of its parts.
 
     Raises:
-      NotReached: ours ends above the loss of the original, or the original stops early.
+      TargetNotReached: msst_jax ends above the loss of the original, or the original stops early.
     """
     side, evaluations = QUICK if quick else FULL
     torch_optimization(side, "original", 1).step()  # warms up
     original = torch_optimization(side, "original", evaluations // PARTS)
-    descents, seconds = [], []
+    curves, seconds = [], []
     for _ in tqdm(range(PARTS), unit="part", desc=GROUP, disable=None, leave=False):
         started = time.perf_counter()
         original.step()
         seconds.append(PARTS * (time.perf_counter() - started))
-        descents.append(descend(side))
+        curves.append(run_ours(side))
     if len(original.losses) != evaluations:
-        raise NotReached(f"the original stops after {len(original.losses)} of {evaluations} evaluations")
+        raise TargetNotReached(f"the original stops after {len(original.losses)} of {evaluations} evaluations")
     target = min(original.losses)
     return {
-        OURS: Timing([reached(descent, target) for descent in descents], descents[0].compile_seconds, None),
+        OURS: Timing([seconds_to_loss(curve, target) for curve in curves], curves[0].compile_seconds, None),
         ORIGINAL: Timing(seconds, 0.0, None),
     }
 
 
-def descend(side: int) -> Descent:
-    """A whole run of ours on the example."""
+def run_ours(side: int) -> LossCurve:
+    """A complete run of msst_jax on the example."""
     config, inputs = example(side, seed_fast.get_config())
-    vgg, _ = build.load_loss_network(config)
-    moments: list[float] = []
+    options = build_options(config)
+    vgg, _ = load_loss_network(options.network)
+    times: list[float] = []
     started = time.perf_counter()
 
-    def note(*_: object) -> None:
-        moments.append(time.perf_counter() - started)
+    def record_time(*_: object) -> None:
+        times.append(time.perf_counter() - started)
 
-    outcome = optimization.stylize(
-        config, vgg, inputs, [build.build_weights(config, config.blend_ratio)], progress=note
-    )
+    outcome = stylize(options, vgg, inputs, [options.weights()], progress=record_time)
     if outcome.interrupted:  # the first Ctrl-C only ends the loop
         raise KeyboardInterrupt
     losses = np.array(outcome.losses[0]["total"])
     losses[: -outcome.evaluations[-1]] = np.inf
-    return Descent(np.array(moments) - outcome.compile_seconds, losses, outcome.compile_seconds)
+    return LossCurve(np.array(times) - outcome.compile_seconds, losses, outcome.compile_seconds)
 
 
-def reached(descent: Descent, target: float) -> float:
-    """Seconds until the loss was at most `target`.
+def seconds_to_loss(curve: LossCurve, target: float) -> float:
+    """Seconds until the loss is at most `target`.
 
     Raises:
-      NotReached: it never was.
+      TargetNotReached: it never is.
     """
-    below = np.flatnonzero(descent.losses <= target)
+    below = np.flatnonzero(curve.losses <= target)
     if not below.size:
-        raise NotReached(
-            f"configs/seed_fast.py ends at a loss of {descent.losses.min():.6g}, above the original's {target:.6g}; "
+        raise TargetNotReached(
+            f"configs/seed_fast.py ends at a loss of {curve.losses.min():.6g}, above the original's {target:.6g}; "
             "give it more steps"
         )
-    return float(descent.timings[below[0]])
+    return float(curve.times[below[0]])

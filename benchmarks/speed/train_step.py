@@ -1,12 +1,13 @@
-"""A training step of the fast model against its PyTorch twin, on the same batch.
+"""Benchmark of a training step of the feed-forward model against PyTorch, on the same batch.
 
-Both compute the loss of configs/fast.py for two styles, its gradient, the limit on its norm, Adam and the running
-average of the weights, from the same weights and with all threads. Ours is the step of train.py, on one device and
-with kernels that are repeatable as there; the twin is tests/torch_stylizer.py, on a GPU also under torch.compile. The
-pictures are random; that changes nothing about the speed.
+Both compute the loss of configs/fast.py for two styles, its gradient, gradient clipping, Adam and the moving average of
+the weights, from the same weights and with all threads. msst_jax runs the step of train.py on one device, with
+deterministic kernels as there; PyTorch runs reference/stylizer.py, on a GPU also under torch.compile. The images are
+random, which does not affect speed.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -15,12 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from benchmarks.harness.program import OURS, Case, Program, compiled, torch_device
-from configs import fast as fast_config
-from msst_jax.models.pretrained import EMBEDDED_VGG16, load_vgg
+from benchmarks.harness.program import OURS, Case, Program, compile_with_cost, torch_device
+from msst_jax.configs import fast as fast_config
+from msst_jax.models.pretrained import EMBEDDED_VGG16
 from msst_jax.models.serialization import state_to_tensors
+from msst_jax.training.build import build_loop_options, build_stylizer_options
 from msst_jax.training.step import (
-    build_optimizer,
+    build_train_optimizer,
     data_parallel,
     init_train_state,
     learning_rate_schedule,
@@ -30,25 +32,26 @@ from msst_jax.training.step import (
 )
 from msst_jax.training.task import Task
 from msst_jax.training.tasks import stylizer
+from msst_jax.transfer.objective import load_loss_network
 from reference import original
 from reference.stylizer import TrainingLoss, build_twin, training_step
 
 GROUP = "train_step"
-TWIN = "PyTorch twin"
+REFERENCE = "PyTorch twin"
 COMPILED = "PyTorch twin, torch.compile"
 REGIONS = ("person", "background")
-AGREEMENT = 1e-3  # of the losses before the first step
+TOLERANCE = 1e-3  # of the losses before the first step
 BATCH = 4
-RATES = 100  # learning rates of the twin that are computed beforehand: more than any run needs
+RATES = 100  # precomputed learning rates for PyTorch, more than any run needs
 
 
 def cases(quick: bool) -> list[Case]:
-    """The default network and the slim one of the package; small if it is to be quick."""
+    """Cases of the default network and of the embedded narrow one; if quick, of a tiny one."""
     return [_case(*sizes) for sizes in ([(32, 4)] if quick else [(256, 32), (128, 16)])]
 
 
 def _case(size: int, width: int) -> Case:
-    programs = {OURS: partial(start_ours, size, width), TWIN: partial(start_torch, size, width)}
+    programs = {OURS: partial(start_ours, size, width), REFERENCE: partial(start_torch, size, width)}
     if jax.default_backend() == "gpu":
         programs[COMPILED] = partial(start_torch, size, width, torch_compile=True)
     return Case(
@@ -57,12 +60,12 @@ def _case(size: int, width: int) -> Case:
         size=f"{BATCH} photos of {size}x{size}",
         unit="step",
         programs=programs,
-        agreement=AGREEMENT,
+        tolerance=TOLERANCE,
     )
 
 
-class Problem(NamedTuple):
-    """What is trained, and on what."""
+class TrainingProblem(NamedTuple):
+    """A training task with its batch and style images."""
 
     config: ConfigDict
     task: Task
@@ -70,33 +73,35 @@ class Problem(NamedTuple):
     styles: list[np.ndarray]
 
 
-def make_problem(size: int, width: int, batch: int) -> Problem:
-    """configs/fast.py with random pictures."""
+def build_problem(size: int, width: int, batch: int) -> TrainingProblem:
+    """The task of configs/fast.py with random images."""
     config = fast_config.get_config()
     config.size, config.width, config.batch = size, width, batch
     rng = np.random.default_rng(0)
     photos = rng.integers(0, 256, (batch, size, size, 3), np.uint8)
     masks = rng.dirichlet([1] * len(REGIONS), (batch, size, size)).astype(np.float32)
     styles = [rng.uniform(size=(size, size, 3)).astype(np.float32) for _ in REGIONS]
-    vgg, _ = load_vgg(config.network, [*config.style_layers, *config.content_layers], path=EMBEDDED_VGG16)
+    options = build_stylizer_options(config)
+    options = replace(options, network=replace(options.network, weights=EMBEDDED_VGG16))
+    vgg, _ = load_loss_network(options.network)
     data = {"photo": photos, "masks": masks}
-    return Problem(config, stylizer.make_task(config, vgg, REGIONS, REGIONS, styles, data), data, styles)
+    return TrainingProblem(config, stylizer.make_task(options, vgg, REGIONS, REGIONS, styles, data), data, styles)
 
 
 def start_ours(size: int, width: int) -> Program:
     """The step of train.py on one device."""
-    config, task, batch, _ = make_problem(size, width, BATCH)
+    config, task, batch, _ = build_problem(size, width, BATCH)
     device = jax.local_devices()[:1]
-    optimizer = build_optimizer(config)
+    optimizer = build_train_optimizer(build_loop_options(config).optimization)
     state = init_train_state(task, optimizer, config.seed)
     step = data_parallel(make_train_step(task.loss, optimizer, config.ema), device)
     state, frozen = replicate(state, device), replicate(task.frozen, device)
     shared = jax.device_put(shard_batch(batch, 1), device[0])
-    ready, seconds, cost = compiled(step, state, frozen, shared)
+    compiled, seconds, cost = compile_with_cost(step, state, frozen, shared)
 
     def advance() -> float:
         nonlocal state
-        state, metrics = ready(state, frozen, shared)
+        state, metrics = compiled(state, frozen, shared)
         jax.block_until_ready(state)
         return float(metrics["loss"])
 
@@ -104,30 +109,31 @@ def start_ours(size: int, width: int) -> Program:
 
 
 def start_torch(size: int, width: int, *, torch_compile: bool = False) -> Program:
-    """The twin, from the same weights."""
+    """The PyTorch reference, from the same weights."""
     import torch
 
-    config, task, batch, styles = make_problem(size, width, BATCH)
-    weights = state_to_tensors(init_train_state(task, build_optimizer(config), config.seed).params)
+    config, task, batch, styles = build_problem(size, width, BATCH)
+    optimization = build_loop_options(config).optimization
+    weights = state_to_tensors(init_train_state(task, build_train_optimizer(optimization), config.seed).params)
     device = torch_device()
     step = training_step(
-        _twin_loss(config, weights, styles).to(device), config.clip, config.ema, compiled=torch_compile
+        _torch_loss(config, weights, styles).to(device), config.clip, config.ema, compiled=torch_compile
     )
     photos = original.to_tensor(batch["photo"]).to(device) / 255
     masks = torch.from_numpy(np.moveaxis(batch["masks"], -1, 1).copy()).to(device)
-    rates = np.asarray(jax.vmap(learning_rate_schedule(config))(jnp.arange(RATES))).tolist()
-    made = 0
+    rates = np.asarray(jax.vmap(learning_rate_schedule(optimization))(jnp.arange(RATES))).tolist()
+    step_number = 0
 
     def advance() -> float:
-        nonlocal made
-        value = step(made, rates[made], photos, masks).item()
-        made += 1
+        nonlocal step_number
+        value = step(step_number, rates[step_number], photos, masks).item()
+        step_number += 1
         return value
 
     return Program(advance)
 
 
-def _twin_loss(config: ConfigDict, weights: Mapping[str, np.ndarray], styles: list[np.ndarray]) -> TrainingLoss:
+def _torch_loss(config: ConfigDict, weights: Mapping[str, np.ndarray], styles: list[np.ndarray]) -> TrainingLoss:
     settings = original.Settings(
         style_layers=config.style_layers,
         content_layers=config.content_layers,

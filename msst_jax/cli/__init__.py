@@ -1,0 +1,1 @@
+"""Command lines: flags to jobs, and the entry points of the scripts."""

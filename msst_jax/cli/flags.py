@@ -1,39 +1,129 @@
-"""How the scripts read their command line."""
+"""The command line of the scripts: flags and the config that they override, read without global state."""
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from absl import flags
-from ml_collections import ConfigDict
+from absl import flags, logging
+from ml_collections import ConfigDict, config_flags
 
 from msst_jax.errors import UserError
-from msst_jax.presets.validation import check_fields, describe_error
+from msst_jax.pipelines.job import EXIT_INTERRUPTED
+from msst_jax.presets.lookup import preset_path
+from msst_jax.presets.validation import check_fields
+from msst_jax.runtime.console import print_line
 
 EXIT_BAD_INPUT = 2
+HELP = ("--help", "-help", "-h", "--helpshort", "--helpfull")
 
 
-def parse_flags(argv: list[str], default_config: Path, template: Callable[[ConfigDict], ConfigDict]) -> list[str]:
-    """Reads flags into flags.FLAGS; ends the program with one line and exit code 2 for anything wrong with them.
+class HelpRequested(Exception):
+    """The user asks for help, which is the message."""
+
+
+class Command(NamedTuple):
+    """A command line that was read."""
+
+    flags: flags.FlagValues
+    arguments: list[str]
+    """Positional arguments."""
+    config: ConfigDict
+    """The preset with the overrides of the command line."""
+    overrides: dict[str, Any]
+    """--config.FIELD=VALUE."""
+    default: bool
+    """No --config was given."""
+
+
+def parse_command(
+    argv: Sequence[str],
+    usage: str,
+    define: Callable[[flags.FlagValues], None],
+    presets: Sequence[str],
+    template: Callable[[ConfigDict], ConfigDict],
+) -> Command:
+    """Reads a command line.
 
     Args:
-      argv: the command line.
-      default_config: file of the config if --config names none.
-      template: a config to one with the fields that it must have.
+      argv: the program and its arguments.
+      usage: what --help says before the flags; in it, {command} stands for the program.
+      define: defines the flags, but for --config.
+      presets: those of the command; the first is taken if --config names none.
+      template: a config to one with the fields that it must have, or a UserError.
 
-    Returns:
-      What is no flag.
+    Raises:
+      HelpRequested: with the text to print.
+      UserError: anything that is wrong with the flags or the config.
     """
-    if not any(arg in ("--config", "-config") or arg.startswith(("--config=", "-config=")) for arg in argv):
-        argv.insert(1, f"--config={default_config}")
+    program, *arguments = argv
+    helping = any(argument in HELP for argument in arguments)
+    arguments, default = ([], True) if helping else _with_preset_file(arguments, presets[0])
+    values = flags.FlagValues()
+    define(values)
+    config_flags.DEFINE_config_file(
+        "config",
+        None,
+        f"Preset ({', '.join(presets)}) or file; --config.FIELD=VALUE overrides a field.",
+        flag_values=values,
+        sys_argv=[program, *arguments],
+    )
+    if helping:
+        name = Path(program).name
+        raise HelpRequested(_help(usage.format(command=f"python {name}" if name.endswith(".py") else name), values))
     try:
-        rest = flags.FLAGS(argv)
-        config = flags.FLAGS["config"].value
+        _, *rest = values([program, *arguments])
+        config = values["config"].value
         check_fields(config, template(config))
-        return list(rest)
+    except UserError:
+        raise
     except Exception as error:  # a config file is a program and can raise anything
-        print(f"{Path(argv[0]).name}: {describe_error(error)}", file=sys.stderr)
-        sys.exit(EXIT_BAD_INPUT)
+        raise UserError(describe_error(error)) from error
+    return Command(values, rest, config, config_flags.get_override_values(values["config"]), default)
+
+
+def _with_preset_file(arguments: Sequence[str], default_preset: str) -> tuple[list[str], bool]:
+    """The arguments with --config=FILE first, where ml_collections wants it, and whether that is the default."""
+    others: list[str] = []
+    presets: list[str] = []
+    remaining = iter(arguments)
+    for argument in remaining:
+        name, equals, value = argument.partition("=")
+        if name in ("-config", "--config"):
+            value = value if equals else next(remaining, "")
+            if not value:
+                raise UserError("--config has no value; give the name of a preset or the path of a file")
+            presets.append(value)
+        else:
+            others.append(argument)
+    chosen = presets[-1] if presets else default_preset
+    return [f"--config={preset_path(chosen)}", *others], not presets
+
+
+def _help(usage: str, values: flags.FlagValues) -> str:
+    """The usage and every flag, in the order of their definition."""
+    lines = [usage.strip(), ""]
+    for name in dict.fromkeys(flag.name for module in values.flags_by_module_dict().values() for flag in module):
+        flag = values[name]
+        short = f"-{flag.short_name}, " if flag.short_name else ""
+        text = " ".join(str(flag.help).split()).replace(
+            ".; repeat this option to specify a list of values", "; repeatable."
+        )
+        lines.append(f"  {short}--{name}\n      {text}")
+    return "\n".join(lines)
+
+
+def describe_error(error: Exception) -> str:
+    """One line for what absl and ml_collections raise when a flag or a config file cannot be used."""
+    reason: object = error
+    while isinstance(reason, AttributeError | KeyError):  # ml_collections wraps one in the other
+        reason = reason.args[0]
+    text = " ".join(str(reason).split())
+    if isinstance(error, OSError | flags.Error):  # of several lines, the last tells the cause
+        text = str(error).strip().splitlines()[-1].rpartition("failure to load: ")[-1].strip()
+    if isinstance(error, OSError):
+        return f"the config file cannot be read ({text}); check --config"
+    return f"the config has no field {text}" if text.startswith("'") else text
 
 
 def parse_region_files(pairs: Iterable[str], flag: str) -> dict[str, str]:
@@ -42,12 +132,40 @@ def parse_region_files(pairs: Iterable[str], flag: str) -> dict[str, str]:
     Raises:
       UserError: not NAME=FILE, or a region named twice.
     """
-    found: dict[str, str] = {}
+    files: dict[str, str] = {}
     for pair in pairs:
         name, equals, file = pair.partition("=")
         if not (name and equals and file):
             raise UserError(f"--{flag} {pair!r} is not NAME=FILE; write for example --{flag} person=FILE")
-        if name in found:
-            raise UserError(f"--{flag} names the region {name!r} twice ({found[name]} and {file}); leave one out")
-        found[name] = file
-    return found
+        if name in files:
+            raise UserError(f"--{flag} names the region {name!r} twice ({files[name]} and {file}); leave one out")
+        files[name] = file
+    return files
+
+
+def run_command(argv: Sequence[str], action: Callable[[Sequence[str]], int], interrupted: str) -> int:
+    """Runs a command line; what it raises becomes one line on stderr and an exit code.
+
+    Args:
+      argv: the program and its arguments.
+      action: the command; returns its exit code.
+      interrupted: what Ctrl-C prints.
+
+    Returns:
+      That of the action, 2 for bad input, 130 after Ctrl-C.
+    """
+    # As absl's app.run does; grain's workers, too, ask for the global flags.
+    flags.FLAGS.mark_as_parsed()
+    logging.use_absl_handler()
+    program = Path(argv[0]).name  # "stylize.py" or "msst-stylize"
+    try:
+        return action(argv)
+    except HelpRequested as text:
+        print(text)
+        return 0
+    except UserError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        print_line(program, interrupted)
+        return EXIT_INTERRUPTED

@@ -1,0 +1,1 @@
+"""Image files, and files that appear whole or not at all."""

@@ -1,4 +1,4 @@
-"""Files appear under their name only when they are complete."""
+"""Atomic writes (a temporary file, then a rename), and checks of output paths before the work starts."""
 
 import json
 import math
@@ -16,41 +16,41 @@ from msst_jax.errors import UserError
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Calls `write` with a temporary name in the folder of `path`, then renames.
 
-    The temporary file is removed if anything fails, so nothing half-written stays.
+    The temporary file is removed if anything fails, so no partial file is left.
 
     Raises:
-      UserError: if the file system refuses (no space, no permission, ...).
+      UserError: the file system refuses (no space, no permission, ...).
     """
     with os_errors_as_user_errors(path), atomic_path(path) as temporary:
         write(temporary)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file whole or not at all.
+    """Writes a UTF-8 text file atomically.
 
     Raises:
       UserError: as `write_atomically`.
     """
 
-    def write(name: Path) -> None:
-        name.write_text(text, encoding="utf-8")
+    def write(temporary: Path) -> None:
+        temporary.write_text(text, encoding="utf-8")
 
     write_atomically(path, write)
 
 
 @contextmanager
 def atomic_path(path: Path, folder: bool = False, place: Path | None = None) -> Iterator[Path]:
-    """A temporary file, or folder, beside `path` that gets its name when the block ends, and is removed if that fails.
+    """A temporary file, or folder, that is renamed to `path` when the block ends, and removed if that fails.
 
-    An error inside the block is left as it is, since it need not concern the file; see `os_errors_as_user_errors`.
+    An error inside the block is not converted, since it need not concern the file; see `os_errors_as_user_errors`.
 
     Args:
-      path: the name. A folder that is there already must be empty.
-      folder: make a folder.
-      place: a folder on the same disk for what is temporary; None = beside `path`.
+      path: the final path. An existing folder must be empty.
+      folder: create a folder instead of a file.
+      place: the folder of the temporary file, on the same file system; None = the folder of `path`.
 
     Raises:
-      UserError: if the file system refuses the temporary file or the renaming.
+      UserError: the file system refuses the temporary file or the rename.
     """
     with os_errors_as_user_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ def atomic_path(path: Path, folder: bool = False, place: Path | None = None) -> 
 
 @contextmanager
 def os_errors_as_user_errors(path: Path) -> Iterator[None]:
-    """Turns what the file system refuses inside the block (no space, no permission, ...) into a UserError."""
+    """Converts an OSError inside the block (no space, no permission, ...) into a UserError."""
     try:
         yield
     except OSError as error:
@@ -79,20 +79,20 @@ def os_errors_as_user_errors(path: Path) -> Iterator[None]:
 def _make_temporary(path: Path, folder: bool, place: Path) -> Path:
     if folder:
         return Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=place))
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=place)
-    os.close(handle)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=place)
+    os.close(descriptor)
     return Path(name)
 
 
 def check_writable(path: Path, example: str = "out.png") -> None:
-    """Fails now, not after minutes of work, if `path` cannot be written. Leaves nothing behind, no folder either.
+    """Fails now, not after minutes of work, if `path` cannot be written. Leaves nothing behind, not even a folder.
 
     Args:
       path: the file to write.
-      example: a file name that the error suggests; with the ending of `path`, if that has one.
+      example: a file name for the error to suggest; its suffix becomes that of `path`, if that has one.
 
     Raises:
-      UserError: if `path` is a folder, or its folder cannot be made or written to.
+      UserError: `path` is a folder, or its folder cannot be created or written to.
     """
     try:
         if path.is_dir():
@@ -106,12 +106,12 @@ def check_writable(path: Path, example: str = "out.png") -> None:
 
 
 def check_outputs(output: Path, written: Iterable[Path], inputs: Iterable[str]) -> None:
-    """Fails before the work if not all files can be written that go with one output.
+    """Fails before the work starts if one of the files written along with an output cannot be.
 
     Args:
-      output: what a person named.
+      output: the output path given by the user.
       written: all files that may be written for it.
-      inputs: files that must not be written over.
+      inputs: files that must not be overwritten.
 
     Raises:
       UserError: one of the files cannot be written, or is one of the inputs.
@@ -133,19 +133,19 @@ def _umask() -> int:
 
 
 def write_json(content: Mapping[str, Any], path: Path) -> None:
-    """Writes JSON whole or not at all; numbers that are not finite become null.
+    """Writes JSON atomically; numbers that are not finite become null.
 
     Raises:
-      UserError: unwritable place.
+      UserError: as `write_atomically`.
     """
-    write_text(path, json.dumps(_finite(content), indent=1, allow_nan=False) + "\n")
+    write_text(path, json.dumps(_nonfinite_to_none(content), indent=1, allow_nan=False) + "\n")
 
 
-def _finite(value: Any) -> Any:
+def _nonfinite_to_none(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: _nonfinite_to_none(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [_nonfinite_to_none(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -1,6 +1,6 @@
-"""Pictures in and out.
+"""Reads and writes images with Pillow: orientation, color profiles, transparency, resizing, 8-bit conversion.
 
-Inside the program a picture is an array of float32 in [0, 1], shape (H, W, 3), sRGB.
+In memory an image is a float32 array in [0, 1], shape (H, W, 3), sRGB; a picture is a Pillow image.
 """
 
 import io
@@ -15,24 +15,25 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from msst_jax.errors import UserError
 from msst_jax.io.files import write_atomically
 
-MIN_SIDE = 16  # relu4_1 of VGG halves the picture three times
+MIN_SIDE = 16  # VGG halves the image three times before relu4_1
 MAX_PIXELS = 178_000_000  # just under Pillow's own limit for decompression bombs
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 OUTPUT_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 
 
 def read_picture(path: str | Path, what: str = "picture", backdrop: str = "white") -> Image.Image:
-    """Reads any picture that Pillow knows as 8-bit sRGB.
+    """Reads any image format that Pillow supports as 8-bit sRGB.
 
-    EXIF rotation is applied, transparency is laid on `backdrop`, an embedded colour profile is
-    converted to sRGB; CMYK, palette, grey and 16-bit grey become RGB.
+    EXIF orientation is applied, transparency is composited over `backdrop`, an embedded color profile is
+    converted to sRGB; CMYK, palette, gray and 16-bit gray become RGB.
 
     Args:
       path: the file.
-      what: what the picture is for, named in errors ("photo", "style", "mask").
-      backdrop: the colour behind transparent pixels.
+      what: the role of the image, named in errors ("photo", "style", "mask").
+      backdrop: the color behind transparent pixels.
 
     Raises:
-      UserError: missing file, folder, no picture, damaged, or larger than MAX_PIXELS.
+      UserError: missing file, folder, not an image, damaged, or larger than MAX_PIXELS.
     """
     path = Path(path)
     try:
@@ -41,7 +42,7 @@ def read_picture(path: str | Path, what: str = "picture", backdrop: str = "white
         if not path.exists():
             raise UserError(f"{what} {path} does not exist; check the name")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of large pictures and odd metadata
+            warnings.simplefilter("ignore")  # Pillow warns about large images and odd metadata
             with Image.open(path) as opened:
                 if opened.width * opened.height > MAX_PIXELS:
                     raise Image.DecompressionBombError
@@ -50,18 +51,18 @@ def read_picture(path: str | Path, what: str = "picture", backdrop: str = "white
     except Image.DecompressionBombError:
         raise UserError(f"{what} {path} has more than {MAX_PIXELS // 10**6} megapixels; make it smaller") from None
     except UnidentifiedImageError:
-        found = "is empty" if path.stat().st_size == 0 else "is not a picture that Pillow can read"
-        raise UserError(f"{what} {path} {found}; give a PNG, JPEG, WebP or TIFF file") from None
+        problem = "is empty" if path.stat().st_size == 0 else "is not a picture that Pillow can read"
+        raise UserError(f"{what} {path} {problem}; give a PNG, JPEG, WebP or TIFF file") from None
     except UserError:
         raise
-    except Exception as error:  # Pillow's many decoders raise whatever damaged data lead them to
+    except Exception as error:  # Pillow's decoders raise many kinds of errors on damaged data
         raise UserError(f"{what} {path} is damaged or cannot be read ({error}); give another copy") from error
 
 
 def _apply_orientation(picture: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(picture)
-    except Exception:  # broken EXIF data must not lose the picture
+    except Exception:  # broken EXIF data must not make the image unreadable
         return picture
 
 
@@ -76,7 +77,7 @@ def _to_rgb(picture: Image.Image, backdrop: str) -> Image.Image:
 
 
 def _gray_to_8_bit(picture: Image.Image) -> Image.Image:
-    """16-bit grey, or floats, to 8 bits; Pillow's own convert would clip instead of scale."""
+    """16-bit or float gray to 8 bits; Pillow's own convert would clip instead of scale."""
     values = np.nan_to_num(np.asarray(picture, np.float64))
     full_scale = 65535.0
     if picture.mode == "F" and values.max(initial=0.0) <= 1.0:
@@ -93,15 +94,21 @@ def _to_srgb(picture: Image.Image) -> Image.Image:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         target = ImageCms.createProfile("sRGB")
         return cast(Image.Image, ImageCms.profileToProfile(picture, source, target, outputMode=mode))
-    except (ImageCms.PyCMSError, OSError):  # a broken profile must not lose the picture
+    except (ImageCms.PyCMSError, OSError):  # a broken profile must not make the image unreadable
         return picture
 
 
 def fit_size(width: int, height: int, size: int, square: bool = False) -> tuple[int, int]:
-    """The (width, height) of a picture whose longest side becomes `size` pixels (0 = as it is).
+    """The (width, height) at which the longest side is `size` pixels (0 = unchanged).
+
+    Args:
+      width: of the image.
+      height: of the image.
+      size: the longest side.
+      square: stretch to size x size.
 
     Raises:
-      UserError: if a side would fall below MIN_SIDE, or the picture would have more than MAX_PIXELS.
+      UserError: a side would fall below MIN_SIDE, or the image would have more than MAX_PIXELS.
     """
     if min(width, height) < 2:
         raise UserError(f"a picture of {width}x{height} is too small; every side must have at least 2 pixels")
@@ -127,7 +134,7 @@ def fit_size(width: int, height: int, size: int, square: bool = False) -> tuple[
 
 
 def to_array(picture: Image.Image) -> np.ndarray:
-    """An 8-bit RGB picture as float32 (H, W, 3) in [0, 1]."""
+    """A Pillow RGB image as float32 (H, W, 3) in [0, 1]."""
     return np.asarray(picture, np.float32) / np.float32(255.0)
 
 
@@ -139,16 +146,16 @@ def load_image(
     what: str = "picture",
     picture: Image.Image | None = None,
 ) -> np.ndarray:
-    """Reads and resizes a picture: float32 (H, W, 3) in [0, 1].
+    """Reads and resizes an image: float32 (H, W, 3) in [0, 1].
 
     Args:
       path: the file; see `read_picture`.
-      size: the longest side in pixels, 0 = as it is.
+      size: the longest side in pixels, 0 = unchanged.
       square: stretch to size x size, as the original program does.
-      what: what the picture is for, named in errors.
-      picture: what `read_picture` gave for the file, if it has been read already.
+      what: the role of the image, named in errors.
+      picture: the result of `read_picture` for the file, if it has been read already.
 
-    Source of the resizing: torchvision.transforms.Resize on a Pillow picture (bilinear).
+    Source of the resizing: torchvision.transforms.Resize on a Pillow image (bilinear).
 
     Raises:
       UserError: as `read_picture` and `fit_size`.
@@ -162,13 +169,13 @@ def load_image(
 
 
 def to_picture(image: np.ndarray | jax.Array) -> Image.Image:
-    """float (H, W, 3) in [0, 1] (values outside are clipped) as an 8-bit RGB picture."""
+    """float (H, W, 3) in [0, 1] (values outside are clipped) as a Pillow 8-bit RGB image."""
     values = np.clip(np.asarray(image, np.float32), 0.0, 1.0)
     return Image.fromarray(np.round(values * 255.0).astype(np.uint8))
 
 
 def check_output_format(path: Path) -> None:
-    """Raises UserError if the ending of `path` is no picture format that can be written."""
+    """Raises UserError if the suffix of `path` is not an image format that can be written."""
     if path.suffix.lower() not in OUTPUT_SUFFIXES:
         raise UserError(
             f"cannot write {path}: unknown picture ending {path.suffix!r}; use one of {', '.join(OUTPUT_SUFFIXES)}"
@@ -176,22 +183,19 @@ def check_output_format(path: Path) -> None:
 
 
 def save_picture(picture: Image.Image, path: str | Path) -> None:
-    """Writes a picture whole or not at all; the ending chooses the format.
+    """Writes a Pillow image atomically; the suffix of `path` chooses the format.
 
     Raises:
-      UserError: unknown ending, unwritable place, or a picture too large for the format.
+      UserError: unknown suffix, unwritable path, or an image too large for the format.
     """
     path = Path(path)
     check_output_format(path)
     try:
-        write_atomically(path, lambda name: picture.save(name, quality=95))
-    except ValueError as error:  # WebP and JPEG have a largest side
+        write_atomically(path, lambda temporary: picture.save(temporary, quality=95))
+    except ValueError as error:  # WebP and JPEG limit the longest side
         raise UserError(f"cannot write {path}: {error}; choose another format, such as .png") from error
 
 
 def save_image(image: np.ndarray | jax.Array, path: str | Path) -> None:
-    """Writes float (H, W, 3) in [0, 1] as a picture; see `save_picture`."""
+    """Writes float (H, W, 3) in [0, 1] as an image file; see `save_picture`."""
     save_picture(to_picture(image), path)
-
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")

@@ -1,0 +1,1 @@
+"""Losses as pure functions: one a formula, and their weighted sum."""

@@ -1,4 +1,4 @@
-"""The losses of the method, one pure function a formula.
+"""The losses as pure functions, one per formula: Gram matrices, style, blend, content, total variation.
 
 Features are (N, H, W, C); Gram matrices (N, C, C), float32 whatever the features are.
 """
@@ -21,7 +21,7 @@ def gram(features: jax.Array) -> jax.Array:
 
 @jax.custom_vjp
 def _gram_product(flat: jax.Array) -> jax.Array:
-    """F^T F of (N, P, C), float32; its gradient F (A + A^T) takes one product where autodiff makes two."""
+    """F^T F of (N, P, C), float32; its gradient F (A + A^T) takes one product where autodiff takes two."""
     return jnp.einsum("npc,npd->ncd", flat, flat, precision=GRAM_PRECISION, preferred_element_type=jnp.float32)
 
 
@@ -40,14 +40,14 @@ _gram_product.defvjp(_gram_product_forward, _gram_product_backward)
 def style_distances(grams: jax.Array, targets: jax.Array) -> jax.Array:
     """D[i, j] = mean((G(I_i) - G(s_j))^2): grams (I, C, C) and targets (J, C, C) to (I, J).
 
-    One style at a time: the gradient of a whole (I, J, C, C) ends in a sum over j, which takes XLA on CPU ten times
-    as long as all the rest (4 photos, C = 512: 0.5 of 2.7 s of a training step).
+    One style at a time: the gradient of a broadcast (I, J, C, C) ends in a sum over j, which takes XLA on CPU ten times
+    as long as everything else (4 photos, C = 512: 0.5 of 2.7 s of a training step).
     """
     return jnp.stack([jnp.mean(jnp.square(grams - target), axis=(1, 2)) for target in targets], axis=1)
 
 
 def style_loss(distances: jax.Array, first: int = 0) -> jax.Array:
-    """Sum of D[i, first + i]: each image against its own style; `first` is the region of the first image."""
+    """Sum of D[i, first + i]: each image against its own style; `first` is the region index of the first image."""
     return jnp.trace(distances, first)
 
 
@@ -73,5 +73,5 @@ def total_variation(image: jax.Array) -> jax.Array:
 
 
 def _sum_abs(x: jax.Array) -> jax.Array:
-    """Sum of |x|, with gradient 0 at 0 as in torch; that of jnp.abs is 1 there, and flat areas would drift."""
+    """Sum of |x| with gradient 0 at 0 as in torch; jnp.abs has gradient 1 there, and flat areas would drift."""
     return jnp.sum(x * jnp.sign(x))

@@ -1,7 +1,6 @@
-"""The losses of the method, one pure function per formula, and their weighted sum.
+"""The stylization loss: style, blend, content and total variation terms, weighted and summed over VGG layers.
 
-Features are (N, H, W, C); Gram matrices (N, C, C), float32 whatever the features are.
-K is the number of regions, each with a style.
+K is the number of regions, each with its own style.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,25 +13,32 @@ import jax.numpy as jnp
 from msst_jax.losses.functional import blend_loss, content_loss, gram, style_distances, style_loss, total_variation
 from msst_jax.models.vgg import VGG
 from msst_jax.ops.image import composite, normalize
-from msst_jax.training.task import Terms
 
 TERMS = ("style", "blend", "content", "smooth")
 
-LossTerm = Callable[[jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
-"""A part of the loss: images to (its value, its weighted terms)."""
+Terms = dict[str, jax.Array]
+"""{name of a term: weighted scalar}; they sum to the loss."""
+
+LossTerm = Callable[[jax.Array], tuple[jax.Array, Terms]]
+"""A summand of the loss: images to (its value, its weighted terms)."""
 
 
 class LossWeights(NamedTuple):
-    """The four factors of the loss (scalars)."""
+    """The factors of the four loss terms (scalars)."""
 
     style: jax.Array | float
     blend: jax.Array | float
     content: jax.Array | float
     tv: jax.Array | float
+    """Of the total variation; it is multiplied by `content` too."""
+
+    def with_tv_per_pixel(self, height: int, width: int) -> "LossWeights":
+        """The factors for images of a size, where `tv` weighs the total variation per pixel."""
+        return self._replace(tv=self.tv / (height * width))
 
 
 class FeatureLayers(NamedTuple):
-    """Which VGG layers are compared, and the factor of each."""
+    """The VGG layers of the style and content terms, and the factor of each."""
 
     style: tuple[str, ...]
     content: tuple[str, ...]
@@ -41,16 +47,16 @@ class FeatureLayers(NamedTuple):
 
 
 class Targets(NamedTuple):
-    """What the images are compared with."""
+    """Precomputed VGG targets of the style and content terms."""
 
     grams: dict[str, jax.Array]
-    """{style layer: (K, C, C)} of the K style pictures."""
+    """Gram matrices {style layer: (K, C, C)} of the K style images."""
     content: dict[str, jax.Array]
-    """{content layer: (1, H', W', C)} of the photo."""
+    """Features {content layer: (1, H', W', C)} of the photo."""
 
 
 def style_targets(vgg: VGG, style: jax.Array, layers: Sequence[str]) -> dict[str, jax.Array]:
-    """Gram matrices {layer: (1, C, C)} of one style picture (H, W, 3) in [0, 1]."""
+    """Gram matrices {layer: (1, C, C)} of one style image (H, W, 3) in [0, 1]."""
     features = vgg(normalize(style)[None], layers)
     return {layer: gram(features[layer]) for layer in layers}
 
@@ -74,10 +80,10 @@ def stylization_loss(
     weights: LossWeights,
     *,
     remat: bool = False,
-) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The loss of the method: L = style + blend + content_weight * (content + tv_weight * smooth).
+) -> tuple[jax.Array, Terms]:
+    """The stylization loss: L = style + blend + content_weight * (content + tv_weight * smooth).
 
-    Each image goes through VGG once, only as deep as its own losses need: the region images to the
+    Each image goes through VGG once, only as deep as its own terms need: the region images to the
     deepest style layer, the composite to the deepest content layer.
 
     Args:
@@ -85,26 +91,26 @@ def stylization_loss(
       targets: of the K styles and the photo.
       masks: (H, W, K), sum 1 at every pixel.
       layers: the layers to compare.
-      pixels: the unknowns, (K, H, W, 3) in [0, 1], one full image per region.
+      pixels: the optimized variables, (K, H, W, 3) in [0, 1], one full image per region.
       weights: the four factors.
-      remat: caps memory by taking one image at a time, see `sequential_terms`. Loss and gradient are equal up to
-        rounding, but only the loss has a gradient (not its terms), only of the pixels, and only the first.
+      remat: caps peak memory by processing one image at a time, see `sequential_terms`. Loss and gradient are equal up
+        to rounding, but only the loss is differentiable (not its terms), only in `pixels`, and only once.
 
     Returns:
-      The loss and its weighted terms {"style", "blend", "content", "smooth"}, which add up to it.
+      The loss and its weighted terms {"style", "blend", "content", "smooth"}, which sum to it.
     """
     style = partial(_style_terms, vgg, targets.grams, layers, weights)
     content = partial(_content_terms, vgg, targets.content, layers, weights)
     result = normalize(composite(pixels, masks))
     if remat:
         images = [(partial(style, first=k), pixels[k : k + 1]) for k in range(len(pixels))]
-        found = sequential_terms([*images, (content, result)])
+        summands = sequential_terms([*images, (content, result)])
     else:
-        found = [style(pixels), content(result)]
+        summands = [style(pixels), content(result)]
     smooth = weights.content * weights.tv * total_variation(result)
-    values, parts = zip(*found, (smooth, {"smooth": smooth}), strict=True)
+    values, term_dicts = zip(*summands, (smooth, {"smooth": smooth}), strict=True)
     zero = jnp.float32(0.0)
-    terms = {name: sum((part[name] for part in parts if name in part), zero) for name in TERMS}
+    terms = {name: sum((each[name] for each in term_dicts if name in each), zero) for name in TERMS}
     return sum(values, zero), terms
 
 
@@ -115,8 +121,8 @@ def _style_terms(
     weights: LossWeights,
     pixels: jax.Array,
     first: int = 0,
-) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The style and blend terms of images (I, H, W, 3) in [0, 1], those of the regions from `first` on."""
+) -> tuple[jax.Array, Terms]:
+    """The style and blend terms of images (I, H, W, 3) in [0, 1] of the regions first, ..., first + I - 1."""
     distances = layer_distances(vgg, grams, pixels, layers.style)
     own = {layer: style_loss(d, first) for layer, d in distances.items()}
     other = {layer: blend_loss(d, first) for layer, d in distances.items()}
@@ -127,38 +133,39 @@ def _style_terms(
 
 def _content_terms(
     vgg: VGG, targets: Mapping[str, jax.Array], layers: FeatureLayers, weights: LossWeights, result: jax.Array
-) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The content term of the normalised result (H, W, 3)."""
+) -> tuple[jax.Array, Terms]:
+    """The content term of the normalized composite (H, W, 3)."""
     features = vgg(result[None], layers.content)
     contents = {layer: content_loss(features[layer], targets[layer]) for layer in layers.content}
     content = weights.content * weighted_sum(contents, layers.content_factors)
     return content, {"content": content}
 
 
-def sequential_terms(parts: Sequence[tuple[LossTerm, jax.Array]]) -> list[tuple[jax.Array, dict[str, jax.Array]]]:
-    """What each part (f, x) of a sum gives, f(x), with the features of one part in memory at a time.
+def sequential_terms(parts: Sequence[tuple[LossTerm, jax.Array]]) -> list[tuple[jax.Array, Terms]]:
+    """Evaluates the summands (f, x) of a loss one at a time, so that only one f(x)'s activations are in memory.
 
-    The gradient of a part is taken together with its value, before the next part begins, and only multiplied later:
-    nothing is computed twice. `jax.checkpoint` would compute every forward pass twice, and XLA on CPU undoes it.
+    The gradient of a summand is computed together with its value, before the next summand begins; the backward pass
+    only multiplies by it, so nothing is computed twice. `jax.checkpoint` would run every forward pass twice, and XLA
+    on CPU undoes it.
 
     Returns:
-      (value, terms) of every part; the value has a (first) gradient with respect to x, nothing else has one.
+      (value, terms) of every summand; only the value is differentiable, only in x, and only once.
     """
-    found = []
-    done: jax.Array | float = 0.0
-    for part, x in parts:
+    results = []
+    previous: jax.Array | float = 0.0
+    for term, x in parts:
         fixed = jax.lax.stop_gradient(x)
-        # XLA on CPU drops optimization_barrier before it orders its work; a product with zero it must wait for.
-        (value, terms), gradient = jax.value_and_grad(part, has_aux=True)(fixed + 0 * done)
-        found.append((value + jnp.sum(gradient * (x - fixed)), terms))
-        done = jnp.sum(gradient)
-    return found
+        # XLA on CPU drops optimization_barrier before scheduling, but it must wait for a product with zero.
+        (value, terms), gradient = jax.value_and_grad(term, has_aux=True)(fixed + 0 * previous)
+        results.append((value + jnp.sum(gradient * (x - fixed)), terms))
+        previous = jnp.sum(gradient)
+    return results
 
 
 def layer_distances(
     vgg: VGG, grams: Mapping[str, jax.Array], pixels: jax.Array, layers: Sequence[str]
 ) -> dict[str, jax.Array]:
-    """{style layer: D (K, K)} of images (K, H, W, 3) in [0, 1] against target Gram matrices."""
+    """Style distances {style layer: D (K, K)} of images (K, H, W, 3) in [0, 1] to the target Gram matrices."""
     features = vgg(normalize(pixels), layers)
     return {layer: style_distances(gram(features[layer]), grams[layer]) for layer in layers}
 
@@ -172,11 +179,11 @@ def batch_stylization_loss(
     photos: jax.Array,
     masks: jax.Array,
 ) -> tuple[jax.Array, Terms]:
-    """Mean of `losses.stylization_loss` over a batch of photos.
+    """Mean of `stylization_loss` over a batch of photos.
 
     Args:
-      vgg: the network of the losses.
-      grams: {style layer: (K, C, C)} of the styles.
+      vgg: the loss network.
+      grams: Gram matrices {style layer: (K, C, C)} of the style images.
       layers: the layers to compare.
       weights: the four factors.
       pixels: (N, K, H, W, 3) in [0, 1].

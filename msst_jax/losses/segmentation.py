@@ -1,20 +1,20 @@
-"""Cross-entropy and Jaccard loss of a two-class segmentation, and its intersection over union."""
+"""Loss (cross-entropy plus soft Jaccard) and metric (IoU) of binary segmentation."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from msst_jax.training.task import Terms
+from msst_jax.losses.objective import Terms
 
-JACCARD_WEIGHT = 0.5  # factor of the Jaccard loss beside the cross-entropy
+JACCARD_WEIGHT = 0.5  # factor of the Jaccard loss; that of the cross-entropy is 1
 
 
 def segmentation_loss(scores: jax.Array, masks: jax.Array) -> tuple[jax.Array, Terms]:
-    """Cross-entropy and the Jaccard loss of the person, each a mean over the photos.
+    """Cross-entropy, plus the Jaccard loss of the person class, each a mean over the photos.
 
     Args:
-      scores: (N, H, W, 2), background and person.
-      masks: (N, H, W, 2) in [0, 1]; their sum is 1, or 0 at a pixel that nothing is known of.
+      scores: logits (N, H, W, 2), background and person.
+      masks: (N, H, W, 2) in [0, 1]; their sum is 1, or 0 at unlabeled pixels, which are ignored.
 
     Returns:
       The loss and its weighted terms "entropy" and "jaccard".
@@ -22,19 +22,19 @@ def segmentation_loss(scores: jax.Array, masks: jax.Array) -> tuple[jax.Array, T
     Source of the Jaccard loss, 1 minus a soft intersection over union: Rahman & Wang 2016 (Optimizing
     Intersection-Over-Union in Deep Neural Networks for Image Segmentation).
     """
-    known = masks.sum(-1)
-    counts = jnp.maximum(known.sum((1, 2)), 1)
+    labeled = masks.sum(-1)
+    counts = jnp.maximum(labeled.sum((1, 2)), 1)
     entropy = -(masks * jax.nn.log_softmax(scores)).sum((1, 2, 3)) / counts
-    found, truth = jax.nn.softmax(scores)[..., 1] * known, masks[..., 1]
-    both = (found * truth).sum((1, 2))
-    either = (found + truth - found * truth).sum((1, 2))
-    jaccard = 1 - (both + 1) / (either + 1)
+    predicted, truth = jax.nn.softmax(scores)[..., 1] * labeled, masks[..., 1]
+    intersection = (predicted * truth).sum((1, 2))
+    union = (predicted + truth - predicted * truth).sum((1, 2))
+    jaccard = 1 - (intersection + 1) / (union + 1)
     terms = {"entropy": entropy.mean(), "jaccard": JACCARD_WEIGHT * jaccard.mean()}
     return terms["entropy"] + terms["jaccard"], terms
 
 
 def intersection_over_union(scores: np.ndarray, masks: np.ndarray) -> float:
-    """Of the person, over all pixels of all photos that something is known of; arguments as `segmentation_loss`."""
-    known = masks.sum(-1) > 0.5
-    found, truth = (scores[..., 1] > scores[..., 0]) & known, masks[..., 1] > 0.5
-    return float((found & truth).sum() / max((found | truth).sum(), 1))
+    """IoU of the person class over all labeled pixels of all photos; arguments as `segmentation_loss`."""
+    labeled = masks.sum(-1) > 0.5
+    predicted, truth = (scores[..., 1] > scores[..., 0]) & labeled, masks[..., 1] > 0.5
+    return float((predicted & truth).sum() / max((predicted | truth).sum(), 1))

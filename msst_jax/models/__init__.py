@@ -1,1 +1,1 @@
-"""Networks in Flax NNX and where their weights come from."""
+"""Networks in Flax NNX, and how their weights are found, loaded and saved."""

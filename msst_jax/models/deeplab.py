@@ -1,4 +1,4 @@
-"""DeepLab-V3 (Chen et al. 2017, arXiv:1706.05587): torchvision's deeplabv3_* networks, and a small one of our own."""
+"""DeepLab-V3 (Chen et al. 2017, arXiv:1706.05587): torchvision's deeplabv3_* networks and a small person segmenter."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from jax.typing import DTypeLike
 
 from msst_jax.errors import UserError
 from msst_jax.models.layers import Conv, ConvNorm, no_inline
-from msst_jax.models.low_rank_vgg import CHANNELS, EMBEDDED, LowRankVGG
+from msst_jax.models.low_rank_vgg import CHANNELS, EMBEDDED_OUTPUT, LowRankVGG
 from msst_jax.models.mobilenet import MobileNetV3
 from msst_jax.models.resnet import ResNet
 from msst_jax.models.voc import CLASSES
@@ -20,10 +20,10 @@ TORCHVISION_NETWORKS = (
     "deeplabv3_resnet101",
     "deeplabv3_resnet50",
     "deeplabv3_mobilenet_v3_large",
-)  # torchvision's, the best first
+)  # the most accurate first
 PERSON_NETWORK = "person_vgg16"
 SEGMENTERS = (*TORCHVISION_NETWORKS, PERSON_NETWORK)
-# What the weights were trained at.
+# The output stride that the weights were trained at.
 OUTPUT_STRIDES = {
     "deeplabv3_resnet101": 8,
     "deeplabv3_resnet50": 8,
@@ -33,27 +33,27 @@ OUTPUT_STRIDES = {
 
 
 class HeadConfig(NamedTuple):
-    """What lies behind a backbone."""
+    """Architecture of everything after the backbone."""
 
     width: int = 256
-    """Channels of every layer but the scores."""
+    """Channels of every layer except the scores."""
     rates: tuple[int, ...] = (12, 24, 36)
     """Dilation of the 3x3 branches."""
     low: int = 0
-    """Channels that the backbone's earlier features join with, as in DeepLab-V3+ (Chen et al. 2018,
-    arXiv:1802.02611); 0 = they do not."""
+    """Channels of the skip connection from the backbone's low-level features, as in DeepLab-V3+ (Chen et al. 2018,
+    arXiv:1802.02611); 0 = none."""
     classes: tuple[int, ...] = tuple(range(len(CLASSES)))
-    """Index in `voc.CLASSES` of every score."""
+    """Index in `voc.CLASSES` of each score."""
 
 
 PERSON_CLASSES = (CLASSES.index("background"), CLASSES.index("person"))
 HEAD_CONFIGS = {
     PERSON_NETWORK: HeadConfig(width=128, rates=(2, 4, 8), low=64, classes=PERSON_CLASSES)
-}  # torchvision's otherwise
+}  # the others have the default, torchvision's
 
 
 class ASPP(nnx.Module):
-    """Atrous spatial pyramid pooling: 1x1, three dilated 3x3, and the picture's mean, put together by a 1x1."""
+    """Atrous spatial pyramid pooling: 1x1, three dilated 3x3, and global average pooling, projected by a 1x1."""
 
     def __init__(self, inputs: int, width: int, rates: Sequence[int], *, dtype: DTypeLike, rngs: nnx.Rngs):
         plain = ConvNorm(inputs, width, 1, dtype=dtype, rngs=rngs)
@@ -63,19 +63,19 @@ class ASPP(nnx.Module):
         self.project = ConvNorm(width * (len(rates) + 2), width, 1, dtype=dtype, rngs=rngs)
 
     def blocks(self, x: jax.Array) -> Iterator[tuple[str, jax.Array]]:
-        """aspp.0 to aspp.3 and aspp.pooling, then aspp, all (N, H, W, width) of features (N, H, W, inputs)."""
-        parts = []
+        """aspp.0 to aspp.3, aspp.pooling and aspp, each (N, H, W, width), from features x (N, H, W, inputs)."""
+        outputs = []
         for index, branch in enumerate(self.branches):
-            parts.append(nnx.relu(no_inline(branch, x)))
-            yield f"aspp.{index}", parts[-1]
+            outputs.append(nnx.relu(no_inline(branch, x)))
+            yield f"aspp.{index}", outputs[-1]
         mean = nnx.relu(self.pooling(x.mean((1, 2), keepdims=True)))
-        parts.append(jnp.broadcast_to(mean, parts[0].shape))
-        yield "aspp.pooling", parts[-1]
-        yield "aspp", nnx.relu(self.project(jnp.concatenate(parts, -1)))
+        outputs.append(jnp.broadcast_to(mean, outputs[0].shape))
+        yield "aspp.pooling", outputs[-1]
+        yield "aspp", nnx.relu(self.project(jnp.concatenate(outputs, -1)))
 
 
 class DeepLabV3(nnx.Module):
-    """Scores of every class at every pixel. Source: torchvision.models.segmentation.deeplabv3_*."""
+    """Semantic segmentation network: backbone, ASPP, head. Source: torchvision.models.segmentation.deeplabv3_*."""
 
     def __init__(
         self,
@@ -90,10 +90,10 @@ class DeepLabV3(nnx.Module):
 
         Args:
           name: one of SEGMENTERS.
-          classes: index in `voc.CLASSES` of every score; None for those that the network's weights are for.
-          output_stride: pixels of the picture to one of the features, 8 or 16 for ResNet, 16 for the others;
-            None for what the weights were trained at (OUTPUT_STRIDES).
-          dtype: type of the computation, float32 or bfloat16; parameters are float32.
+          classes: index in `voc.CLASSES` of each score; None for those of the network's weights.
+          output_stride: ratio of image to feature resolution, 8 or 16 for ResNet, 16 for the others; None for the one
+            that the weights were trained at (OUTPUT_STRIDES).
+          dtype: compute dtype, float32 or bfloat16; parameters are float32.
           rngs: random keys of the initial weights.
 
         Raises:
@@ -122,22 +122,22 @@ class DeepLabV3(nnx.Module):
         """Logits.
 
         Args:
-          images: (N, H, W, 3), normalised by `images.normalize`.
+          images: (N, H, W, 3), normalized by `ops.image.normalize`.
 
         Returns:
-          (N, H, W, C) in float32, a score for each of `classes`.
+          (N, H, W, C) in float32, a score for each of `self.classes`.
         """
-        ((_, logits),) = deque(self.blocks(images), maxlen=1)  # no other activation is kept
+        ((_, logits),) = deque(self.blocks(images), maxlen=1)  # keeps no other activation alive
         return logits
 
     def blocks(self, images: jax.Array) -> Iterator[tuple[str, jax.Array]]:
         """Every block's activation in the order of computation, as (name, (N, H', W', C)); `logits` come last.
 
         Args:
-          images: (N, H, W, 3), normalised by `images.normalize`.
+          images: (N, H, W, 3), normalized by `ops.image.normalize`.
         """
         for name, features in self.backbone.blocks(images.astype(self.dtype)):
-            if name == EMBEDDED:
+            if name == EMBEDDED_OUTPUT:
                 low = features
             yield name, features
         for name, x in self.aspp.blocks(features):
@@ -152,5 +152,5 @@ class DeepLabV3(nnx.Module):
 
 
 def _resize_like(x: jax.Array, other: jax.Array) -> jax.Array:
-    """x (N, h, w, C) at the height and width of another. Source: torch's interpolate, bilinear, align_corners=False."""
+    """Resizes x (N, h, w, C) to the size of `other`. Source: torch's interpolate, bilinear, align_corners=False."""
     return jax.image.resize(x, (*other.shape[:3], x.shape[-1]), "linear", antialias=False)

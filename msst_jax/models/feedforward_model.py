@@ -1,33 +1,30 @@
-"""A trained feed-forward stylizer as a file: network, regions and styles."""
+"""Saving and loading trained feed-forward models: weights plus the names of their regions and styles."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
-from ml_collections import ConfigDict
 from safetensors import SafetensorError, safe_open
 
 from msst_jax.errors import UserError
 from msst_jax.models.pretrained import ASSETS
 from msst_jax.models.serialization import MODEL_FILE, assign_tensors, read_tensors, save_tensors, state_to_tensors
 from msst_jax.models.stylizer import Stylizer
-from msst_jax.presets.validation import compute_dtype
-from msst_jax.training.task import Params
 
 BUILTIN = "builtin"
 BUILTIN_FILE = ASSETS / "stylizer_builtin.safetensors"
 
 
 class FeedforwardModel(NamedTuple):
-    """A trained network, and what its styles are for."""
+    """A trained stylizer with the names of its regions and styles."""
 
     network: Stylizer
     regions: tuple[str, ...]
-    """One for each style, in order."""
+    """One per style, in order."""
     styles: tuple[str, ...]
     """Names of the style files."""
     path: Path
@@ -35,61 +32,57 @@ class FeedforwardModel(NamedTuple):
     """The config it was trained with."""
 
 
-def build_stylizer(config: ConfigDict, styles: int, rngs: nnx.Rngs) -> Stylizer:
-    """The network that a config asks for."""
-    return Stylizer(styles, width=config.width, blocks=config.blocks, dtype=compute_dtype(config.dtype), rngs=rngs)
-
-
 def save_feedforward(
-    path: Path, config: ConfigDict, regions: Sequence[str], styles: Sequence[str], params: Params
+    path: Path, training: Mapping[str, Any], regions: Sequence[str], styles: Sequence[str], params: nnx.State
 ) -> None:
-    """Writes parameters as float16 safetensors, whole or not at all; the metadata tells what they are.
+    """Writes parameters as float16 safetensors, atomically; the metadata describes the model.
 
     Args:
       path: the file.
-      config: that of the training.
-      regions: names, one for each style.
+      training: the config of the training; "width" and "blocks" determine the shape of the network.
+      regions: names, one per style.
       styles: names of the style files.
       params: of the network.
 
     Raises:
       UserError: unwritable place.
     """
-    made = {"network": "stylizer", "regions": list(regions), "styles": list(styles), "config": config.to_dict()}
-    save_tensors(path, state_to_tensors(params), {"msst_jax": json.dumps(made)})
+    metadata = {"network": "stylizer", "regions": list(regions), "styles": list(styles), "config": dict(training)}
+    save_tensors(path, state_to_tensors(params), {"msst_jax": json.dumps(metadata)})
 
 
 def find_feedforward(name: str) -> Path:
-    """The weights of "builtin", of a workdir of train.py, or of a file.
+    """The weights file of "builtin", of a workdir of train.py, or a path to one.
 
     Raises:
-      UserError: there are none.
+      UserError: the file does not exist.
     """
     path = BUILTIN_FILE if name == BUILTIN else Path(name).expanduser()
     path = path / MODEL_FILE if path.is_dir() else path
     if not path.exists():
-        raise UserError(f"--model {name}: there is no {path}; give a --workdir of train.py, or {BUILTIN}")
+        raise UserError(f"--model {name}: {path} does not exist; give a --workdir of train.py, or {BUILTIN}")
     return path
 
 
 def load_feedforward(name: str, dtype: DTypeLike = jnp.float32) -> FeedforwardModel:
-    """A trained fast model; see `find_feedforward`.
+    """Loads a trained feed-forward model; for `name` see `find_feedforward`.
 
     Raises:
-      UserError: missing, damaged, or no fast model.
+      UserError: a file that is missing, damaged, or not a feed-forward model.
     """
     path = find_feedforward(name)
     try:
         with safe_open(path, "numpy") as file:
-            made = json.loads((file.metadata() or {}).get("msst_jax", "{}"))
+            metadata = json.loads((file.metadata() or {}).get("msst_jax", "{}"))
     except (OSError, SafetensorError, ValueError) as error:
         raise UserError(f"--model {name}: {path} is damaged ({error}); export it again or train again") from error
-    if made.get("network") != "stylizer":
-        raise UserError(f"--model {name}: {path} is no fast model; give what train.py wrote")
-    config, regions = made["config"], tuple(made["regions"])
+    if metadata.get("network") != "stylizer":
+        raise UserError(f"--model {name}: {path} is not a fast model; give a model that train.py wrote")
+    training, regions = metadata["config"], tuple(metadata["regions"])
     network = nnx.eval_shape(
-        lambda: Stylizer(len(regions), width=config["width"], blocks=config["blocks"], dtype=dtype, rngs=nnx.Rngs(0))
+        lambda: Stylizer(
+            len(regions), width=training["width"], blocks=training["blocks"], dtype=dtype, rngs=nnx.Rngs(0)
+        )
     )
-    return FeedforwardModel(
-        assign_tensors(network, read_tensors(path), str(path)), regions, tuple(made["styles"]), path, config
-    )
+    network = assign_tensors(network, read_tensors(path), str(path))
+    return FeedforwardModel(network, regions, tuple(metadata["styles"]), path, training)

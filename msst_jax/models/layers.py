@@ -13,24 +13,24 @@ from msst_jax.ops.convolution import convolve
 
 
 def no_inline(block: nnx.Module, x: jax.Array) -> jax.Array:
-    """block(x), compiled apart on CPU: the same numbers, sooner and in less memory.
+    """block(x), compiled as a separate function on CPU: the same numbers, faster and in less memory.
 
-    In a row of blocks with shortcuts XLA on CPU fuses the sum at the end of a block into the next block, and with it
-    the sums of all blocks before: the 23rd block of ResNet-101's layer 3 reads 22 earlier results. In branches side
-    by side it keeps the buffers of all branches. A call that is not inlined ends both (520 pixels, two cores: layer 3
-    takes 0.59 instead of 0.97 s; the whole network 264 instead of 519 MB), and equal blocks are compiled once.
+    In a chain of residual blocks XLA on CPU fuses the sum at the end of a block into the next block, and with it the
+    sums of all previous blocks: the 23rd block of ResNet-101's layer 3 reads 22 earlier results. For parallel branches
+    it keeps the buffers of all branches. A call that is not inlined avoids both (520 pixels, two cores: layer 3 takes
+    0.59 instead of 0.97 s; the whole network 264 instead of 519 MB), and equal blocks are compiled once.
     """
-    return lax.platform_dependent(x, cpu=functools.partial(_called, block), default=block)
+    return lax.platform_dependent(x, cpu=functools.partial(_call_not_inlined, block), default=block)
 
 
-def _called(block: nnx.Module, x: jax.Array) -> jax.Array:
+def _call_not_inlined(block: nnx.Module, x: jax.Array) -> jax.Array:
     with set_xla_metadata(inlineable="false"):
-        return _call(block, x)
+        return _jitted_call(block, x)
 
 
 @jax.jit
-def _call(block: nnx.Module, x: jax.Array) -> jax.Array:
-    with set_xla_metadata(inlineable="true"):  # the calls within, such as relu's, are to be fused as ever
+def _jitted_call(block: nnx.Module, x: jax.Array) -> jax.Array:
+    with set_xla_metadata(inlineable="true"):  # calls inside, such as relu's, are fused as usual
         return block(x)
 
 
@@ -39,7 +39,7 @@ def _kernel(size: int, inputs: int, outputs: int, rngs: nnx.Rngs) -> nnx.Param:
 
 
 class Conv(nnx.Module):
-    """Zero-padded convolution, with a bias or without. Source: torch.nn.Conv2d."""
+    """Zero-padded convolution, with or without bias. Source: torch.nn.Conv2d."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class ConvNorm(nnx.Module):
         dtype: DTypeLike,
         rngs: nnx.Rngs,
     ):
-        """Builds the layer; `inputs` of 1 where more channels come in makes it depthwise."""
+        """Builds the layer; with `inputs` = 1 and more channels in x it is depthwise."""
         self.kernel = _kernel(size, inputs, outputs, rngs)
         self.scale = nnx.Param(jnp.ones(outputs))
         self.bias = nnx.Param(jnp.zeros(outputs))

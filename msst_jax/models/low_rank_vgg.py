@@ -1,8 +1,8 @@
-"""VGG-16 as the backbone of DeepLab-V3: the embedded layers to relu4_3 with small changes, then conv5 in low rank.
+"""VGG-16 as a DeepLab-V3 backbone: frozen layers up to relu4_3 with low-rank adapters, then a low-rank conv5.
 
-The three layers of conv5 would hold 14 MB in float16; as products of two kernels, the inner one of RANK channels, they
-hold 4 MB (Jaderberg et al. 2014, arXiv:1405.3866). What is trained of conv4 is a product too, added to what the
-embedded layer computes (Hu et al. 2021, arXiv:2106.09685): 0.2 MB, and the losses keep their VGG-16.
+The three layers of conv5 would take 14 MB in float16; factored into two kernels, the inner one with RANK channels, they
+take 4 MB (Jaderberg et al. 2014, arXiv:1405.3866). The trained part of conv4 is a low-rank product too, added to the
+output of the embedded layer (Hu et al. 2021, arXiv:2106.09685): 0.2 MB, and the losses keep their VGG-16.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from msst_jax.models.vgg import VGG
 from msst_jax.ops.pooling import max_pool
 
 NETWORK = "vgg16"
-EMBEDDED = "relu4_3"
+EMBEDDED_OUTPUT = "relu4_3"  # the last layer of the embedded VGG-16
 ADAPTED = ("conv4_1", "conv4_2", "conv4_3")
 BEFORE_ADAPTED = "pool3"
 ADAPTER_RANK = 8
@@ -31,7 +31,7 @@ REDUCED = 128
 
 
 class LowRankConv(nnx.Module):
-    """A 3x3 convolution to a few channels, and from there a 1x1 one with a bias to all."""
+    """A rank-factored 3x3 convolution: 3x3 to `rank` channels, then 1x1 with bias to 512."""
 
     def __init__(self, inputs: int, rank: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.inner = Conv(inputs, rank, 3, bias=False, dtype=dtype, rngs=rngs)
@@ -43,20 +43,20 @@ class LowRankConv(nnx.Module):
 
 
 class LowRankVGG(nnx.Module):
-    """VGG-16 to relu5_3. What is in `embedded` is never trained, and not in the file of what was."""
+    """VGG-16 up to relu5_3. The weights of `embedded` are frozen, and not in the file of the trained ones."""
 
     channels = REDUCED
 
     def __init__(self, *, output_stride: int, dtype: DTypeLike, rngs: nnx.Rngs):
-        """Builds it; UserError unless the output stride is 16."""
+        """Builds the backbone; UserError unless the output stride is 16."""
         if output_stride != OUTPUT_STRIDE:
             raise UserError(f"output_stride is {output_stride}; {NETWORK} as a backbone has {OUTPUT_STRIDE}")
-        self.embedded = VGG(NETWORK, deepest=EMBEDDED, dtype=dtype, rngs=rngs)
+        self.embedded = VGG(NETWORK, deepest=EMBEDDED_OUTPUT, dtype=dtype, rngs=rngs)
         inputs = CHANNELS // 2
         for name in ADAPTED:
-            change = LowRankConv(inputs, ADAPTER_RANK, dtype=dtype, rngs=rngs)
-            change.outer.kernel[...] = jnp.zeros_like(change.outer.kernel)  # it begins with no change
-            setattr(self, f"{name}_change", change)
+            adapter = LowRankConv(inputs, ADAPTER_RANK, dtype=dtype, rngs=rngs)
+            adapter.outer.kernel[...] = jnp.zeros_like(adapter.outer.kernel)  # initially the adapter adds nothing
+            setattr(self, f"{name}_change", adapter)
             inputs = CHANNELS
         for name in LOW_RANK:
             setattr(self, name, LowRankConv(CHANNELS, RANK, dtype=dtype, rngs=rngs))
@@ -66,12 +66,12 @@ class LowRankVGG(nnx.Module):
         """relu4_3 at stride 8, then conv5_1 to conv5_3 (after their ReLU) at stride 16, 512 channels; "reduced", 128.
 
         Args:
-          x: normalised images (N, H, W, 3).
+          x: normalized images (N, H, W, 3).
         """
         x = self.embedded(x, (BEFORE_ADAPTED,))[BEFORE_ADAPTED]
         for name in ADAPTED:
             x = nnx.relu(getattr(self.embedded, name)(x) + getattr(self, f"{name}_change")(x))
-        yield EMBEDDED, x
+        yield EMBEDDED_OUTPUT, x
         x = max_pool(x)
         for name in LOW_RANK:
             x = nnx.relu(getattr(self, name)(x))
@@ -80,10 +80,10 @@ class LowRankVGG(nnx.Module):
 
 
 def low_rank_factors(kernel: np.ndarray, rank: int = RANK) -> tuple[np.ndarray, np.ndarray]:
-    """The two kernels whose product comes nearest to a kernel (k, k, I, O): (k, k, I, rank) and (1, 1, rank, O).
+    """The best rank-`rank` factorization of a kernel (k, k, I, O): (k, k, I, rank) and (1, 1, rank, O).
 
-    By the singular value decomposition of the kernel as a matrix (k*k*I, O); each of the two gets the square root of
-    every singular value.
+    By a truncated singular value decomposition of the kernel as a matrix (k*k*I, O); each factor takes the square
+    root of every singular value.
     """
     size, _, inputs, outputs = kernel.shape
     left, values, right = np.linalg.svd(kernel.reshape(-1, outputs).astype(np.float64), full_matrices=False)

@@ -12,7 +12,7 @@ from jax.typing import DTypeLike
 from msst_jax.errors import UserError
 from msst_jax.models.layers import Conv, ConvNorm, no_inline
 
-EPSILON = 1e-3  # of BatchNorm, in all of torchvision's MobileNetV3
+EPSILON = 1e-3  # of every BatchNorm in torchvision's MobileNetV3
 OUTPUT_STRIDE = 16
 
 
@@ -49,14 +49,14 @@ STEM = 16
 
 
 def squeeze_channels(channels: int) -> int:
-    """A quarter of the channels, to the nearest multiple of 8 that is at least 8 and not below nine tenths of it."""
+    """A quarter of the channels, rounded to a multiple of 8, at least 8 and not below nine tenths of the quarter."""
     quarter = channels // 4
     nearest = max(8, (quarter + 4) // 8 * 8)
     return nearest + 8 if nearest < 0.9 * quarter else nearest
 
 
 class SqueezeExcitation(nnx.Module):
-    """Weighs channels by what the whole picture holds (Hu et al. 2017, arXiv:1709.01507)."""
+    """Squeeze-and-excitation: channels weighted by global context (Hu et al. 2017, arXiv:1709.01507)."""
 
     def __init__(self, channels: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.fc1 = Conv(channels, squeeze_channels(channels), 1, dtype=dtype, rngs=rngs)
@@ -69,15 +69,15 @@ class SqueezeExcitation(nnx.Module):
 
 
 class InvertedResidual(nnx.Module):
-    """1x1 expansion, depthwise convolution, squeeze and excitation, 1x1 projection; a shortcut where shapes agree."""
+    """1x1 expansion, depthwise convolution, squeeze-excitation, 1x1 projection; a shortcut where shapes agree."""
 
     def __init__(self, inputs: int, block: Block, *, dtype: DTypeLike, rngs: nnx.Rngs):
         conv = functools.partial(ConvNorm, epsilon=EPSILON, dtype=dtype, rngs=rngs)
-        wide = block.expanded
-        self.expand = conv(inputs, wide, 1) if wide != inputs else None
-        self.depthwise = conv(1, wide, block.size, stride=block.stride, dilation=block.dilation)
-        self.squeeze = SqueezeExcitation(wide, dtype=dtype, rngs=rngs) if block.squeeze else None
-        self.project = conv(wide, block.outputs, 1)
+        expanded = block.expanded
+        self.expand = conv(inputs, expanded, 1) if expanded != inputs else None
+        self.depthwise = conv(1, expanded, block.size, stride=block.stride, dilation=block.dilation)
+        self.squeeze = SqueezeExcitation(expanded, dtype=dtype, rngs=rngs) if block.squeeze else None
+        self.project = conv(expanded, block.outputs, 1)
         self.hard = block.hard
         self.residual = block.stride == 1 and inputs == block.outputs
 
@@ -93,12 +93,12 @@ class InvertedResidual(nnx.Module):
 
 
 class MobileNetV3(nnx.Module):
-    """torchvision.models.mobilenet_v3_large(dilated=True).features; 960 channels come out at output stride 16."""
+    """torchvision.models.mobilenet_v3_large(dilated=True).features: 960 channels at output stride 16."""
 
     channels = BLOCKS[-1].outputs * 6
 
     def __init__(self, *, output_stride: int = OUTPUT_STRIDE, dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs):
-        """Builds the network; `dtype` is the type of the computation, parameters are float32.
+        """Builds the network; `dtype` is the compute dtype, parameters are float32.
 
         Raises:
           UserError: an output stride other than 16.
@@ -108,7 +108,8 @@ class MobileNetV3(nnx.Module):
         self.stem = ConvNorm(3, STEM, 3, stride=2, epsilon=EPSILON, dtype=dtype, rngs=rngs)
         inputs = [STEM, *(block.outputs for block in BLOCKS[:-1])]
         self.layers = nnx.List(
-            InvertedResidual(count, block, dtype=dtype, rngs=rngs) for count, block in zip(inputs, BLOCKS, strict=True)
+            InvertedResidual(channels, block, dtype=dtype, rngs=rngs)
+            for channels, block in zip(inputs, BLOCKS, strict=True)
         )
         self.last = ConvNorm(BLOCKS[-1].outputs, self.channels, 1, epsilon=EPSILON, dtype=dtype, rngs=rngs)
 
@@ -116,7 +117,7 @@ class MobileNetV3(nnx.Module):
         """Every block's activation in order: stem, layers.0, ..., layers.14, last.
 
         Args:
-          x: normalised images (N, H, W, 3).
+          x: normalized images (N, H, W, 3).
         """
         x = nnx.hard_swish(self.stem(x))
         yield "stem", x

@@ -10,13 +10,13 @@ from jax.typing import DTypeLike
 from msst_jax.errors import UserError
 from msst_jax.models.layers import ConvNorm, no_inline
 
-# Blocks in each of the four layers; the paper's table 1.
+# Blocks in each of the four layers (table 1 of the paper).
 DEPTHS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
 WIDTHS = (64, 128, 256, 512)
 EXPANSION = 4
-# Stride and dilation of each layer. Where a stride gives way to a dilation, the layer's first block
-# keeps the dilation of the layer before: torchvision's replace_stride_with_dilation.
-STEPS = {
+# {output stride: (stride, dilation) of each layer}. Where a dilation replaces a stride, the first block of the layer
+# keeps the dilation of the previous layer: torchvision's replace_stride_with_dilation.
+STRIDES_AND_DILATIONS = {
     8: ((1, 1), (2, 1), (1, 2), (1, 4)),
     16: ((1, 1), (2, 1), (2, 1), (1, 2)),
 }
@@ -49,7 +49,7 @@ class Bottleneck(nnx.Module):
 
 
 class ResNet(nnx.Module):
-    """torchvision.models.resnet50 / resnet101 up to layer4; 2048 channels come out."""
+    """torchvision.models.resnet50 / resnet101 up to layer4: 2048 channels."""
 
     channels = WIDTHS[-1] * EXPANSION
 
@@ -58,20 +58,22 @@ class ResNet(nnx.Module):
 
         Args:
           name: "resnet50" or "resnet101".
-          output_stride: pixels of the picture to one of the features, 8 or 16.
-          dtype: type of the computation; parameters are float32.
+          output_stride: ratio of image to feature resolution, 8 or 16.
+          dtype: compute dtype; parameters are float32.
           rngs: random keys of the initial weights.
 
         Raises:
-          UserError: another output stride.
+          UserError: any other output stride.
         """
-        if output_stride not in STEPS:
-            raise UserError(f"{name} has no output stride {output_stride}; use one of {', '.join(map(str, STEPS))}")
+        if output_stride not in STRIDES_AND_DILATIONS:
+            choices = ", ".join(map(str, STRIDES_AND_DILATIONS))
+            raise UserError(f"{name} has no output stride {output_stride}; use one of {choices}")
         self.stem = ConvNorm(3, WIDTHS[0], 7, stride=2, dtype=dtype, rngs=rngs)
         channels = WIDTHS[0]
-        dilation_before = 1
+        previous_dilation = 1
         layers = []
-        for width, depth, (stride, dilation) in zip(WIDTHS, DEPTHS[name], STEPS[output_stride], strict=True):
+        steps = STRIDES_AND_DILATIONS[output_stride]
+        for width, depth, (stride, dilation) in zip(WIDTHS, DEPTHS[name], steps, strict=True):
             blocks = []
             for index in range(depth):
                 first = index == 0
@@ -79,7 +81,7 @@ class ResNet(nnx.Module):
                     channels,
                     width,
                     stride=stride if first else 1,
-                    dilation=dilation_before if first else dilation,
+                    dilation=previous_dilation if first else dilation,
                     project=first,
                     dtype=dtype,
                     rngs=rngs,
@@ -87,14 +89,14 @@ class ResNet(nnx.Module):
                 blocks.append(block)
                 channels = width * EXPANSION
             layers.append(nnx.List(blocks))
-            dilation_before = dilation
+            previous_dilation = dilation
         self.layer1, self.layer2, self.layer3, self.layer4 = layers
 
     def blocks(self, x: jax.Array) -> Iterator[tuple[str, jax.Array]]:
         """Every block's activation in order: stem (after its pooling), layer1.0, ..., layer4.2.
 
         Args:
-          x: normalised images (N, H, W, 3).
+          x: normalized images (N, H, W, 3).
         """
         x = max_pool_3x3(nnx.relu(self.stem(x)))
         yield "stem", x

@@ -1,4 +1,4 @@
-"""Safetensors in and out, and checked assignment of tensors to Flax NNX modules."""
+"""Reads and writes safetensors, and assigns tensors to Flax NNX modules with full checks."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,10 +14,10 @@ from safetensors.numpy import load_file, save_file
 from msst_jax.errors import UserError
 from msst_jax.io.files import write_atomically
 
-MODEL_FILE = "model.safetensors"  # what train.py makes, in its workdir
-# What a weights file holds: BatchNorm's statistics are no parameters to flax.
+MODEL_FILE = "model.safetensors"  # the trained weights in a workdir of train.py
+# The variables in a weights file; BatchNorm statistics are not nnx.Param.
 WEIGHT_TYPES = (nnx.Param, nnx.BatchStat)
-MAX_LISTED = 12  # problems of one kind; a wrong file may have hundreds
+MAX_LISTED = 12  # problems of one kind in an error; a wrong file may have hundreds
 
 Model = TypeVar("Model", bound=nnx.Module)
 
@@ -37,17 +37,17 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
 
 
 def save_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-    """Writes tensors as float16 safetensors, whole or not at all.
+    """Writes tensors as float16 safetensors, atomically.
 
     Raises:
-      UserError: unwritable place.
+      UserError: as `write_atomically`.
     """
     half = {name: value.astype(np.float16) for name, value in tensors.items()}
 
-    def write(name: Path) -> None:
+    def write(temporary: Path) -> None:
         try:
-            save_file(half, name, metadata=dict(metadata))
-        except SafetensorError as error:  # a full disk, for example
+            save_file(half, temporary, metadata=dict(metadata))
+        except SafetensorError as error:  # such as a full disk
             raise OSError(error) from error
 
     write_atomically(path, write)
@@ -61,30 +61,30 @@ def parameter_shapes(model: nnx.Module) -> dict[str, tuple[int, ...]]:
 
 
 def state_to_tensors(params: nnx.State) -> dict[str, np.ndarray]:
-    """{module path: array} of a state of parameters: what a weights file holds."""
+    """{module path: array} of a state of parameters, as in a weights file."""
     return {_dotted_path(path): np.asarray(leaf[...]) for path, leaf in nnx.to_flat_state(params)}
 
 
 def replace_leaves(state: nnx.State, tensors: Mapping[str, np.ndarray]) -> nnx.State:
-    """A state with other values for the leaves that `tensors` names by module path.
+    """A copy of the state in which `tensors` replace the leaves of the same module path.
 
     Raises:
-      UserError: a name that is no leaf, or a shape that does not fit.
+      UserError: a name that is not a leaf, or a wrong shape.
     """
     leaves = dict(nnx.to_flat_state(state))
     shapes = {_dotted_path(path): leaf.shape for path, leaf in leaves.items() if _dotted_path(path) in tensors}
     if problems := mismatches(shapes, tensors):
         raise UserError(f"weights to start from do not fit: {'; '.join(problems)}; give others")
-    given = {
+    replaced = {
         path: leaf.replace(jnp.asarray(tensors[_dotted_path(path)]))
         for path, leaf in leaves.items()
         if _dotted_path(path) in tensors
     }
-    return nnx.from_flat_state({**leaves, **given})
+    return nnx.from_flat_state({**leaves, **replaced})
 
 
 def mismatches(shapes: Mapping[str, tuple[int, ...]], tensors: Mapping[str, np.ndarray]) -> list[str]:
-    """What keeps `tensors` from being the parameters `shapes`, one sentence each; empty if nothing."""
+    """Differences between `tensors` and the expected `shapes`, one sentence each; empty if there are none."""
     missing = [f"{name} is missing" for name in shapes if name not in tensors]
     unknown = [f"{name} is not part of the network" for name in tensors if name not in shapes]
     misshapen = [
@@ -96,16 +96,16 @@ def mismatches(shapes: Mapping[str, tuple[int, ...]], tensors: Mapping[str, np.n
 
 
 def truncate_problems(problems: list[str]) -> list[str]:
-    """Problems of one kind, no more than a person reads."""
-    more = len(problems) - MAX_LISTED
-    return [*problems[:MAX_LISTED], f"{more} more like this"] if more > 0 else problems
+    """The first MAX_LISTED problems of one kind, and the count of the others."""
+    omitted = len(problems) - MAX_LISTED
+    return [*problems[:MAX_LISTED], f"{omitted} more like this"] if omitted > 0 else problems
 
 
 def assign_tensors(model: Model, tensors: Mapping[str, np.ndarray], origin: str) -> Model:
-    """Gives an abstract model (`nnx.eval_shape`) its parameters and statistics; every leaf is checked both ways.
+    """Assigns parameters and statistics to an abstract model (`nnx.eval_shape`); names and shapes must match exactly.
 
     Raises:
-      UserError: lists what does not fit.
+      UserError: lists the mismatches.
     """
     problems = mismatches(parameter_shapes(model), tensors)
     if problems:

@@ -1,4 +1,4 @@
-"""The fast model: one network, one forward pass, one image a style."""
+"""Feed-forward stylizer: one network, one forward pass, one output image per style."""
 
 import jax
 import jax.numpy as jnp
@@ -8,12 +8,12 @@ from jax.typing import DTypeLike
 from msst_jax.ops.convolution_vjp import valid_convolution
 from msst_jax.ops.upsample_convolution import upsample_convolution
 
-STRIDE = 4  # two convolutions with stride 2
+STRIDE = 4  # total stride of the encoder: two convolutions with stride 2
 EPSILON = 1e-5  # torch.nn.InstanceNorm2d's
 
 
 def instance_norm(x: jax.Array, scale: jax.Array, shift: jax.Array) -> jax.Array:
-    """(x - mean) / sqrt(var + 1e-5) * scale + shift, mean and variance over each image's pixels, in float32.
+    """(x - mean) / sqrt(var + 1e-5) * scale + shift, mean and variance over each image's pixels; float32 inside.
 
     Args:
       x: (N, H, W, C).
@@ -22,17 +22,17 @@ def instance_norm(x: jax.Array, scale: jax.Array, shift: jax.Array) -> jax.Array
 
     Source: Ulyanov et al. 2016 (arXiv:1607.08022); torch.nn.InstanceNorm2d.
     """
-    wide = x.astype(jnp.float32)
-    centred = wide - wide.mean((1, 2), keepdims=True)
-    factor = jax.lax.rsqrt(jnp.square(centred).mean((1, 2), keepdims=True) + EPSILON)
+    x32 = x.astype(jnp.float32)
+    centered = x32 - x32.mean((1, 2), keepdims=True)
+    factor = jax.lax.rsqrt(jnp.square(centered).mean((1, 2), keepdims=True) + EPSILON)
     scale, shift = (values.reshape(-1, 1, 1, values.shape[-1]) for values in (scale, shift))
-    return (centred * (factor * scale) + shift).astype(x.dtype)
+    return (centered * (factor * scale) + shift).astype(x.dtype)
 
 
 class ReflectConv(nnx.Module):
-    """Convolution of a picture that is mirrored at its border, or doubled before; no bias, a normalisation follows.
+    """Convolution with reflection padding, optionally upsampled before; no bias, as a normalization follows.
 
-    Source: torch.nn.Conv2d(padding_mode="reflect", bias=False), after torch.nn.Upsample(scale_factor=2) if doubled.
+    Source: torch.nn.Conv2d(padding_mode="reflect", bias=False), after torch.nn.Upsample(scale_factor=2) if double.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class ReflectConv(nnx.Module):
         self.dtype = dtype
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(N, H, W, inputs) to (N, ceil(H / stride), ceil(W / stride), outputs), or (N, 2H, 2W, outputs) if doubled."""
+        """(N, H, W, inputs) to (N, ceil(H / stride), ceil(W / stride), outputs), or (N, 2H, 2W, outputs) if double."""
         if self.double:
             return upsample_convolution(x.astype(self.dtype), self.kernel[...])
         border = self.kernel.shape[0] // 2
@@ -62,7 +62,7 @@ class ReflectConv(nnx.Module):
 
 
 class NormedConv(nnx.Module):
-    """ReflectConv and instance normalisation, its scale and shift shared by all styles."""
+    """ReflectConv and instance normalization, with scale and shift shared by all styles."""
 
     def __init__(self, inputs: int, outputs: int, size: int, *, stride: int = 1, dtype: DTypeLike, rngs: nnx.Rngs):
         self.conv = ReflectConv(inputs, outputs, size, stride=stride, dtype=dtype, rngs=rngs)
@@ -75,7 +75,7 @@ class NormedConv(nnx.Module):
 
 
 class StyledConv(nnx.Module):
-    """ReflectConv and conditional instance normalisation: a scale and a shift for each style.
+    """ReflectConv and conditional instance normalization: a scale and a shift for each style.
 
     Source: Dumoulin et al. 2016 (arXiv:1610.07629), eq. 5.
     """
@@ -88,7 +88,7 @@ class StyledConv(nnx.Module):
         self.shift = nnx.Param(jnp.zeros((styles, outputs)))
 
     def __call__(self, x: jax.Array, mixtures: jax.Array) -> jax.Array:
-        """(N, H, W, inputs), mixtures (N, styles) to (N, H, W, outputs), or (N, 2H, 2W, outputs) if doubled."""
+        """(N, H, W, inputs), mixtures (N, styles) to (N, H, W, outputs), or (N, 2H, 2W, outputs) if double."""
         scale, shift = (
             jnp.dot(mixtures, vectors[...], precision=jax.lax.Precision.HIGHEST) for vectors in (self.scale, self.shift)
         )
@@ -96,7 +96,7 @@ class StyledConv(nnx.Module):
 
 
 class ResidualBlock(nnx.Module):
-    """Two styled convolutions around a shortcut. Source: Johnson et al. 2016 (arXiv:1603.08155), supplement."""
+    """Residual block of two styled convolutions. Source: Johnson et al. 2016 (arXiv:1603.08155), supplement."""
 
     def __init__(self, channels: int, styles: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.conv1 = StyledConv(channels, channels, styles, dtype=dtype, rngs=rngs)
@@ -108,9 +108,9 @@ class ResidualBlock(nnx.Module):
 
 
 class Stylizer(nnx.Module):
-    """Images in all styles at once; the encoder runs once a photo, the rest once a style.
+    """Stylizes images in all styles at once; the encoder runs once per photo, the rest once per style.
 
-    Source: the network of Johnson et al. 2016 with the upsampling and the conditional normalisation of
+    Source: the network of Johnson et al. 2016 with the upsampling and the conditional normalization of
     Dumoulin et al. 2016. Fully convolutional: any size from 16x16.
     """
 
@@ -120,10 +120,10 @@ class Stylizer(nnx.Module):
         """Builds the network.
 
         Args:
-          styles: S, how many styles it has.
-          width: channels at full size; twice and four times as many at half and quarter size.
-          blocks: residual blocks.
-          dtype: type of the computation, float32 or bfloat16; parameters and statistics are float32.
+          styles: S, the number of styles.
+          width: channels at full resolution; twice and four times as many at half and quarter resolution.
+          blocks: number of residual blocks.
+          dtype: compute dtype, float32 or bfloat16; parameters and statistics are float32.
           rngs: random keys of the initial weights.
         """
         self.styles = styles
@@ -145,12 +145,12 @@ class Stylizer(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(3))
 
     def __call__(self, images: jax.Array, mixtures: jax.Array | None = None) -> jax.Array:
-        """Stylised images.
+        """Stylized images.
 
         Args:
-          images: (N, H, W, 3), normalised by `images.normalize`; H and W at least 16.
-          mixtures: (K, S), how much of each style each of K images takes, rows of sum 1, or (N, K, S), photo by
-            photo; None for every style by itself (K = S).
+          images: (N, H, W, 3), normalized by `ops.image.normalize`; H and W at least 16.
+          mixtures: (K, S), the weights of the styles in each of K output images, rows of sum 1, or (N, K, S), one
+            matrix per photo; None for every style by itself (K = S).
 
         Returns:
           (N, K, H, W, 3) in [0, 1], float32.
@@ -171,6 +171,6 @@ class Stylizer(nnx.Module):
 
 
 def blend_mixtures(styles: int, ratio: float) -> jax.Array:
-    """(S, S) mixtures of a blend ratio r: image i takes style i once and every other style r times, of sum 1."""
+    """(S, S) mixtures of a blend ratio r: image i has weight 1 for style i, r for the others, normalized to sum 1."""
     mixtures = jnp.eye(styles) + ratio * (1 - jnp.eye(styles))
     return mixtures / mixtures.sum(-1, keepdims=True)

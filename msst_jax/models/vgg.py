@@ -8,10 +8,10 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from msst_jax.errors import UserError
-from msst_jax.ops.convolution_vjp import picture_convolution
+from msst_jax.ops.convolution_vjp import image_convolution
 from msst_jax.ops.pooling import average_pool, max_pool
 
-# Convolutions in each of the five blocks; configurations D and E of the paper.
+# Number of convolutions in each of the five blocks; configurations D and E of the paper.
 BLOCKS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 WIDTHS = (64, 128, 256, 512, 512)
 POOLINGS: dict[str, Callable[[jax.Array], jax.Array]] = {"max": max_pool, "average": average_pool}
@@ -23,7 +23,7 @@ def tap_names(name: str, deepest: str | None = None) -> tuple[str, ...]:
 
     Args:
       name: "vgg16" or "vgg19".
-      deepest: the last tap wanted; None for all.
+      deepest: the last tap to list; None for all.
 
     Raises:
       UserError: unknown network or tap.
@@ -46,15 +46,15 @@ def deepest_tap(name: str, taps: Sequence[str]) -> str:
     """The last of `taps` in the order of the network.
 
     Raises:
-      UserError: unknown network or tap, or no tap at all.
+      UserError: unknown network or tap, or no taps.
     """
     if not taps:
-        raise UserError(f"no layer of {name} was asked for; name at least one, such as relu3_1")
+        raise UserError(f"no layer of {name} is requested; name at least one, such as relu3_1")
     return max(taps, key=lambda tap: len(tap_names(name, tap)))
 
 
-class PictureConv(nnx.Module):
-    """The first convolution. The gradient of a picture, with its three channels, is slow in XLA's own form on CPU."""
+class ImageConv(nnx.Module):
+    """The first convolution. XLA's own gradient of an input with only three channels is slow on CPU."""
 
     def __init__(self, outputs: int, *, padding: str, dtype: DTypeLike, rngs: nnx.Rngs):
         self.kernel = nnx.Param(nnx.initializers.lecun_normal()(rngs.params(), (3, 3, 3, outputs), jnp.float32))
@@ -66,16 +66,16 @@ class PictureConv(nnx.Module):
         """(N, H, W, 3) to (N, H, W, outputs)."""
         kernel, bias = self.kernel[...].astype(self.dtype), self.bias[...].astype(self.dtype)
         if self.padding == "zeros":
-            return picture_convolution(x, kernel, 1) + bias
+            return image_convolution(x, kernel, 1) + bias
         x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
-        return picture_convolution(x, kernel, 0) + bias
+        return image_convolution(x, kernel, 0) + bias
 
 
 class VGG(nnx.Module):
-    """The convolutional part of VGG, up to `deepest`.
+    """The convolutional layers of VGG, up to `deepest`.
 
     Equal to torchvision.models.vgg16 / vgg19 `.features` (3x3 convolutions, zero padding 1).
-    Attributes conv1_1, conv1_2, ... are the convolutions.
+    The convolutions are attributes conv1_1, conv1_2, ...
     """
 
     def __init__(
@@ -92,11 +92,11 @@ class VGG(nnx.Module):
 
         Args:
           name: "vgg16" or "vgg19".
-          deepest: the last tap that will be asked for; None builds all five blocks.
+          deepest: the last tap that is needed; None builds all five blocks.
           pooling: "max" or "average".
-          padding: what the first convolution sees beyond the border: "zeros" as torchvision, or "replicate", the
-            border itself, which spares pictures made from these features a pale frame.
-          dtype: type of the computation, float32 or bfloat16; parameters are float32.
+          padding: of the first convolution: "zeros" as in torchvision, or "replicate", the nearest border pixel, which
+            avoids a pale border in images optimized from these features.
+          dtype: compute dtype, float32 or bfloat16; parameters are float32.
           rngs: random keys of the initial weights.
 
         Raises:
@@ -115,21 +115,21 @@ class VGG(nnx.Module):
                 width = WIDTHS[int(tap[4]) - 1]
                 conv: nnx.Module
                 if channels == 3:
-                    conv = PictureConv(width, padding=padding, dtype=dtype, rngs=rngs)
+                    conv = ImageConv(width, padding=padding, dtype=dtype, rngs=rngs)
                 else:
                     conv = nnx.Conv(channels, width, (3, 3), padding=1, dtype=dtype, rngs=rngs)
                 setattr(self, tap, conv)
                 channels = width
 
     def __call__(self, images: jax.Array, taps: Sequence[str]) -> dict[str, jax.Array]:
-        """Features of normalised images, computed only as deep as the deepest tap.
+        """Features of normalized images, computed no deeper than the deepest tap.
 
         Args:
-          images: (N, H, W, 3), normalised by `images.normalize`.
+          images: (N, H, W, 3), normalized by `ops.image.normalize`.
           taps: names such as "conv1_1", "relu3_1", "pool2".
 
         Returns:
-          {tap: (N, H', W', C)} in the type of the computation.
+          {tap: (N, H', W', C)} in the compute dtype.
 
         Raises:
           UserError: a tap that this network does not have.

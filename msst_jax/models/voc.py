@@ -1,7 +1,7 @@
-"""The classes of Pascal VOC: their names in the order of every segmenter's scores, and their colours.
+"""The Pascal VOC classes: their names in the order of the segmenters' scores, and their colors.
 
 Source of names and order: `meta["categories"]` of torchvision's segmentation weights ("__background__" is "background"
-here). Source of the colours: the palette of the VOC 2012 segmentation masks.
+here). Source of the colors: the palette of the VOC 2012 segmentation masks.
 """
 
 CLASSES = (
@@ -50,4 +50,4 @@ COLORS = (
     (128, 192, 0),
     (0, 64, 128),
 )
-"""8-bit RGB, one a class."""
+"""8-bit RGB, one per class."""

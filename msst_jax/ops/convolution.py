@@ -1,11 +1,11 @@
-"""Convolutions in the form that is fastest on the platform; every form computes the same sums.
+"""Convolutions for inference in the form that is fastest on the platform; every form computes the same sums.
 
 XLA's convolution is right on GPU and TPU. On CPU it is slow for three kinds of kernel, and other forms
-win (one 65x65 picture, two cores, milliseconds): 1x1, 2048 to 512 channels, 248 against 65 as a matrix
+win (one 65x65 image, two cores, milliseconds): 1x1, 2048 to 512 channels, 248 against 65 as a matrix
 product; 3x3 with dilation 12 / 24 / 36, 2048 to 256 channels, 399 / 438 / 558 against 277 / 139 / 97 as
 nine cropped matrix products; depthwise 3x3, 240 channels, 37 against 1.1 as nine multiply-adds.
 Dilation 2 and 4 stay with XLA: nine products and one wide product are slower, space-to-batch is within noise.
-Training adds gradients, with their own forms below.
+The convolutions for training, whose gradients have fast forms too, are in `convolution_vjp`.
 """
 
 import functools
@@ -15,9 +15,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-# From here on the nine shifted products leave out enough of the border's zeros to win on CPU.
+# From this dilation on, nine shifted products skip enough of the zero padding to win on CPU.
 STRONG_DILATION = 8
-NHWC = ("NHWC", "HWIO", "NHWC")
+NHWC = ("NHWC", "HWIO", "NHWC")  # dimension numbers of input, kernel and output
 
 
 def convolve(x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int = 1) -> jax.Array:
@@ -32,7 +32,7 @@ def convolve(x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int 
     Returns:
       (N, H', W', D).
     """
-    plain = functools.partial(_plain, stride=stride, dilation=dilation)
+    xla = functools.partial(_xla_convolution, stride=stride, dilation=dilation)
     size, _, inputs, outputs = kernel.shape
     if size == 1:
         on_cpu = functools.partial(_matrix_product, stride=stride)
@@ -41,11 +41,11 @@ def convolve(x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int 
     elif dilation >= STRONG_DILATION and stride == 1:
         on_cpu = functools.partial(_shifted_products, dilation=dilation)
     else:
-        return plain(x, kernel)
-    return lax.platform_dependent(x, kernel, cpu=on_cpu, default=plain)
+        return xla(x, kernel)
+    return lax.platform_dependent(x, kernel, cpu=on_cpu, default=xla)
 
 
-def _plain(x: jax.Array, kernel: jax.Array, *, stride: int, dilation: int) -> jax.Array:
+def _xla_convolution(x: jax.Array, kernel: jax.Array, *, stride: int, dilation: int) -> jax.Array:
     padding = (kernel.shape[0] - 1) // 2 * dilation
     return lax.conv_general_dilated(
         x,
@@ -65,7 +65,7 @@ def _matrix_product(x: jax.Array, kernel: jax.Array, *, stride: int = 1) -> jax.
 
 
 def _depthwise(x: jax.Array, kernel: jax.Array, *, stride: int, dilation: int) -> jax.Array:
-    """One multiply-add of the whole shifted picture for each tap."""
+    """Depthwise kernels: one multiply-add of the whole shifted input for each tap."""
     size = kernel.shape[0]
     padding = (size - 1) // 2 * dilation
     height, width = (-(-side // stride) for side in x.shape[1:3])
@@ -80,18 +80,18 @@ def _depthwise(x: jax.Array, kernel: jax.Array, *, stride: int, dilation: int) -
 
 
 def _shifted_products(x: jax.Array, kernel: jax.Array, *, dilation: int) -> jax.Array:
-    """One matrix product for each tap, of the part of the picture that it moves into the picture."""
+    """Strongly dilated kernels: one matrix product for each tap, of the inputs that it shifts onto an output."""
     n, height, width, _ = x.shape
     total = jnp.zeros((n, height, width, kernel.shape[3]), x.dtype)
-    for i, to_rows, from_rows in _tap_slices(kernel.shape[0], dilation, height):
-        for j, to_columns, from_columns in _tap_slices(kernel.shape[1], dilation, width):
-            part = _matrix_product(x[:, from_rows, from_columns], kernel[i : i + 1, j : j + 1])
-            total = total.at[:, to_rows, to_columns].add(part)
+    for i, out_rows, in_rows in _tap_slices(kernel.shape[0], dilation, height):
+        for j, out_columns, in_columns in _tap_slices(kernel.shape[1], dilation, width):
+            product = _matrix_product(x[:, in_rows, in_columns], kernel[i : i + 1, j : j + 1])
+            total = total.at[:, out_rows, out_columns].add(product)
     return total
 
 
 def _tap_slices(size: int, dilation: int, length: int) -> Iterator[tuple[int, slice, slice]]:
-    """(tap, where its products go, where they come from) along one side, for taps that reach the picture at all."""
+    """(tap, its outputs, its inputs) along one axis, for the taps that reach any input at all."""
     for tap in range(size):
         offset = (tap - size // 2) * dilation
         if abs(offset) < length:

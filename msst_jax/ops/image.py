@@ -1,4 +1,4 @@
-"""Pure image operations on NHWC arrays: ImageNet normalization, resizing, compositing, 8-bit conversion."""
+"""Operations on NHWC images: ImageNet normalization, resizing, compositing by masks, conversion to 8 bits."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def normalize(images: jax.Array) -> jax.Array:
-    """ImageNet normalisation n(.): images (..., 3) in [0, 1] to zero mean and unit variance.
+    """ImageNet normalization n(.): images (..., 3) in [0, 1] to zero mean and unit variance.
 
     Source: torchvision.transforms.Normalize with the statistics of its ImageNet weights.
     """
@@ -27,9 +27,9 @@ def resize(images: jax.Array, height: int, width: int) -> jax.Array:
     return jax.image.resize(images, shape, method="linear", antialias=True)
 
 
-def to_uint8(pictures: jax.Array) -> jax.Array:
-    """Pictures in [0, 1] (values outside are clipped) as uint8; see `to_picture`."""
-    return jnp.round(jnp.clip(pictures, 0, 1) * 255).astype(jnp.uint8)
+def to_uint8(images: jax.Array) -> jax.Array:
+    """Images in [0, 1] (values outside are clipped) as uint8; `io.images.to_picture` does the same on the host."""
+    return jnp.round(jnp.clip(images, 0, 1) * 255).astype(jnp.uint8)
 
 
 def composite(pixels: jax.Array, masks: jax.Array) -> jax.Array:

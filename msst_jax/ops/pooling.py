@@ -1,13 +1,7 @@
-"""2x2 pooling with stride 2, as torch does it (an odd last row or column is dropped)."""
+"""2x2 average and max pooling with stride 2, as in torch (an odd last row or column is dropped)."""
 
 import jax
 import jax.numpy as jnp
-
-
-def _windows(x: jax.Array) -> jax.Array:
-    """(N, H, W, C) to (N, H//2, 2, W//2, 2, C)."""
-    n, h, w, c = x.shape
-    return x[:, : h // 2 * 2, : w // 2 * 2].reshape(n, h // 2, 2, w // 2, 2, c)
 
 
 def average_pool(x: jax.Array) -> jax.Array:
@@ -34,14 +28,20 @@ def _max_pool_backward(residuals: tuple[jax.Array, jax.Array], grad: jax.Array) 
     x, pooled = residuals
     windows = _windows(x)
     is_max = [windows[:, :, i, :, j] == pooled for i in (0, 1) for j in (0, 1)]
-    taken = jnp.zeros_like(is_max[0])
-    parts = []
+    assigned = jnp.zeros_like(is_max[0])
+    grads = []
     for here in is_max:
-        parts.append(jnp.where(here & ~taken, grad, 0))
-        taken = taken | here
-    rows = [jnp.stack(parts[2 * i : 2 * i + 2], axis=3) for i in (0, 1)]
+        grads.append(jnp.where(here & ~assigned, grad, 0))
+        assigned = assigned | here
+    rows = [jnp.stack(grads[2 * i : 2 * i + 2], axis=3) for i in (0, 1)]
     full = jnp.stack(rows, axis=2).reshape(x.shape[0], x.shape[1] // 2 * 2, x.shape[2] // 2 * 2, x.shape[3])
     return (jnp.pad(full, [(0, a - b) for a, b in zip(x.shape, full.shape, strict=True)]),)
 
 
 max_pool.defvjp(_max_pool_forward, _max_pool_backward)
+
+
+def _windows(x: jax.Array) -> jax.Array:
+    """(N, H, W, C) to (N, H//2, 2, W//2, 2, C)."""
+    n, h, w, c = x.shape
+    return x[:, : h // 2 * 2, : w // 2 * 2].reshape(n, h // 2, 2, w // 2, 2, c)

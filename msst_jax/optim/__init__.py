@@ -1,0 +1,1 @@
+"""Optimizers of images: L-BFGS, its preconditioner, the minimizer loop."""

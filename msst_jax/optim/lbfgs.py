@@ -1,8 +1,8 @@
 """L-BFGS with torch's rules, as an optax gradient transformation.
 
 Equal to torch.optim.LBFGS(line_search_fn=None), iterate by iterate. It differs from optax.lbfgs in three rules:
-the first step is scaled by min(1, 1 / |g|_1), the stored step is the one asked for (not the difference
-of the parameters, which would also see rounding and clamping), and pairs with y.s <= 1e-10 are skipped.
+the first step is scaled by min(1, 1 / |g|_1), the stored step is the requested one (not the difference of the
+parameters, which would include rounding and clamping), and pairs with y.s <= 1e-10 are skipped.
 Source: Nocedal & Wright, Numerical Optimization, algorithm 7.4 (two-loop recursion).
 """
 
@@ -19,20 +19,20 @@ MIN_CURVATURE = 1e-10  # torch.optim.LBFGS: `if ys > 1e-10`
 
 
 class LbfgsState(NamedTuple):
-    """History of the last steps; the arrays are rings written at `stored % history_size`."""
+    """History of the last steps; the arrays are ring buffers written at `stored % history_size`."""
 
     updates: jax.Array
-    """Updates made so far."""
+    """Number of updates so far."""
     stored: jax.Array
-    """Pairs stored so far."""
+    """Number of pairs stored so far."""
     gradient: jax.Array
-    """The gradient before, (n,)."""
+    """Previous gradient, (n,)."""
     step: jax.Array
-    """The step before, (n,)."""
+    """Previous step, (n,)."""
     steps: jax.Array
-    """s, (m, n)."""
+    """s: previous steps, (m, n)."""
     changes: jax.Array
-    """y: changes of the gradient, (m, n)."""
+    """y: previous changes of the gradient, (m, n)."""
     curvatures: jax.Array
     """1 / y.s, (m,)."""
     scale: jax.Array
@@ -40,7 +40,7 @@ class LbfgsState(NamedTuple):
 
 
 Preconditioner = Callable[[Any], Any]
-"""Of parameters; linear, symmetric and positive."""
+"""A function of the parameters; linear, symmetric and positive."""
 
 FlatFunction = Callable[[jax.Array], jax.Array]
 
@@ -51,15 +51,15 @@ def torch_lbfgs(
     max_step: float = math.inf,
     preconditioner: Preconditioner | None = None,
 ) -> optax.GradientTransformation:
-    """L-BFGS without line search, number for number as torch.optim.LBFGS with its tolerances at 0.
+    """L-BFGS without line search, iterate by iterate equal to torch.optim.LBFGS with its tolerances at 0.
 
-    torch makes `max_iter` iterations per call of `step`; here one update is one iteration, and one
-    gradient is needed for each. Memory: 2 * history_size * size of the parameters.
+    torch runs up to `max_iter` iterations per call of `step`; here one update is one iteration, and each
+    needs one gradient. Memory: 2 * history_size * size of the parameters.
 
     Args:
       learning_rate: factor of every step.
-      history_size: pairs kept (m).
-      max_step: longest step, as the root mean square over all parameters; a longer one is shortened. torch has no
+      history_size: number of pairs kept (m).
+      max_step: longest step, as the root mean square over all parameters; a longer one is scaled down. torch has no
         such limit, and its first steps with little history can overshoot far.
       preconditioner: the initial inverse Hessian, which is then scaled to fit the last pair; None for torch's, the
         identity.
@@ -91,13 +91,13 @@ def torch_lbfgs(
         def precondition(flat: jax.Array) -> jax.Array:
             return flat if preconditioner is None else ravel_pytree(preconditioner(unravel(flat)))[0]
 
-        state = _store(state, gradient, precondition)
-        direction = _two_loop(state, gradient, precondition)
-        first = jnp.minimum(1.0, 1.0 / jnp.sum(jnp.abs(direction)))
-        factor = jnp.where(state.updates == 0, first, 1.0) * learning_rate
+        state = _store_pair(state, gradient, precondition)
+        direction = _direction(state, gradient, precondition)
+        first_factor = jnp.minimum(1.0, 1.0 / jnp.sum(jnp.abs(direction)))
+        factor = jnp.where(state.updates == 0, first_factor, 1.0) * learning_rate
         if math.isfinite(max_step):
-            length = jnp.sqrt(jnp.mean(jnp.square(direction)))
-            factor = jnp.minimum(factor, max_step / length)
+            rms = jnp.sqrt(jnp.mean(jnp.square(direction)))
+            factor = jnp.minimum(factor, max_step / rms)
         step = direction * factor
         state = state._replace(updates=state.updates + 1, gradient=gradient, step=step)
         return unravel(step), state
@@ -105,28 +105,28 @@ def torch_lbfgs(
     return optax.GradientTransformation(init, update)
 
 
-def _store(state: LbfgsState, gradient: jax.Array, precondition: FlatFunction) -> LbfgsState:
-    """Adds the newest pair unless its curvature is too small (always so before the first step)."""
+def _store_pair(state: LbfgsState, gradient: jax.Array, precondition: FlatFunction) -> LbfgsState:
+    """Stores the newest pair unless its curvature is too small (always so before the first step)."""
     change = gradient - state.gradient
     curvature = jnp.vdot(change, state.step)
     keep = curvature > MIN_CURVATURE
     slot = state.stored % state.curvatures.size
 
-    # A skipped pair writes back what is there: XLA then updates the large history in place.
-    def put(history: jax.Array, value: jax.Array) -> jax.Array:
+    # A skipped pair writes the old value back: XLA then updates the large history in place.
+    def write(history: jax.Array, value: jax.Array) -> jax.Array:
         return history.at[slot].set(jnp.where(keep, value, history[slot]))
 
     return state._replace(
         stored=state.stored + keep,
-        steps=put(state.steps, state.step),
-        changes=put(state.changes, change),
-        curvatures=put(state.curvatures, 1.0 / curvature),
+        steps=write(state.steps, state.step),
+        changes=write(state.changes, change),
+        curvatures=write(state.curvatures, 1.0 / curvature),
         scale=jnp.where(keep, curvature / jnp.vdot(change, precondition(change)), state.scale),
     )
 
 
-def _two_loop(state: LbfgsState, gradient: jax.Array, precondition: FlatFunction) -> jax.Array:
-    """The direction -H g, from the newest pair to the oldest and back."""
+def _direction(state: LbfgsState, gradient: jax.Array, precondition: FlatFunction) -> jax.Array:
+    """The direction -H g by the two-loop recursion, from the newest pair to the oldest and back."""
     size = state.curvatures.size
     pairs = jnp.minimum(state.stored, size)
 

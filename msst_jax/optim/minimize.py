@@ -1,4 +1,4 @@
-"""The on-line loop: pixels follow the gradient of any loss with any optax transformation."""
+"""Minimizes a loss over pixels: one jitted step of any optax transformation, looped on the host."""
 
 import threading
 import time
@@ -14,34 +14,34 @@ import optax
 from msst_jax.runtime.interrupt import interrupt_event
 
 Loss = Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
-"""loss(pixels) -> (scalar, {name of a term: scalar}), or loss(pixels, run) in a batched run."""
+"""loss(pixels) -> (scalar, {term name: scalar}), or loss(pixels, run) if batched."""
 
-# The host runs this many evaluations ahead of the device, so that neither waits for the other.
+# The host dispatches this many evaluations ahead of the device, so that neither waits for the other.
 DISPATCH_AHEAD = 2
 
 
 class MinimizerState(NamedTuple):
-    """What one evaluation hands to the next; in a batched run every leaf has a leading axis."""
+    """The state carried from one evaluation to the next; if batched, every leaf has a leading axis."""
 
     pixels: jax.Array
     transform: optax.OptState
     best_pixels: jax.Array
     best_loss: jax.Array
     alive: jax.Array
-    """False once the loss or the pixels were not finite; `pixels` then stay at the best."""
+    """False once the loss or the pixels were not finite; `pixels` are then frozen at the best."""
 
 
 StepOutput = tuple[MinimizerState, dict[str, jax.Array], jax.Array]
-"""What one evaluation gives: the state, "total" and the terms before the update, and whether the run is alive."""
+"""Result of one evaluation: the state, "total" and the terms before the update, and whether the run is alive."""
 
 
 class Solution(NamedTuple):
-    """What the loop found; in a batched run every array has a leading axis."""
+    """Result of the loop; if batched, every array has a leading axis."""
 
     pixels: np.ndarray
     """After the last update (the best, if the run failed)."""
     best_pixels: np.ndarray
-    """With the smallest loss that was evaluated."""
+    """Those with the smallest evaluated loss."""
     best_loss: np.ndarray
     losses: dict[str, np.ndarray]
     """"total" and each term at every evaluation, shape (evaluations,) or (B, evaluations)."""
@@ -53,7 +53,7 @@ class Solution(NamedTuple):
 
 
 class CompiledMinimizer(NamedTuple):
-    """A step compiled for one loss, whose arrays may be others the next time, and one start's shape."""
+    """A step compiled for one loss function and one shape of pixels; the loss's arrays may change between runs."""
 
     step: Callable[..., StepOutput]
     start: Callable[[jax.Array], MinimizerState]
@@ -77,21 +77,22 @@ def minimize(
     on_evaluation: Callable[[int, float], None] | None = None,
     stop: threading.Event | None = None,
 ) -> Solution:
-    """Minimises `loss` over `pixels`; one evaluation and one update of `transform` at a time.
+    """Minimizes `loss` over `pixels`, one evaluation and one update of `transform` at a time.
 
     One step is jitted and the loop runs on the host: on CPU a loop inside XLA is about twice as slow.
-    Ctrl-C ends the loop after the evaluation at hand and returns what was found so far.
+    Ctrl-C ends the loop after the current evaluation and returns the result so far.
 
     Args:
       loss: `loss(pixels) -> (scalar, terms)`, terms a dict of scalars. A `jax.tree_util.Partial`
         keeps its large arrays out of the compiled program.
-      pixels: the start; any shape.
-      transform: any optax transformation, with line search too.
+      pixels: the initial pixels; any shape.
+      transform: any optax transformation, including those with a line search.
       evaluations: how many times loss and gradient are computed, at least 1.
       runs: None, or a pytree whose leaves have a leading axis of B: then pixels too have a leading
-        axis B and B problems `loss(pixels[b], runs[b])` are minimised as one batch.
-      project: puts pixels back into the allowed set after every update.
-      on_evaluation: called as (evaluation counted from 1, loss summed over the runs), a little late.
+        axis B and B problems `loss(pixels[b], runs[b])` are minimized as one batch.
+      project: projects pixels onto the feasible set after every update.
+      on_evaluation: called as (evaluation counted from 1, loss summed over the runs), up to DISPATCH_AHEAD
+        evaluations late.
       stop: ends the loop like Ctrl-C once it is set; see `interrupt_event`, which is used if None is given.
 
     Raises:
@@ -112,7 +113,7 @@ def compile_minimizer(
     runs: Any = None,
     project: Callable[[jax.Array], jax.Array] = clip_to_range,
 ) -> CompiledMinimizer:
-    """Compiles a minimizer for problems that differ in their arrays only; arguments as in `minimize`."""
+    """Compiles a minimizer for problems that differ only in their arrays; arguments as in `minimize`."""
     transform = optax.with_extra_args_support(transform)
     start = make_init(transform, batched=runs is not None)
     step, seconds = compile_step(loss, transform, project, jax.eval_shape(start, pixels), runs)
@@ -129,20 +130,20 @@ def run_minimizer(
     on_evaluation: Callable[[int, float], None] | None = None,
     stop: threading.Event | None = None,
 ) -> Solution:
-    """As `minimize`, with what `prepare` compiled for a problem of the same kind and shapes."""
+    """As `minimize`, with a minimizer compiled by `compile_minimizer` for the same loss function and shapes."""
     state = compiled.start(jnp.asarray(pixels))
-    # A program knows its own function only, not another that does the same.
+    # A compiled step accepts only the very function it was compiled for, not an equal one.
     loss = jax.tree_util.Partial(compiled.function, *loss.args, **loss.keywords)
-    started = time.perf_counter()
+    start_time = time.perf_counter()
     history: list[tuple[dict[str, jax.Array], jax.Array]] = []
     reported = 0
-    with interrupt_event() if stop is None else nullcontext(stop) as stopped:
+    with interrupt_event() if stop is None else nullcontext(stop) as stop_event:
         for _ in range(evaluations):
             state, terms, alive = compiled.step(state, loss, runs)
             history.append((terms, alive))
             reported = _report(history, reported, len(history) - DISPATCH_AHEAD, on_evaluation)
-            dead = reported > 0 and not np.any(history[reported - 1][1])
-            if stopped.is_set() or dead:
+            all_failed = reported > 0 and not np.any(history[reported - 1][1])
+            if stop_event.is_set() or all_failed:
                 break
         _report(history, reported, len(history), on_evaluation)
     return Solution(
@@ -151,16 +152,16 @@ def run_minimizer(
         best_loss=np.asarray(state.best_loss),
         losses={name: np.stack([np.asarray(terms[name]) for terms, _ in history], -1) for name in history[0][0]},
         finite=np.asarray(state.alive),
-        interrupted=stopped.is_set(),
+        interrupted=stop_event.is_set(),
         compile_seconds=compiled.seconds,
-        run_seconds=time.perf_counter() - started,
+        run_seconds=time.perf_counter() - start_time,
     )
 
 
 def make_init(transform: optax.GradientTransformation, *, batched: bool) -> Callable[[jax.Array], MinimizerState]:
-    """Compiled `start(pixels)`: the state before the first evaluation. Its leaves can be donated.
+    """Jitted `start(pixels)`: the state before the first evaluation. Its leaves can be donated.
 
-    Compiled, because `jax.vmap` outside makes every array twice: that of L-BFGS's history was the peak of memory.
+    Jitted, because `jax.vmap` outside of jit creates every array twice: L-BFGS's history was the peak of memory.
     """
     init = jax.vmap(transform.init) if batched else transform.init
 
@@ -173,7 +174,7 @@ def make_init(transform: optax.GradientTransformation, *, batched: bool) -> Call
             best_loss=jnp.full(runs, jnp.inf, pixels.dtype),
             alive=jnp.ones(runs, bool),
         )
-        return jax.tree.map(jnp.copy, state)  # what is the argument itself, jit would hand back uncopied
+        return jax.tree.map(jnp.copy, state)  # jit returns an argument itself uncopied
 
     return jax.jit(start)
 
@@ -185,7 +186,7 @@ def compile_step(
     state: MinimizerState,
     runs: Any = None,
 ) -> tuple[Callable[..., StepOutput], float]:
-    """The compiled `step(state, loss, runs)`, which donates `state`, and the seconds it took."""
+    """The compiled `step(state, loss, runs)`, which donates `state`, and the seconds of compilation."""
 
     def single(state: MinimizerState, loss: Loss, *run: Any) -> StepOutput:
         return _step(state, lambda pixels: loss(pixels, *run), transform, project)
@@ -195,9 +196,9 @@ def compile_step(
             return single(state, loss)
         return jax.vmap(single, in_axes=(0, None, 0))(state, loss, runs)
 
-    started = time.perf_counter()
+    start_time = time.perf_counter()
     compiled = jax.jit(step, donate_argnums=0).lower(state, loss, runs).compile()
-    return compiled, time.perf_counter() - started
+    return compiled, time.perf_counter() - start_time
 
 
 def _step(
@@ -212,17 +213,17 @@ def _step(
     updates, transform_state = transform.update(
         gradient, state.transform, state.pixels, value=value, grad=gradient, value_fn=lambda p: loss(p)[0]
     )
-    new = project(optax.apply_updates(state.pixels, updates))
-    alive = state.alive & jnp.isfinite(value) & jnp.all(jnp.isfinite(new))
+    new_pixels = project(optax.apply_updates(state.pixels, updates))
+    alive = state.alive & jnp.isfinite(value) & jnp.all(jnp.isfinite(new_pixels))
     state = MinimizerState(
-        pixels=jnp.where(alive, new, best_pixels),
+        pixels=jnp.where(alive, new_pixels, best_pixels),
         transform=transform_state,
         best_pixels=best_pixels,
         best_loss=jnp.where(better, value, state.best_loss),
         alive=alive,
     )
     if "total" in terms:
-        raise ValueError("a term of the loss is named 'total'; that is the name of their sum: rename it")
+        raise ValueError("a term of the loss is named 'total', the name of the terms' sum; rename it")
     return state, {"total": value, **terms}, alive
 
 
@@ -232,7 +233,7 @@ def _report(
     until: int,
     on_evaluation: Callable[[int, float], None] | None,
 ) -> int:
-    """Reports evaluations up to `until`; reading their loss waits for the device."""
+    """Reports evaluations up to `until`; reading their loss blocks until the device has computed it."""
     for index in range(reported, until):
         total = float(np.sum(history[index][0]["total"]))
         if on_evaluation is not None:

@@ -1,23 +1,23 @@
-"""L-BFGS' inverse Hessian before it has learned any: large shapes of a picture move more easily than grain."""
+"""Power-law preconditioner for L-BFGS over pixels: scales every spatial frequency f by f^-p."""
 
 import jax
 import jax.numpy as jnp
 
-# Cycles a pixel, a wave of 200 pixels: below it no picture of usual size differs much, and 0 would divide by itself.
+# Cycles per pixel, a wavelength of 200 pixels: images of usual size vary little below it, and 0 would divide by zero.
 MIN_FREQUENCY = 0.005
 
 
 def power_law_preconditioner(images: jax.Array, power: float) -> jax.Array:
-    """Multiplies every spatial frequency f of pictures by f^-power, f in cycles a pixel, LOWEST at least.
+    """Multiplies every spatial frequency f of images by f^-power, f in cycles per pixel, at least MIN_FREQUENCY.
 
-    The losses of deep features are far flatter along smooth changes of a picture than along grain, about as the
-    spectrum of natural pictures falls, whose amplitudes go with 1/f (Field 1987; used for optimised pictures by Olah et
-    al. 2017, "Feature Visualization"). Linear, symmetric and positive, as a preconditioner must be. The border is taken
-    as periodic.
+    The losses of deep features are far flatter along smooth changes of an image than along grain, about as the
+    amplitude spectrum of natural images falls, which goes with 1/f (Field 1987; used for optimized images by Olah et
+    al. 2017, "Feature Visualization"). So large shapes move more easily than grain. Linear, symmetric and positive, as
+    a preconditioner must be. The border is periodic.
 
     Args:
       images: (..., H, W, C).
-      power: 0 leaves them as they are.
+      power: 0 is the identity.
 
     Returns:
       The same shape.

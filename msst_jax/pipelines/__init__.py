@@ -1,0 +1,1 @@
+"""Files to files: photos and videos stylized, masks exported, models trained."""

@@ -1,105 +1,125 @@
-"""What a segmenter finds in a photo: an overlay to look at, masks to edit and give back with --mask, the shares."""
+"""Segments a photo; writes overlay, masks and area fractions."""
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 from PIL import Image
 
-from msst_jax.io.files import check_outputs, write_json
-from msst_jax.io.images import load_image, read_picture, save_picture
+from msst_jax.errors import UserError
+from msst_jax.io.files import check_outputs, check_writable, write_json
+from msst_jax.io.images import check_output_format, save_picture
 from msst_jax.models.voc import CLASSES
+from msst_jax.pipelines.job import MasksJob
 from msst_jax.regions.components import remove_small_components
 from msst_jax.regions.inference import class_probabilities
-from msst_jax.regions.masks import BACKGROUND, format_fractions
-from msst_jax.regions.segmenter import Segmenter, load_segmenter
+from msst_jax.regions.masks import MaskOptions, foreground, format_fractions
+from msst_jax.regions.segmenter import Segmenter, Size, load_segmenter
 from msst_jax.regions.selection import SINGLE_CLASSES, class_fractions, class_indices, class_mask
 from msst_jax.report.sheets import classes_overlay
 from msst_jax.report.sidecar import environment
+from msst_jax.transfer.build import build_input_options
+from msst_jax.transfer.inputs import load_photo
+from msst_jax.transfer.options import InputOptions
 
 
 def mask_path(output: Path, name: str) -> Path:
-    """masks.jpg, "person" to masks_person.png; masks are never stored with loss."""
+    """masks.jpg, "person" to masks_person.png; masks are stored without loss."""
     return output.with_name(f"{output.stem}_{name}.png")
 
 
+def run(config: ConfigDict, job: MasksJob) -> int:
+    """Segments the photo of a job; see `export_masks`. Returns the exit code.
+
+    Raises:
+      UserError: bad input; nothing has been written then.
+    """
+    if Path(job.photo).is_dir():
+        raise UserError(f"photo {job.photo} is a folder; give a picture, or a fast model with --model")
+    check_writable(job.output)
+    check_output_format(job.output)
+    export_masks(build_input_options(config), job.photo, job.output, config=config.to_dict(), protected=job.protected)
+    return 0
+
+
 def export_masks(
-    config: ConfigDict,
+    options: InputOptions,
     photo: str,
     output: Path,
     *,
-    inputs: Iterable[str] = (),
+    config: Mapping[str, Any],
+    protected: Iterable[str] = (),
     segmenter: Segmenter | None = None,
 ) -> None:
-    """Segments a photo and writes what was found, at the size that the config asks for.
+    """Segments a photo and writes overlay, masks and area fractions, at the size that the options ask for.
 
-    Writes the overlay to `output`, a grey mask for every class but the background beside it (see `mask_path`; hard
-    ones if `config.hard_masks`), and OUTPUT.json with the share of every class. Given back with --mask, the masks
-    are the regions that the segmenter gives itself. Masks that an earlier run left there, of classes that are not
-    found now, are removed.
+    Writes the overlay to `output`, a gray mask for every class but the background beside it (see `mask_path`; hard
+    ones if the options say so), and OUTPUT.json with the area fraction of every class. Given back with --mask, the
+    masks are the regions that the segmenter would give. Masks that an earlier run wrote there, of classes that are not
+    in the photo now, are removed.
 
     Args:
-      config: see configs/photo.py (size, square, hard_masks, segmenter, min_speck, refine_edges).
+      options: size, masks and segmenter.
       photo: file of the photo.
       output: the overlay.
-      inputs: files that must not be written over.
-      segmenter: the network to use; None loads `config.segmenter`.
+      config: recorded in the JSON.
+      protected: further files that must not be overwritten.
+      segmenter: the network to use; None loads that of the options.
 
     Raises:
       UserError: bad input; nothing has been written then.
     """
     started = time.perf_counter()
-    record_path = output.with_suffix(".json")
-    paths = {name: mask_path(output, name) for name in CLASSES if name != BACKGROUND}
-    check_outputs(output, [output, record_path, *paths.values()], [photo, *inputs])
-    picture = read_picture(photo, "photo")
-    content = load_image(photo, config.size, square=config.square, what="photo", picture=picture)
-    segmenter = segmenter or load_segmenter(config.segmenter)
-    size = (content.shape[1], content.shape[0])
-    shares, masks = _segment(config, segmenter, picture, size)
-    save_picture(classes_overlay(content, masks, shares), output)
+    sidecar = output.with_suffix(".json")
+    paths = {name: mask_path(output, name) for name in foreground(CLASSES)}
+    check_outputs(output, [output, sidecar, *paths.values()], [photo, *protected])
+    picture, pixels = load_photo(options, photo)
+    segmenter = segmenter or load_segmenter(options.segmenter)
+    size = (pixels.shape[1], pixels.shape[0])
+    fractions, masks = _segment(options.masks, segmenter, picture, size)
+    save_picture(classes_overlay(pixels, masks, fractions), output)
     for name, mask in masks.items():
         save_picture(Image.fromarray(np.round(mask * 255).astype(np.uint8)), paths[name])
-    stale = _previous_masks(record_path) & {path.name for name, path in paths.items() if name not in masks}
+    stale = _previous_masks(sidecar) & {path.name for name, path in paths.items() if name not in masks}
     for name in stale:
         output.with_name(name).unlink(missing_ok=True)
     record = {
         "photo": photo,
-        "shares": shares,
+        "shares": fractions,
         "masks": {name: paths[name].name for name in masks},
         "segmenter": segmenter.record(),
         "size": list(size),
         **environment(),
         "seconds": {"total": time.perf_counter() - started},
-        "config": config.to_dict(),
+        "config": dict(config),
     }
-    write_json(record, record_path)
-    logging.info("found: %s", format_fractions(shares))
+    write_json(record, sidecar)
+    logging.info("found: %s", format_fractions(fractions))
     logging.info("wrote %s", ", ".join(map(str, [output, *(paths[name] for name in masks)])))
     if stale:
         logging.info("removed %s: of an earlier run, not found now", ", ".join(sorted(stale)))
 
 
 def _segment(
-    config: ConfigDict, segmenter: Segmenter, picture: Image.Image, size: tuple[int, int]
+    options: MaskOptions, segmenter: Segmenter, picture: Image.Image, size: Size
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """The share of every class found, and the masks (H, W) of all but the background; size is (width, height)."""
-    probabilities = class_probabilities(segmenter, picture, size, refine=config.refine_edges)
-    cleaned = remove_small_components(probabilities, SINGLE_CLASSES, config.min_speck)
-    shares = class_fractions(cleaned)
-    return shares, {
-        name: class_mask(cleaned, class_indices(name), hard=config.hard_masks) for name in shares if name != BACKGROUND
-    }
+    """The area fraction of every class in the photo, and the masks (H, W) of all but the background."""
+    probabilities = class_probabilities(segmenter, picture, size, refine=options.refine_edges)
+    cleaned = remove_small_components(probabilities, SINGLE_CLASSES, options.min_speck)
+    fractions = class_fractions(cleaned)
+    masks = {name: class_mask(cleaned, class_indices(name), hard=options.hard) for name in foreground(fractions)}
+    return fractions, masks
 
 
-def _previous_masks(record: Path) -> set[str]:
-    """Names of the mask files that an earlier run wrote, as its JSON says; none if there is no JSON of that kind."""
+def _previous_masks(sidecar: Path) -> set[str]:
+    """Names of the mask files that an earlier run wrote, by its sidecar; none if there is no such sidecar."""
     try:
-        content = json.loads(record.read_text())
+        content = json.loads(sidecar.read_text())
         return set(content["masks"].values()) if "shares" in content else set()
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return set()

@@ -1,9 +1,12 @@
-"""One job of stylize.py, and where its results go."""
+"""The jobs of the program as the user ordered them, and what all pipelines record and return."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
+
+from ml_collections import ConfigDict
 
 from msst_jax.video.blend_schedule import BlendSchedule
 from msst_jax.video.io.frame_folder import DEFAULT_RATE
@@ -12,45 +15,100 @@ EXIT_NOTHING_BETTER = 1
 EXIT_INTERRUPTED = 130
 
 
-class ClipOptions(NamedTuple):
-    """What a person asked for a clip, beside the rest."""
+@dataclass(frozen=True)
+class PhotoJob:
+    """Stylize a photo or, with a model, every photo of a folder.
 
-    schedule: BlendSchedule
-    """Takes the place of `Job.blend_ratios`."""
-    crf: int | None = None
-    """See `video_writer`."""
-    rate: Fraction = DEFAULT_RATE
-    """Frames a second of a folder of pictures."""
-    resume: bool = False
-
-
-class Job(NamedTuple):
-    """What a person asked for."""
+    Attributes:
+      photo: an image file; with a model also a folder.
+      styles: {region: file}.
+      masks: {region: file}; with a model and a folder of photos also a folder of files named like them.
+      output: an image file; a folder if `photo` is one.
+      blend_ratios: one image each, optimized as one batch.
+      seed: of the random start (config.init = "noise").
+      compare: also write the comparison sheet.
+      quiet: no progress bar.
+      model: the feed-forward model to use in place of optimization, see `find_feedforward`; "" = none.
+    """
 
     photo: str
-    """A picture; with a model, or a folder of pictures."""
     styles: Mapping[str, str]
     masks: Mapping[str, str]
-    """{region: file}; with a model and a folder, or a folder of files named like the photos."""
     output: Path
-    """A picture; a folder if `photo` is one."""
     blend_ratios: Sequence[float]
     seed: int = 0
     compare: bool = False
     quiet: bool = False
     model: str = ""
-    """The fast model to use instead of optimising: see `find_feedforward`."""
-    regions_only: bool = False
-    """Write what the segmenter finds instead; see msst_jax/found.py."""
-    clip: ClipOptions | None = None
-    """`photo` is a clip, or a folder of frames."""
+
+
+@dataclass(frozen=True)
+class VideoJob:
+    """Stylize a video, or a folder of frames.
+
+    Attributes:
+      video: a video file or a folder of frames.
+      styles: {region: file}.
+      masks: {region: file or folder}, see `video.mask_sources`.
+      output: a video file, or a folder of frames.
+      blend: the blend ratio over time.
+      seed: as in `PhotoJob`.
+      quiet: no progress bar.
+      model: as in `PhotoJob`.
+      crf: constant rate factor, see `video_writer`; None = the container's default.
+      rate: frames a second of a folder of frames.
+      resume: continue an interrupted run.
+    """
+
+    video: str
+    styles: Mapping[str, str]
+    masks: Mapping[str, str]
+    output: Path
+    blend: BlendSchedule
+    seed: int = 0
+    quiet: bool = False
+    model: str = ""
+    crf: int | None = None
+    rate: Fraction = DEFAULT_RATE
+    resume: bool = False
+
+
+@dataclass(frozen=True)
+class MasksJob:
+    """Segment a photo and write its masks.
+
+    Attributes:
+      photo: an image file.
+      output: where the overlay goes; the masks and the JSON lie beside it.
+      protected: further files that must not be overwritten.
+    """
+
+    photo: str
+    output: Path
+    protected: Sequence[str] = ()
+
+
+Job = PhotoJob | VideoJob | MasksJob
 
 
 def blend_path(output: Path, ratio: float) -> Path:
-    """Where the picture of one of several blend ratios goes."""
+    """Where the image of one of several blend ratios goes."""
     return sibling_path(output, f"blend{ratio:g}")
 
 
-def sibling_path(output: Path, what: str) -> Path:
+def sibling_path(output: Path, suffix: str) -> Path:
     """out.png, "inputs" to out_inputs.png."""
-    return output.with_name(f"{output.stem}_{what}{output.suffix}")
+    return output.with_name(f"{output.stem}_{suffix}{output.suffix}")
+
+
+def recorded_config(
+    config: ConfigDict, photo: str, styles: Mapping[str, str], masks: Mapping[str, str]
+) -> dict[str, Any]:
+    """The config of a run as its sidecar records it: with the inputs that the job names."""
+    record = config.copy_and_resolve_references()
+    record.update(
+        photo=photo,
+        styles=tuple(f"{name}={file}" for name, file in styles.items()),
+        masks=tuple(f"{name}={file}" for name, file in masks.items()),
+    )
+    return dict(record.to_dict())

@@ -1,6 +1,7 @@
-"""The whole way of a training run: folders in, a workdir with a model out."""
+"""Trains a model, files to files: folders of photos in, a workdir with checkpoints, metrics and the model out."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,12 +12,19 @@ from ml_collections import ConfigDict
 
 from msst_jax.models.deeplab import SEGMENTERS
 from msst_jax.models.serialization import MODEL_FILE
-from msst_jax.presets.validation import check_training_config
+from msst_jax.pipelines.job import EXIT_INTERRUPTED
+from msst_jax.presets.validation import check_stylizer_config, check_training_config
 from msst_jax.regions.segmenter import Segmenter, best_available
 from msst_jax.runtime.devices import broadcast_from_host0, run_on_all_hosts
 from msst_jax.training import workdir
+from msst_jax.training.build import (
+    build_crop_options,
+    build_loop_options,
+    build_segmenter_options,
+    build_stylizer_options,
+)
 from msst_jax.training.data import pipeline
-from msst_jax.training.data.augment import CropOptions, center_crop
+from msst_jax.training.data.augment import center_crop
 from msst_jax.training.data.masks import check_masks, generate_masks, load_segmenter_if_needed, mask_files
 from msst_jax.training.data.photos import Photos, file_sizes, find_photos
 from msst_jax.training.data.pipeline import PhotoExamples
@@ -24,12 +32,21 @@ from msst_jax.training.loop import TrainResult, check_batch_size, train
 from msst_jax.training.task import TaskSpec
 from msst_jax.training.tasks import person_segmenter, stylizer
 
-EXIT_INTERRUPTED = 130
 MASKS = "masks"  # folder of a workdir
 
 
-class TrainJob(NamedTuple):
-    """What a person asked for."""
+@dataclass(frozen=True)
+class TrainJob:
+    """Train a model, or continue a run.
+
+    Attributes:
+      workdir: the folder of the run.
+      photos: folders, or "tfds:NAME".
+      styles: {region: file}.
+      masks: folders of masks; empty = the segmenter computes them.
+      restart: remove an earlier run from the workdir.
+      quiet: no progress bar.
+    """
 
     workdir: Path
     photos: Sequence[str]
@@ -39,24 +56,33 @@ class TrainJob(NamedTuple):
     quiet: bool = False
 
 
+def _load_stylizer(config: ConfigDict, styles: Mapping[str, str]) -> TaskSpec:
+    check_stylizer_config(config)
+    return stylizer.load_task_spec(build_stylizer_options(config), styles)
+
+
+def _load_segmenter(config: ConfigDict, styles: Mapping[str, str]) -> TaskSpec:
+    return person_segmenter.load_task_spec(build_segmenter_options(config), styles)
+
+
 TASKS: dict[str, Callable[[ConfigDict, Mapping[str, str]], TaskSpec]] = {
-    "stylizer": stylizer.load_task_spec,
-    "segmenter": person_segmenter.load_task_spec,
+    "stylizer": _load_stylizer,
+    "segmenter": _load_segmenter,
 }
-"""What config.task can be."""
+"""The values of config.task."""
 
 
 class TrainInputs(NamedTuple):
-    """What is read before anything is written."""
+    """Everything that is read before anything is written."""
 
-    plan: TaskSpec
+    task: TaskSpec
     photos: Photos
     segmenter: Segmenter | None
     """None if all masks are there."""
 
 
 def run(config: ConfigDict, job: TrainJob) -> int:
-    """Trains what config.task names, or goes on; returns the exit code.
+    """Trains the task of the config, or continues a run; returns the exit code.
 
     Raises:
       UserError: bad input, a workdir of another run, a run that diverges, a full disk.
@@ -71,65 +97,62 @@ def run(config: ConfigDict, job: TrainJob) -> int:
     samples = {field: np.stack([crop[field] for crop in held_out]) for field in ("photo", "masks")}
     batches = pipeline.make_batches(
         training,
-        _crop(config),
-        inputs.plan.regions,
+        build_crop_options(config),
+        inputs.task.regions,
         batch=config.batch,
         seed=config.seed,
         workers=config.workers,
         hosts=jax.process_count(),
         host=jax.process_index(),
     )
-    outcome = train(config, inputs.plan.build(samples), batches, job.workdir, quiet=job.quiet)
-    _log_summary(outcome, training, job)
-    return EXIT_INTERRUPTED if outcome.interrupted else 0
-
-
-def _crop(config: ConfigDict) -> CropOptions:
-    random_regions = config.without_mask == "random"
-    return CropOptions(config.size, config.smallest_crop, config.largest_crop, config.colour, random_regions)
+    result = train(build_loop_options(config), inputs.task.build(samples), batches, job.workdir, quiet=job.quiet)
+    _log_summary(result, training, job)
+    return EXIT_INTERRUPTED if result.interrupted else 0
 
 
 def _read_inputs(config: ConfigDict, job: TrainJob) -> TrainInputs:
-    plan = TASKS[config.task](config, job.styles)
+    task = TASKS[config.task](config, job.styles)
     photos = find_photos(job.photos, leave_out=config.leave_out)
-    check_masks(photos, [*map(Path, job.masks)], plan.regions, all_needed=config.without_mask == "error")
+    check_masks(photos, [*map(Path, job.masks)], task.regions, all_needed=config.without_mask == "error")
     segmenter = None
     if not job.masks:
-        made = None if job.restart else job.workdir / MASKS
-        segmenter = load_segmenter_if_needed(config.segmenter, photos, made, plan.regions)
-    return TrainInputs(plan, photos, segmenter)
+        existing = None if job.restart else job.workdir / MASKS
+        segmenter = load_segmenter_if_needed(config.segmenter, photos, existing, task.regions)
+    return TrainInputs(task, photos, segmenter)
 
 
 def _resolve_segmenter(config: ConfigDict, job: TrainJob) -> ConfigDict:
-    """The config with a segmenter by name: that of the run, and where it begins, the best one on the first host.
+    """The config with a segmenter by name: that of the run or, for a new one, the best one on host 0.
 
-    All masks of a run are of one network, also those that another host makes, or a later call when a better one has
-    been converted.
+    All masks of a run are of one network, also those that another host computes, or a later call when a better network
+    has been converted.
     """
     if config.segmenter:
         return config
     begun = None if job.restart else run_on_all_hosts(lambda: workdir.recorded_field(job.workdir, "segmenter"))
     name = begun if begun in SEGMENTERS else SEGMENTERS[broadcast_from_host0(SEGMENTERS.index(best_available()))]
-    settled = config.copy_and_resolve_references()
-    settled.segmenter = name
-    return settled
+    resolved = config.copy_and_resolve_references()
+    resolved.segmenter = name
+    return resolved
 
 
 def _prepare(config: ConfigDict, job: TrainJob, inputs: TrainInputs) -> None:
     if jax.process_index() == 0:
         used = _used_files(inputs, [*map(Path, job.masks)])
-        workdir.prepare_workdir(job.workdir, config, job.photos, job.styles, job.masks, used, restart=job.restart)
+        workdir.prepare_workdir(
+            job.workdir, config.to_dict(), job.photos, job.styles, job.masks, used, restart=job.restart
+        )
 
 
 def _used_files(inputs: TrainInputs, folders: Sequence[Path]) -> dict[str, dict[str, int]]:
     """{"photos": {file: bytes}, "masks": {file: bytes}}; not the masks that the run makes itself."""
-    photos, names = inputs.photos, inputs.plan.regions
+    photos, names = inputs.photos, inputs.task.regions
     found = (mask_files(folders, names, photos.name(index)) for index in range(len(photos)))
     return {"photos": photos.sizes(), "masks": file_sizes(file for files in found for file in files.values())}
 
 
 def _masks(config: ConfigDict, inputs: TrainInputs, job: TrainJob) -> list[Path]:
-    """Folders of masks: those given, or that of the workdir, where they are now made."""
+    """Folders of masks: the given ones, or that of the workdir, into which they are computed now."""
     if job.masks:
         return [*map(Path, job.masks)]
     folder = job.workdir / MASKS
@@ -138,7 +161,7 @@ def _masks(config: ConfigDict, inputs: TrainInputs, job: TrainJob) -> list[Path]
             inputs.segmenter,
             inputs.photos,
             folder,
-            inputs.plan.regions,
+            inputs.task.regions,
             refine=config.refine_edges,
             quiet=job.quiet,
         )
@@ -147,7 +170,7 @@ def _masks(config: ConfigDict, inputs: TrainInputs, job: TrainJob) -> list[Path]
 
 def _split(config: ConfigDict, inputs: TrainInputs, masks: Sequence[Path]) -> tuple[PhotoExamples, list[dict]]:
     """The photos to train on, and crops of those to look at."""
-    photos, names = inputs.photos, inputs.plan.regions
+    photos, names = inputs.photos, inputs.task.regions
     outside = pipeline.held_out_indices(len(photos), config.samples)
     inside = [index for index in range(len(photos)) if index not in set(outside)]
     if len(photos) < config.batch:
@@ -163,19 +186,19 @@ def _split(config: ConfigDict, inputs: TrainInputs, masks: Sequence[Path]) -> tu
         photos, [*outside, *inside], masks, names, config.size
     )  # the next one stands in for a damaged one
     count = len(outside) or min(config.samples, len(inside))
-    crops = [center_crop(shown[position], _crop(config), names) for position in range(count)]
+    crops = [center_crop(shown[position], build_crop_options(config), names) for position in range(count)]
     training = PhotoExamples(photos, inside, masks, names, config.size)
     training.damaged = shown.damaged  # known already
     return training, crops
 
 
-def _log_summary(outcome: TrainResult, examples: PhotoExamples, job: TrainJob) -> None:
-    """What a person should know at the end."""
-    step, skipped = int(outcome.state.step), int(outcome.state.skipped)
+def _log_summary(result: TrainResult, examples: PhotoExamples, job: TrainJob) -> None:
+    """Logs what the user should know at the end."""
+    step, skipped = int(result.state.step), int(result.state.skipped)
     if examples.damaged:
         logging.warning("%d photos could not be read and were left out", len(examples.damaged))
     if examples.small:
         logging.warning("%d photos are smaller than the crop and were enlarged", len(examples.small))
     if skipped:
         logging.warning("%d steps were not finite and were skipped", skipped)
-    logging.info("%s at step %d: %s", "interrupted" if outcome.interrupted else "done", step, job.workdir / MODEL_FILE)
+    logging.info("%s at step %d: %s", "interrupted" if result.interrupted else "done", step, job.workdir / MODEL_FILE)

@@ -1,10 +1,10 @@
-"""The whole way of a clip: a video file or a folder of frames in, a painted one and its JSON out."""
+"""Stylizes a video or a folder of frames, files to files; keeps finished batches so that a run can be resumed."""
 
 import hashlib
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,17 +18,20 @@ from msst_jax.errors import UserError
 from msst_jax.io.files import check_outputs, write_json
 from msst_jax.io.images import fit_size
 from msst_jax.models.feedforward_model import load_feedforward
-from msst_jax.pipelines.job import EXIT_INTERRUPTED, Job
-from msst_jax.pipelines.photo_feedforward import check_model, segmenter_for
-from msst_jax.presets.validation import check_number, compute_dtype
-from msst_jax.regions.masks import BACKGROUND
+from msst_jax.models.precision import compute_dtype
+from msst_jax.pipelines.job import EXIT_INTERRUPTED, VideoJob, recorded_config
+from msst_jax.pipelines.model_inputs import check_model_inputs, load_model_segmenter
+from msst_jax.presets.validation import check_number
+from msst_jax.regions.masks import BACKGROUND, MaskSpec
 from msst_jax.regions.segmenter import Segmenter, Size, load_segmenter
 from msst_jax.regions.selection import region_classes
 from msst_jax.report.sidecar import build_sidecar, environment
 from msst_jax.runtime.interrupt import interrupt_event
-from msst_jax.transfer.build import load_loss_network
+from msst_jax.transfer.build import build_options
 from msst_jax.transfer.feedforward import model_regions
 from msst_jax.transfer.inputs import PhotoInputs, Region, load_styles
+from msst_jax.transfer.objective import load_loss_network
+from msst_jax.transfer.options import InputOptions, StylizationOptions
 from msst_jax.video.batching import FrameBatch, batch_frames
 from msst_jax.video.feedforward import feedforward_stylizer
 from msst_jax.video.io.formats import CONTAINER_FORMATS
@@ -43,22 +46,22 @@ from msst_jax.video.resume import ChunkPlan, ResumeFolder, resume_path, segment_
 from msst_jax.video.streaming import FrameStylizer, VideoStats, stream_video
 from msst_jax.video.temporal_masks import build_mask_spec
 
-MIN_SHARE = 1e-4  # share of all frames below which a region was not found
+MIN_FRACTION = 1e-4  # mean area fraction below which a region counts as absent
 
 
 class VideoStylizer(NamedTuple):
-    """What paints a clip.
+    """All that turns the frames of one video into stylized ones.
 
     Attributes:
-      painter: paints batches.
+      frames: stylizes batches of frames.
       batch: frames of a batch.
       regions: with their styles.
-      segmenter: None if all masks were given.
-      weights: file of the network that paints, or of that of the losses.
-      model: for the JSON: name and training of a fast model.
+      segmenter: None if all masks are given.
+      weights: file of the feed-forward network, or of that of the losses.
+      model: for the sidecar: name and training of a feed-forward model; empty without one.
     """
 
-    painter: FrameStylizer
+    frames: FrameStylizer
     batch: int
     regions: tuple[Region, ...]
     segmenter: Segmenter | None
@@ -66,75 +69,67 @@ class VideoStylizer(NamedTuple):
     model: dict[str, Any]
 
 
-def run(config: ConfigDict, job: Job) -> int:
-    """Paints a clip and writes its JSON; returns the exit code.
+def run(config: ConfigDict, job: VideoJob) -> int:
+    """Stylizes a video and writes it with its JSON; returns the exit code.
 
     Raises:
-      UserError: bad input. What was made before something failed is kept, see `resume_path`.
+      UserError: bad input. Batches that were finished before a failure are kept, see `resume_path`.
     """
     started = time.perf_counter()
-    assert job.clip is not None
     _check(config, job)
-    clip = open_video(job.photo, job.clip.rate)
-    size = frame_size(clip.info, config, job.output)
-    masks = open_masks(job.masks, clip.info, size)
-    with _progress(clip.info, job.quiet) as (bar, note), interrupt_event() as stop:
-        studio = _build_stylizer(config, job, clip.info, size, stop, note)
-        source = batch_frames(number_frames(clip.frames(), clip.info.rate), masks, size, studio.batch)
-        parts = _open_resume_folder(config, job, clip.info, studio)
-        if job.clip.resume and not parts.batches:
-            logging.warning("there is nothing in %s to go on with: begins anew", parts.folder)
+    options = build_options(config)
+    video = open_video(job.video, job.rate)
+    size = frame_size(video.info, options.inputs, job.output)
+    masks = open_masks(job.masks, video.info, size)
+    with _progress(video.info, job.quiet) as (bar, note), interrupt_event() as stop:
+        stylizer = _build_stylizer(options, job, size, stop, note)
+        source = batch_frames(number_frames(video.frames(), video.info.rate), masks, size, stylizer.batch)
+        kept = _open_resume_folder(config, job, video.info, stylizer)
+        if job.resume and not kept.batches:
+            logging.warning("there is nothing to resume in %s: starting again", kept.folder)
         try:
-            tally = _write_video(job, clip.info, size, source, studio.painter, parts, stop, bar)
+            stats = _write_video(job, video.info, size, source, stylizer.frames, kept, stop, bar)
         except BaseException:
-            parts.forget_if_nothing_is_kept()
-            if parts.batches:
-                logging.warning("what was made is kept in %s; go on with --resume", parts.folder)
+            kept.remove_if_empty()
+            if kept.batches:
+                logging.warning("finished frames are kept in %s; continue with --resume", kept.folder)
             raise
-    if tally.interrupted:
-        if parts.batches:
-            kept = min(parts.batches * parts.plan.batch, clip.info.frames or sys.maxsize)
-            logging.warning("interrupted: %d frames are kept in %s; go on with --resume", kept, parts.folder)
-        else:
-            parts.forget_if_nothing_is_kept()
-            logging.warning("interrupted: no frame was complete, nothing is kept")
+    if stats.interrupted:
+        _warn_of_interruption(video.info, kept)
         return EXIT_INTERRUPTED
-    write_json(_sidecar(config, job, clip.info, size, studio, tally, started), job.output.with_suffix(".json"))
-    parts.remove()
-    for region, share in zip(studio.regions, tally.shares, strict=True):
-        if share < MIN_SHARE:
+    write_json(_sidecar(config, job, video.info, size, stylizer, stats, started), job.output.with_suffix(".json"))
+    kept.remove()
+    for region, fraction in zip(stylizer.regions, stats.fractions, strict=True):
+        if fraction < MIN_FRACTION:
             logging.warning("region %r is in none of the frames", region.name)
-    logging.info("wrote %s: %d frames", job.output, tally.frames)
+    logging.info("wrote %s: %d frames", job.output, stats.frames)
     return 0
 
 
-def _check(config: ConfigDict, job: Job) -> None:
-    """Raises UserError for what can be known before the clip is opened."""
-    assert job.clip is not None
-    if job.compare:
-        raise UserError("--compare makes a sheet of one photo; leave it out, or give a photo")
-    for ratio in job.clip.schedule.ratios:
+def _check(config: ConfigDict, job: VideoJob) -> None:
+    """Raises UserError for everything that can be known before the video is opened."""
+    for ratio in job.blend.ratios:
         check_number("blend ratio times config.style_weight", ratio * config.style_weight)
-    inputs = [job.photo, *job.styles.values(), *job.masks.values()]
-    check_video_output(job.output, job.clip.crf)
+    inputs = [job.video, *job.styles.values(), *job.masks.values()]
+    check_video_output(job.output, job.crf)
     check_outputs(job.output, [job.output.with_suffix(".json")], inputs)
     if job.output.resolve() in {Path(file).resolve() for file in inputs}:
         raise UserError(f"the output {job.output} would overwrite an input; choose another name with -o")
 
 
-def frame_size(clip: VideoInfo, config: ConfigDict, output: Path) -> Size:
-    """(width, height) of the frames: the clip's own, or what the config asks for.
+def frame_size(video: VideoInfo, options: InputOptions, output: Path) -> Size:
+    """(width, height) of the frames: the video's own, or as the options say.
 
     Where the size changes anyway, an .mp4 gets even sides, which all players show.
 
     Raises:
       UserError: too small or too large.
     """
-    own = (clip.width, clip.height)
+    own = (video.width, video.height)
     try:
-        size = fit_size(*own, config.size, config.square)
+        size = fit_size(*own, options.size, options.square)
     except UserError as error:
-        raise UserError(f"clip {clip.path}: {error}") from None
+        raise UserError(f"video {video.path}: {error}") from None
     if size == own or output.suffix.lower() != ".mp4":
         return size
     width, height = (side - side % 2 for side in size)
@@ -142,10 +137,10 @@ def frame_size(clip: VideoInfo, config: ConfigDict, output: Path) -> Size:
 
 
 @contextmanager
-def _progress(clip: VideoInfo, quiet: bool) -> Any:
-    """A bar that counts frames, and what tells it how far the frame at hand is."""
+def _progress(video: VideoInfo, quiet: bool) -> Iterator[tuple[tqdm, Callable[[int, float], None]]]:
+    """A bar that counts frames, and a function that notes the evaluation and loss of the current one."""
     hidden = quiet or not sys.stderr.isatty()
-    with tqdm(total=clip.frames, desc="stylize", unit="frame", disable=hidden, dynamic_ncols=True) as bar:
+    with tqdm(total=video.frames, desc="stylize", unit="frame", disable=hidden, dynamic_ncols=True) as bar:
 
         def note(evaluation: int, loss: float) -> None:
             bar.set_postfix_str(f"evaluation {evaluation}, loss {loss:.4g}")
@@ -154,70 +149,70 @@ def _progress(clip: VideoInfo, quiet: bool) -> Any:
 
 
 def _build_stylizer(
-    config: ConfigDict,
-    job: Job,
-    clip: VideoInfo,
-    size: Size,
-    stop: threading.Event,
-    note: Callable[[int, float], None],
+    options: StylizationOptions, job: VideoJob, size: Size, stop: threading.Event, note: Callable[[int, float], None]
 ) -> VideoStylizer:
-    assert job.clip is not None
-    given = list(job.masks)
     if job.model:
-        model = load_feedforward(job.model, compute_dtype(config.dtype))
-        check_model(job, model)
-        segmenter = segmenter_for(config, job, model)
-        layout = build_mask_spec(config, model.regions, given, segmenter, size)
-        painter, batch = feedforward_stylizer(config, model, segmenter, layout, job.clip.schedule)
-        regions = model_regions(model, given)
-        return VideoStylizer(
-            painter, batch, regions, segmenter, model.path, {"name": job.model, "training": model.training}
-        )
+        return _build_feedforward(options, job, size)
+    return _build_optimization(options, job, size, stop, note)
+
+
+def _build_feedforward(options: StylizationOptions, job: VideoJob, size: Size) -> VideoStylizer:
+    model = load_feedforward(job.model, compute_dtype(options.network.dtype))
+    check_model_inputs(job.model, model, job.styles, job.masks)
+    masks = MaskSpec(model.regions, tuple(job.masks), options.inputs.masks)
+    segmenter = load_model_segmenter(job.model, masks, options.inputs.segmenter)
+    spec = build_mask_spec(masks, segmenter, size, options.temporal.mask_smoothing)
+    frames, batch = feedforward_stylizer(options.temporal, model, segmenter, spec, job.blend)
+    record = {"name": job.model, "training": model.training}
+    return VideoStylizer(frames, batch, model_regions(model, masks), segmenter, model.path, record)
+
+
+def _build_optimization(
+    options: StylizationOptions, job: VideoJob, size: Size, stop: threading.Event, note: Callable[[int, float], None]
+) -> VideoStylizer:
     _check_styles(job)
-    missing = [name for name in job.styles if name not in job.masks and name != BACKGROUND]
-    region_classes(missing)
-    loaded = load_styles(config, job.styles, job.masks, size)
-    vgg, weights = load_loss_network(config)
-    segmenter = load_segmenter(config.segmenter, missing) if missing else None
-    layout = build_mask_spec(config, [*job.styles], given, segmenter, size)
-    work = FrameOptimization(config, vgg, loaded, job.clip.schedule, job.seed, stop, note)
-    painter = optimization_stylizer(work, segmenter, layout)
-    return VideoStylizer(painter, 1, tuple(loaded), segmenter, weights, {})
+    masks = MaskSpec(tuple(job.styles), tuple(job.masks), options.inputs.masks)
+    region_classes(masks.missing)
+    regions = load_styles(options, job.styles, masks, size)
+    vgg, weights = load_loss_network(options.network)
+    segmenter = load_segmenter(options.inputs.segmenter, masks.missing) if masks.missing else None
+    spec = build_mask_spec(masks, segmenter, size, options.temporal.mask_smoothing)
+    work = FrameOptimization(options, vgg, regions, job.blend, job.seed, stop, note)
+    return VideoStylizer(optimization_stylizer(work, segmenter, spec), 1, tuple(regions), segmenter, weights, {})
 
 
-def _check_styles(job: Job) -> None:
+def _check_styles(job: VideoJob) -> None:
     if BACKGROUND not in job.styles:
         found = f"found {', '.join(job.styles)}" if job.styles else "found none"
-        raise UserError(f"a clip needs --style {BACKGROUND}=FILE, and one for each other region, or --model; {found}")
+        raise UserError(f"a video needs --style {BACKGROUND}=FILE, and one for each other region, or --model; {found}")
     for name in job.masks:
         if name not in job.styles:
             raise UserError(f"region {name!r} has a mask but no style; add --style {name}=FILE or drop its --mask")
         if name == BACKGROUND:
-            raise UserError(f"--mask {name}: the background of a clip is what no other region claims; leave it out")
+            raise UserError(f"--mask {name}: the background of a video is what no other region claims; leave it out")
 
 
-def _open_resume_folder(config: ConfigDict, job: Job, clip: VideoInfo, studio: VideoStylizer) -> ResumeFolder:
-    """What an earlier run left, if any."""
-    assert job.clip is not None
-    segment = segment_length(studio.batch, clip.rate) if job.output.suffix.lower() in CONTAINER_FORMATS else 0
-    made_by = {
-        "clip": _fingerprint(job.photo),
-        "rate of frames": str(clip.rate),
-        "model or weights": hashlib.sha256(studio.weights.read_bytes()).hexdigest(),
-        "segmenter": studio.segmenter.record() if studio.segmenter else None,
+def _open_resume_folder(config: ConfigDict, job: VideoJob, video: VideoInfo, stylizer: VideoStylizer) -> ResumeFolder:
+    """The folder of finished batches, with those of an earlier run if it was the same."""
+    segment = segment_length(stylizer.batch, video.rate) if job.output.suffix.lower() in CONTAINER_FORMATS else 0
+    identity = {  # the keys are those of folders that earlier versions wrote
+        "clip": _fingerprint(job.video),
+        "rate of frames": str(video.rate),
+        "model or weights": hashlib.sha256(stylizer.weights.read_bytes()).hexdigest(),
+        "segmenter": stylizer.segmenter.record() if stylizer.segmenter else None,
         "styles": {name: _fingerprint(file) for name, file in job.styles.items()},
         "masks": {name: _fingerprint(file) for name, file in job.masks.items()},
-        "blend": job.clip.schedule._asdict(),
-        "quality": job.clip.crf,
+        "blend": job.blend._asdict(),
+        "quality": job.crf,
         "seed": job.seed,
         **{f"config.{name}": value for name, value in config.to_dict().items()},
         **environment(),
     }
-    return ResumeFolder(resume_path(job.output), ChunkPlan(studio.batch, segment), made_by, resume=job.clip.resume)
+    return ResumeFolder(resume_path(job.output), ChunkPlan(stylizer.batch, segment), identity, resume=job.resume)
 
 
 def _fingerprint(file: str) -> list[Any]:
-    """What tells whether a file, or a picture of a folder, is still the same."""
+    """Name, size and time of a file, or of each frame of a folder: whether it is still the same."""
     path = Path(file).expanduser()
     files = list_frames(path) if path.is_dir() else [path]
     try:
@@ -227,67 +222,74 @@ def _fingerprint(file: str) -> list[Any]:
 
 
 def _write_video(
-    job: Job,
-    clip: VideoInfo,
+    job: VideoJob,
+    video: VideoInfo,
     size: Size,
     source: Iterable[FrameBatch],
-    painter: FrameStylizer,
-    parts: ResumeFolder,
+    stylizer: FrameStylizer,
+    kept: ResumeFolder,
     stop: threading.Event,
     bar: tqdm,
 ) -> VideoStats:
-    """Writes the clip; if it is interrupted, nothing appears under its name."""
-    assert job.clip is not None
-    segments = SegmentOptions(parts.plan.segment or sys.maxsize, parts.add_segment, parts.folder)
+    """Writes the video; if it is interrupted, nothing appears under its name."""
+    segments = SegmentOptions(kept.plan.segment or sys.maxsize, kept.add_segment, kept.folder)
     try:
-        with video_writer(job.output, clip, *size, crf=job.clip.crf, segments=segments) as writer:
-            tally = stream_video(source, painter, writer, parts, stop, bar.update)
-            if tally.interrupted:
-                raise _Interrupted(tally)
-            duration = clip.duration
-            writer.sound_ends_with_frames = duration is not None and duration - tally.end > 2 / clip.rate
+        with video_writer(job.output, video, *size, crf=job.crf, segments=segments) as writer:
+            stats = stream_video(source, stylizer, writer, kept, stop, bar.update)
+            if stats.interrupted:
+                raise _Interrupted(stats)
+            duration = video.duration
+            writer.trim_audio_to_frames = duration is not None and duration - stats.end > 2 / video.rate
     except _Interrupted as interrupted:
-        return interrupted.tally
-    return tally
+        return interrupted.stats
+    return stats
 
 
 class _Interrupted(Exception):
     """Leaves the writer, which then writes nothing."""
 
-    def __init__(self, tally: VideoStats):
+    def __init__(self, stats: VideoStats):
         super().__init__()
-        self.tally = tally
+        self.stats = stats
+
+
+def _warn_of_interruption(video: VideoInfo, kept: ResumeFolder) -> None:
+    if kept.batches:
+        frames = min(kept.batches * kept.plan.batch, video.frames or sys.maxsize)
+        logging.warning("interrupted: %d frames are kept in %s; continue with --resume", frames, kept.folder)
+    else:
+        kept.remove_if_empty()
+        logging.warning("interrupted: no frame was complete, nothing is kept")
 
 
 def _sidecar(
-    config: ConfigDict, job: Job, clip: VideoInfo, size: Size, studio: VideoStylizer, tally: VideoStats, started: float
+    config: ConfigDict,
+    job: VideoJob,
+    video: VideoInfo,
+    size: Size,
+    stylizer: VideoStylizer,
+    stats: VideoStats,
+    started: float,
 ) -> dict[str, Any]:
-    assert job.clip is not None
-    made = config.copy_and_resolve_references()
-    made.update(
-        photo=job.photo,
-        styles=tuple(f"{name}={file}" for name, file in job.styles.items()),
-        masks=tuple(f"{name}={file}" for name, file in job.masks.items()),
-    )
     width, height = size
     seconds = time.perf_counter() - started
     return {
         "clip": {
-            "frames": tally.frames,
-            "rate": str(clip.rate),
-            "duration": float(tally.end),
-            "sounds": [sound.codec for sound in clip.audio_streams],
+            "frames": stats.frames,
+            "rate": str(video.rate),
+            "duration": float(stats.end),
+            "sounds": [audio.codec for audio in video.audio_streams],
         },
-        "blend": job.clip.schedule._asdict(),
+        "blend": job.blend._asdict(),
         **build_sidecar(
-            config=made,
-            inputs=PhotoInputs(np.empty((height, width, 0), np.float32), tally.shares[None, None], studio.regions),
-            weights=studio.weights,
+            config=recorded_config(config, job.video, job.styles, job.masks),
+            inputs=PhotoInputs(np.empty((height, width, 0), np.float32), stats.fractions[None, None], stylizer.regions),
+            weights=stylizer.weights,
             seed=job.seed,
             seconds={"total": seconds},
-            photo=job.photo,
+            photo=job.video,
             masks=dict(job.masks),
-            segmenter=studio.segmenter.record() if studio.segmenter else None,
-            model=studio.model or None,
+            segmenter=stylizer.segmenter.record() if stylizer.segmenter else None,
+            model=stylizer.model or None,
         ),
     }

@@ -1,0 +1,1 @@
+"""Configuration presets: looks them up by name or path, validates their values."""

@@ -1,29 +1,28 @@
-"""Checks the numbers of a config before any work begins."""
+"""Validation of config values (ranges, choices, types) before any work begins."""
 
 from collections.abc import Mapping
 from numbers import Real
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
-from absl import flags
-from jax.typing import DTypeLike
 from ml_collections import ConfigDict
 
 from msst_jax.errors import UserError
 from msst_jax.io.images import MIN_SIDE
 from msst_jax.models.deeplab import SEGMENTERS
+from msst_jax.models.precision import COMPUTE_DTYPES
 from msst_jax.models.vgg import BLOCKS, PADDINGS, POOLINGS
+from msst_jax.optim.optimizer import OPTIMIZERS
 
 CHOICES: dict[str, tuple[Any, ...]] = {
     "network": tuple(BLOCKS),
     "pooling": tuple(POOLINGS),
     "padding": PADDINGS,
-    "dtype": ("float32", "bfloat16"),
+    "dtype": tuple(COMPUTE_DTYPES),
     "init": ("content", "noise"),
     "keep": ("best", "last"),
-    "optimizer": ("lbfgs", "adam"),
+    "optimizer": OPTIMIZERS,
 }
 NONNEGATIVE = (
     "size",
@@ -46,7 +45,7 @@ TRAINING_CHOICES: dict[str, tuple[Any, ...]] = {
     "without_mask": ("error", "random", "background"),
     "dtype": CHOICES["dtype"],
 }
-TRAINING_MINIMUMS = {  # whole numbers
+TRAINING_MINIMUMS = {  # of integers
     "size": MIN_SIDE,
     "batch": 1,
     "workers": 1,
@@ -65,16 +64,11 @@ MAX_CROP = 4.0
 MAX_FLOAT = float(np.finfo(np.float32).max)
 
 
-def compute_dtype(name: str) -> DTypeLike:
-    """ "float32" or "bfloat16" (config.dtype) as a type."""
-    return jnp.bfloat16 if name == "bfloat16" else jnp.float32
-
-
 def check_config(config: ConfigDict) -> None:
-    """Refuses values that cannot work.
+    """Validates a stylization config.
 
     Raises:
-      UserError: names the field, what was found and what is allowed.
+      UserError: names the field, its value and what is allowed.
     """
     _check_choices(config, CHOICES)
     _check_segmenter(config)
@@ -87,6 +81,10 @@ def check_config(config: ConfigDict) -> None:
             raise UserError(f"config.{field} is {config[field]}; it must be below 1")
     for kind in ("style", "content"):
         _check_layers(config, kind)
+    _check_scales(config)
+
+
+def _check_scales(config: ConfigDict) -> None:
     if len(config.scales) != len(config.scale_steps) or not config.scales:
         raise UserError(f"config.scales has {len(config.scales)} values, config.scale_steps {len(config.scale_steps)}")
     for field in ("scales", "scale_steps"):
@@ -97,10 +95,10 @@ def check_config(config: ConfigDict) -> None:
 
 
 def check_training_config(config: ConfigDict) -> None:
-    """As `check_config`, for what all tasks of train.py have in common.
+    """Validates the config fields that all tasks of train.py share.
 
     Raises:
-      UserError: names the field, what was found and what is allowed.
+      UserError: names the field, its value and what is allowed.
     """
     _check_choices(config, TRAINING_CHOICES)
     _check_segmenter(config)
@@ -123,10 +121,10 @@ def check_training_config(config: ConfigDict) -> None:
 
 
 def check_stylizer_config(config: ConfigDict) -> None:
-    """As `check_training_config`, for what only configs/fast.py has.
+    """Validates the config fields of the stylizer task (configs/fast.py), beyond `check_training_config`.
 
     Raises:
-      UserError: names the field, what was found and what is allowed.
+      UserError: names the field, its value and what is allowed.
     """
     _check_choices(config, {"network": CHOICES["network"]})
     for kind in ("style", "content"):
@@ -136,40 +134,27 @@ def check_stylizer_config(config: ConfigDict) -> None:
         check_number(f"config.{field}", config[field])
     check_number("config.blend_ratio times config.style_weight", config.blend_ratio * config.style_weight)
     if config.largest_crop > 1:
-        raise UserError(f"config.largest_crop is {config.largest_crop}; styles need whole pictures: use at most 1")
+        raise UserError(f"config.largest_crop is {config.largest_crop}; crops must lie within the photo: use at most 1")
     if config.style_size and config.style_size < MIN_SIDE:
         raise UserError(f"config.style_size is {config.style_size}; use at least {MIN_SIDE}, or 0 for the file's own")
 
 
 def check_fields(config: ConfigDict, default: ConfigDict) -> None:
-    """Refuses a config that lacks a field of `default`, or has one of another kind.
+    """Checks that a config has every field of `default`, each of the same type.
 
     Raises:
-      UserError: names the fields.
+      UserError: names the missing fields, or the one of another type.
     """
     missing = [field for field in default if not hasattr(config, field)]
     if missing:
         raise UserError(
-            f"the config has no field {', '.join(missing)}; start it from that of configs/photo.py, or for training of "
+            f"the config has no field {', '.join(missing)}; derive it from configs/photo.py, or for training from "
             "configs/fast.py or configs/person_segmenter.py"
         )
     for field, value in default.items():
-        kind: Any = Real if type(value) in (int, float) else type(value)
-        if not isinstance(config[field], kind):
+        expected: Any = Real if type(value) in (int, float) else type(value)
+        if not isinstance(config[field], expected):
             raise UserError(f"config.{field} is {config[field]!r}; it must be like {value!r}")
-
-
-def describe_error(error: Exception) -> str:
-    """One line for what absl and ml_collections raise when a flag or a config file cannot be used."""
-    reason: object = error
-    while isinstance(reason, AttributeError | KeyError):  # ml_collections wraps one in the other
-        reason = reason.args[0]
-    text = " ".join(str(reason).split())
-    if isinstance(error, OSError | flags.Error):  # of several lines, the last tells the cause
-        text = str(error).strip().splitlines()[-1].rpartition("failure to load: ")[-1].strip()
-    if isinstance(error, OSError):
-        return f"the config file cannot be read ({text}); check --config"
-    return f"the config has no field {text}" if text.startswith("'") else text
 
 
 def check_number(name: str, value: float, *, positive: bool = False) -> None:
@@ -188,18 +173,18 @@ def _check_choices(config: ConfigDict, choices: Mapping[str, tuple[Any, ...]]) -
 
 
 def _check_segmenter(config: ConfigDict) -> None:
-    """One that is not needed is not loaded; what cannot be one is said all the same."""
+    """Checks the name only: the segmenter is loaded when a region needs it."""
     if config.segmenter not in (*SEGMENTERS, "") and not Path(config.segmenter).expanduser().exists():
         raise UserError(
             f"config.segmenter is {config.segmenter!r}; use one of {', '.join(SEGMENTERS)}, a workdir of train.py or a "
-            "file of weights"
+            "weights file"
         )
 
 
 def _check_minimums(config: ConfigDict, limits: Mapping[str, int]) -> None:
-    for field, least in limits.items():
-        if not isinstance(config[field], int) or config[field] < least:
-            raise UserError(f"config.{field} is {config[field]}; it must be a whole number of at least {least}")
+    for field, minimum in limits.items():
+        if not isinstance(config[field], int) or config[field] < minimum:
+            raise UserError(f"config.{field} is {config[field]}; it must be an integer of at least {minimum}")
 
 
 def _check_numbers(config: ConfigDict) -> None:
@@ -208,9 +193,9 @@ def _check_numbers(config: ConfigDict) -> None:
 
 
 def _check_percents(config: ConfigDict) -> None:
-    for field, whole in PERCENT.items():
+    for field, reference in PERCENT.items():
         if config[field] > 100:
-            raise UserError(f"config.{field} is {config[field]} percent of {whole}; use at most 100")
+            raise UserError(f"config.{field} is {config[field]} percent of {reference}; use at most 100")
 
 
 def _check_layers(config: ConfigDict, kind: str) -> None:

@@ -1,0 +1,1 @@
+"""Semantic regions: segmentation networks, class selection, mask files and mask composition."""

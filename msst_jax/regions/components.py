@@ -1,4 +1,4 @@
-"""Connected components of regions: small pieces are removed, small holes are filled."""
+"""Connected components of segmented regions: removes small components and fills small holes."""
 
 from collections.abc import Iterable, Sequence
 
@@ -7,28 +7,28 @@ from scipy import ndimage
 
 
 def remove_small_components(probabilities: np.ndarray, groups: Iterable[Sequence[int]], percent: float) -> np.ndarray:
-    """Gives small pieces of regions to the classes that are likeliest there without them, and fills small holes.
+    """Reassigns small components of regions to the next likeliest classes there, and fills small holes.
 
-    A piece is a connected part (edges or corners touch) of the pixels whose likeliest class is one of the region's.
-    With a piece goes the faint halo around it: all that lies nearer to it than to a piece that stays. Small pieces of
-    the background are holes; they take what is next to them, when the regions' own small pieces are gone.
+    A component is an 8-connected set of the pixels whose likeliest class is one of the region's. The faint halo around
+    a component is removed with it: all pixels that are nearer to it than to a component that is kept. Small components
+    of the background are holes; once the regions' own small components are gone, they take the classes next to them.
 
     Args:
       probabilities: (H, W, C), sum 1 over the classes; class 0 is the background.
-      groups: the classes of each region, without the background; classes that are in none keep their pieces.
-      percent: of the photo; smaller pieces are removed, 0 = none.
+      groups: the classes of each region, without the background; classes in no group keep their components.
+      percent: of the photo; smaller components are removed, 0 = none.
 
     Returns:
-      (H, W, C), sum 1; of no region and of the background there is a piece smaller than `format_percent`.
+      (H, W, C), sum 1; no region, nor the background, has a component smaller than `percent`.
     """
-    smallest = percent / 100 * probabilities[..., 0].size
-    pieces = [list(group) for group in groups]
-    while True:  # what is given back can make a speck elsewhere; a class never returns to a pixel, so this ends
+    min_pixels = percent / 100 * probabilities[..., 0].size
+    groups = [list(group) for group in groups]
+    while True:  # a reassigned component can create a new speck; a class never returns to a pixel, so this ends
         likeliest = probabilities.argmax(-1)
-        specks = [(group, _small_components(np.isin(likeliest, group), smallest)) for group in pieces]
+        specks = [(group, near_small_components(np.isin(likeliest, group), min_pixels)) for group in groups]
         specks = [(group, speck) for group, speck in specks if speck.any()]
         if not specks:
-            return _fill_holes(probabilities, likeliest == 0, smallest)
+            return _fill_holes(probabilities, likeliest == 0, min_pixels)
         probabilities = probabilities.copy()
         for group, speck in specks:
             probabilities[..., group] *= ~speck[..., None]
@@ -37,9 +37,9 @@ def remove_small_components(probabilities: np.ndarray, groups: Iterable[Sequence
         probabilities /= np.where(total > 0, total, 1)
 
 
-def _fill_holes(probabilities: np.ndarray, background: np.ndarray, smallest: float) -> np.ndarray:
-    """Removes the pieces of `background` (H, W) with fewer than `smallest` pixels, and their halo."""
-    holes = _small_components(background, smallest)
+def _fill_holes(probabilities: np.ndarray, background: np.ndarray, min_pixels: float) -> np.ndarray:
+    """Removes the components of `background` (H, W) with fewer than `min_pixels` pixels, and their halo."""
+    holes = near_small_components(background, min_pixels)
     if not holes.any():
         return probabilities
     filled = probabilities.copy()
@@ -49,12 +49,12 @@ def _fill_holes(probabilities: np.ndarray, background: np.ndarray, smallest: flo
     return filled / filled.sum(-1, keepdims=True)
 
 
-def _small_components(inside: np.ndarray, smallest: float) -> np.ndarray:
-    """Pixels (H, W) nearest to a piece of `inside` with fewer than `smallest` pixels."""
-    pieces, _ = ndimage.label(inside, structure=np.ones((3, 3)))
-    small = np.bincount(pieces.ravel()) < smallest
-    small[0] = False  # piece 0 is what lies outside
+def near_small_components(mask: np.ndarray, min_pixels: float) -> np.ndarray:
+    """Pixels (H, W) whose nearest component of the boolean `mask` (H, W) has fewer than `min_pixels` pixels."""
+    labels, _ = ndimage.label(mask, structure=np.ones((3, 3)))
+    small = np.bincount(labels.ravel()) < min_pixels
+    small[0] = False  # label 0 is the outside
     if not small.any():
-        return np.zeros_like(inside)
-    nearest = ndimage.distance_transform_edt(pieces == 0, return_distances=False, return_indices=True)
-    return small[pieces[tuple(nearest)]]
+        return np.zeros_like(mask)
+    nearest = ndimage.distance_transform_edt(labels == 0, return_distances=False, return_indices=True)
+    return small[labels[tuple(nearest)]]

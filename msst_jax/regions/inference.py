@@ -1,4 +1,4 @@
-"""Regions found by a segmentation network: class probabilities of a photo, and region masks made of them."""
+"""Inference of segmentation networks: preprocesses a photo, returns per-pixel class probabilities."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -18,22 +18,21 @@ from msst_jax.regions.segmenter import Segmenter, Size, preset_size
 ALL_CLASSES = tuple(range(len(CLASSES)))
 
 
-def preprocess(photo: Image.Image | np.ndarray, view: Callable[[Size], Size] = preset_size) -> jax.Array:
-    """What a network sees of a photo: float32 (h, w, 3), normalised.
+def preprocess(photo: Image.Image | np.ndarray, input_size: Callable[[Size], Size] = preset_size) -> jax.Array:
+    """A photo as the input of a network: float32 (h, w, 3), resized and normalized.
 
     Args:
-      photo: 8-bit RGB picture, or (H, W, 3) in [0, 1], which is rounded to 8 bits as in a file.
-      view: its size to the size at which the network sees it; see msst_jax/segmenters.py.
+      photo: 8-bit RGB image, or (H, W, 3) in [0, 1], which is rounded to 8 bits as in a file.
+      input_size: maps the photo's size to the network's input size; see `segmenter.INFERENCE_SCALES`.
 
-    Source: torchvision.transforms._presets.SemanticSegmentation on a Pillow picture: bilinear and antialiased,
-    rounded to 8 bits, then normalised. On a tensor instead of a picture the same preset rounds otherwise: up to one
-    level of 255 apart.
+    Source: torchvision.transforms._presets.SemanticSegmentation on a Pillow image: bilinear and antialiased,
+    rounded to 8 bits, then normalized. On a tensor the same preset rounds differently: up to one level of 255 apart.
 
     Raises:
-      UserError: a size that the network cannot see.
+      UserError: a size that the network does not support.
     """
     picture = _as_picture(photo)
-    return normalize(jnp.asarray(_resize_picture(picture, view(picture.size))))
+    return normalize(jnp.asarray(_resize_picture(picture, input_size(picture.size))))
 
 
 def _as_picture(photo: Image.Image | np.ndarray) -> Image.Image:
@@ -49,15 +48,15 @@ def class_probabilities(
 ) -> np.ndarray:
     """Probability of every class at every pixel: float32 (H, W, 21), sum 1 over the classes of `voc.CLASSES`.
 
-    Classes that the network does not know have probability 0. The scores, not the probabilities, are resized, so that
-    the likeliest class is the one that torchvision's scores give. The network is compiled once for every shape of
-    what it sees, not for every photo's size. A network with several views of a photo gives the mean of their scores.
+    Classes that the network does not predict have probability 0. The scores (logits), not the probabilities, are
+    resized, so that the likeliest class agrees with torchvision. The network is compiled once per input shape, not once
+    per photo size. With several inference scales, the scores are averaged over them.
 
     Args:
       segmenter: the network.
-      photo: 8-bit RGB picture, or (H, W, 3) in [0, 1]; give it as large as it is, `preprocess` resizes it.
+      photo: 8-bit RGB image, or (H, W, 3) in [0, 1], at its original size; `preprocess` resizes it.
       size: (width, height) of the result; None = the photo's.
-      refine: move the edges onto those of the photo at that size; see `guided_filter.refine_edges`.
+      refine: snap the edges to those of the photo at that size; see `guided_filter.refine_edges`.
 
     Source of the resizing of the scores: torch.nn.functional.interpolate(mode="bilinear", align_corners=False).
 
@@ -66,7 +65,7 @@ def class_probabilities(
     """
     picture = _as_picture(photo)
     size = size or picture.size
-    scores = [_scores(*nnx.split(segmenter.model), preprocess(picture, view)) for view in segmenter.scales]
+    scores = [_scores(*nnx.split(segmenter.model), preprocess(picture, scale)) for scale in segmenter.scales]
     probabilities = np.asarray(_probabilities(scores, size, segmenter.model.classes))
     return refine_edges(probabilities, _resize_picture(picture, size)) if refine else probabilities
 
@@ -78,10 +77,10 @@ def _scores(definition: nnx.GraphDef, state: nnx.State, image: jax.Array) -> jax
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
 def _probabilities(scores: Sequence[jax.Array], size: Size, classes: tuple[int, ...]) -> jax.Array:
-    # Scores are smooth (the network's grid is coarser than any photo), so shrinking them needs no antialiasing.
+    # Scores are smooth (the network's grid is coarser than any photo), so downsampling them needs no antialiasing.
     shape = (size[1], size[0], len(classes))
-    resized = [jax.image.resize(view, shape, method="linear", antialias=False) for view in scores]
-    known = jax.nn.softmax(sum(resized[1:], resized[0]) / len(resized))
+    resized = [jax.image.resize(logits, shape, method="linear", antialias=False) for logits in scores]
+    probabilities = jax.nn.softmax(sum(resized[1:], resized[0]) / len(resized))
     if classes == ALL_CLASSES:
-        return known
-    return jnp.zeros((*known.shape[:2], len(CLASSES))).at[..., np.array(classes)].set(known)
+        return probabilities
+    return jnp.zeros((*probabilities.shape[:2], len(CLASSES))).at[..., np.array(classes)].set(probabilities)

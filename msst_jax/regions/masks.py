@@ -1,7 +1,9 @@
-"""Regions of a photo: mask files to masks (H, W, K) that sum to 1 at every pixel."""
+"""Region masks: reads mask files, composes (H, W, K) masks with sum 1 at every pixel; their typed options."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from absl import logging
@@ -12,19 +14,89 @@ from msst_jax.errors import UserError
 from msst_jax.io.images import read_picture
 
 BACKGROUND = "background"
-MAX_UNCLAIMED = 0.001  # share of the photo that may lie in no region: rounding at the masks' edges
+MAX_UNCLAIMED = 0.001  # area fraction that may lie in no region: rounding at the masks' edges
+
+
+def foreground(names: Iterable[str]) -> list[str]:
+    """The regions but the background, in order."""
+    return [name for name in names if name != BACKGROUND]
+
+
+@dataclass(frozen=True)
+class MaskOptions:
+    """How region masks are computed, for photos and video frames alike.
+
+    Attributes:
+      hard: one-hot masks: every pixel belongs to exactly one region.
+      feather: sigma of the Gaussian that softens edges, in percent of the longest side; 0 = none.
+      min_speck: percent of the photo; smaller components and holes of segmented regions are removed.
+      refine_edges: snap the edges of segmented regions to those of the photo.
+    """
+
+    hard: bool = False
+    feather: float = 0.0
+    min_speck: float = 0.0
+    refine_edges: bool = True
+
+    def claimed(self, given: Any) -> Any:
+        """What the given masks leave to no segmented region, from their sum: a NumPy or JAX array of any shape.
+
+        With `hard`, a pixel that goes to a given mask in the end is claimed wholly.
+        """
+        claimed = given.clip(0, 1)
+        return (claimed >= 0.5).astype(np.float32) if self.hard else claimed
+
+    def feather_sigma(self, size: tuple[int, int]) -> float:
+        """The sigma of `feather` in pixels, for a photo of `size` (width, height)."""
+        return self.feather / 100 * max(size)
+
+
+@dataclass(frozen=True)
+class MaskSpec:
+    """The regions and the source of each mask, for photos and video frames alike.
+
+    Attributes:
+      names: of the regions, in order.
+      given: the regions whose masks come from the user.
+      options: see `MaskOptions`.
+    """
+
+    names: tuple[str, ...]
+    given: tuple[str, ...]
+    options: MaskOptions
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The regions that need a segmenter: without a given mask, and not the background."""
+        return tuple(name for name in foreground(self.names) if name not in self.given)
+
+    def origin(self, name: str) -> str:
+        """The source of a region's mask: "mask", "segmenter", or "rest" (what no other region claims)."""
+        return "mask" if name in self.given else "rest" if name == BACKGROUND else "segmenter"
+
+    def finish(self, masks: np.ndarray, *, strict: bool = True) -> np.ndarray:
+        """Applies the options to masks (H, W, K) of sum 1: makes them one-hot if `hard`, then feathers them.
+
+        Raises:
+          UserError: if strict, a region that is empty in the one-hot masks.
+        """
+        if self.options.hard:
+            masks = to_one_hot(masks)
+            if strict:
+                check_coverage(masks, self.names)
+        return feather(masks, self.options.feather_sigma(masks.shape[1::-1]))
 
 
 def read_mask(path: str | Path, photo_size: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
-    """A mask file (grey, white = inside) at the size of the work: float32 (H, W) in [0, 1].
+    """Reads a mask file (gray, white = inside), resized: float32 (H, W) in [0, 1].
 
     Args:
-      path: any picture; colour is turned to grey, transparent counts as outside.
-      photo_size: (width, height) of the photo's file; a mask of other proportions is stretched, and that is said.
-      size: (width, height) wanted.
+      path: any image; color is converted to gray, transparent counts as outside.
+      photo_size: (width, height) of the photo's file; a mask of another aspect ratio is stretched, with a warning.
+      size: (width, height) of the result.
 
     Raises:
-      UserError: not a picture, or nothing is inside.
+      UserError: not an image, or nothing is inside.
     """
     picture = read_picture(path, "mask", backdrop="black").convert("L")
     if picture.size != size and not same_aspect_ratio(picture.size, photo_size):
@@ -33,38 +105,51 @@ def read_mask(path: str | Path, photo_size: tuple[int, int], size: tuple[int, in
         )
     brightest = int(np.asarray(picture).max())
     if brightest < 128:
-        found = (
+        problem = (
             "is black: nothing is inside" if brightest == 0 else f"is dark: its brightest value is {brightest} of 255"
         )
-        raise UserError(f"mask {path} {found}; paint the region white")
+        raise UserError(f"mask {path} {problem}; paint the region white")
     if picture.size != size:
         picture = picture.resize(size, Image.Resampling.BILINEAR)
     mask = np.asarray(picture, np.float32) / np.float32(255.0)
     if mask.max() < 0.5:
-        raise UserError(f"mask {path} is too thin: nothing of it is left at {size[0]}x{size[1]}; paint it larger")
+        raise UserError(f"mask {path} is too thin: it vanishes at {size[0]}x{size[1]}; paint it larger")
     return mask
 
 
 def same_aspect_ratio(size: tuple[int, int], photo_size: tuple[int, int]) -> bool:
-    """Whether a (width, height) has the photo's proportions, but for the rounding of a side."""
+    """Whether a (width, height) has the photo's aspect ratio, up to rounding of a side."""
     larger, smaller = sorted((size, photo_size), reverse=True)
     scale = smaller[0] / larger[0]
     return abs(larger[1] * scale - smaller[1]) < 1
 
 
-def combine(masks: Mapping[str, np.ndarray], names: Sequence[str]) -> np.ndarray:
-    """Masks by name to float32 (H, W, K) in the order of `names`, sum 1 at every pixel.
+def compose_masks(
+    masks: Mapping[str, np.ndarray],
+    names: Sequence[str],
+    *,
+    strict: bool = True,
+    shape: tuple[int, ...] = (),
+) -> np.ndarray:
+    """Stacks masks to float32 (H, W, K) in the order of `names`, normalized to sum 1 at every pixel.
 
-    "background", unless it has a mask of its own, is what no other region claims. Where regions
-    overlap they share the pixel.
+    "background", unless it has a mask of its own, is what no other region claims. Overlapping regions share the pixel.
 
     Args:
-      masks: {name: (H, W)} in [0, 1], all of one size.
-      names: the regions wanted.
+      masks: {name: (H, W)} in [0, 1].
+      names: the regions of the result.
+      strict: every region must have a mask, and every pixel a region. Else a region without a mask is empty;
+        "background" must be among the names, its own mask is ignored, and it gets all that no other region claims.
+      shape: (H, W), needed if there are no masks.
 
     Raises:
-      UserError: a region without a mask, an empty region, or pixels that no region claims.
+      UserError: if strict, a region without a mask, an empty region, or pixels that no region claims.
     """
+    shape = next((mask.shape for mask in masks.values()), shape)
+    return _compose_strict(masks, names, shape) if strict else _compose_leniently(masks, names, shape)
+
+
+def _compose_strict(masks: Mapping[str, np.ndarray], names: Sequence[str], shape: tuple[int, ...]) -> np.ndarray:
     known = [*masks, *([] if BACKGROUND in masks else [BACKGROUND])]
     for name in names:
         if name not in known:
@@ -75,28 +160,32 @@ def combine(masks: Mapping[str, np.ndarray], names: Sequence[str]) -> np.ndarray
     claimed = {name: masks[name] for name in names if name in masks}
     if BACKGROUND in names and BACKGROUND not in masks:
         if not claimed:
-            return np.ones((*_any_shape(masks), 1), np.float32)
+            return np.ones((*shape, 1), np.float32)
         claimed[BACKGROUND] = np.clip(1 - sum(claimed.values()), 0, 1)
     stacked = np.stack([claimed[name] for name in names], -1).astype(np.float32)
     check_coverage(stacked, names)
     return _normalize_sum(stacked)
 
 
-def _any_shape(masks: Mapping[str, np.ndarray]) -> tuple[int, ...]:
-    return next(iter(masks.values())).shape
+def _compose_leniently(masks: Mapping[str, np.ndarray], names: Sequence[str], shape: tuple[int, ...]) -> np.ndarray:
+    stacked = np.stack([masks.get(name, np.zeros(shape, np.float32)) for name in names], -1).astype(np.float32)
+    rest = names.index(BACKGROUND)
+    stacked[..., rest] = 0
+    stacked /= np.maximum(stacked.sum(-1, keepdims=True), 1)
+    stacked[..., rest] = 1 - stacked.sum(-1)
+    return stacked
 
 
 def check_coverage(stacked: np.ndarray, names: Sequence[str]) -> None:
-    """Raises UserError if one of the masks (H, W, K) is empty, or pixels lie in none of them."""
+    """Raises UserError if one of the masks (H, W, K) is empty, or pixels lie in no region."""
     for index, name in enumerate(names):
         if stacked[..., index].max() < 0.5:
-            others = {
-                other: share for other, share in zip(names, area_fractions(stacked), strict=True) if other != name
-            }
-            found = (
+            fractions = dict(zip(names, area_fractions(stacked), strict=True))
+            others = {other: fraction for other, fraction in fractions.items() if other != name}
+            reason = (
                 f"the other regions leave nothing for it ({format_fractions(others)})" if others else "its mask is dark"
             )
-            raise UserError(f"region {name!r} is empty: {found}; leave its --style out")
+            raise UserError(f"region {name!r} is empty: {reason}; leave its --style out")
     unclaimed = float(np.mean(stacked.sum(-1) < 0.5))
     if unclaimed > MAX_UNCLAIMED:
         advice = "paint the masks larger" if BACKGROUND in names else f"add --style {BACKGROUND}=FILE"
@@ -104,7 +193,7 @@ def check_coverage(stacked: np.ndarray, names: Sequence[str]) -> None:
 
 
 def _normalize_sum(stacked: np.ndarray) -> np.ndarray:
-    """Divides by the sum; a stray pixel that nothing claims goes to the last region."""
+    """Divides masks (H, W, K) by their sum; pixels that no region claims go to the last one."""
     total = stacked.sum(-1, keepdims=True)
     stacked = np.where(total > 1e-6, stacked / np.maximum(total, 1e-6), 0)
     stacked[..., -1] += (total[..., 0] <= 1e-6).astype(np.float32)
@@ -112,43 +201,27 @@ def _normalize_sum(stacked: np.ndarray) -> np.ndarray:
 
 
 def to_one_hot(masks: np.ndarray) -> np.ndarray:
-    """Gives every pixel of masks (H, W, K) wholly to its largest region."""
+    """The argmax over regions of masks (H, W, K), one-hot."""
     return np.eye(masks.shape[-1], dtype=np.float32)[np.argmax(masks, -1)]
 
 
 def feather(masks: np.ndarray, sigma: float) -> np.ndarray:
-    """Softens the edges of masks (H, W, K) by a Gaussian of `sigma` pixels; they still sum to 1."""
+    """Blurs masks (H, W, K) by a Gaussian of `sigma` pixels; they still sum to 1."""
     if sigma <= 0:
         return masks
     return _normalize_sum(ndimage.gaussian_filter(masks, (sigma, sigma, 0), mode="nearest"))
 
 
 def area_fractions(masks: np.ndarray) -> list[float]:
-    """The share of the picture that each of the masks (H, W, K) covers; they add up to 1."""
-    return [float(share) for share in masks.mean((0, 1), dtype=np.float64)]
+    """The fraction of the image that each of the masks (H, W, K) covers; they sum to 1."""
+    return [float(fraction) for fraction in masks.mean((0, 1), dtype=np.float64)]
 
 
-def complete(found: Mapping[str, np.ndarray], names: Sequence[str], shape: tuple[int, int]) -> np.ndarray:
-    """Masks by name to float32 (H, W, K) of sum 1, where regions may be absent; unlike `combine` it asks for nothing.
-
-    Args:
-      found: {name: (H, W) in [0, 1]}; a region that is not there is empty. Where regions overlap they share the pixel.
-      names: the regions wanted; "background" is one of them and gets what no other claims.
-      shape: (H, W).
-    """
-    claimed = np.stack([found.get(name, np.zeros(shape, np.float32)) for name in names], -1).astype(np.float32)
-    rest = names.index(BACKGROUND)
-    claimed[..., rest] = 0
-    claimed /= np.maximum(claimed.sum(-1, keepdims=True), 1)
-    claimed[..., rest] = 1 - claimed.sum(-1)
-    return claimed
-
-
-def format_fractions(shares: Mapping[str, float]) -> str:
+def format_fractions(fractions: Mapping[str, float]) -> str:
     """ "background 62%, cat 30%, sofa 8%"."""
-    return ", ".join(f"{name} {format_percent(share)}" for name, share in shares.items())
+    return ", ".join(f"{name} {format_percent(fraction)}" for name, fraction in fractions.items())
 
 
-def format_percent(share: float) -> str:
-    """0.3 to "30%"; what rounds to nothing is "<1%"."""
-    return f"{share:.0%}" if share >= 0.005 else "<1%"
+def format_percent(fraction: float) -> str:
+    """0.3 to "30%"; "<1%" for what rounds to 0%."""
+    return f"{fraction:.0%}" if fraction >= 0.005 else "<1%"

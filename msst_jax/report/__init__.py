@@ -1,0 +1,1 @@
+"""Reports of a run: contact sheets and the JSON sidecar."""

@@ -1,13 +1,13 @@
-"""The JSON file beside every output: what is needed to make it again."""
+"""The JSON sidecar of an output: everything needed to reproduce it."""
 
 import hashlib
 import platform
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import jax
-from ml_collections import ConfigDict
 
 from msst_jax.regions.masks import area_fractions
 from msst_jax.transfer.inputs import PhotoInputs
@@ -17,19 +17,19 @@ LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy", "pillow", "msst_jax")
 
 def build_sidecar(
     *,
-    config: ConfigDict,
+    config: Mapping[str, Any],
     inputs: PhotoInputs,
     weights: Path,
     seed: int,
     seconds: dict[str, float],
-    **more: Any,
+    **extra: Any,
 ) -> dict[str, Any]:
-    """Everything needed to make a picture again; the loss is added for each picture."""
+    """The content of a sidecar; `extra` holds the fields that only some pipelines have, such as the loss."""
     return {
-        **more,
+        **extra,
         "regions": [
-            {"name": region.name, "style": region.style_file, "share": share, "origin": region.origin}
-            for region, share in zip(inputs.regions, area_fractions(inputs.masks), strict=True)
+            {"name": region.name, "style": region.style_file, "share": fraction, "origin": region.origin}
+            for region, fraction in zip(inputs.regions, area_fractions(inputs.masks), strict=True)
         ],
         "size": [inputs.photo.shape[1], inputs.photo.shape[0]],
         "seed": seed,
@@ -37,7 +37,7 @@ def build_sidecar(
         "weights": weights.name,
         "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
         "seconds": seconds,
-        "config": config.to_dict(),
+        "config": dict(config),
     }
 
 

@@ -1,0 +1,1 @@
+"""The process and its devices: console, distributed set-up, huge pages, interrupts, prefetching."""

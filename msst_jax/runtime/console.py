@@ -1,4 +1,4 @@
-"""What scripts say: the program's own messages, as plain lines on stderr."""
+"""Logging and errors of the scripts: the package's own messages as plain lines on stderr."""
 
 import argparse
 import sys
@@ -14,32 +14,32 @@ PACKAGE = str(Path(__file__).parents[1])
 
 
 def configure_logging(quiet: bool) -> None:
-    """Shows the program's messages without time stamps; of the libraries', which share the logger, errors only.
+    """Shows the package's messages without timestamps; from libraries that share the logger, only errors.
 
-    Orbax raises what it logs as an error, and is told of then; after a failed save its threads find their event loop
-    closed, each with a traceback.
+    Orbax's errors are dropped too, because it also raises them, and its caller reports them; after a failed save its
+    threads find their event loop closed, and each would print a traceback.
     """
     sys.unraisablehook = _ignore_closed_event_loop
     handler = logging.get_absl_handler()
     handler.setFormatter(None)
-    handler.addFilter(_is_own)
+    handler.addFilter(_is_shown)
     getLogger("jax").setLevel("WARNING")
     logging.set_verbosity(logging.ERROR if quiet else logging.INFO)
 
 
-def _ignore_closed_event_loop(raised: "sys.UnraisableHookArgs") -> None:
-    if str(raised.exc_value) != "Event loop is closed":
-        sys.__unraisablehook__(raised)
+def _ignore_closed_event_loop(unraisable: "sys.UnraisableHookArgs") -> None:
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
 
 
-def _is_own(record: LogRecord) -> bool:
+def _is_shown(record: LogRecord) -> bool:
     if record.levelno >= ERROR:
         return "/orbax/" not in record.pathname
     return record.pathname.startswith(PACKAGE)
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """Raises UserError for a command line that cannot be used, instead of printing the usage and exiting."""
+    """Raises UserError for invalid arguments, instead of printing the usage and exiting."""
 
     def error(self, message: str) -> NoReturn:
         """Raises UserError."""
@@ -47,5 +47,5 @@ class ArgumentParser(argparse.ArgumentParser):
 
 
 def print_line(program: str, reason: object) -> None:
-    """Prints "PROGRAM: REASON" to stderr, as one line: other libraries' reasons may have several."""
+    """Prints "PROGRAM: REASON" to stderr as one line; messages of other libraries may have several."""
     print(f"{program}: {' '.join(str(reason).splitlines())}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Settings of the devices, for scripts to make before the first computation, and what several hosts do together."""
+"""XLA and distributed setup, to be called before the first computation, and collectives over the hosts of a run."""
 
 import os
 from collections.abc import Callable
@@ -14,26 +14,26 @@ Result = TypeVar("Result")
 
 
 def request_deterministic_ops() -> None:
-    """Asks XLA for GPU kernels that give the same bits in every run, at some cost in speed.
+    """Makes XLA use GPU kernels whose results are bitwise reproducible, at some cost in speed.
 
-    CPU and TPU do so anyway. The user's own XLA_FLAGS come later in the line and win.
+    CPU and TPU are deterministic anyway. The user's own XLA_FLAGS come later in the variable and take precedence.
     """
     os.environ["XLA_FLAGS"] = f"--xla_gpu_deterministic_ops=true {os.environ.get('XLA_FLAGS', '')}".strip()
 
 
 def initialize_distributed() -> None:
-    """Joins the processes of one run on several hosts, if the environment says that there are any.
+    """Joins the processes of a multi-host run, if the environment describes one.
 
-    Either JAX_COORDINATOR_ADDRESS (host:port of process 0), JAX_NUM_PROCESSES and JAX_PROCESS_ID, or what Slurm, Open
-    MPI or a TPU pod set. To be called before the first computation.
+    Either by JAX_COORDINATOR_ADDRESS (host:port of process 0), JAX_NUM_PROCESSES and JAX_PROCESS_ID, or by the
+    variables of Slurm, Open MPI or a TPU pod. To be called before the first computation.
 
     Raises:
-      UserError: JAX_COORDINATOR_ADDRESS without a number of processes, or a number that is none; a cluster that
-        cannot be joined.
+      UserError: JAX_COORDINATOR_ADDRESS without the other two variables, or one of them is not a whole number; a
+        cluster that cannot be joined.
     """
     environ = os.environ
     if address := environ.get("JAX_COORDINATOR_ADDRESS"):
-        count, index = (_whole_number(name) for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID"))
+        count, index = (_integer_from_env(name) for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID"))
         jax.distributed.initialize(address, count, index)
     elif (
         int(environ.get("SLURM_NTASKS", 1)) > 1
@@ -42,14 +42,14 @@ def initialize_distributed() -> None:
     ):
         try:
             jax.distributed.initialize()
-        except Exception as error:  # what is missing differs from cluster to cluster
+        except Exception as error:  # the type of error depends on the cluster
             raise UserError(
-                f"the environment says that there are several hosts, but they cannot be joined ({first_line(error)}); "
-                "unset SLURM_NTASKS or OMPI_COMM_WORLD_SIZE for a run on one"
+                f"the environment describes several hosts, but they cannot be joined ({first_line(error)}); "
+                "unset SLURM_NTASKS or OMPI_COMM_WORLD_SIZE to run on one"
             ) from error
 
 
-def _whole_number(name: str) -> int:
+def _integer_from_env(name: str) -> int:
     value = os.environ.get(name, "")
     if not value.isdecimal():
         raise UserError(f"{name} is {value!r}; beside JAX_COORDINATOR_ADDRESS it must be a whole number")
@@ -57,24 +57,24 @@ def _whole_number(name: str) -> int:
 
 
 def on_any_host(flag: bool) -> bool:
-    """Whether a flag is set on one host at least. All hosts must ask, each as often as the others."""
+    """Whether the flag is set on any host. A collective: every host must call it, equally often."""
     if jax.process_count() == 1:
         return flag
     return bool(multihost_utils.process_allgather(np.array(flag)).any())
 
 
 def broadcast_from_host0(number: int) -> int:
-    """What the first host says, on every host. All hosts must ask, each as often as the others."""
+    """The number of the first host, on every host. A collective: every host must call it, equally often."""
     if jax.process_count() == 1:
         return number
     return int(multihost_utils.broadcast_one_to_all(np.array(number)))
 
 
 def run_on_all_hosts(action: Callable[[], Result]) -> Result:
-    """Does something on every host and waits for the others; where it fails on one host, it fails on all.
+    """Runs an action on every host and waits for the others; if it fails on one host, it fails on all.
 
     Raises:
-      UserError: what `action` raised here, or a hint at the other host's message.
+      UserError: the error of `action` on this host, or a reference to the other host's message.
     """
     error = None
     try:

@@ -1,4 +1,4 @@
-"""Ctrl-C as an event that long work looks at."""
+"""Turns Ctrl-C into an event that long-running loops poll."""
 
 import signal
 import threading
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def interrupt_event() -> Iterator[threading.Event]:
-    """Turns the first Ctrl-C into an event: an exception could strike while the state is being donated.
+    """Turns the first Ctrl-C into an event: an exception could be raised while the state is being donated.
 
     A second Ctrl-C raises KeyboardInterrupt as usual.
     """
@@ -18,11 +18,11 @@ def interrupt_event() -> Iterator[threading.Event]:
         return
     previous = signal.getsignal(signal.SIGINT)
 
-    def first(_number: int, _frame: object) -> None:
+    def on_first_interrupt(_number: int, _frame: object) -> None:
         event.set()
         signal.signal(signal.SIGINT, previous)
 
-    signal.signal(signal.SIGINT, first)
+    signal.signal(signal.SIGINT, on_first_interrupt)
     try:
         yield event
     finally:

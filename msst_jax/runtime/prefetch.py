@@ -1,11 +1,11 @@
-"""One stage of work ahead of the next, in a thread of its own."""
+"""Runs one stage of a pipeline ahead of its consumer, in a background thread."""
 
 import queue
 import threading
 from collections.abc import Generator, Iterable
 from typing import NamedTuple, TypeVar
 
-POLL_SECONDS = 0.1  # seconds between two looks at whether anybody still wants an item
+POLL_SECONDS = 0.1  # how often a blocked producer checks whether its consumer has stopped
 
 Item = TypeVar("Item")
 
@@ -15,21 +15,21 @@ class _Failure(NamedTuple):
 
 
 class _End:
-    """Comes after the last item."""
+    """Marks the end of the items."""
 
 
 def prefetch(items: Iterable[Item], ahead: int) -> Generator[Item, None, None]:
-    """The same items, made in a thread that is at most `ahead` items ahead.
+    """The same items, computed in a thread that is at most `ahead` items ahead.
 
-    What the thread raises is raised here. Closing the generator ends the thread, after the item at hand.
+    An exception of the thread is raised here. Closing the generator ends the thread after the current item.
 
     Args:
       items: an iterable; if it is a generator, it is closed in the end.
-      ahead: items that may wait, at least 1.
+      ahead: items that may wait in the queue, at least 1.
     """
     ready: queue.Queue[Item | _Failure | _End] = queue.Queue(maxsize=ahead)
     stop = threading.Event()
-    thread = threading.Thread(target=_work, args=(items, ready, stop), daemon=True)
+    thread = threading.Thread(target=_produce, args=(items, ready, stop), daemon=True)
     thread.start()
     try:
         while not isinstance(item := ready.get(), _End):
@@ -41,14 +41,14 @@ def prefetch(items: Iterable[Item], ahead: int) -> Generator[Item, None, None]:
         thread.join()
 
 
-def _work(items: Iterable[Item], ready: "queue.Queue[Item | _Failure | _End]", stop: threading.Event) -> None:
+def _produce(items: Iterable[Item], ready: "queue.Queue[Item | _Failure | _End]", stop: threading.Event) -> None:
     try:
         for item in items:
             _put(item, ready, stop)
             if stop.is_set():
                 break
         _put(_End(), ready, stop)
-    except BaseException as error:  # whatever it is, it belongs to the one who asked
+    except BaseException as error:  # of any type: it is raised in the consumer
         _put(_Failure(error), ready, stop)
     finally:
         if isinstance(items, Generator):

@@ -1,0 +1,1 @@
+"""Data-parallel training: the step, the loop, checkpoints, metrics, the workdir."""

@@ -1,4 +1,4 @@
-"""The training loop: data in, steps on all devices, checkpoints, metrics and samples out; resumes by itself."""
+"""The training loop: runs the steps, writes checkpoints, metrics and samples; resumes from the newest checkpoint."""
 
 import math
 import sys
@@ -12,20 +12,20 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 from absl import logging
-from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from msst_jax.errors import UserError
 from msst_jax.io.images import save_picture
+from msst_jax.losses.objective import Terms
 from msst_jax.models.serialization import MODEL_FILE
 from msst_jax.runtime.devices import on_any_host
 from msst_jax.runtime.interrupt import interrupt_event
 from msst_jax.training import checkpoints
-from msst_jax.training.metrics import METRICS_FILE as RECORDS
-from msst_jax.training.metrics import MetricsWriter, read_records
+from msst_jax.training.metrics import METRICS_FILE, MetricsWriter, read_records
+from msst_jax.training.options import LoopOptions
 from msst_jax.training.step import (
     TrainState,
-    build_optimizer,
+    build_train_optimizer,
     data_parallel,
     init_train_state,
     learning_rate_schedule,
@@ -33,98 +33,101 @@ from msst_jax.training.step import (
     replicate,
     shard_batch,
 )
-from msst_jax.training.task import Task, Terms
+from msst_jax.training.task import Task
 
-HELD_OUT_PREFIX = "held_out_"  # names of the metrics of an evaluation begin so
-DISPATCH_AHEAD = 2  # steps that the devices are ahead of what the host has read
-MAX_SKIPPED = 10  # steps in a row that are not finite
+HELD_OUT_PREFIX = "held_out_"  # of the names of evaluation metrics
+DISPATCH_AHEAD = 2  # steps that the devices may run ahead of the host
+MAX_SKIPPED = 10  # consecutive non-finite steps that end the run
 
-StepObserver = Callable[[int, Terms, float], None]
-"""Step, its metrics, seconds that it waited for its data."""
+StepObserver = Callable[[int, Terms], None]
+"""(step, its metrics)."""
 StateCallback = Callable[[int, TrainState], None]
+"""(step, the state after it)."""
 
 
 class BatchIterator(Protocol):
-    """Batches of this host, and where they stand."""
+    """Endless batches of this host, with a position that can be saved."""
 
     def __next__(self) -> Any:
         """The next batch: leaves (photos of this host, ...)."""
 
     def get_state(self) -> Any:
-        """JSON."""
+        """The position, as JSON."""
 
     def set_state(self, state: Any) -> None:
-        """Goes on from there."""
+        """Restores a position."""
 
 
 class TrainResult(NamedTuple):
-    """How a run ended."""
+    """The final state of a run, and whether it was interrupted."""
 
     state: TrainState
     interrupted: bool
 
 
 def check_batch_size(batch: int, devices: int) -> None:
-    """Raises UserError unless a batch can be split over the devices of all hosts."""
+    """Raises UserError unless the batch is divisible by the number of devices of all hosts."""
     if batch % devices:
         nearest = max(1, round(batch / devices)) * devices
-        raise UserError(f"config.batch is {batch}, which {devices} devices cannot share; use {nearest}")
+        raise UserError(f"config.batch is {batch}, not divisible by {devices} devices; use {nearest}")
 
 
 def train(
-    config: ConfigDict,
+    options: LoopOptions,
     task: Task,
     batches: BatchIterator,
     workdir: Path,
     *,
     quiet: bool = False,
 ) -> TrainResult:
-    """Trains from the newest checkpoint in the workdir, or from the start, to config.steps. Ctrl-C ends it early.
+    """Trains from the newest checkpoint in the workdir, or from scratch, to the last step. Ctrl-C stops it early.
 
     Args:
-      config: see configs/fast.py.
-      task: what is trained.
+      options: see `LoopOptions`.
+      task: the model, its loss and evaluation.
       batches: endless.
-      workdir: gets checkpoints/, samples/, metrics.jsonl, event files, and as MODEL_FILE the averaged parameters:
-        with every checkpoint or, if the task has a score, with every evaluation that is the best so far.
+      workdir: receives checkpoints/, samples/, metrics.jsonl, event files, and the EMA parameters as MODEL_FILE: with
+        every checkpoint or, if the task has a score, with every evaluation that is the best so far.
       quiet: no progress bar.
 
     Raises:
       UserError: ten steps in a row were not finite, or the disk is full.
     """
-    optimizer = build_optimizer(config)
-    state = init_train_state(task, optimizer, config.seed)
+    optimizer = build_train_optimizer(options.optimization)
+    state = init_train_state(task, optimizer, options.seed)
     folder = workdir / "checkpoints"
-    with checkpoints.open_checkpoints(folder, keep_last=config.keep_last, keep_every=config.keep_every) as saved:
-        if found := checkpoints.restore(saved, state):
-            state = found[0]
-            batches.set_state(found[1])
-            logging.info("going on from step %d", state.step)
-            _save_newest(task, workdir, state)  # a kill may have come between a checkpoint and its model
+    with checkpoints.open_checkpoints(folder, keep_last=options.keep_last, keep_every=options.keep_every) as saved:
+        if restored := checkpoints.restore(saved, state):
+            state, position = restored
+            batches.set_state(position)
+            logging.info("continuing from step %d", state.step)
+            _export_newest(task, workdir, state)  # the run may have been killed between a checkpoint and its export
 
-        def keep(step: int, state: TrainState) -> None:
+        def save_checkpoint(step: int, state: TrainState) -> None:
             checkpoints.save(saved, step, state, batches.get_state())
-            _save_newest(task, workdir, state)
+            _export_newest(task, workdir, state)
 
-        step = data_parallel(make_train_step(task.loss, optimizer, config.ema))
-        with _records(config, task, workdir, int(state.step), quiet) as (observe, sample), interrupt_event() as stop:
+        step = data_parallel(make_train_step(task.loss, optimizer, options.optimization.ema))
+        timed, first = _TimedBatches(batches), int(state.step)
+        with _recording(options, task, workdir, first, timed, quiet) as (observe, sample), interrupt_event() as stop:
             advance = partial(_advance, step, replicate(task.frozen))
-            stopped = partial(_stopped, stop.is_set, config.log_every)
-            state = _loop(config, advance, replicate(state), batches, observe, sample, keep, stopped)
-    return TrainResult(state, int(state.step) < config.steps)
+            should_stop = partial(_should_stop, stop.is_set, options.log_every)
+            state = replicate(state)
+            state = _run_steps(options, advance, state, timed, observe, sample, save_checkpoint, should_stop)
+    return TrainResult(state, int(state.step) < options.optimization.steps)
 
 
-def _save_newest(task: Task, workdir: Path, state: TrainState) -> None:
-    """Writes the model, unless an evaluation has chosen one."""
+def _export_newest(task: Task, workdir: Path, state: TrainState) -> None:
+    """Exports the EMA parameters, unless the task has a score and an evaluation has exported its best ones."""
     if jax.process_index() == 0 and not (task.score and _best_score(task, workdir) > -math.inf):
         task.save(workdir / MODEL_FILE, jax.device_get(state.ema))
 
 
-def _stopped(asked: Callable[[], bool], every: int, done: int) -> bool:
-    """Whether to stop after step `done`. Several hosts agree on it now and then, for that makes them wait."""
+def _should_stop(requested: Callable[[], bool], every: int, step: int) -> bool:
+    """Whether to stop after `step`. Several hosts agree only `every` so many steps, since that synchronizes them."""
     if jax.process_count() == 1:
-        return asked()
-    return done % every == 0 and on_any_host(asked())
+        return requested()
+    return step % every == 0 and on_any_host(requested())
 
 
 def _advance(
@@ -133,114 +136,156 @@ def _advance(
     return step(state, frozen, shard_batch(batch, jax.local_device_count()))
 
 
-def _loop(
-    config: ConfigDict,
+def _run_steps(
+    options: LoopOptions,
     advance: Callable[[TrainState, Any], tuple[TrainState, Terms]],
     state: TrainState,
-    batches: BatchIterator,
+    batches: Iterator[Any],
     observe: StepObserver,
     sample: StateCallback,
-    keep: StateCallback,
-    stopped: Callable[[int], bool],
+    save_checkpoint: StateCallback,
+    should_stop: Callable[[int], bool],
 ) -> TrainState:
-    """Steps until config.steps or `stopped`; the last one is kept too."""
-    running: deque[tuple[int, Terms, float]] = deque()
-    done = first = int(state.step)
-    while done < config.steps and not stopped(done):
-        started = time.perf_counter()
-        batch = next(batches)
-        waited = time.perf_counter() - started
-        state, terms = advance(state, batch)
-        done += 1
-        running.append((done, terms, waited))
-        if len(running) > DISPATCH_AHEAD:
-            observe(*running.popleft())
-        ends = done == config.steps
-        if done % config.sample_every == 0 or ends:
-            _drain(running, observe)  # so that the records come in order; the sample waits for the step anyway
-            sample(done, state)
-        if done % config.checkpoint_every == 0 or ends:
-            _drain(running, observe)
-            keep(done, state)
-    _drain(running, observe)
-    if done > first and done < config.steps and done % config.checkpoint_every:
-        keep(done, state)
+    """Runs the steps up to the last one, or until `should_stop`; saves the final state in either case."""
+    in_flight: deque[tuple[int, Terms]] = deque()
+    step = first = int(state.step)
+    last = options.optimization.steps
+    while step < last and not should_stop(step):
+        state, terms = advance(state, next(batches))
+        step += 1
+        in_flight.append((step, terms))
+        if len(in_flight) > DISPATCH_AHEAD:
+            observe(*in_flight.popleft())
+        if step % options.sample_every == 0 or step == last:
+            _observe_all(in_flight, observe)  # keeps the records in order; the evaluation waits for the step anyway
+            sample(step, state)
+        if step % options.checkpoint_every == 0 or step == last:
+            _observe_all(in_flight, observe)
+            save_checkpoint(step, state)
+    _observe_all(in_flight, observe)
+    if first < step < last and step % options.checkpoint_every:
+        save_checkpoint(step, state)
     return state
 
 
-def _drain(running: deque[tuple[int, Terms, float]], observe: StepObserver) -> None:
-    """A checkpoint is written only of steps that were looked at."""
-    while running:
-        observe(*running.popleft())
+class _TimedBatches(Iterator[Any]):
+    """Batches, and how long the host has waited for them.
+
+    Attributes:
+      waited: seconds. Counted when they pass and not with the step that the batch is for, which is observed later: a
+        wait would be counted in the interval after its own, and its share of that could exceed 1.
+    """
+
+    def __init__(self, batches: BatchIterator):
+        self.batches = batches
+        self.waited = 0.0
+
+    def __next__(self) -> Any:
+        started = time.perf_counter()
+        batch = next(self.batches)
+        self.waited += time.perf_counter() - started
+        return batch
+
+
+def _observe_all(in_flight: deque[tuple[int, Terms]], observe: StepObserver) -> None:
+    """Observes all dispatched steps, so that a checkpoint is written only of steps whose metrics were checked."""
+    while in_flight:
+        observe(*in_flight.popleft())
 
 
 @contextmanager
-def _records(
-    config: ConfigDict, task: Task, workdir: Path, first: int, quiet: bool
+def _recording(
+    options: LoopOptions, task: Task, workdir: Path, first: int, batches: "_TimedBatches", quiet: bool
 ) -> Iterator[tuple[StepObserver, StateCallback]]:
-    """(observe, sample): what is written of steps and of parameters; only the first host writes."""
+    """(observe, sample): callbacks that record the metrics of steps and evaluate parameters; only host 0 writes."""
     if jax.process_index() > 0:
         yield _check_skipped, lambda step, state: None
         return
-    rate = learning_rate_schedule(config)
-    since: dict[str, float] = {"seconds": time.perf_counter(), "waited": 0.0, "step": first}
     hidden = quiet or not sys.stderr.isatty()
     metrics = MetricsWriter(workdir, first)
-    with tqdm(initial=first, total=config.steps, unit="step", disable=hidden, dynamic_ncols=True) as bar:
-        best = [_best_score(task, workdir)]
+    with tqdm(initial=first, total=options.optimization.steps, unit="step", disable=hidden, dynamic_ncols=True) as bar:
+        recorder = _Recorder(options, task, workdir, first, batches, metrics, bar)
+        yield recorder.observe, recorder.sample
 
-        def observe(step: int, terms: Terms, waited: float) -> None:
-            _check_skipped(step, terms, waited)
-            bar.update()
-            since["waited"] += waited
-            if step % config.log_every and step != config.steps:
-                return
-            now = time.perf_counter()
-            seconds = now - since["seconds"]
-            values = {name: float(value) for name, value in terms.items() if name != "skipped_in_a_row"}
-            speed = {
-                "photos_per_second": config.batch * (step - since["step"]) / seconds,
-                "wait_share": since["waited"] / seconds,
-            }
-            metrics.scalars(step, {**values, "learning_rate": float(rate(_updates_before(step, terms))), **speed})
-            bar.set_postfix_str(f"loss {values['loss']:.4g}", refresh=False)
-            since.update(seconds=now, waited=0.0, step=step)
 
-        def sample(step: int, state: TrainState) -> None:
-            params = jax.device_get(state.ema)
-            scalars, picture = task.evaluate(params)  # on one device, whatever the others do
-            if task.score and scalars[task.score] > best[0]:
-                best[0] = scalars[task.score]
-                task.save(workdir / MODEL_FILE, params)
-                logging.info("step %d: %s %.4f, the best so far", step, task.score, best[0])
-            metrics.scalars(step, scalars, prefix=HELD_OUT_PREFIX)
-            metrics.picture(step, "samples", picture)
-            save_picture(picture, workdir / "samples" / f"{step:07d}.jpg")
+class _Recorder:
+    """Writes the metrics of steps, the samples of evaluations and the best model."""
 
-        yield observe, sample
+    def __init__(
+        self,
+        options: LoopOptions,
+        task: Task,
+        workdir: Path,
+        first: int,
+        batches: "_TimedBatches",
+        metrics: MetricsWriter,
+        bar: tqdm,
+    ):
+        self.options = options
+        self.task = task
+        self.workdir = workdir
+        self.batches = batches
+        self.metrics = metrics
+        self.bar = bar
+        self.learning_rate = learning_rate_schedule(options.optimization)
+        self.best = _best_score(task, workdir)
+        self.last_step = first  # step, time and seconds waited as of the previous record
+        self.last_time = time.perf_counter()
+        self.last_waited = batches.waited
+
+    def observe(self, step: int, terms: Terms) -> None:
+        """Checks a step, and records its metrics if one is due."""
+        _check_skipped(step, terms)
+        self.bar.update()
+        if step % self.options.log_every and step != self.options.optimization.steps:
+            return
+        now, waited = time.perf_counter(), self.batches.waited
+        seconds = now - self.last_time
+        values = {name: float(value) for name, value in terms.items() if name != "skipped_in_a_row"}
+        scalars = {
+            **values,
+            "learning_rate": float(self.learning_rate(_updates_before(step, terms))),
+            "photos_per_second": self.options.batch * (step - self.last_step) / seconds,
+            "wait_share": (waited - self.last_waited) / seconds,
+        }
+        self.metrics.scalars(step, scalars)
+        self.bar.set_postfix_str(f"loss {values['loss']:.4g}", refresh=False)
+        self.last_step, self.last_time, self.last_waited = step, now, waited
+
+    def sample(self, step: int, state: TrainState) -> None:
+        """Evaluates the EMA parameters, and exports them if their score is the best so far."""
+        params = jax.device_get(state.ema)
+        scalars, picture = self.task.evaluate(params)  # on one device; the others are idle meanwhile
+        score = self.task.score
+        if score and scalars[score] > self.best:
+            self.best = scalars[score]
+            self.task.save(self.workdir / MODEL_FILE, params)
+            logging.info("step %d: %s %.4f, the best so far", step, score, self.best)
+        self.metrics.scalars(step, scalars, prefix=HELD_OUT_PREFIX)
+        self.metrics.picture(step, "samples", picture)
+        save_picture(picture, self.workdir / "samples" / f"{step:07d}.jpg")
 
 
 def _best_score(task: Task, workdir: Path) -> float:
-    """The highest score that the records of a run have."""
-    path = workdir / RECORDS
+    """The highest score in the records of a run."""
+    path = workdir / METRICS_FILE
     scores = [record.get(HELD_OUT_PREFIX + task.score) for record in read_records(path)] if path.exists() else []
     return max((score for score in scores if score is not None), default=-math.inf)
 
 
 def _updates_before(step: int, terms: Terms) -> int:
-    """What the optimizer has counted, and takes the learning rate of: a skipped step leaves its count as it was."""
+    """The optimizer's step count before `step`, which sets the learning rate: skipped steps do not advance it."""
     return step - 1 - int(terms["skipped"]) + bool(terms["skipped_in_a_row"])
 
 
-def _check_skipped(step: int, terms: Terms, _waited: float) -> None:
-    """Reads the metrics of a step, and so waits for it.
+def _check_skipped(step: int, terms: Terms) -> None:
+    """Checks for non-finite steps; reading the metrics waits for the step.
 
     Raises:
-      UserError: too many steps in a row were not finite.
+      UserError: too many consecutive steps were not finite.
     """
     if terms["skipped_in_a_row"] >= MAX_SKIPPED:
         raise UserError(
-            f"the loss or its gradient was not finite in {MAX_SKIPPED} steps in a row, up to step {step}; the "
-            "checkpoints before are whole: lower config.learning_rate, or use float32, in another --workdir or with "
-            "--restart"
+            f"the loss or its gradient was not finite in {MAX_SKIPPED} steps in a row, up to step {step}; the earlier "
+            "checkpoints are intact: lower config.learning_rate, or use float32, in another --workdir or with --restart"
         )

@@ -1,4 +1,4 @@
-"""Metrics of a training run: one line of JSON a record, and TensorBoard event files."""
+"""Metrics writer of a training run: JSON lines and TensorBoard event files."""
 
 import json
 import math
@@ -22,14 +22,14 @@ METRICS_FILE = "metrics.jsonl"
 
 
 class MetricsWriter:
-    """Appends to the records of a run.
+    """Appends metrics to metrics.jsonl and a TensorBoard event file.
 
-    On resuming, records after the checkpoint are dropped: their steps are made again. A record is written when its call
-    returns; tensorboardX's SummaryWriter would write in a thread, whose full disk nobody could be told of in one line.
+    On resuming, records after the checkpoint are dropped: their steps run again. A record is on disk when its call
+    returns; tensorboardX's SummaryWriter writes in a thread, where a full disk could not be reported in one line.
     """
 
     def __init__(self, workdir: Path, step: int):
-        """Opens the records of a run that goes on from `step`.
+        """Opens the records of a run that continues from `step`.
 
         Raises:
           UserError: the disk is full, or refuses.
@@ -38,11 +38,11 @@ class MetricsWriter:
         self.events = workdir / f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}"
         _drop_after(self.path, step)
         self._add_event(Event(file_version="brain.Event:2"))
-        # TensorBoard then drops, too, what earlier files say of the steps from this one on.
+        # Makes TensorBoard discard what earlier event files hold from this step on.
         self._add_event(Event(step=step + 1, session_log=SessionLog(status=SessionLog.START)))
 
     def scalars(self, step: int, values: Mapping[str, float], prefix: str = "") -> None:
-        """One record; values that are not finite become null in the JSON.
+        """Writes one record of scalars; values that are not finite become null in the JSON.
 
         Raises:
           UserError: the disk is full, or refuses.
@@ -50,11 +50,11 @@ class MetricsWriter:
         named = {prefix + name: value for name, value in values.items()}
         record = {"step": step, **{name: value if math.isfinite(value) else None for name, value in named.items()}}
         _append(self.path, (json.dumps(record) + "\n").encode())
-        parts = [part for name, value in named.items() for part in summary.scalar(name, value).value]
-        self._add_event(Event(step=step, summary=Summary(value=parts)))
+        entries = [entry for name, value in named.items() for entry in summary.scalar(name, value).value]
+        self._add_event(Event(step=step, summary=Summary(value=entries)))
 
     def picture(self, step: int, name: str, picture: Image.Image) -> None:
-        """A picture in TensorBoard.
+        """Writes an image to the event file.
 
         Raises:
           UserError: the disk is full, or refuses.
@@ -64,11 +64,11 @@ class MetricsWriter:
 
     def _add_event(self, event: Event) -> None:
         event.wall_time = time.time()
-        _append(self.events, _framed(event.SerializeToString()))
+        _append(self.events, _to_tfrecord(event.SerializeToString()))
 
 
-def _framed(data: bytes) -> bytes:
-    """A TFRecord, of which event files are made: length and data, a checksum after each."""
+def _to_tfrecord(data: bytes) -> bytes:
+    """A TFRecord, the unit of event files: length and data, each followed by a checksum."""
     length = struct.pack("<Q", len(data))
     return b"".join([length, struct.pack("<I", masked_crc32c(length)), data, struct.pack("<I", masked_crc32c(data))])
 
@@ -79,13 +79,13 @@ def _append(path: Path, data: bytes) -> None:
             file.write(data)
     except OSError as error:
         raise UserError(
-            f"cannot write {path}: {error.strerror}; free some space and start the same command again: it goes on from "
-            "the last checkpoint"
+            f"cannot write {path}: {error.strerror}; free some space and start the same command again: it "
+            "continues from the last checkpoint"
         ) from error
 
 
 def read_records(path: Path) -> list[dict[str, float]]:
-    """The records of a run; a last line that a kill cut short is left out."""
+    """The records of a run; a last line that is truncated (the run was killed) is left out."""
     records = []
     for line in path.read_text().splitlines():
         try:
@@ -96,6 +96,7 @@ def read_records(path: Path) -> list[dict[str, float]]:
 
 
 def _drop_after(path: Path, step: int) -> None:
+    """Removes the records of later steps."""
     if path.exists():
         kept = [record for record in read_records(path) if record["step"] <= step]
         write_text(path, "".join(json.dumps(record) + "\n" for record in kept))

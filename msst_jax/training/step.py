@@ -1,4 +1,4 @@
-"""A training step that runs on all devices of all hosts, and its state. What is trained is a `Task`."""
+"""The pmapped training step of a `Task`, its state, optimizer and learning-rate schedule."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
@@ -9,9 +9,10 @@ import numpy as np
 import optax
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from ml_collections import ConfigDict
 
-from msst_jax.training.task import Batch, Params, Task, Terms
+from msst_jax.losses.objective import Terms
+from msst_jax.training.options import OptimizationOptions
+from msst_jax.training.task import Batch, Params, Task
 
 Tree = TypeVar("Tree")
 
@@ -19,54 +20,54 @@ AXIS = "data"
 
 
 class TrainState(NamedTuple):
-    """All that a run is, but for its position in the data."""
+    """The complete state of a run, except the position of its data iterator."""
 
     step: jax.Array
-    """Steps made, skipped ones too."""
+    """Number of steps, skipped ones included."""
     params: Params
     ema: Params
-    """Running average of the parameters: what is used in the end."""
+    """Running average of the parameters, which is exported."""
     optimizer: optax.OptState
     key: jax.Array
-    """Raw data of a random key."""
+    """Raw data of the PRNG key."""
     skipped: jax.Array
-    """Steps whose loss or gradient was not finite, and that changed nothing."""
+    """Steps whose loss or gradient was not finite; they did not update anything else."""
     skipped_in_a_row: jax.Array
 
 
-def learning_rate_schedule(config: ConfigDict) -> optax.Schedule:
-    """Linear warm-up, then a cosine down to 0. Source: Loshchilov & Hutter 2016 (arXiv:1608.03983), no restarts."""
-    warmup = min(config.warmup, config.steps)
-    return optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, warmup, max(config.steps, warmup + 1))
+def learning_rate_schedule(options: OptimizationOptions) -> optax.Schedule:
+    """Linear warm-up, then cosine decay to 0. Source: Loshchilov & Hutter 2016 (arXiv:1608.03983), no restarts."""
+    warmup = min(options.warmup, options.steps)
+    return optax.warmup_cosine_decay_schedule(0.0, options.learning_rate, warmup, max(options.steps, warmup + 1))
 
 
-def build_optimizer(config: ConfigDict) -> optax.GradientTransformation:
-    """Adam behind a limit on the norm of the gradient (config.clip; 0 = none)."""
-    limit = optax.clip_by_global_norm(config.clip) if config.clip else optax.identity()
-    return optax.chain(limit, optax.adam(learning_rate_schedule(config)))
+def build_train_optimizer(options: OptimizationOptions) -> optax.GradientTransformation:
+    """Adam with gradient clipping by global norm."""
+    clipping = optax.clip_by_global_norm(options.clip) if options.clip else optax.identity()
+    return optax.chain(clipping, optax.adam(learning_rate_schedule(options)))
 
 
 def init_train_state(task: Task, optimizer: optax.GradientTransformation, seed: int) -> TrainState:
     """The state before the first step. Leaves never share a buffer, so that they can be donated."""
-    first, rest = jax.random.split(jax.random.key(seed))
-    params = task.init(first)
+    init_key, key = jax.random.split(jax.random.key(seed))
+    params = task.init(init_key)
     zero = jnp.zeros((), jnp.int32)
-    state = TrainState(zero, params, params, optimizer.init(params), jax.random.key_data(rest), zero, zero)
+    state = TrainState(zero, params, params, optimizer.init(params), jax.random.key_data(key), zero, zero)
     return jax.tree.map(jnp.copy, state)
 
 
 def make_train_step(
     loss: Callable[..., tuple[jax.Array, Terms]], optimizer: optax.GradientTransformation, decay: float
 ) -> Callable[[TrainState, Any, Batch], tuple[TrainState, Terms]]:
-    """The step `(state, frozen, batch) -> (state, metrics)`, to be mapped over AXIS.
+    """The step `(state, frozen, batch) -> (state, metrics)`, to be pmapped over AXIS.
 
-    Gradients and metrics are means over all devices. A step whose loss or gradient is not finite changes nothing
-    but the counters. The average of the parameters starts with a short memory, so that it forgets the random start.
+    Gradients and metrics are means over all devices. A step whose loss or gradient is not finite updates only the
+    counters. The decay of the EMA ramps up, so that it forgets the random initialization.
 
     Args:
       loss: see `Task`.
-      optimizer: what `State.optimizer` belongs to.
-      decay: of the average of the parameters, at most.
+      optimizer: the one that initialized `TrainState.optimizer`.
+      decay: upper bound of the EMA's decay.
     """
 
     def step(state: TrainState, frozen: Any, batch: Batch) -> tuple[TrainState, Terms]:
@@ -74,19 +75,19 @@ def make_train_step(
         (value, terms), grads = jax.value_and_grad(loss, has_aux=True)(state.params, frozen, batch, key)
         value, terms, grads = lax.pmean((value, terms, grads), AXIS)
         norm = optax.tree.norm(grads)
-        good = jnp.isfinite(value) & jnp.isfinite(norm)
-        updates, moved = optimizer.update(grads, state.optimizer, state.params)
+        finite = jnp.isfinite(value) & jnp.isfinite(norm)
+        updates, optimizer_state = optimizer.update(grads, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
-        memory = jnp.minimum(decay, (1.0 + state.step) / (10.0 + state.step))
-        ema = optax.incremental_update(params, state.ema, 1 - memory)
+        current_decay = jnp.minimum(decay, (1.0 + state.step) / (10.0 + state.step))
+        ema = optax.incremental_update(params, state.ema, 1 - current_decay)
         new = TrainState(
             step=state.step + 1,
-            params=_select(good, params, state.params),
-            ema=_select(good, ema, state.ema),
-            optimizer=_select(good, moved, state.optimizer),
+            params=_select(finite, params, state.params),
+            ema=_select(finite, ema, state.ema),
+            optimizer=_select(finite, optimizer_state, state.optimizer),
             key=state.key,
-            skipped=state.skipped + ~good,
-            skipped_in_a_row=jnp.where(good, 0, state.skipped_in_a_row + 1),
+            skipped=state.skipped + ~finite,
+            skipped_in_a_row=jnp.where(finite, 0, state.skipped_in_a_row + 1),
         )
         counts = {"skipped": new.skipped, "skipped_in_a_row": new.skipped_in_a_row}
         return new, {"loss": value, **terms, "gradient_norm": norm, **counts}
@@ -99,16 +100,17 @@ def _select(condition: jax.Array, new: Any, old: Any) -> Any:
 
 
 def data_parallel(step: Callable[..., Any], devices: list[jax.Device] | None = None) -> Callable[..., Any]:
-    """A step (see `make_train_step`) data-parallel over devices (all of all hosts if None); state donated.
+    """Pmaps a step (see `make_train_step`) over devices (all of all hosts if None); the state is donated.
 
-    State and frozen arrays go in and come out whole; those that are not `replicate` are copied to the devices, and
-    the step compiled again for them. The batch has a leading axis of this host's devices.
+    State and frozen arrays go in and come out without a device axis. If they are not replicated (see `replicate`), they
+    are copied to the devices, and the step is compiled again for them. The batch has a leading axis of this host's
+    devices.
     """
     return jax.pmap(step, AXIS, in_axes=(None, None, 0), out_axes=None, donate_argnums=0, devices=devices)
 
 
 def replicate(tree: Tree, devices: list[jax.Device] | None = None) -> Tree:
-    """Arrays whole on each of some devices (all of this host if None)."""
+    """Copies arrays to every device (all of this host if None), fully replicated."""
     mesh = Mesh(np.array(devices or jax.local_devices()), (AXIS,))
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 

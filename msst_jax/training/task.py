@@ -1,4 +1,4 @@
-"""What a training task is: a model, a loss, an evaluation, and how the result is saved."""
+"""The interface of a training task: model, loss, evaluation, export."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -7,39 +7,40 @@ from typing import Any, NamedTuple
 import jax
 from PIL import Image
 
+from msst_jax.losses.objective import Terms
+
 Params = Any
 Batch = Mapping[str, Any]
-Terms = dict[str, jax.Array]
 
 
 class Evaluation(NamedTuple):
-    """What a task says of its parameters."""
+    """The metrics of parameters on held-out photos."""
 
     scalars: dict[str, float]
     picture: Image.Image
-    """A sheet to look at; always of the same photos."""
+    """A sheet of sample outputs, always of the same photos."""
 
 
 class Task(NamedTuple):
-    """A model, a loss and an evaluation, and how what was learned is written."""
+    """A model, its loss and evaluation, and how its parameters are exported."""
 
     init: Callable[[jax.Array], Params]
     """Random key to parameters."""
     loss: Callable[[Params, Any, Batch, jax.Array], tuple[jax.Array, Terms]]
-    """(parameters, frozen, batch, key) to the mean loss over the batch and its terms, means too."""
+    """(parameters, frozen, batch, key) to the loss and its terms, each a mean over the batch."""
     frozen: Any
-    """Arrays that the loss reads and training does not change."""
+    """Arrays that the loss reads and training does not update."""
     evaluate: Callable[[Params], Evaluation]
     save: Callable[[Path, Params], None]
-    """Writes parameters to a file in the form in which they are used."""
+    """Exports parameters to a weights file for inference."""
     score: str = ""
-    """Scalar of the evaluation that is to be as high as can be: the best parameters are saved. "" = the newest."""
+    """Scalar of the evaluation by which the best parameters (highest score) are exported; "" = the newest ones."""
 
 
 class TaskSpec(NamedTuple):
-    """What a kind of task needs to know, and has read, before a run begins; its data are photos with masks."""
+    """A task whose own files are read and checked, before the photos and masks are opened."""
 
     regions: Sequence[str]
-    """Names of the masks; "background" is one of them."""
+    """Names of the masks, including "background"."""
     build: Callable[[Batch], Task]
     """Held-out photos and masks, a batch like those of training, to the task."""

@@ -1,0 +1,1 @@
+"""Style transfer over arrays: inputs, typed options, objective, coarse-to-fine optimization."""

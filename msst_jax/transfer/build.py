@@ -1,24 +1,78 @@
-"""From a config to the layers, weights, network and optimizer of the losses."""
+"""From a config (configs/photo.py, configs/fast.py) to the typed options that everything below takes."""
 
-import math
-from functools import partial
 from pathlib import Path
 
 import numpy as np
-import optax
 from ml_collections import ConfigDict
 
-from msst_jax.losses import objective as losses
-from msst_jax.models.pretrained import load_vgg
-from msst_jax.models.vgg import VGG
-from msst_jax.optim.lbfgs import torch_lbfgs
-from msst_jax.optim.preconditioner import power_law_preconditioner
-from msst_jax.presets.validation import compute_dtype
+from msst_jax.losses.objective import FeatureLayers
+from msst_jax.optim.optimizer import OptimizerOptions
+from msst_jax.regions.masks import MaskOptions
+from msst_jax.transfer.options import (
+    InputOptions,
+    NetworkOptions,
+    ScaleSchedule,
+    StylizationOptions,
+    TemporalOptions,
+)
 
 
-def build_layers(config: ConfigDict) -> losses.FeatureLayers:
-    """The layers and factors that a config names."""
-    return losses.FeatureLayers(
+def build_options(config: ConfigDict) -> StylizationOptions:
+    """The options of a stylization; `config` has the fields of configs/photo.py."""
+    return StylizationOptions(
+        inputs=build_input_options(config),
+        network=NetworkOptions(
+            name=config.network,
+            layers=build_layers(config),
+            pooling=config.pooling,
+            padding=config.padding,
+            dtype=config.dtype,
+            weights=Path(config.weights) if config.weights else None,
+        ),
+        style_weight=config.style_weight,
+        blend_ratio=config.blend_ratio,
+        content_weight=config.content_weight,
+        tv_weight=config.tv_weight,
+        tv_per_pixel=config.tv_per_pixel,
+        schedule=build_schedule(config),
+        optimizer=OptimizerOptions(
+            name=config.optimizer,
+            learning_rate=config.learning_rate,
+            history=config.history,
+            max_step=config.max_step,
+            precondition=config.precondition,
+        ),
+        init=config.init,
+        keep=config.keep,
+        remat=config.remat,
+        temporal=TemporalOptions(
+            segment_every=config.segment_every,
+            mask_smoothing=config.mask_smoothing,
+            picture_smoothing=config.picture_smoothing,
+            next_steps=config.next_steps,
+        ),
+    )
+
+
+def build_input_options(config: ConfigDict) -> InputOptions:
+    """How the files of a photo are read; fields of configs/photo.py."""
+    return InputOptions(
+        size=config.size,
+        square=config.square,
+        style_scale=config.style_scale,
+        segmenter=config.segmenter,
+        masks=MaskOptions(
+            hard=config.hard_masks,
+            feather=config.feather,
+            min_speck=config.min_speck,
+            refine_edges=config.refine_edges,
+        ),
+    )
+
+
+def build_layers(config: ConfigDict) -> FeatureLayers:
+    """The layers and factors that a config names; empty factors stand for 1."""
+    return FeatureLayers(
         tuple(config.style_layers),
         tuple(config.content_layers),
         tuple(config.style_layer_weights) or (1.0,) * len(config.style_layers),
@@ -26,31 +80,8 @@ def build_layers(config: ConfigDict) -> losses.FeatureLayers:
     )
 
 
-def build_weights(config: ConfigDict, blend_ratio: float) -> losses.LossWeights:
-    """The four factors of the loss for one blend ratio."""
-    blend_weight = blend_ratio * config.style_weight
-    return losses.LossWeights(config.style_weight, blend_weight, config.content_weight, config.tv_weight)
-
-
-def load_loss_network(config: ConfigDict) -> tuple[VGG, Path]:
-    """The network that a config names, as deep as its layers, and the file of its weights.
-
-    Raises:
-      UserError: weights that are missing, damaged or not deep enough.
-    """
-    layers = build_layers(config)
-    return load_vgg(
-        config.network,
-        [*layers.style, *layers.content],
-        pooling=config.pooling,
-        padding=config.padding,
-        dtype=compute_dtype(config.dtype),
-        path=Path(config.weights) if config.weights else None,
-    )
-
-
-def evaluations_per_scale(config: ConfigDict) -> list[int]:
-    """Evaluations at each scale; they add up to `steps`, or to the next multiple above it.
+def build_schedule(config: ConfigDict) -> ScaleSchedule:
+    """The evaluations at each scale; they add up to `config.steps`, or to the next `steps_multiple` above it.
 
     The last scale gets at least one; a coarser one may get none and is then left out.
     """
@@ -59,19 +90,5 @@ def evaluations_per_scale(config: ConfigDict) -> list[int]:
         total = (config.steps // config.steps_multiple + 1) * config.steps_multiple
     ends = [round(total * share) for share in np.cumsum(config.scale_steps) / np.sum(config.scale_steps)]
     starts = [min(start, total - 1) for start in [0, *ends]]
-    return [end - start for start, end in zip(starts[:-1], [*starts[1:-1], total], strict=True)]
-
-
-def build_optimizer(config: ConfigDict, evaluations: int) -> optax.GradientTransformation:
-    """The transformation that a config names.
-
-    L-BFGS keeps no more history than it can fill: at 512x512 each pair takes 12 MB for two images.
-    """
-    if config.optimizer == "adam":
-        return optax.adam(config.learning_rate or 0.02)
-    return torch_lbfgs(
-        config.learning_rate or 1.0,
-        min(config.history, evaluations),
-        config.max_step or math.inf,
-        partial(power_law_preconditioner, power=config.precondition) if config.precondition else None,
-    )
+    evaluations = [end - start for start, end in zip(starts[:-1], [*starts[1:-1], total], strict=True)]
+    return ScaleSchedule(tuple(config.scales), tuple(evaluations))

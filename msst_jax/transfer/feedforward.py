@@ -1,4 +1,4 @@
-"""Photos through a trained feed-forward model, in batches of one size."""
+"""Photos through a trained feed-forward model, batched by size."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -10,15 +10,16 @@ import numpy as np
 from msst_jax.models.feedforward_model import FeedforwardModel
 from msst_jax.models.stylizer import Stylizer
 from msst_jax.ops.image import composite, normalize
-from msst_jax.transfer.inputs import PhotoInputs, Region, region_origin
+from msst_jax.regions.masks import MaskSpec
+from msst_jax.transfer.inputs import PhotoInputs, Region
 
-MAX_BATCH_PIXELS = 2**21  # photos of one size are stylised together up to so many pixels
+MAX_BATCH_PIXELS = 2**21  # photos of one size are batched up to so many pixels, and frames of a video
 MAX_BATCH = 16
 MAX_WAITING_PIXELS = 8 * MAX_BATCH_PIXELS
 
 
 class PhotoItem(NamedTuple):
-    """One photo on its way."""
+    """One photo, and where its image goes."""
 
     file: Path
     output: Path
@@ -45,8 +46,8 @@ def batch_by_size(items: Iterable[PhotoItem]) -> Iterator[list[PhotoItem]]:
     yield from waiting.values()
 
 
-def model_regions(model: FeedforwardModel, masks: Iterable[str]) -> tuple[Region, ...]:
-    """The regions of a model, whose style pictures it does not hold; `masks` names those whose masks were given."""
+def model_regions(model: FeedforwardModel, spec: MaskSpec) -> tuple[Region, ...]:
+    """The regions of a model, which does not hold its style images; `spec` tells where their masks come from."""
     nothing = np.empty((0, 0, 3), np.float32)
     named = zip(model.regions, model.styles, strict=True)
-    return tuple(Region(name, style, nothing, region_origin(name, masks)) for name, style in named)
+    return tuple(Region(name, style, nothing, spec.origin(name)) for name, style in named)

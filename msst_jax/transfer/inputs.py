@@ -1,19 +1,19 @@
-"""From file names to the arrays that the optimisation starts from."""
+"""Files in, arrays out: a photo, the masks of its regions and the style image of each."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from ml_collections import ConfigDict
 from PIL import Image
 
 from msst_jax.errors import UserError
 from msst_jax.io.images import load_image, read_picture
 from msst_jax.models.vgg import deepest_tap, tap_names
-from msst_jax.regions import masks as regions
 from msst_jax.regions.inference import class_probabilities
-from msst_jax.regions.segmenter import Segmenter, load_segmenter
+from msst_jax.regions.masks import MaskOptions, MaskSpec, compose_masks, read_mask
+from msst_jax.regions.segmenter import Segmenter, Size, load_segmenter
 from msst_jax.regions.selection import region_classes, region_masks
+from msst_jax.transfer.options import InputOptions, StylizationOptions
 
 
 class Region(NamedTuple):
@@ -24,11 +24,11 @@ class Region(NamedTuple):
     style: np.ndarray
     """(h, w, 3) in [0, 1]."""
     origin: str = "mask"
-    """Where it comes from: "mask", "segmenter", or "rest", what no other region claims."""
+    """Where its mask comes from, see `MaskSpec.origin`."""
 
 
 class PhotoInputs(NamedTuple):
-    """A photo cut into K regions."""
+    """A photo partitioned into K regions."""
 
     photo: np.ndarray
     """(H, W, 3) in [0, 1]."""
@@ -36,29 +36,27 @@ class PhotoInputs(NamedTuple):
     """(H, W, K), sum 1 at every pixel."""
     regions: tuple[Region, ...]
     segmenter: dict[str, str] | None = None
-    """Name and weights file of the network that found regions; None if there was none to find."""
+    """Name and weights file of the network that segmented the photo; None if every mask was given."""
 
 
 def load_photo_inputs(
-    config: ConfigDict,
+    options: StylizationOptions,
     photo: str,
     styles: Mapping[str, str],
     masks: Mapping[str, str],
     *,
     segmenter: Segmenter | None = None,
 ) -> PhotoInputs:
-    """Reads the photo, its masks and the styles at the size that the config asks for.
+    """Reads the photo, its masks and the styles at the size that the options ask for.
 
-    Regions without a mask, except the background, are found by the segmenter; a mask comes before
-    what the segmenter finds.
+    Regions without a mask, except the background, are segmented; a given mask takes precedence over the segmenter.
 
     Args:
-      config: see configs/photo.py (size, square, style_scale, hard_masks, feather, segmenter, min_speck,
-        refine_edges).
+      options: the inputs, and how deep the losses look.
       photo: file of the photo.
       styles: {region: file of its style}.
       masks: {region: file of its mask}.
-      segmenter: the network to use; None loads `config.segmenter`, and only if a region needs it.
+      segmenter: the network to use; None loads that of the options, and only if a region needs it.
 
     Raises:
       UserError: anything wrong with the files, or regions and styles that do not match.
@@ -68,104 +66,127 @@ def load_photo_inputs(
     for name in masks:
         if name not in styles:
             raise UserError(f"region {name!r} has a mask but no style; add --style {name}=FILE or drop its --mask")
-    missing = [name for name in styles if name not in masks and name != regions.BACKGROUND]
-    region_classes(missing)
-    picture = read_picture(photo, "photo")
-    content = load_image(photo, config.size, square=config.square, what="photo", picture=picture)
-    height, width = content.shape[:2]
-    found = {name: regions.read_mask(file, picture.size, (width, height)) for name, file in masks.items()}
-    loaded = load_styles(config, styles, masks, (width, height))
-    used = None
-    if missing:  # all that a person may have mistyped is checked: this takes long
-        segmenter = segmenter or load_segmenter(config.segmenter, missing)
-        found |= find_masks(config, segmenter, picture, missing, found, (width, height))
-        used = segmenter.record()
-    stacked = regions.combine(found or {regions.BACKGROUND: np.ones((height, width), np.float32)}, list(styles))
-    if config.hard_masks:
-        stacked = regions.to_one_hot(stacked)
-        regions.check_coverage(stacked, list(styles))
-    stacked = regions.feather(stacked, config.feather / 100 * max(height, width))
-    return PhotoInputs(content, stacked, tuple(loaded), used)
+    spec = MaskSpec(tuple(styles), tuple(masks), options.inputs.masks)
+    region_classes(spec.missing)
+    picture, pixels = load_photo(options.inputs, photo)
+    size = (pixels.shape[1], pixels.shape[0])
+    given = {name: read_mask(file, picture.size, size) for name, file in masks.items()}
+    regions = load_styles(options, styles, spec, size)
+    if spec.missing and segmenter is None:  # only now that everything the user may have mistyped is checked: it is slow
+        segmenter = load_segmenter(options.inputs.segmenter, spec.missing)
+    used = segmenter if spec.missing else None
+    stacked = photo_masks(spec, given, used, picture, size)
+    return PhotoInputs(pixels, stacked, tuple(regions), used.record() if used else None)
 
 
-def region_origin(name: str, masks: Iterable[str]) -> str:
-    """Where a region comes from, see `Region`; `masks` names those whose masks were given."""
-    return "mask" if name in masks else "rest" if name == regions.BACKGROUND else "segmenter"
+def load_photo(options: InputOptions, file: str) -> tuple[Image.Image, np.ndarray]:
+    """A photo as it is, and (H, W, 3) in [0, 1] at the size that the options ask for.
+
+    Raises:
+      UserError: as `load_image`.
+    """
+    picture = read_picture(file, "photo")
+    return picture, load_image(file, options.size, square=options.square, what="photo", picture=picture)
 
 
-def load_styles(
-    config: ConfigDict, styles: Mapping[str, str], masks: Iterable[str], size: tuple[int, int]
-) -> list[Region]:
-    """The regions with their style pictures, for a photo of a (width, height).
+def load_styles(options: StylizationOptions, styles: Mapping[str, str], spec: MaskSpec, size: Size) -> list[Region]:
+    """The regions with their style images, for a photo of a (width, height).
 
     Args:
-      config: style_scale, square, and what says how deep the losses look.
+      options: the inputs, and how deep the losses look.
       styles: {region: file}.
-      masks: the regions whose masks were given.
+      spec: where the masks come from.
       size: of the photo.
 
     Raises:
       UserError: a file that cannot be read, or a side too short for the losses.
     """
-    style_size = round(max(size) * config.style_scale)
-    loaded = [
+    style_size = round(max(size) * options.inputs.style_scale)
+    regions = [
         Region(
             name,
             file,
-            load_image(file, style_size, square=config.square, what="style"),
-            region_origin(name, masks),
+            load_image(file, style_size, square=options.inputs.square, what="style"),
+            spec.origin(name),
         )
         for name, file in styles.items()
     ]
-    _check_smallest_scale(config, [size, *(region.style.shape[:2] for region in loaded)])
-    return loaded
+    _check_smallest_scale(options, [size, *(region.style.shape[:2] for region in regions)])
+    return regions
 
 
-def find_masks(
-    config: ConfigDict,
+def photo_masks(
+    spec: MaskSpec,
+    given: Mapping[str, np.ndarray],
+    segmenter: Segmenter | None,
+    picture: Image.Image,
+    size: Size,
+    *,
+    strict: bool = True,
+) -> np.ndarray:
+    """The masks (H, W, K) of a photo, sum 1 at every pixel: given ones, and the segmenter's for the others.
+
+    Args:
+      spec: see `MaskSpec`.
+      given: {name: (H, W) in [0, 1]}, the masks of `spec.given`.
+      segmenter: None if no region is missing.
+      picture: the photo, as large as it is.
+      size: (width, height) of the masks.
+      strict: a region that is not in the photo is an error; else its mask is empty.
+
+    Raises:
+      UserError: as `region_masks` and `compose_masks`.
+    """
+    segmented = {}
+    if segmenter:
+        segmented = segment_regions(spec.options, segmenter, picture, spec.missing, given, size, must_exist=strict)
+    masks = compose_masks({**given, **segmented}, spec.names, strict=strict, shape=size[::-1])
+    return spec.finish(masks, strict=strict)
+
+
+def segment_regions(
+    options: MaskOptions,
     segmenter: Segmenter,
     picture: Image.Image,
-    names: list[str],
-    masks: Mapping[str, np.ndarray],
-    size: tuple[int, int],
+    names: Sequence[str],
+    given: Mapping[str, np.ndarray],
+    size: Size,
     *,
     must_exist: bool = True,
 ) -> dict[str, np.ndarray]:
-    """Masks {name: (H, W)} of what the segmenter finds where no mask of a person's lies.
+    """Masks {name: (H, W)} by the segmenter, where no mask of the user's lies.
 
     Args:
-      config: hard_masks, min_speck and refine_edges of configs/photo.py.
+      options: see `MaskOptions`.
       segmenter: the network.
       picture: the photo, as large as it is.
-      names: the regions to find.
-      masks: {name: (H, W)} of the other regions.
+      names: the regions to segment.
+      given: {name: (H, W)}, the masks of the user's.
       size: (width, height) of the masks.
-      must_exist: see `segmentation.region_masks`.
+      must_exist: see `region_masks`.
 
     Raises:
-      UserError: as `segmentation.region_masks`.
+      UserError: as `region_masks`.
     """
-    probabilities = class_probabilities(segmenter, picture, size, refine=config.refine_edges)
-    claimed = np.clip(sum(masks.values()), 0, 1) if masks else None
-    if claimed is not None and config.hard_masks:  # a pixel that goes to a mask in the end is lost here already
-        claimed = (claimed >= 0.5).astype(np.float32)
+    probabilities = class_probabilities(segmenter, picture, size, refine=options.refine_edges)
     return region_masks(
         probabilities,
         names,
-        claimed=claimed,
-        min_speck=config.min_speck,
-        hard=config.hard_masks,
+        claimed=options.claimed(sum(given.values())) if given else None,
+        min_speck=options.min_speck,
+        hard=options.hard,
         must_exist=must_exist,
     )
 
 
-def _check_smallest_scale(config: ConfigDict, sizes: Iterable[tuple[int, ...]]) -> None:
-    """Every picture must keep a pixel at the deepest layer, also where it is smallest."""
-    taps = tap_names(config.network, deepest_tap(config.network, [*config.style_layers, *config.content_layers]))
+def _check_smallest_scale(options: StylizationOptions, sizes: Iterable[tuple[int, ...]]) -> None:
+    """Every image must keep a pixel at the deepest layer, also at the smallest scale."""
+    network, layers, smallest = options.network.name, options.layers, min(options.schedule.scales)
+    taps = tap_names(network, deepest_tap(network, [*layers.style, *layers.content]))
     needed = 2 ** sum(tap.startswith("pool") for tap in taps)
     side = min(map(min, sizes))
-    if round(side * min(config.scales)) < needed:
+    if round(side * smallest) < needed:
         raise UserError(
-            f"a side of {side} pixels becomes {round(side * min(config.scales))} at the scale {min(config.scales)}; "
-            f"{taps[-1]} of {config.network} needs {needed}: raise config.size or config.scales"
+            f"a side of {side} pixels becomes {round(side * smallest)} at the scale {smallest}; "
+            f"{taps[-1]} of {network} needs {needed}: raise config.size or config.scales"
         )

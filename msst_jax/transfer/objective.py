@@ -2,23 +2,32 @@
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
-from ml_collections import ConfigDict
 
-from msst_jax.losses import objective as losses
+from msst_jax.losses.objective import (
+    FeatureLayers,
+    LossWeights,
+    Targets,
+    Terms,
+    content_targets,
+    style_targets,
+    stylization_loss,
+)
+from msst_jax.models.precision import compute_dtype
+from msst_jax.models.pretrained import load_vgg
 from msst_jax.models.vgg import VGG
-from msst_jax.ops import image as image_ops
-from msst_jax.ops.image import resize
-from msst_jax.transfer.build import build_layers
+from msst_jax.ops.image import composite, resize
 from msst_jax.transfer.inputs import PhotoInputs
+from msst_jax.transfer.options import NetworkOptions, StylizationOptions
 
-ExtraLoss = Callable[[jax.Array, jax.Array], dict[str, jax.Array]]
-"""own_loss(pixels (K, H, W, 3), result (H, W, 3)) -> {name: weighted scalar}, added to the loss of the method."""
+ExtraLoss = Callable[[jax.Array, jax.Array], Terms]
+"""extra_loss(pixels (K, H, W, 3), result (H, W, 3)) -> {name: weighted scalar}, added to the loss of the method."""
 
 
 class Scene(NamedTuple):
@@ -29,61 +38,20 @@ class Scene(NamedTuple):
     styles: tuple[jax.Array, ...]
 
 
-def build_objective(
-    config: ConfigDict, vgg: VGG, scene: Scene, weights: losses.LossWeights, own_loss: ExtraLoss | None = None
-) -> tuple[Partial, losses.LossWeights]:
-    """What `optimize.minimize` takes for one scene: `loss(pixels, run)` and `runs`.
+def load_loss_network(options: NetworkOptions) -> tuple[VGG, Path]:
+    """The VGG of the losses, as deep as its layers, and the file of its weights.
 
-    The large arrays are arguments of the Partial, so that they stay out of the compiled program.
-    `weights` has a leading axis of B runs; the weights returned are those for the size of the scene.
+    Raises:
+      UserError: weights that are missing, damaged or not deep enough.
     """
-    layers = build_layers(config)
-    grams = [_style_targets(vgg, style, layers.style) for style in scene.styles]
-    targets = losses.Targets(
-        jax.tree.map(lambda *values: jnp.concatenate(values), *grams),
-        _content_targets(vgg, scene.photo, layers.content),
+    return load_vgg(
+        options.name,
+        [*options.layers.style, *options.layers.content],
+        pooling=options.pooling,
+        padding=options.padding,
+        dtype=compute_dtype(options.dtype),
+        path=options.weights,
     )
-    if config.tv_per_pixel:
-        height, width = scene.photo.shape[:2]
-        weights = weights._replace(tv=weights.tv / (height * width))
-    return Partial(partial(_objective, layers, own_loss, config.remat), vgg, targets, scene.masks), weights
-
-
-def _objective(
-    layers: losses.FeatureLayers,
-    own_loss: ExtraLoss | None,
-    remat: bool,
-    vgg: VGG,
-    targets: losses.Targets,
-    masks: jax.Array,
-    pixels: jax.Array,
-    weights: losses.LossWeights,
-) -> tuple[jax.Array, dict[str, jax.Array]]:
-    total, terms = losses.stylization_loss(vgg, targets, masks, layers, pixels, weights, remat=remat)
-    if own_loss is None:
-        return total, terms
-    own = own_loss(pixels, image_ops.composite(pixels, masks))
-    if taken := own.keys() & terms.keys():
-        raise ValueError(f"own_loss returns {', '.join(taken)}; those terms are the method's: use other names")
-    return total + sum(own.values()), {**terms, **own}
-
-
-def _separate_objective(
-    layers: losses.FeatureLayers,
-    weights: losses.LossWeights,
-    remat: bool,
-    vgg: VGG,
-    content: dict[str, jax.Array],
-    whole: jax.Array,
-    pixels: jax.Array,
-    grams: dict[str, jax.Array],
-) -> tuple[jax.Array, dict[str, jax.Array]]:
-    targets = losses.Targets(grams, content)
-    return losses.stylization_loss(vgg, targets, whole, layers, pixels, weights, remat=remat)
-
-
-_style_targets = jax.jit(losses.style_targets, static_argnums=2)
-_content_targets = jax.jit(losses.content_targets, static_argnums=2)
 
 
 def scale_scene(inputs: PhotoInputs, scale: float) -> Scene:
@@ -96,3 +64,73 @@ def scale_scene(inputs: PhotoInputs, scale: float) -> Scene:
         return resize(jnp.asarray(image), round(height * scale), round(width * scale))
 
     return Scene(shrink(inputs.photo), shrink(inputs.masks), tuple(shrink(region.style) for region in inputs.regions))
+
+
+def build_objective(
+    options: StylizationOptions, vgg: VGG, scene: Scene, weights: LossWeights, extra_loss: ExtraLoss | None = None
+) -> tuple[Partial, LossWeights]:
+    """The arguments `loss(pixels, run)` and `runs` of `optim.minimize` for one scene.
+
+    The large arrays are arguments of the Partial, so that they stay out of the compiled program.
+    `weights` has a leading axis of B runs; the weights returned are those for the size of the scene.
+    """
+    layers = options.layers
+    grams = [_style_targets(vgg, style, layers.style) for style in scene.styles]
+    targets = Targets(
+        jax.tree.map(lambda *values: jnp.concatenate(values), *grams),
+        _content_targets(vgg, scene.photo, layers.content),
+    )
+    if options.tv_per_pixel:
+        weights = weights.with_tv_per_pixel(*scene.photo.shape[:2])
+    return Partial(partial(_objective, layers, extra_loss, options.remat), vgg, targets, scene.masks), weights
+
+
+def build_separate_objective(
+    options: StylizationOptions, vgg: VGG, scene: Scene
+) -> tuple[Partial, dict[str, jax.Array]]:
+    """As `build_objective`, for each style alone on the whole photo: style and content loss, K runs of one image.
+
+    The runs are the Gram matrices {layer: (K, 1, C, C)} of the styles.
+    """
+    layers, weights = options.layers, options.weights(0.0)._replace(tv=0.0)
+    grams = [_style_targets(vgg, style, layers.style) for style in scene.styles]
+    content = _content_targets(vgg, scene.photo, layers.content)
+    whole = jnp.ones_like(scene.masks[..., :1])
+    loss = Partial(partial(_separate_objective, layers, weights, options.remat), vgg, content, whole)
+    return loss, jax.tree.map(lambda *values: jnp.stack(values), *grams)
+
+
+def _objective(
+    layers: FeatureLayers,
+    extra_loss: ExtraLoss | None,
+    remat: bool,
+    vgg: VGG,
+    targets: Targets,
+    masks: jax.Array,
+    pixels: jax.Array,
+    weights: LossWeights,
+) -> tuple[jax.Array, Terms]:
+    total, terms = stylization_loss(vgg, targets, masks, layers, pixels, weights, remat=remat)
+    if extra_loss is None:
+        return total, terms
+    extra = extra_loss(pixels, composite(pixels, masks))
+    if taken := extra.keys() & terms.keys():
+        raise ValueError(f"extra_loss returns {', '.join(taken)}; those terms are the method's: use other names")
+    return total + sum(extra.values()), {**terms, **extra}
+
+
+def _separate_objective(
+    layers: FeatureLayers,
+    weights: LossWeights,
+    remat: bool,
+    vgg: VGG,
+    content: dict[str, jax.Array],
+    whole: jax.Array,
+    pixels: jax.Array,
+    grams: dict[str, jax.Array],
+) -> tuple[jax.Array, Terms]:
+    return stylization_loss(vgg, Targets(grams, content), whole, layers, pixels, weights, remat=remat)
+
+
+_style_targets = jax.jit(style_targets, static_argnums=2)
+_content_targets = jax.jit(content_targets, static_argnums=2)

@@ -1,46 +1,36 @@
-"""One photo, K styles: the method of the project, run coarse to fine on the on-line loop."""
+"""Coarse-to-fine optimization of K region images of one photo, B runs at a time."""
 
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
-from ml_collections import ConfigDict
 
-from msst_jax.losses import objective as losses
+from msst_jax.losses.objective import LossWeights
 from msst_jax.models.vgg import VGG
-from msst_jax.ops import image as image_ops
-from msst_jax.ops.image import resize
+from msst_jax.ops.image import composite, resize
 from msst_jax.optim.minimize import Solution, minimize
+from msst_jax.optim.optimizer import build_optimizer
 from msst_jax.runtime.interrupt import interrupt_event
-from msst_jax.transfer.build import build_layers, build_optimizer, build_weights, evaluations_per_scale
 from msst_jax.transfer.inputs import PhotoInputs
-from msst_jax.transfer.objective import (
-    ExtraLoss,
-    Scene,
-    _content_targets,
-    _separate_objective,
-    _style_targets,
-    build_objective,
-    scale_scene,
-)
+from msst_jax.transfer.objective import ExtraLoss, Scene, build_objective, build_separate_objective, scale_scene
+from msst_jax.transfer.options import StylizationOptions
 
 ProgressCallback = Callable[[int, float], None]
-"""Called as (evaluation counted over all scales, loss summed over the pictures)."""
+"""Called as (evaluation counted over all scales, loss summed over the runs)."""
 
 
 class StylizationResult(NamedTuple):
-    """B finished pictures of one batched run."""
+    """B finished images of one batched run."""
 
-    results: np.ndarray
+    images: np.ndarray
     """(B, H, W, 3) in [0, 1]: the composites."""
     losses: list[dict[str, list[float]]]
-    """For each picture: "total" and the weighted terms at every evaluation."""
+    """For each image: "total" and the weighted terms at every evaluation."""
     evaluations: list[int]
     """Evaluations made at each scale."""
     finite: np.ndarray
@@ -53,56 +43,55 @@ class StylizationResult(NamedTuple):
 
 
 def stylize(
-    config: ConfigDict,
+    options: StylizationOptions,
     vgg: VGG,
     inputs: PhotoInputs,
-    runs: Sequence[losses.LossWeights],
+    runs: Sequence[LossWeights],
     *,
     seed: int = 0,
-    own_loss: ExtraLoss | None = None,
+    extra_loss: ExtraLoss | None = None,
     progress: ProgressCallback | None = None,
 ) -> StylizationResult:
-    """Optimises B pictures of one photo as one batch, one for each of `runs`.
+    """Optimizes B images of one photo as one batch, one for each of `runs`.
 
     Args:
-      config: see configs/photo.py.
-      vgg: the network, as deep as the layers of the config.
+      options: see `StylizationOptions`.
+      vgg: the network, as deep as the layers of the options; see `objective.load_loss_network`.
       inputs: photo, masks and styles at their final size.
-      runs: the factors of the loss, for each picture.
-      seed: of the random start (config.init = "noise").
-      own_loss: more terms of a loss; see `ExtraLoss`.
+      runs: the factors of the loss, for each image.
+      seed: of the random start (options.init = "noise").
+      extra_loss: further terms of the loss; see `ExtraLoss`.
       progress: see `ProgressCallback`.
     """
     weights = jax.tree.map(lambda *values: jnp.asarray(values, jnp.float32), *runs)
 
-    def problem(scene: Scene) -> tuple[Partial, losses.LossWeights]:
-        return build_objective(config, vgg, scene, weights, own_loss)
+    def problem(scene: Scene) -> tuple[Partial, LossWeights]:
+        return build_objective(options, vgg, scene, weights, extra_loss)
 
-    pixels, solutions = coarse_to_fine(config, problem, inputs, (len(runs), len(inputs.regions)), seed, progress)
-    results = jax.vmap(image_ops.composite, in_axes=(0, None))(pixels, jnp.asarray(inputs.masks))
-    return _collect(results, solutions)
+    pixels, solutions = coarse_to_fine(options, problem, inputs, (len(runs), len(inputs.regions)), seed, progress)
+    images = jax.vmap(composite, in_axes=(0, None))(pixels, jnp.asarray(inputs.masks))
+    return _collect(images, solutions)
 
 
 def stylize_separately(
-    config: ConfigDict, vgg: VGG, inputs: PhotoInputs, *, seed: int = 0, progress: ProgressCallback | None = None
+    options: StylizationOptions,
+    vgg: VGG,
+    inputs: PhotoInputs,
+    *,
+    seed: int = 0,
+    progress: ProgressCallback | None = None,
 ) -> StylizationResult:
-    """Each style optimised alone on the whole photo (style and content loss), then pasted by the masks.
+    """Each style optimized alone on the whole photo (style and content loss), then pasted by the masks.
 
-    This is what the original program calls vanilla. Its K runs are one batch; the Outcome holds one
-    picture, whose loss is the sum over the runs. Arguments as in `stylize`.
+    This is what the original program calls vanilla. Its K runs are one batch; the result holds one image, whose loss
+    is the sum over the runs. Arguments as in `stylize`.
     """
-    layers = build_layers(config)
-    weights = build_weights(config, 0.0)._replace(tv=0.0)
 
     def problem(scene: Scene) -> tuple[Partial, dict[str, jax.Array]]:
-        grams = [_style_targets(vgg, style, layers.style) for style in scene.styles]
-        content = _content_targets(vgg, scene.photo, layers.content)
-        whole = jnp.ones_like(scene.masks[..., :1])
-        loss = Partial(partial(_separate_objective, layers, weights, config.remat), vgg, content, whole)
-        return loss, jax.tree.map(lambda *values: jnp.stack(values), *grams)
+        return build_separate_objective(options, vgg, scene)
 
-    pixels, solutions = coarse_to_fine(config, problem, inputs, (len(inputs.regions), 1), seed, progress)
-    result = image_ops.composite(pixels[:, 0], jnp.asarray(inputs.masks))
+    pixels, solutions = coarse_to_fine(options, problem, inputs, (len(inputs.regions), 1), seed, progress)
+    image = composite(pixels[:, 0], jnp.asarray(inputs.masks))
     summed = [
         solution._replace(
             losses={name: value.sum(0, keepdims=True) for name, value in solution.losses.items()},
@@ -111,11 +100,11 @@ def stylize_separately(
         )
         for solution in solutions
     ]
-    return _collect(result[None], summed)
+    return _collect(image[None], summed)
 
 
 def coarse_to_fine(
-    config: ConfigDict,
+    options: StylizationOptions,
     problem: Callable[[Scene], tuple[Partial, Any]],
     inputs: PhotoInputs,
     batch: tuple[int, int],
@@ -124,35 +113,48 @@ def coarse_to_fine(
     *,
     stop: threading.Event | None = None,
 ) -> tuple[jax.Array, list[Solution]]:
-    """Solves `problem` at each scale, starting from the pixels of the scale before.
+    """Minimizes `problem` at each scale, starting from the resized pixels of the previous scale.
 
-    `batch` is (runs, images a run); returns pixels (runs, images, H, W, 3) and a Solution a scale. Ctrl-C at any
-    moment, also while a scale compiles, ends the optimisation and keeps what was found; so does `stop`, if it is given.
+    Ctrl-C at any moment, also while a scale compiles, ends the optimization and keeps the pixels so far; so does
+    `stop`, if it is given.
+
+    Args:
+      options: schedule, optimizer, init and keep.
+      problem: a scene to the objective and its runs; see `build_objective`.
+      inputs: photo, masks and styles at their final size.
+      batch: (runs, images a run).
+      seed: of the random start.
+      progress: see `ProgressCallback`.
+      stop: ends the optimization once it is set.
+
+    Returns:
+      Pixels (runs, images, H, W, 3), and the Solution of each scale.
     """
     pixels = None
     solutions: list[Solution] = []
+    schedule = options.schedule
     with interrupt_event() if stop is None else nullcontext(stop) as stopped:
-        for scale, evaluations in zip(config.scales, evaluations_per_scale(config), strict=True):
+        for scale, evaluations in zip(schedule.scales, schedule.evaluations, strict=True):
             if not evaluations:
                 continue
             scene = scale_scene(inputs, scale)
             if pixels is None:
-                pixels = _initial_pixels(config.init, jax.random.key(seed), scene.photo, batch)
+                pixels = _initial_pixels(options.init, jax.random.key(seed), scene.photo, batch)
             else:
                 pixels = jnp.clip(resize(pixels, *scene.photo.shape[:2]), 0.0, 1.0)
             if solutions and stopped.is_set():
-                continue  # only brings what is there to its full size
+                continue  # only bring the pixels so far to their full size
             loss, runs = problem(scene)
             solution = minimize(
                 loss,
                 pixels,
-                build_optimizer(config, evaluations),
+                build_optimizer(options.optimizer, evaluations),
                 evaluations,
                 runs=runs,
                 stop=stopped,
                 on_evaluation=_shifted(progress, sum(solution.losses["total"].shape[-1] for solution in solutions)),
             )
-            keep_best = config.keep == "best" or solution.interrupted
+            keep_best = options.keep == "best" or solution.interrupted
             pixels = jnp.asarray(solution.best_pixels if keep_best else solution.pixels)
             solutions.append(solution._replace(pixels=np.empty(0), best_pixels=np.empty(0)))
     assert pixels is not None
@@ -160,14 +162,14 @@ def coarse_to_fine(
 
 
 def _shifted(progress: ProgressCallback | None, done: int) -> ProgressCallback | None:
-    """Counts on from the evaluations of the scales before."""
+    """Counts on from the evaluations of the previous scales."""
     if progress is None:
         return None
     return lambda evaluation, total: progress(done + evaluation, total)
 
 
 def _initial_pixels(init: str, key: jax.Array, photo: jax.Array, batch: tuple[int, int]) -> jax.Array:
-    """The first pixels (runs, images, H, W, 3): the photo, or noise around mid-grey, the same for every run."""
+    """The first pixels (runs, images, H, W, 3): the photo, or noise around mid-gray, the same for every run."""
     shape = (*batch, *photo.shape)
     if init == "noise":
         noise = 0.5 + 0.1 * jax.random.normal(key, shape[1:])
@@ -175,13 +177,13 @@ def _initial_pixels(init: str, key: jax.Array, photo: jax.Array, batch: tuple[in
     return jnp.broadcast_to(photo, shape)
 
 
-def _collect(results: jax.Array, solutions: list[Solution]) -> StylizationResult:
+def _collect(images: jax.Array, solutions: list[Solution]) -> StylizationResult:
     names = solutions[0].losses
     curves = {name: np.concatenate([solution.losses[name] for solution in solutions], -1) for name in names}
     better = [solution.best_loss < solution.losses["total"][:, 0] for solution in solutions]
     return StylizationResult(
-        results=np.asarray(results),
-        losses=[{name: curves[name][run].tolist() for name in names} for run in range(len(results))],
+        images=np.asarray(images),
+        losses=[{name: curves[name][run].tolist() for name in names} for run in range(len(images))],
         evaluations=[solution.losses["total"].shape[-1] for solution in solutions],
         finite=np.all([solution.finite for solution in solutions], axis=0),
         improved=np.any(better, axis=0),

@@ -1,0 +1,1 @@
+"""Frames to frames: batching, temporal masks, flow-warped smoothing, resumable streaming."""

@@ -1,4 +1,4 @@
-"""Frames of a video in batches of one size, with the masks that come with them."""
+"""Batches of video frames with their given masks, padded to a fixed batch size."""
 
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
@@ -13,20 +13,20 @@ from msst_jax.video.mask_sources import MaskReader
 
 
 class FrameTiming(NamedTuple):
-    """When a frame appears, and how long it stays, in seconds."""
+    """Presentation time and duration of a frame, in seconds."""
 
     time: Fraction
     duration: Fraction
 
 
 class FrameBatch(NamedTuple):
-    """Frames that are painted together.
+    """Frames that are stylized together.
 
     Attributes:
       number: of the batch, from 0.
-      images: uint8 (N, H, W, 3); in the last batch the last frame is repeated.
-      given: uint8 (N, H, W, G), masks that came with the frames.
-      timings: of the frames that are not repeated.
+      images: uint8 (N, H, W, 3); the last batch is padded with its last frame.
+      given: uint8 (N, H, W, G), the given masks of the frames.
+      timings: of the frames, without padding.
     """
 
     number: int
@@ -38,16 +38,16 @@ class FrameBatch(NamedTuple):
 def batch_frames(
     frames: Iterable[tuple[int, Frame]], masks: MaskReader, size: Size, count: int
 ) -> Iterator[FrameBatch]:
-    """Numbered frames and their masks, `count` at a time, at a size of (width, height)."""
-    waiting: list[tuple[np.ndarray, np.ndarray, FrameTiming]] = []
+    """Batches of `count` numbered frames with their masks, resized to `size` (width, height)."""
+    pending: list[tuple[np.ndarray, np.ndarray, FrameTiming]] = []
     batch = 0
     for number, frame in frames:
-        waiting.append((_resize_frame(frame.image, size), masks(number), FrameTiming(frame.time, frame.duration)))
-        if len(waiting) == count:
-            yield _build_batch(batch, waiting, count)
-            waiting, batch = [], batch + 1
-    if waiting:
-        yield _build_batch(batch, waiting, count)
+        pending.append((_resize_frame(frame.image, size), masks(number), FrameTiming(frame.time, frame.duration)))
+        if len(pending) == count:
+            yield _build_batch(batch, pending, count)
+            pending, batch = [], batch + 1
+    if pending:
+        yield _build_batch(batch, pending, count)
 
 
 def _resize_frame(image: np.ndarray, size: Size) -> np.ndarray:
@@ -56,9 +56,9 @@ def _resize_frame(image: np.ndarray, size: Size) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
 
 
-def _build_batch(number: int, waiting: list[tuple[np.ndarray, np.ndarray, FrameTiming]], count: int) -> FrameBatch:
-    images, given, moments = zip(*waiting, strict=True)
-    missing = count - len(waiting)  # one shape for all batches: one program
+def _build_batch(number: int, frames: list[tuple[np.ndarray, np.ndarray, FrameTiming]], count: int) -> FrameBatch:
+    images, given, timings = zip(*frames, strict=True)
+    padding = count - len(frames)  # all batches have one shape, so that one program is compiled
     return FrameBatch(
-        number, np.stack(images + images[-1:] * missing), np.stack(given + given[-1:] * missing), tuple(moments)
+        number, np.stack(images + images[-1:] * padding), np.stack(given + given[-1:] * padding), tuple(timings)
     )

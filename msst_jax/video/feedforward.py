@@ -1,4 +1,4 @@
-"""Frames of a clip through a trained fast model: regions, styles and composite in one program on the device."""
+"""Video frames through a feed-forward model: masks, network and composite in one compiled call a batch."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -7,24 +7,27 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from ml_collections import ConfigDict
 
 from msst_jax.models.feedforward_model import FeedforwardModel
 from msst_jax.models.stylizer import blend_mixtures
 from msst_jax.ops.image import composite, normalize, to_uint8
 from msst_jax.regions.segmenter import Segmenter, Size
+from msst_jax.transfer.feedforward import MAX_BATCH_PIXELS
+from msst_jax.transfer.options import TemporalOptions
 from msst_jax.video.batching import FrameBatch
 from msst_jax.video.blend_schedule import BlendSchedule
 from msst_jax.video.streaming import FrameStylizer
 from msst_jax.video.temporal import blend_recursive
-from msst_jax.video.temporal_masks import KeyFrames, MaskSpec, frame_masks, initial_mask_state, key_frames
+from msst_jax.video.temporal_masks import FrameMaskSpec, KeyFrames, frame_masks, initial_mask_state, key_frames
 
-MAX_BATCH_PIXELS = 2**21  # frames are painted together up to so many pixels
 MAX_BATCH = 16
 
 
 def frames_per_batch(sizes: Sequence[Size], every: int) -> int:
-    """How many frames are painted together: networks see each of them at (width, height)s, one at every `every`-th."""
+    """How many frames share a batch, where networks see each of them at (width, height)s and `every`-th is a key frame.
+
+    Key frames lie at the same places of every batch, or every so many batches, so that few programs are compiled.
+    """
     most = min(MAX_BATCH, max(1, MAX_BATCH_PIXELS // max(width * height for width, height in sizes)))
     if every <= most:
         return most // every * every
@@ -32,57 +35,59 @@ def frames_per_batch(sizes: Sequence[Size], every: int) -> int:
 
 
 def feedforward_stylizer(
-    config: ConfigDict, model: FeedforwardModel, segmenter: Segmenter | None, layout: MaskSpec, ramp: BlendSchedule
+    options: TemporalOptions,
+    model: FeedforwardModel,
+    segmenter: Segmenter | None,
+    spec: FrameMaskSpec,
+    schedule: BlendSchedule,
 ) -> tuple[FrameStylizer, int]:
-    """Paints batches with a fast model.
+    """Stylizes batches of frames with a feed-forward model.
 
     Args:
-      config: segment_every and picture_smoothing of configs/photo.py.
-      model: the network and its regions, which are those of the layout.
-      segmenter: finds regions; None if all are given.
-      layout: see `build_mask_spec`.
+      options: segment_every and picture_smoothing.
+      model: the network and its regions, which are those of the specification.
+      segmenter: None if all masks are given.
+      spec: see `build_mask_spec`.
       schedule: the blend ratio over time.
 
     Returns:
-      The painter, and how many frames make a batch of its.
+      The stylizer, and the number of frames of its batches.
     """
-    every, keep = config.segment_every, config.picture_smoothing
-    batch = frames_per_batch([layout.size, *layout.scales], every)
-    width, height = layout.size
+    every = options.segment_every
+    batch_size = frames_per_batch([spec.size, *spec.scales], every)
+    width, height = spec.size
     network, finder = nnx.split(model.network), nnx.split(segmenter.model) if segmenter else None
     styles = len(model.regions)
 
-    def paint(work: FrameBatch, state: Any) -> tuple[jax.Array, jax.Array, Any]:
-        times = [moment.time for moment in work.timings]
-        times += times[-1:] * (batch - len(times))
-        mixtures = jnp.stack([blend_mixtures(styles, ramp.at(time)) for time in times])
-        program = _compiled_stylizer(
-            network[0], finder[0] if finder else None, layout, keep, key_frames(work.number, batch, every)
-        )
-        return program(network[1], finder[1] if finder else None, work.images, work.given, mixtures, state)
+    def stylize(batch: FrameBatch, state: Any) -> tuple[jax.Array, jax.Array, Any]:
+        times = [timing.time for timing in batch.timings]
+        times += times[-1:] * (batch_size - len(times))
+        mixtures = jnp.stack([blend_mixtures(styles, schedule.at(time)) for time in times])
+        keys = key_frames(batch.number, batch_size, every)
+        program = _compiled_stylizer(network[0], finder[0] if finder else None, spec, options.picture_smoothing, keys)
+        return program(network[1], finder[1] if finder else None, batch.images, batch.given, mixtures, state)
 
-    return FrameStylizer(
-        {"regions": initial_mask_state(layout), "picture": jnp.zeros((height, width, 3))}, paint
-    ), batch
+    state = {"regions": initial_mask_state(spec), "picture": jnp.zeros((height, width, 3))}
+    return FrameStylizer(state, stylize), batch_size
 
 
 @functools.cache
 def _compiled_stylizer(
-    network: nnx.GraphDef, finder: nnx.GraphDef | None, layout: MaskSpec, keep: float, keys: KeyFrames
+    network: nnx.GraphDef, finder: nnx.GraphDef | None, spec: FrameMaskSpec, smoothing: float, keys: KeyFrames
 ) -> Callable[..., tuple[jax.Array, jax.Array, Any]]:
-    """The jitted call; one for each pattern of frames that the segmenter looks at."""
+    """The jitted call; one for each pattern of key frames."""
 
-    def paint(
+    def stylize(
         weights: Any, finder_weights: Any, frames: jax.Array, given: jax.Array, mixtures: jax.Array, state: Any
     ) -> tuple[jax.Array, jax.Array, Any]:
         photos = frames.astype(jnp.float32) / 255
-        found_by = nnx.merge(finder, finder_weights) if finder is not None else None
+        segmenter = nnx.merge(finder, finder_weights) if finder is not None else None
         regions = state["regions"]
-        masks, motion, regions = frame_masks(layout, found_by, photos, given.astype(jnp.float32) / 255, regions, keys)
+        masks, motion, regions = frame_masks(spec, segmenter, photos, given.astype(jnp.float32) / 255, regions, keys)
         styled = nnx.merge(network, weights)(normalize(photos), mixtures)
         results = jax.vmap(composite)(styled, masks)
-        if keep:
-            results = blend_recursive(motion.flows, keep * motion.confidences, state["picture"], results)
+        if smoothing:
+            results = blend_recursive(motion.flows, smoothing * motion.confidences, state["picture"], results)
         return to_uint8(results), masks.mean((1, 2)), {"regions": regions, "picture": results[-1]}
 
-    return jax.jit(paint)
+    return jax.jit(stylize)

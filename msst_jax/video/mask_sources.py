@@ -1,4 +1,4 @@
-"""Masks for the frames of a clip from files: one picture for all, a folder of numbered pictures, or a mask video."""
+"""Masks of video frames from files: a still image, a folder of numbered images, or a mask video."""
 
 from collections.abc import Callable, Mapping
 from fractions import Fraction
@@ -16,70 +16,70 @@ from msst_jax.video.io.reader import open_video
 from msst_jax.video.io.types import VideoInfo, VideoSource, number_frames
 
 MaskReader = Callable[[int], np.ndarray]
-"""The number of a frame to its masks, uint8 (H, W, G), white = inside. Numbers must grow."""
+"""The number of a frame to its masks, uint8 (H, W, G), white = inside. Numbers must increase from call to call."""
 
 
-def open_masks(masks: Mapping[str, str], clip: VideoInfo, size: Size) -> MaskReader:
-    """The masks of the frames, in the order of `masks`.
+def open_masks(masks: Mapping[str, str], video: VideoInfo, size: Size) -> MaskReader:
+    """A reader of the masks of all regions, in the order of `masks`.
 
-    A mask video of another length goes by its own rate. The files are opened at once: what is wrong with them is told
-    before any work. Masks that end before the clip stay as they were last, which is said.
+    The files are opened at once, so that errors are raised before any work. A mask video with another number of frames
+    is sampled at its own frame rate. If masks end before the video, the last one is repeated and a warning is logged.
 
     Args:
       masks: {region: file or folder}.
-      clip: whose frames they are for.
-      size: (width, height) of the masks wanted.
+      video: the video that they belong to.
+      size: (width, height) of the masks returned.
 
     Raises:
-      UserError: files that cannot be read, or a folder that has another number of pictures than the clip has frames.
+      UserError: files that cannot be read, or a folder whose number of images is not that of the frames.
     """
     width, height = size
-    sources = [_open_mask(name, Path(file).expanduser(), clip, size) for name, file in masks.items()]
-    nothing = np.zeros((height, width, 0), np.uint8)
-    return lambda number: np.stack([source(number) for source in sources], -1) if sources else nothing
+    readers = [_open_mask(name, Path(file).expanduser(), video, size) for name, file in masks.items()]
+    no_masks = np.zeros((height, width, 0), np.uint8)
+    return lambda number: np.stack([reader(number) for reader in readers], -1) if readers else no_masks
 
 
 def has_frame_masks(path: Path) -> bool:
-    """Whether a mask file has a picture for every frame."""
+    """Whether a mask source has an image per frame: a folder or a video."""
     return path.is_dir() or path.suffix.lower() in VIDEO_SUFFIXES
 
 
-def _open_mask(name: str, path: Path, clip: VideoInfo, size: Size) -> MaskReader:
+def _open_mask(name: str, path: Path, video: VideoInfo, size: Size) -> MaskReader:
     """As `open_masks`, for one region: (H, W)."""
     if not has_frame_masks(path):
-        mask = read_mask(path, (clip.width, clip.height), size)
+        mask = read_mask(path, (video.width, video.height), size)
         still = np.round(mask * 255).astype(np.uint8)
         return lambda number: still
     masks = open_video(path)
-    found, needed = masks.info.frames, clip.frames
-    if path.is_dir() and needed and found != needed:
-        raise UserError(f"--mask {name}={path} has {found} pictures, {clip.path} {needed} frames; give one for each")
-    if not same_aspect_ratio((masks.info.width, masks.info.height), (clip.width, clip.height)):
+    count, frames = masks.info.frames, video.frames
+    if path.is_dir() and frames and count != frames:
+        raise UserError(f"--mask {name}={path} has {count} images, {video.path} {frames} frames; give one for each")
+    if not same_aspect_ratio((masks.info.width, masks.info.height), (video.width, video.height)):
         logging.warning(
-            "mask %s is %dx%d, the clip %dx%d: it is stretched to fit",
-            *(path, masks.info.width, masks.info.height, clip.width, clip.height),
+            "mask %s is %dx%d, the video %dx%d: it is stretched to fit",
+            *(path, masks.info.width, masks.info.height, video.width, video.height),
         )
-    # As many masks as frames belong to them one by one, whatever rate is told of them.
-    steps = Fraction(1) if path.is_dir() or found == needed else masks.info.rate / clip.rate
-    return _frame_masks(name, masks, size, steps)
+    # With as many masks as frames they correspond one to one, whatever rate the file declares.
+    masks_per_frame = Fraction(1) if path.is_dir() or count == frames else masks.info.rate / video.rate
+    return _read_frame_masks(name, masks, size, masks_per_frame)
 
 
-def _frame_masks(name: str, masks: VideoSource, size: Size, steps: Fraction) -> MaskReader:
-    """`steps` masks to a frame; one that could not be read is that of the frame before."""
+def _read_frame_masks(name: str, masks: VideoSource, size: Size, masks_per_frame: Fraction) -> MaskReader:
+    """A reader of a mask video or folder; a mask that cannot be decoded is replaced by the previous one."""
     frames = number_frames(masks.frames(), masks.info.rate)
     upcoming = next(frames, None)
-    assert upcoming is not None  # a clip without any frame cannot be opened
-    last, shown, said = 0, upcoming[1].image, False
+    assert upcoming is not None  # a video without any frame cannot be opened
+    last, current, warned = 0, upcoming[1].image, False
 
-    def at(number: int) -> np.ndarray:
-        nonlocal upcoming, last, shown, said
-        number = int(number * steps)
-        while upcoming is not None and upcoming[0] <= number:
-            last, shown = upcoming[0], upcoming[1].image
+    def read(number: int) -> np.ndarray:
+        nonlocal upcoming, last, current, warned
+        mask_number = int(number * masks_per_frame)
+        while upcoming is not None and upcoming[0] <= mask_number:
+            last, current = upcoming[0], upcoming[1].image
             upcoming = next(frames, None)
-        if upcoming is None and last < number and not said:
-            logging.warning("--mask %s=%s ends before the clip: its last picture stays", name, masks.info.path)
-            said = True
-        return np.asarray(Image.fromarray(shown).convert("L").resize(size, Image.Resampling.BILINEAR))
+        if upcoming is None and last < mask_number and not warned:
+            logging.warning("--mask %s=%s ends before the video: its last frame is repeated", name, masks.info.path)
+            warned = True
+        return np.asarray(Image.fromarray(current).convert("L").resize(size, Image.Resampling.BILINEAR))
 
-    return at
+    return read

@@ -1,4 +1,4 @@
-"""What was made of a clip, kept beside the output until it is complete, so that an interrupted run can go on."""
+"""The resume folder of a video: finished frame batches and encoded segments, kept until the output is complete."""
 
 import json
 import shutil
@@ -17,15 +17,15 @@ from msst_jax.video.io.segments import PackedPackets
 
 RUN_FILE = "run.json"
 LATER_FIELDS = {"config.remat": False, "config.precondition": 0.0}
-"""What runs did not know at first, and what they did then."""
+"""Fields that earlier versions did not record, with the values that they had then."""
 
 
 class ChunkPlan(NamedTuple):
-    """How the frames of a clip are divided.
+    """How the frames of a video are divided into batches and segments.
 
     Attributes:
-      batch: frames that are made together.
-      segment: frames that are encoded together, a multiple of `batch`; 0 = frames are kept as they are to the end.
+      batch: frames that are stylized together.
+      segment: frames that are encoded together, a multiple of `batch`; 0 = raw frames are kept to the end.
     """
 
     batch: int
@@ -40,26 +40,26 @@ class ChunkPlan(NamedTuple):
 class ResumeFolder:
     """A folder of finished batches and segments.
 
-    A batch is kept as its frames until the segment that it belongs to is encoded, and with the last one what the next
-    must know. So the folder holds little more than the output will; without segments, all frames as they are, 3 bytes a
-    pixel.
+    A batch is stored as raw frames until its segment is encoded; with the last batch the recurrent state is stored,
+    from which the next one starts. So the folder is little larger than the output; without segments it holds all
+    frames, 3 bytes per pixel.
 
     Attributes:
-      batches: how many batches are there, from the first on.
-      segments: how many segments are.
+      batches: number of finished batches, counted from the first.
+      segments: number of finished segments.
     """
 
     def __init__(self, folder: Path, plan: ChunkPlan, run: Mapping[str, Any], *, resume: bool):
-        """Begins a folder, or goes on with one.
+        """Creates the folder, or opens that of an earlier run.
 
         Args:
           folder: see `resume_path`.
-          plan: must be that of the run before.
-          run: all that the result depends on, as JSON.
-          resume: go on with what is there, if anything is.
+          plan: must equal that of the earlier run.
+          run: everything that the result depends on, as JSON; must equal that of the earlier run.
+          resume: continue an earlier run, if there is one.
 
         Raises:
-          UserError: parts are there that nobody asked to go on with, or that another run made; or an unwritable place.
+          UserError: there is an earlier run, but `resume` is false or its `run` differs; or an unwritable place.
         """
         self.folder = folder
         self.plan = plan
@@ -67,47 +67,47 @@ class ResumeFolder:
         run = json.loads(json.dumps({**run, "plan": plan._asdict()}))
         with os_errors_as_user_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        self.forget_if_nothing_is_kept()
+        self.remove_if_empty()
         if folder.exists():
-            self._check(run, resume)
-            for left in folder.glob(".*"):  # what was being written when a run was killed
-                left.unlink() if left.is_file() else shutil.rmtree(left)
-            self._count()
+            self._check_same_run(run, resume)
+            for leftover in folder.glob(".*"):  # temporary files of a killed run
+                leftover.unlink() if leftover.is_file() else shutil.rmtree(leftover)
+            self._count_finished()
         with os_errors_as_user_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         if not (folder / RUN_FILE).exists():
             write_text(folder / RUN_FILE, json.dumps(run, indent=1))
 
-    def _check(self, run: Mapping[str, Any], resume: bool) -> None:
+    def _check_same_run(self, run: Mapping[str, Any], resume: bool) -> None:
         if not resume:
             raise UserError(
-                f"{self.folder} holds what an interrupted run made; go on with --resume, or delete it to begin anew"
+                f"{self.folder} holds an interrupted run; continue it with --resume, or delete it to start again"
             )
         try:
-            before = {**LATER_FIELDS, **json.loads((self.folder / RUN_FILE).read_text())}
+            previous = {**LATER_FIELDS, **json.loads((self.folder / RUN_FILE).read_text())}
         except (OSError, ValueError, TypeError) as error:
-            raise UserError(f"{self.folder} is damaged ({error}); delete it to begin anew") from error
-        changed = [name for name in run if before.get(name) != run[name]]
+            raise UserError(f"{self.folder} is damaged ({error}); delete it to start again") from error
+        changed = [name for name in run if previous.get(name) != run[name]]
         if changed:
             raise UserError(
-                f"{self.folder} was made with another {', '.join(changed)}: give what was given then, or delete it to "
-                "begin anew"
+                f"{self.folder} was created with another {', '.join(changed)}: use the same as then, or delete it to "
+                "start again"
             )
 
-    def _count(self) -> None:
+    def _count_finished(self) -> None:
         while self.plan.segment and self._file("segment", self.segments).exists():
             self.segments += 1
         self.batches = self.segments * self.plan.per_segment
         while self._file("batch", self.batches).exists():
             self.batches += 1
         while self.batches and not self._file("state", self.batches - 1).exists():
-            self.batches -= 1  # killed between the writing of a batch and of its segment
+            self.batches -= 1  # the run was killed between writing a batch and its segment
 
     def _file(self, kind: str, number: int) -> Path:
         return self.folder / f"{kind}_{number:06d}.npz"
 
     def add_batch(self, number: int, images: np.ndarray, state: Any) -> None:
-        """Keeps the images uint8 (N, H, W, 3) of a batch, and the state after it, a pytree of arrays.
+        """Stores the images uint8 (N, H, W, 3) of a batch, and the state after it, a pytree of arrays.
 
         Raises:
           UserError: the file system refuses.
@@ -119,16 +119,16 @@ class ResumeFolder:
         self.batches = number + 1
 
     def state(self, like: Any) -> Any:
-        """The state after the last batch that is kept; a pytree like another."""
+        """The state after the last stored batch, with the pytree structure of `like`."""
         stored = _load(self._file("state", self.batches - 1))
         return jax.tree.unflatten(jax.tree.structure(like), [stored[name] for name in sorted(stored)])
 
     def images(self, number: int) -> np.ndarray:
-        """The images of a batch that no segment holds yet."""
+        """The frames of a batch that is not yet in a segment."""
         return _load(self._file("batch", number))["images"]
 
     def add_segment(self, packed: PackedPackets) -> None:
-        """Keeps a segment, and lets go of the images in it.
+        """Stores an encoded segment, and removes its raw frames.
 
         Raises:
           UserError: the file system refuses.
@@ -140,33 +140,33 @@ class ResumeFolder:
             self._file("batch", number).unlink(missing_ok=True)
 
     def segment(self, number: int) -> PackedPackets:
-        """A segment that is kept."""
+        """A stored segment."""
         return _load(self._file("segment", number))
 
-    def forget_if_nothing_is_kept(self) -> None:
-        """Removes the folder of a run that failed before its first batch: there is nothing to go on with."""
+    def remove_if_empty(self) -> None:
+        """Removes the folder if it holds no batch or segment, so that there is nothing to resume."""
         files = self.folder.iterdir() if self.folder.is_dir() else ()
         if all(file.name == RUN_FILE or file.name.startswith((".", "state_")) for file in files):
             self.remove()
 
     def remove(self) -> None:
-        """All of it: the output is complete."""
+        """Removes the folder: the output is complete."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def resume_path(output: Path) -> Path:
-    """Where the parts of an output lie."""
+    """The resume folder of an output file."""
     return output.with_name(f"{output.name}.part")
 
 
 def segment_length(batch: int, rate: Fraction) -> int:
-    """About two seconds, in whole batches."""
+    """The frames of a segment: about two seconds, a multiple of the batch."""
     return batch * max(1, round(2 * rate / batch))
 
 
 def _save(path: Path, arrays: Mapping[str, Any]) -> None:
     def write(name: Path) -> None:
-        with name.open("wb") as file:  # NumPy would add an ending to a name
+        with name.open("wb") as file:  # NumPy would add a suffix to a name
             np.savez(file, **arrays)
 
     write_atomically(path, write)
@@ -174,7 +174,7 @@ def _save(path: Path, arrays: Mapping[str, Any]) -> None:
 
 def _load(path: Path) -> dict[str, np.ndarray]:
     try:
-        with path.open("rb") as opened, np.load(opened) as file:  # of a damaged one NumPy leaves its own open
+        with path.open("rb") as opened, np.load(opened) as file:  # NumPy leaves a damaged file open
             return {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, BadZipFile) as error:
-        raise UserError(f"{path} is damaged ({error}); delete its folder to begin anew") from error
+        raise UserError(f"{path} is damaged ({error}); delete its folder to start again") from error

@@ -1,4 +1,4 @@
-"""What frames of a clip take over from the frame before, moved along with the picture."""
+"""Flow-warped recursive smoothing: what a frame takes over from the previous one, warped along the optical flow."""
 
 from typing import NamedTuple
 
@@ -10,11 +10,11 @@ from msst_jax.ops.image import resize
 from msst_jax.ops.optical_flow import estimate_flow, flow_confidence, warp
 from msst_jax.regions.segmenter import Size
 
-GRID_SIDE = 384  # longest side of the pictures in which motion is sought; see msst_jax/motion.py
+GRID_SIDE = 384  # longest side at which optical flow is estimated; see ops/optical_flow.py
 
 
 class Motion(NamedTuple):
-    """Of N frames, each against the one before.
+    """Optical flow of N frames, each against the previous one.
 
     Attributes:
       flows: (N, h, w, 2), see `estimate_flow`.
@@ -26,30 +26,30 @@ class Motion(NamedTuple):
 
 
 def flow_grid(size: Size) -> Size:
-    """The (width, height) of the pictures in which motion is sought, for frames of a size."""
+    """The (width, height) at which optical flow is estimated, for frames of a size."""
     scale = min(1.0, GRID_SIDE / max(size))
     width, height = (max(MIN_SIDE, round(side * scale)) for side in size)
     return width, height
 
 
-def estimate_motion(frames: jax.Array, before: jax.Array) -> Motion:
-    """The motion of frames (N, h, w, 3) in [0, 1] that follow a frame (h, w, 3)."""
+def estimate_motion(frames: jax.Array, previous: jax.Array) -> Motion:
+    """The motion of frames (N, h, w, 3) in [0, 1] that follow the frame `previous` (h, w, 3)."""
 
     def single(pair: tuple[jax.Array, jax.Array]) -> Motion:
         flow = estimate_flow(*pair)
         return Motion(flow, flow_confidence(*pair, flow))
 
-    return jax.lax.map(single, (jnp.concatenate([before[None], frames[:-1]]), frames))
+    return jax.lax.map(single, (jnp.concatenate([previous[None], frames[:-1]]), frames))
 
 
-def blend_recursive(flows: jax.Array, shares: jax.Array, before: jax.Array, new: jax.Array) -> jax.Array:
-    """Each frame a mixture of what is new in it and of the mixture before, moved along.
+def blend_recursive(flows: jax.Array, weights: jax.Array, previous: jax.Array, new: jax.Array) -> jax.Array:
+    """Recursive smoothing: y_t = w_t * warp(y_(t-1), flow_t) + (1 - w_t) * x_t.
 
     Args:
       flows: (N, h, w, 2), see `estimate_flow`.
-      shares: (N, h, w) in [0, 1], how much of the mixture before stays.
-      before: (H, W, C), the mixture of the frame before the first.
-      new: (N, H, W, C).
+      weights: (N, h, w) in [0, 1], how much of the warped previous result stays.
+      previous: (H, W, C), the result of the frame before the first.
+      new: (N, H, W, C), x.
 
     Returns:
       (N, H, W, C).
@@ -58,11 +58,11 @@ def blend_recursive(flows: jax.Array, shares: jax.Array, before: jax.Array, new:
     if flows.shape[1:3] != (height, width):
         scale = jnp.array([width / flows.shape[2], height / flows.shape[1]])
         flows = resize(flows, height, width) * scale
-        shares = resize(shares[..., None], height, width)[..., 0]
+        weights = resize(weights[..., None], height, width)[..., 0]
 
     def follow(last: jax.Array, frame: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        flow, share, image = frame
-        mixture = share[..., None] * warp(last, flow) + (1 - share[..., None]) * image
+        flow, weight, image = frame
+        mixture = weight[..., None] * warp(last, flow) + (1 - weight[..., None]) * image
         return mixture, mixture
 
-    return jax.lax.scan(follow, before, (flows, shares, new))[1]
+    return jax.lax.scan(follow, previous, (flows, weights, new))[1]

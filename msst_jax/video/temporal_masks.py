@@ -1,185 +1,177 @@
-"""Regions of the frames of a clip, found on the device and smoothed over time so that their edges do not flicker."""
+"""Region masks of video frames: segmented on the device, blended over time along the flow against flicker."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
 from msst_jax.ops.guided_filter import EPS, build_guide, default_radius, guided_filter
 from msst_jax.ops.image import normalize, resize
 from msst_jax.ops.optical_flow import warp
-from msst_jax.regions.masks import BACKGROUND
+from msst_jax.regions.masks import BACKGROUND, MaskSpec, foreground
 from msst_jax.regions.segmenter import Network, Segmenter, Size
 from msst_jax.regions.selection import class_indices
 from msst_jax.video.temporal import Motion, blend_recursive, estimate_motion, flow_grid
 
-TAIL = 4.0  # standard deviations after which a Gaussian ends, as in scipy.ndimage
+TRUNCATE = 4.0  # standard deviations after which a Gaussian ends, as in scipy.ndimage
 
 MaskState = Mapping[str, jax.Array]
-"""What one frame tells the next: "photo" (h, w, 3), "masks" (h, w, R), "trust" (h, w, 1), how much they may be relied
-on since the network looked last, and whether there was a frame, "seen"."""
+"""What one frame passes to the next: "photo" (h, w, 3), "masks" (h, w, R), "trust" (h, w, 1), the confidence in them
+since the last key frame, and "seen", whether there was a frame."""
 
 KeyFrames = tuple[int, ...]
-"""The frames of a batch that the network looks at."""
+"""The frames of a batch that the segmenter runs on."""
 
 
-class MaskSpec(NamedTuple):
-    """How masks (H, W, K) of a frame come about; all of it is known before the first frame.
+@dataclass(frozen=True)
+class FrameMaskSpec:
+    """How the masks (H, W, K) of a frame are computed; all of it is known before the first frame.
 
     Attributes:
+      masks: regions and options, as for a photo; one of the regions is "background".
       size: (width, height) of the frames.
-      names: of the K regions; one of them is "background".
-      given: of the regions whose masks come with the frames.
-      found: of the R regions that a network finds.
-      groups: of each of them the scores that it joins.
-      scales: sizes at which the network sees a frame.
-      grid: size at which masks are smoothed, which is finer than any network's own.
-      smoothing: share of the last frame's mask that stays where the picture did not change, below 1.
-      refine: move edges onto those of the frame.
-      hard: every pixel goes to one region.
-      feather: sigma in pixels.
+      segmented: the R regions that the segmenter finds.
+      groups: for each of them, the indices of the scores that it joins.
+      scales: (width, height)s at which the segmenter sees a frame.
+      grid: (width, height) at which masks are smoothed, finer than any segmenter's own.
+      smoothing: share of the previous frame's mask that stays where the image did not change, below 1.
     """
 
+    masks: MaskSpec
     size: Size
-    names: tuple[str, ...]
-    given: tuple[str, ...]
-    found: tuple[str, ...]
+    segmented: tuple[str, ...]
     groups: tuple[tuple[int, ...], ...]
     scales: tuple[Size, ...]
     grid: Size
     smoothing: float
-    refine: bool
-    hard: bool
-    feather: float
 
 
-def build_mask_spec(
-    config: ConfigDict, names: Sequence[str], given: Sequence[str], segmenter: Segmenter | None, size: Size
-) -> MaskSpec:
-    """The layout for frames of a size.
+def build_mask_spec(masks: MaskSpec, segmenter: Segmenter | None, size: Size, smoothing: float) -> FrameMaskSpec:
+    """The specification for frames of a size.
 
     Args:
-      config: hard_masks, feather, refine_edges and mask_smoothing of configs/photo.py.
-      names: the regions.
-      given: those with masks.
-      segmenter: finds the others; None if there are none.
+      masks: regions and options.
+      segmenter: None if no region is missing.
       size: (width, height) of the frames.
+      smoothing: see `FrameMaskSpec`.
 
     Raises:
-      UserError: a region that is no class, or a frame that the network cannot see.
+      UserError: a region that is no class, or a frame that the segmenter cannot see.
     """
-    found = tuple(name for name in names if name not in given and name != BACKGROUND) if segmenter else ()
+    segmented = masks.missing if segmenter else ()
     known = list(segmenter.model.classes) if segmenter else []
-    return MaskSpec(
+    return FrameMaskSpec(
+        masks=masks,
         size=size,
-        names=tuple(names),
-        given=tuple(given),
-        found=found,
-        groups=tuple(tuple(known.index(index) for index in class_indices(name)) for name in found),
-        scales=tuple(view(size) for view in segmenter.scales) if segmenter else (),
+        segmented=segmented,
+        groups=tuple(tuple(known.index(index) for index in class_indices(name)) for name in segmented),
+        scales=tuple(scale(size) for scale in segmenter.scales) if segmenter else (),
         grid=flow_grid(size),
-        smoothing=config.mask_smoothing,
-        refine=config.refine_edges,
-        hard=config.hard_masks,
-        feather=config.feather / 100 * max(size),
+        smoothing=smoothing,
     )
 
 
 def key_frames(number: int, batch: int, every: int) -> KeyFrames:
-    """Which frames of a batch the network looks at."""
+    """The frames of batch `number`, of `batch` frames, that the segmenter runs on: every `every`-th of the video."""
     return tuple(index for index in range(batch) if (number * batch + index) % every == 0)
 
 
-def initial_mask_state(layout: MaskSpec) -> MaskState:
-    """Before the first frame."""
-    width, height = layout.grid
-    masks = jnp.zeros((height, width, len(layout.found)))
+def initial_mask_state(spec: FrameMaskSpec) -> MaskState:
+    """The state before the first frame."""
+    width, height = spec.grid
+    masks = jnp.zeros((height, width, len(spec.segmented)))
     trust = jnp.ones((height, width, 1))
     return {"photo": jnp.zeros((height, width, 3)), "masks": masks, "trust": trust, "seen": jnp.asarray(False)}
 
 
 def frame_masks(
-    layout: MaskSpec, network: Network | None, photos: jax.Array, given: jax.Array, last: MaskState, keys: KeyFrames
+    spec: FrameMaskSpec,
+    network: Network | None,
+    photos: jax.Array,
+    given: jax.Array,
+    last: MaskState,
+    keys: KeyFrames,
 ) -> tuple[jax.Array, Motion, MaskState]:
-    """Masks (N, H, W, K), sum 1 at every pixel, of N frames that follow each other; to be jitted.
+    """Masks (N, H, W, K), sum 1 at every pixel, of N consecutive frames; to be jitted.
 
     Args:
-      layout: see `MaskSpec`.
-      network: finds regions; None if the layout has none to find.
+      spec: see `FrameMaskSpec`.
+      network: the segmenter's; None if there is nothing to segment.
       photos: (N, H, W, 3) in [0, 1].
-      given: (N, H, W, G) in [0, 1], in the order of `layout.given`.
-      last: the state after the frame before.
-      keys: the frames that the network looks at; in the others the masks follow the motion. The very first frame of a
-        clip must be one.
+      given: (N, H, W, G) in [0, 1], in the order of `spec.masks.given`.
+      last: the state after the previous frame.
+      keys: the frames that the network runs on; in the others the masks follow the motion. The very first frame of a
+        video must be one.
 
     Returns:
-      The masks, the motion (nothing is trusted in the first frame of a clip), and the state after the last frame.
+      The masks, the motion (with no confidence in the first frame of a video), and the state after the last frame.
     """
-    width, height = layout.grid
+    width, height = spec.grid
     small = resize(photos, height, width)
     motion = estimate_motion(small, last["photo"])
     motion = motion._replace(confidences=motion.confidences.at[0].mul(last["seen"]))
-    found, trust = jnp.zeros((len(photos), height, width, 0)), last["trust"]
-    if layout.found:
+    segmented, trust = jnp.zeros((len(photos), height, width, 0)), last["trust"]
+    if spec.segmented:
         assert network is not None
         is_key = jnp.asarray([index in keys for index in range(len(photos))])
-        trusts, trust = _confidence_since_keys(motion, last["trust"], is_key)
-        shares = jnp.where(is_key[:, None, None], layout.smoothing * trusts, 1.0)
-        found = blend_recursive(motion.flows, shares, last["masks"], _found_on_grid(layout, network, photos, keys))
-    state = {"photo": small[-1], "masks": found[-1], "trust": trust, "seen": jnp.asarray(True)}
-    found = resize(found, *photos.shape[1:3]) if layout.found else jnp.zeros((*photos.shape[:3], 0))
-    if layout.refine and layout.found:
-        found = jax.lax.map(lambda pair: _refine_masks(*pair), (found, photos))
-    masks = _feather(layout, _stack_masks(layout, given, found))
-    return masks, motion, state
+        confidences, trust = _confidence_since_keys(motion, last["trust"], is_key)
+        weights = jnp.where(is_key[:, None, None], spec.smoothing * confidences, 1.0)
+        new = _segment_keys(spec, network, photos, keys)
+        segmented = blend_recursive(motion.flows, weights, last["masks"], new)
+    state = {"photo": small[-1], "masks": segmented[-1], "trust": trust, "seen": jnp.asarray(True)}
+    segmented = resize(segmented, *photos.shape[1:3]) if spec.segmented else jnp.zeros((*photos.shape[:3], 0))
+    if spec.masks.options.refine_edges and spec.segmented:
+        segmented = jax.lax.map(lambda pair: _refine_masks(*pair), (segmented, photos))
+    sigma = spec.masks.options.feather_sigma(spec.size)
+    return _feather(_stack_masks(spec, given, segmented), sigma), motion, state
 
 
-def _found_on_grid(layout: MaskSpec, network: Network, photos: jax.Array, keys: KeyFrames) -> jax.Array:
-    """Probabilities (N, h, w, R) on the grid of the layout; 0 where the network does not look."""
-    width, height = layout.grid
-    probabilities = jnp.zeros((len(photos), height, width, len(layout.found)))
+def _segment_keys(spec: FrameMaskSpec, network: Network, photos: jax.Array, keys: KeyFrames) -> jax.Array:
+    """Probabilities (N, h, w, R) on the grid; 0 where the network does not run."""
+    width, height = spec.grid
+    probabilities = jnp.zeros((len(photos), height, width, len(spec.segmented)))
     if keys:
-        at_keys = _probabilities(layout, network, photos[np.array(keys)])
+        at_keys = _probabilities(spec, network, photos[np.array(keys)])
         probabilities = probabilities.at[np.array(keys)].set(at_keys)
     return probabilities
 
 
 def _confidence_since_keys(motion: Motion, last: jax.Array, is_key: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """How much the masks may be relied on that are carried to each frame: the least trust since the network looked.
+    """Confidence in the masks that are warped to each frame: the least of the flow's since the last key frame.
 
     What came into view in between is in no mask, however well the motion explains it afterwards.
 
     Args:
       motion: of N frames.
-      last: (h, w, 1), after the frame before.
-      is_key: (N,), whether the network looks at the frame.
+      last: (h, w, 1), after the previous frame.
+      is_key: (N,), whether the network runs on the frame.
 
     Returns:
-      (N, h, w) before the network looks, and (h, w, 1) after the last frame.
+      (N, h, w) before the network runs, and (h, w, 1) after the last frame.
     """
 
     def follow(last: jax.Array, frame: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        flow, trust, looks = frame
-        least = jnp.minimum(warp(last, flow), trust[..., None])
-        return jnp.where(looks, 1.0, least), least[..., 0]
+        flow, confidence, key = frame
+        least = jnp.minimum(warp(last, flow), confidence[..., None])
+        return jnp.where(key, 1.0, least), least[..., 0]
 
-    last, trusts = jax.lax.scan(follow, last, (motion.flows, motion.confidences, is_key))
-    return trusts, last
+    last, confidences = jax.lax.scan(follow, last, (motion.flows, motion.confidences, is_key))
+    return confidences, last
 
 
-def _probabilities(layout: MaskSpec, network: Network, photos: jax.Array) -> jax.Array:
-    """Of the regions found, (N, h, w, R) on the grid; see `segmentation.class_probabilities`."""
-    width, height = layout.grid
+def _probabilities(spec: FrameMaskSpec, network: Network, photos: jax.Array) -> jax.Array:
+    """Of the segmented regions, (N, h, w, R) on the grid; see `class_probabilities`."""
+    width, height = spec.grid
     scores: Any = 0.0
-    for view_width, view_height in layout.scales:
-        seen = network(normalize(resize(photos, view_height, view_width)))
+    for scale_width, scale_height in spec.scales:
+        seen = network(normalize(resize(photos, scale_height, scale_width)))
         shape = (len(photos), height, width, seen.shape[-1])
-        scores = scores + jax.image.resize(seen, shape, "linear", antialias=False) / len(layout.scales)
+        scores = scores + jax.image.resize(seen, shape, "linear", antialias=False) / len(spec.scales)
     probabilities = jax.nn.softmax(scores)
-    return jnp.stack([probabilities[..., np.array(group)].sum(-1) for group in layout.groups], -1)
+    return jnp.stack([probabilities[..., np.array(group)].sum(-1) for group in spec.groups], -1)
 
 
 def _refine_masks(masks: jax.Array, photo: jax.Array) -> jax.Array:
@@ -190,32 +182,34 @@ def _refine_masks(masks: jax.Array, photo: jax.Array) -> jax.Array:
     return jnp.clip(jnp.stack(filtered, -1), 0, 1)
 
 
-def _stack_masks(layout: MaskSpec, given: jax.Array, found: jax.Array) -> jax.Array:
-    """All regions in order, (N, H, W, K) of sum 1: a given mask comes before what was found, the background last."""
-    claimed = jnp.clip(given.sum(-1, keepdims=True), 0, 1)
-    if layout.hard:
-        claimed = (claimed >= 0.5).astype(jnp.float32)
-    found = found * (1 - claimed)
+def _stack_masks(spec: FrameMaskSpec, given: jax.Array, segmented: jax.Array) -> jax.Array:
+    """All regions in order, (N, H, W, K) of sum 1: given masks, then segmented ones, then background.
+
+    As `regions.masks.compose_masks` with strict=False and `MaskSpec.finish` do on the host, here within the compiled
+    step of a frame.
+    """
+    names, hard = spec.masks.names, spec.masks.options.hard
+    segmented = segmented * (1 - spec.masks.options.claimed(given.sum(-1, keepdims=True)))
     parts: Mapping[str, jax.Array] = {
-        **{name: given[..., index] for index, name in enumerate(layout.given)},
-        **{name: found[..., index] for index, name in enumerate(layout.found)},
+        **{name: given[..., index] for index, name in enumerate(spec.masks.given)},
+        **{name: segmented[..., index] for index, name in enumerate(spec.segmented)},
     }
     nothing = jnp.zeros(given.shape[:3])
-    others = jnp.stack([parts.get(name, nothing) for name in layout.names if name != BACKGROUND] or [nothing], -1)
+    others = jnp.stack([parts.get(name, nothing) for name in foreground(names)] or [nothing], -1)
     others = others / jnp.maximum(others.sum(-1, keepdims=True), 1)
-    rest = layout.names.index(BACKGROUND)
-    columns = [others[..., index] for index in range(len(layout.names) - 1)]
+    rest = names.index(BACKGROUND)
+    columns = [others[..., index] for index in range(len(names) - 1)]
     columns.insert(rest, 1 - others.sum(-1))
     stacked = jnp.stack(columns, -1)
-    return jax.nn.one_hot(stacked.argmax(-1), len(layout.names)) if layout.hard else stacked
+    return jax.nn.one_hot(stacked.argmax(-1), len(names)) if hard else stacked
 
 
-def _feather(layout: MaskSpec, masks: jax.Array) -> jax.Array:
-    """See `regions.feather`; its border repeats, and a Gaussian keeps the sum."""
-    if layout.feather <= 0:
+def _feather(masks: jax.Array, sigma: float) -> jax.Array:
+    """As `regions.masks.feather`: a Gaussian of `sigma` pixels, the border repeated; it keeps the sum."""
+    if sigma <= 0:
         return masks
-    reach = round(TAIL * layout.feather)
-    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / layout.feather) ** 2)
+    reach = round(TRUNCATE * sigma)
+    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
     weights = (weights / weights.sum()).astype(np.float32)
     for axis in (1, 2):
         length = masks.shape[axis]

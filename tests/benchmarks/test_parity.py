@@ -1,4 +1,4 @@
-"""The benchmark of parity: every group is measured, what is wrong is found, and both of its outputs say the same."""
+"""benchmarks.parity: every group is measured, injected errors are detected, and the JSON matches the printed table."""
 
 import functools
 import json
@@ -15,12 +15,11 @@ from benchmarks.parity import __main__ as parity
 from benchmarks.parity import losses
 from benchmarks.parity import networks as parity_networks
 from benchmarks.parity import steps as parity_steps
-from benchmarks.parity.rows import Comparison, Found, Label, Row, errors_of, rows_of, worst
+from benchmarks.parity.rows import Comparison, Label, Row, WorstError, measure_rows, relative_errors, worst_error
 from msst_jax.losses import functional
 from msst_jax.models.vgg import VGG
 from msst_jax.optim.lbfgs import torch_lbfgs
-from reference import lbfgs_cases as lbfgs_problem
-from reference import stylizer_cases
+from reference import lbfgs_cases, stylizer_cases
 
 Capture = pytest.CaptureFixture[str]
 Patch = pytest.MonkeyPatch
@@ -28,28 +27,28 @@ Patch = pytest.MonkeyPatch
 
 @pytest.fixture
 def one_precision(monkeypatch: Patch) -> None:
-    """Computes once instead of twice: both columns are what comes out at the default precision."""
+    """Computes once instead of twice: both columns hold the result at the default precision."""
 
     def rows(group: str, comparison: Comparison) -> list[Row]:
-        return rows_of(group, comparison._replace(start=lambda: functools.cache(comparison.start())))
+        return measure_rows(group, comparison._replace(start=lambda: functools.cache(comparison.start())))
 
-    monkeypatch.setattr(parity, "rows_of", rows)
+    monkeypatch.setattr(parity, "measure_rows", rows)
 
 
-def measured(*groups: str) -> dict[str, dict[str, Any]]:
+def measure_quickly(*groups: str) -> dict[str, dict[str, Any]]:
     """{what: row}."""
     return {row["what"]: row for row in parity.measure(groups, quick=True)["rows"]}
 
 
-def failed(rows: dict[str, dict[str, Any]]) -> list[str]:
+def failures(rows: dict[str, dict[str, Any]]) -> list[str]:
     return [what for what, row in rows.items() if not row["ok"]]
 
 
 @pytest.mark.usefixtures("one_precision")
-def test_a_quick_run_prints_every_group_and_writes_the_same_figures(
+def test_quick_run_covers_every_group_and_prints_what_the_json_holds(
     tmp_path: Path, monkeypatch: Patch, capsys: Capture
 ) -> None:
-    monkeypatch.setattr(parity_steps, "BATCHES", ())  # its gradient alone takes as long to compile as all the rest
+    monkeypatch.setattr(parity_steps, "BATCHES", ())  # compiling its gradient takes as long as everything else
     output = tmp_path / "new" / "parity.json"
     assert parity.main(["--quick", "--output", str(output)]) == 0
     results, printed = json.loads(output.read_text()), capsys.readouterr().out
@@ -72,15 +71,15 @@ def test_a_quick_run_prints_every_group_and_writes_the_same_figures(
 
 @pytest.mark.slow
 def test_every_quick_comparison_is_within_its_limit() -> None:
-    rows = measured(*parity.GROUPS)
-    assert not failed(rows)
+    rows = measure_quickly(*parity.GROUPS)
+    assert not failures(rows)
     assert "fast model, 2 styles, worst gradient of a parameter" in rows
 
 
-# What is wrong is found
-def test_a_wrong_loss_is_marked_and_ends_with_1(monkeypatch: Patch, capsys: Capture) -> None:
-    right = functional.gram
-    monkeypatch.setattr(functional, "gram", lambda features: 1.001 * right(features))
+# --- injected errors
+def test_wrong_loss_is_marked_and_exits_with_1(monkeypatch: Patch, capsys: Capture) -> None:
+    gram = functional.gram
+    monkeypatch.setattr(functional, "gram", lambda features: 1.001 * gram(features))
     assert parity.main(["--quick", "--only", "losses"]) == 1
     captured = capsys.readouterr()
     bold = [line for line in captured.out.splitlines() if "**" in line]
@@ -91,107 +90,108 @@ def test_a_wrong_loss_is_marked_and_ends_with_1(monkeypatch: Patch, capsys: Capt
 
 
 @pytest.mark.usefixtures("one_precision")
-def test_a_wrong_kernel_is_found_from_its_layer_on(monkeypatch: Patch) -> None:
+def test_wrong_kernel_is_detected_at_its_layer(monkeypatch: Patch) -> None:
     load = parity_networks.load_vgg
 
-    def wrong(*arguments: Any, **more: Any) -> tuple[VGG, Path]:
-        model, path = load(*arguments, **more)
+    def load_wrong(*arguments: Any, **keywords: Any) -> tuple[VGG, Path]:
+        model, path = load(*arguments, **keywords)
         model.conv4_3.kernel[...] *= 1.001
         return model, path
 
-    monkeypatch.setattr(parity_networks, "load_vgg", wrong)
-    (row,) = measured("vgg").values()
+    monkeypatch.setattr(parity_networks, "load_vgg", load_wrong)
+    (row,) = measure_quickly("vgg").values()
     assert not row["ok"]
     assert row["highest"]["at"] in ("conv4_3", "relu4_3")
     assert 1e-4 < row["highest"]["error"] < 1e-2
 
 
-def test_a_wrong_optimiser_is_found(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(lbfgs_problem, "torch_lbfgs", lambda rate, history: torch_lbfgs(0.99 * rate, history))
-    (row,) = rows_of("lbfgs", parity_steps.lbfgs(quick=True)[0])
+def test_wrong_optimizer_is_detected(monkeypatch: Patch) -> None:
+    monkeypatch.setattr(lbfgs_cases, "torch_lbfgs", lambda rate, history: torch_lbfgs(0.99 * rate, history))
+    (row,) = measure_rows("lbfgs", parity_steps.lbfgs(quick=True)[0])
     assert not row.ok
     assert row.default.error > row.limit
 
 
 @pytest.mark.usefixtures("one_precision")
-def test_a_wrong_image_of_the_fast_model_is_found(monkeypatch: Patch) -> None:
+def test_wrong_image_of_the_feedforward_model_is_detected(monkeypatch: Patch) -> None:
     monkeypatch.setattr(parity_steps, "BATCHES", ())
     monkeypatch.setattr(stylizer_cases, "stylised", lambda _, images: jnp.full((1, 3, *images.shape[1:]), 0.5))
-    rows = measured("fast")
-    assert failed(rows) == list(rows) != []
+    rows = measure_quickly("fast")
+    assert failures(rows) == list(rows) != []
 
 
-def test_a_wrong_loss_or_gradient_of_a_training_is_found(monkeypatch: Patch) -> None:
+def test_wrong_training_loss_or_gradient_is_detected(monkeypatch: Patch) -> None:
     right = stylizer_cases.torch_training(stylizer_cases.training_case(2, 2, (16, 20), 0))
     gradients = {**right.gradients, "bias": 1.001 * right.gradients["bias"]}
     wrong = right._replace(loss=1.001 * right.loss, gradients=gradients)
     monkeypatch.setattr(stylizer_cases, "torch_training", lambda _: right)
-    training = parity_steps.fast(quick=True)[1]
+    training = parity_steps.feedforward(quick=True)[1]
     monkeypatch.setattr(stylizer_cases, "our_training", lambda *_: right)
-    assert all(row.ok for row in rows_of("fast", training))
+    assert all(row.ok for row in measure_rows("fast", training))
     monkeypatch.setattr(stylizer_cases, "our_training", lambda *_: wrong)
-    loss, gradient = rows_of("fast", training)
+    loss, gradient = measure_rows("fast", training)
     assert not loss.ok
     assert not gradient.ok
     assert gradient.highest.at == "bias, seed 0"
 
 
 @pytest.mark.usefixtures("one_precision")
-def test_a_wrong_whole_loss_is_found(monkeypatch: Patch) -> None:
+def test_wrong_weight_in_the_total_loss_is_detected(monkeypatch: Patch) -> None:
     factors = losses.loss_cases.FACTORS
     evaluate = losses.loss_cases.evaluate
     wrong = factors._replace(blend=1.001 * factors.blend)
-    monkeypatch.setattr(losses.loss_cases, "evaluate", lambda vgg, *pictures: evaluate(vgg, *pictures[:-1], wrong))
-    rows = measured("whole_loss")
-    assert failed(rows) == list(rows) != []
+    monkeypatch.setattr(losses.loss_cases, "evaluate", lambda vgg, *arguments: evaluate(vgg, *arguments[:-1], wrong))
+    rows = measure_quickly("whole_loss")
+    assert failures(rows) == list(rows) != []
 
 
-# The parts
+# --- rows, errors and the command line
 def comparison(errors: Any, limit: float = 1.0) -> Comparison:
     return Comparison({"a": Label("what", "torch", "2x3", limit)}, lambda: lambda: {"a": errors()})
 
 
-def test_both_precisions_are_measured_also_with_one_jitted_function() -> None:
-    seen = []
+def test_both_precisions_are_measured_even_with_one_jitted_function() -> None:
+    precisions = []
 
     @jax.jit
     def error(x: jax.Array) -> jax.Array:
-        seen.append(jax.config.jax_default_matmul_precision)
+        precisions.append(jax.config.jax_default_matmul_precision)
         return x
 
-    (row,) = rows_of("group", comparison(lambda: {"x": float(error(jnp.float32(0.5)))}))
-    assert seen == [None, "highest"]
-    assert row.default == row.highest == Found(0.5, "")
+    (row,) = measure_rows("group", comparison(lambda: {"x": float(error(jnp.float32(0.5)))}))
+    assert precisions == [None, "highest"]
+    assert row.default == row.highest == WorstError(0.5, "")
 
 
-def test_the_limit_is_for_the_highest_precision_alone() -> None:
+def test_limit_applies_to_the_highest_precision_only() -> None:
     def error() -> dict[str, float]:
         return {"x": 0.1 if jax.config.jax_default_matmul_precision == "highest" else 0.9}
 
-    (row,) = rows_of("group", comparison(error, limit=0.5))
+    (row,) = measure_rows("group", comparison(error, limit=0.5))
     assert row.ok
     assert (row.default.error, row.highest.error) == (0.9, 0.1)
     assert not row._replace(limit=0.05).ok
 
 
-def test_the_worst_tensor_is_named_and_what_is_no_number_is_the_worst() -> None:
-    assert worst({"a": 1.0, "b": 3.0, "c": 2.0}) == Found(3.0, "b")
-    assert worst({"a": 1.0, "b": math.nan}) == Found(math.inf, "b")
+def test_worst_tensor_is_named_and_nan_is_the_worst() -> None:
+    assert worst_error({"a": 1.0, "b": 3.0, "c": 2.0}) == WorstError(3.0, "b")
+    assert worst_error({"a": 1.0, "b": math.nan}) == WorstError(math.inf, "b")
 
 
-def test_errors_are_in_parts_of_the_largest_magnitude() -> None:
+def test_errors_are_relative_to_the_largest_magnitude() -> None:
     theirs = {"a": np.array([-4.0, 1.0]), "b": np.zeros(2), "c": np.ones(3)}
-    assert errors_of({"a": np.array([-4.0, 2.0]), "b": np.zeros(2), "c": np.ones(2)}, theirs) == {
+    assert relative_errors({"a": np.array([-4.0, 2.0]), "b": np.zeros(2), "c": np.ones(2)}, theirs) == {
         "a": 0.25,
         "b": 0,
         "c": math.inf,
     }
 
 
-def test_what_cannot_be_compared_is_valid_json_and_told() -> None:
-    row = parity.plain(Row("group", "what", "torch", "2", Found(math.inf, "x"), Found(math.inf, "x"), 1.0))
+def test_incomparable_tensors_give_valid_json_and_are_marked() -> None:
+    infinite = WorstError(math.inf, "x")
+    row = parity.row_to_json(Row("group", "what", "torch", "2", infinite, infinite, 1.0))
     assert not row["ok"]
-    results = json.loads(json.dumps({**parity.circumstances(), "rows": [row]}, allow_nan=False))
+    results = json.loads(json.dumps({**parity.environment(), "rows": [row]}, allow_nan=False))
     assert (
         "| **what** | **torch** | **2** | **not comparable (x)** | **not comparable (x)** | **1e0** |"
         in parity.table(results)
@@ -199,7 +199,7 @@ def test_what_cannot_be_compared_is_valid_json_and_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "message"),
     [
         (["--only", "vgg", "resnet"], "invalid choice: 'resnet'"),
         (["--only"], "expected at least one argument"),
@@ -207,9 +207,9 @@ def test_what_cannot_be_compared_is_valid_json_and_told() -> None:
         (["--output", "."], "it is a folder"),
     ],
 )
-def test_bad_flags_end_with_2_and_one_line(flags: list[str], told: str, capsys: Capture) -> None:
+def test_bad_flags_exit_with_2_and_one_line(flags: list[str], message: str, capsys: Capture) -> None:
     assert parity.main(flags) == 2
     captured = capsys.readouterr()
     assert captured.err.count("\n") == 1
-    assert told in captured.err
+    assert message in captured.err
     assert not captured.out

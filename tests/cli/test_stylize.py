@@ -8,21 +8,20 @@ import signal
 import subprocess
 import sys
 import termios
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 from PIL import Image
 from tqdm import tqdm
 
 from msst_jax.errors import UserError
-from msst_jax.pipelines.job import EXIT_INTERRUPTED, EXIT_NOTHING_BETTER, Job
-from msst_jax.pipelines.photo import run
-from tests.helpers.pictures import QUICK, SCRIPT, make_scene, noise, quick_config, run_script, save
+from msst_jax.pipelines.job import EXIT_INTERRUPTED, EXIT_NOTHING_BETTER, PhotoJob
+from msst_jax.pipelines.run import run_job
+from tests.helpers.commands import STYLIZE, run_command, run_script
+from tests.helpers.pictures import QUICK, make_scene, noise, quick_config, save
 from tests.helpers.segmenters import WEIGHTS, animals, converted, painted
 
 TWO = ["--style=dog=a.png", "--style=background=b.png", "--mask=dog=left.png"]
@@ -42,33 +41,18 @@ KEYS = {
 TERMS = {"style", "blend", "content", "smooth"}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compile_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Many tests run the same program: XLA's cache on disk saves compiling it for each."""
-    settings = {"jax_compilation_cache_dir": str(tmp_path_factory.mktemp("xla"))}
-    settings["jax_persistent_cache_min_compile_time_secs"] = 0.0
-    before = {name: getattr(jax.config, name) for name in settings}
-    use_cache(settings)
-    yield
-    use_cache(before)
-
-
-def use_cache(settings: dict[str, Any]) -> None:
-    for name, value in settings.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()  # else the settings of the first compilation stay in force
-
-
 @pytest.fixture
 def scene(tmp_path: Path) -> Path:
     (tmp_path / "in").mkdir()
     return make_scene(tmp_path / "in")
 
 
-def job(scene: Path, styles: dict[str, str] | None = None, masks: dict[str, str] | None = None, **more: Any) -> Job:
+def job(
+    scene: Path, styles: dict[str, str] | None = None, masks: dict[str, str] | None = None, **more: Any
+) -> PhotoJob:
     styles = styles or {"dog": "a", "background": "b"}
     masks = {"dog": "left"} if masks is None else masks
-    return Job(
+    return PhotoJob(
         photo=str(scene / "photo.png"),
         styles={name: str(scene / f"{file}.png") for name, file in styles.items()},
         masks={name: str(scene / f"{file}.png") for name, file in masks.items()},
@@ -110,7 +94,7 @@ def names(folder: Path) -> list[str]:
 def test_any_number_of_regions_and_any_shape_gives_a_picture_and_its_json(tmp_path, styles, masks, height, width):
     scene = make_scene(tmp_path, height, width)
     wanted = job(scene, styles, masks, output=tmp_path / "out" / "out.png", seed=5)
-    assert run(quick_config(size=33), wanted) == 0
+    assert run_job(quick_config(size=33), wanted) == 0
     assert names(tmp_path / "out") == ["out.json", "out.png", "out_inputs.png"]
     result = picture(wanted.output)
     assert result.shape == (round(height * 33 / max(height, width)), round(width * 33 / max(height, width)), 3)
@@ -130,7 +114,7 @@ def test_any_number_of_regions_and_any_shape_gives_a_picture_and_its_json(tmp_pa
 def test_a_blend_list_gives_every_picture_a_strip_and_the_losses_of_single_runs(scene: Path):
     ratios = [0.0, 0.2, 0.4]
     batch = job(scene, blend_ratios=ratios)
-    assert run(quick_config(), batch) == 0
+    assert run_job(quick_config(), batch) == 0
     pictures = [f"out_blend{ratio:g}" for ratio in ratios]
     wanted = [f"{name}.{ending}" for name in ("out", *pictures) for ending in ("json", "png")]
     assert names(batch.output.parent) == sorted([*wanted, "out_inputs.png"])
@@ -140,7 +124,7 @@ def test_a_blend_list_gives_every_picture_a_strip_and_the_losses_of_single_runs(
         batched = sidecar(batch.output.with_name(f"{name}.png"))
         assert batched["blend_ratio"] == ratio
         single = job(scene, blend_ratios=[ratio], output=scene.parent / "single" / "out.png")
-        assert run(quick_config(), single) == 0
+        assert run_job(quick_config(), single) == 0
         alone = sidecar(single.output)
         for term in (*TERMS, "total"):
             np.testing.assert_allclose(batched["loss"][term][:2], alone["loss"][term][:2], rtol=1e-4, atol=1e-6)
@@ -152,7 +136,7 @@ def test_a_blend_list_gives_every_picture_a_strip_and_the_losses_of_single_runs(
 
 def test_the_comparison_is_a_sheet_beside_the_picture(scene: Path):
     wanted = job(scene, compare=True)
-    assert run(quick_config(), wanted) == 0
+    assert run_job(quick_config(), wanted) == 0
     assert "out_comparison.png" in names(wanted.output.parent)
     sidecar(wanted.output)
 
@@ -161,7 +145,7 @@ def test_the_same_seed_gives_the_same_picture_bit_for_bit_and_another_seed_anoth
     results = []
     for folder, seed in (("first", 7), ("second", 7), ("other", 8)):
         wanted = job(scene, output=scene.parent / folder / "out.png", seed=seed)
-        assert run(quick_config(init="noise"), wanted) == 0
+        assert run_job(quick_config(init="noise"), wanted) == 0
         results.append((picture(wanted.output), sidecar(wanted.output)["loss"]))
     np.testing.assert_array_equal(results[0][0], results[1][0])
     assert results[0][1] == results[1][1]
@@ -170,7 +154,7 @@ def test_the_same_seed_gives_the_same_picture_bit_for_bit_and_another_seed_anoth
 
 def test_a_loss_that_overflows_keeps_the_start_says_so_and_fails(scene: Path, caplog: pytest.LogCaptureFixture):
     wanted = job(scene)
-    assert run(quick_config(style_layer_weights=(1e38, 1e38)), wanted) == EXIT_NOTHING_BETTER
+    assert run_job(quick_config(style_layer_weights=(1e38, 1e38)), wanted) == EXIT_NOTHING_BETTER
     assert "the loss was not finite" in caplog.text
     assert "nothing better than the start was found" in caplog.text
     np.testing.assert_allclose(picture(wanted.output).astype(int), picture(scene / "photo.png"), atol=1)
@@ -187,7 +171,7 @@ def test_ctrl_c_writes_the_best_so_far_and_says_so(scene: Path, caplog, monkeypa
 
     monkeypatch.setattr(tqdm, "update", update)
     wanted = job(scene, blend_ratios=[0.1, 0.3])
-    assert run(quick_config(steps=100_000), wanted) == EXIT_INTERRUPTED
+    assert run_job(quick_config(steps=100_000), wanted) == EXIT_INTERRUPTED
     assert re.search(r"interrupted after \d+ evaluations: wrote the best picture so far", caplog.text)
     assert names(wanted.output.parent)[0] == "out.json"
     for name in ("out.png", "out_blend0.1.png", "out_blend0.3.png"):
@@ -204,7 +188,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(scene: Path, monkeypatch: py
     wanted = job(scene)
     monkeypatch.setattr(Image.Image, "save", full)
     with pytest.raises(UserError, match=r"^cannot write .*out.png: No space left on device; choose another output$"):
-        run(quick_config(steps=1), wanted)
+        run_job(quick_config(steps=1), wanted)
     assert not names(wanted.output.parent)
 
 
@@ -214,11 +198,11 @@ def test_regions_that_a_segmenter_finds_are_told_from_masks_in_the_json(tmp_path
     files = {"person": "a", "statue": "b", "background": "c"}
     converted(monkeypatch)
     wanted = job(scene, files, {"statue": "middle"}, output=tmp_path / "out" / "out.png")
-    assert run(quick_config(), wanted) == 0
+    assert run_job(quick_config(), wanted) == 0
     content = sidecar(wanted.output)
     assert content["segmenter"] == {"name": "deeplabv3_resnet101", "weights": WEIGHTS}
     assert [region["origin"] for region in content["regions"]] == ["segmenter", "mask", "rest"]
-    assert run(quick_config(), wanted._replace(styles={"background": wanted.styles["person"]}, masks={})) == 0
+    assert run_job(quick_config(), replace(wanted, styles={"background": wanted.styles["person"]}, masks={})) == 0
     assert sidecar(wanted.output)["segmenter"] is None
 
 
@@ -238,20 +222,23 @@ def test_regions_that_a_segmenter_finds_are_told_from_masks_in_the_json(tmp_path
         (["photo.png", *TWO[:2], "--segmenter=deeplabv3_resnet101"], "weights of deeplabv3_resnet101 are not in"),
         (
             ["photo.png", *TWO[:2], "--segmenter=deeplabv3_resnet50"],
-            "run `python -m convert_weights deeplabv3_resnet50`",
+            "run `python -m msst_jax.convert_weights deeplabv3_resnet50`",
         ),
         (["photo.png", *TWO[:2], "--segmenter=deeplabv3_resnet50"], "; or do without it: give --mask dog=FILE"),
         (["photo.png", *TWO, "--segmenter=yolo"], "config.segmenter is 'yolo'; use one of deeplabv3_resnet101, "),
         (
             ["photo.png", "--regions-only", "--segmenter=deeplabv3_resnet101"],
-            "run `python -m convert_weights deeplabv3_resnet101`",
+            "run `python -m msst_jax.convert_weights deeplabv3_resnet101`",
         ),
         (["photo.png", "--regions-only", "--mask=x=nope.png"], "takes no --style or --mask, found x=nope.png; leave"),
         (["photo.png", "--regions-only", *TWO], "takes no --style or --mask, found dog=a.png, background=b.png, dog="),
         (["photo.png", *TWO, "--config.min_speck=-1"], "config.min_speck is -1.0; it must be zero or more"),
         (["photo.png", "--style=background=nope.jpg"], "style nope.jpg does not exist; check the name"),
-        (["photo.png", *TWO[:2]], "person_vgg16 finds only person, not dog; take deeplabv3_resnet101 (`python -m conv"),
-        (["photo.png", *TWO[:2]], "makes its weights), or give --mask dog=FILE"),
+        (
+            ["photo.png", *TWO[:2]],
+            "person_vgg16 segments only person, not dog; use deeplabv3_resnet101 (`python -m msst",
+        ),
+        (["photo.png", *TWO[:2]], "creates its weights), or give --mask dog=FILE"),
         (["photo.png", *TWO[:2], "--mask=dog=nope.png"], "mask nope.png does not exist"),
         (["photo.png", *TWO[:2], "--mask=dog=black.png"], "mask black.png is black: nothing is inside; paint"),
         (["photo.png", *TWO[:2], "--mask=dog=white.png"], "region 'background' is empty: the other regions leave"),
@@ -264,7 +251,7 @@ def test_regions_that_a_segmenter_finds_are_told_from_masks_in_the_json(tmp_path
         (["photo.png", *TWO, "-o", ""], "cannot write .: "),
         (["photo.png", *TWO, "--blend=nan"], "--blend is nan; it must be zero or more"),
         (["photo.png", *TWO, "--blend=-0.1"], "--blend is -0.1; it must be zero or more"),
-        (["photo.png", *TWO, "--blend=a,b"], "--blend 'a,b' is no list of numbers; write for example"),
+        (["photo.png", *TWO, "--blend=a,b"], "--blend 'a,b' is not a list of numbers; write for example"),
         (["photo.png", *TWO, "--blend=0.2,0.2000001"], "names a ratio twice; leave one out"),
         (["photo.png", *TWO, "--blend=1e33"], "blend ratio times config.style_weight is 1e+39; it must be at most"),
         (["photo.png", TWO[0], "--style=background=c_inputs.png", "-o", "c.png"], "overwrite the input c_inputs.png"),
@@ -277,9 +264,17 @@ def test_regions_that_a_segmenter_finds_are_told_from_masks_in_the_json(tmp_path
         (["photo.png", *TWO, "--config.steps=0"], "config.steps is 0; it must be above zero"),
         (["photo.png", *TWO, "--config.style_weight=-1"], "config.style_weight is -1.0; it must be zero or more"),
         (["photo.png", *TWO, "--config.size=1000000"], "more than 178 megapixels: lower the size"),
-        (["photo.png", *TWO, "--config.network=vgg19"], "run `python -m convert_weights vgg19`"),
-        (["photo.png", *TWO, "--config=nope.py"], "config file cannot be read ([Errno 2] No such file or directory:"),
-        (["photo.png", *TWO, "--config=nope.py", "--config.size=32"], "config file cannot be read ([Errno 2]"),
+        (["photo.png", *TWO, "--config.network=vgg19"], "run `python -m msst_jax.convert_weights vgg19`"),
+        (
+            ["photo.png", *TWO, "--config=nope.py"],
+            "--config 'nope.py' is neither a preset nor a file; give one of fast, ",
+        ),
+        (["photo.png", *TWO, "--config=sead", "--config.size=32"], "neither a preset nor a file; did you mean seed?"),
+        (["photo.png", *TWO, "--config"], "--config has no value; give the name of a preset or the path of a file"),
+        (
+            ["photo.png", *TWO, "--config=fast"],
+            "the config is for training; give it to train.py, or choose one of photo,",
+        ),
         (["photo.png", *TWO, "--config=broken.py"], "invalid syntax (broken.py, line 1)"),
         (["photo.png", *TWO, "--config=number.py"], "the config has no field"),
         (["photo.png", *TWO, "--config=wrong.py"], "TypeError: Could not override field 'size'"),
@@ -296,11 +291,15 @@ def test_bad_input_ends_with_one_line_and_exit_code_2_and_writes_nothing(scene: 
     (scene / "broken.py").write_text("def get_config(:\n")
     (scene / "number.py").write_text("def get_config():\n    return 3\n")
     (scene / "raises.py").write_text("1 / 0\n")
-    (scene / "wrong.py").write_text(
-        "from configs import photo\ndef get_config():\n    config = photo.get_config()\n    config.size = 'x'\n"
-    )
+    lines = [
+        "from msst_jax.configs import photo",
+        "def get_config():",
+        " config = photo.get_config()",
+        " config.size = 'x'",
+    ]
+    (scene / "wrong.py").write_text("\n".join(lines))
     before = {file: file.stat().st_mtime_ns for file in scene.iterdir()}
-    code, stderr = run_script(arguments, scene)
+    code, stderr = run_command(arguments, scene)
     assert re.fullmatch(r"stylize\.py: [^\n]*\n", stderr)
     assert message in stderr
     assert code == 2
@@ -323,9 +322,9 @@ def test_quiet_prints_nothing_and_otherwise_a_stretched_mask_and_the_output_are_
 
 
 def test_the_seed_config_runs_from_the_command_line(scene: Path):
-    config = f"--config={SCRIPT.parent / 'configs' / 'seed.py'}"
+    config = f"--config={STYLIZE.parent / 'configs' / 'seed.py'}"
     changes = ["--config.size=24", "--config.steps=2", "--config.steps_multiple=3", "--blend=0.3", "--config.history=4"]
-    code, stderr = run_script(["photo.png", config, *TWO, *changes], scene)
+    code, stderr = run_command(["photo.png", config, *TWO, *changes], scene)
     assert (code, stderr) == (0, "wrote outputs/photo.png\nwrote outputs/photo_inputs.png\n")
     content = sidecar(scene / "outputs" / "photo.png")
     assert content["evaluations"] == [3]
@@ -338,7 +337,7 @@ def test_ctrl_c_at_a_terminal_stops_the_bundled_example_and_writes_it(tmp_path: 
     """The real command with the real default layers; the bar on the terminal tells when the loop runs."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 100))
-    command = [sys.executable, str(SCRIPT), "--config.size=32", "--config.steps=100000", "-o", str(tmp_path / "x.png")]
+    command = [sys.executable, str(STYLIZE), "--config.size=32", "--config.steps=100000", "-o", str(tmp_path / "x.png")]
     process = subprocess.Popen(command, stderr=theirs, cwd=tmp_path)
     os.close(theirs)
     shown = ""

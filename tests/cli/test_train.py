@@ -16,18 +16,9 @@ from msst_jax.models.feedforward_model import load_feedforward
 from msst_jax.models.serialization import read_tensors
 from msst_jax.pipelines.train import EXIT_INTERRUPTED, run
 from msst_jax.training.checkpoints import open_checkpoints
-from tests.helpers.pictures import Script, noise, run_script, save
-from tests.helpers.training_runs import (
-    TRAIN,
-    compiled_once,
-    curve,
-    job,
-    make_photos,
-    style_flags,
-    tiny_config,
-    tiny_flags,
-    wait_for_step,
-)
+from tests.helpers.commands import TRAIN, Script, run_command, run_script
+from tests.helpers.pictures import noise, save
+from tests.helpers.training_runs import curve, job, make_photos, style_flags, tiny_config, tiny_flags, wait_for_step
 
 ROOT = TRAIN.parent
 
@@ -46,10 +37,10 @@ def state_of(workdir: Path, step: int) -> Any:
     ("arguments", "message"),
     [
         (["--workdir="], "no folder for the run was given; add --workdir DIR"),
-        (["--photos=empty"], "photos empty has no pictures (.jpg, "),
-        (["--photos=nowhere"], "photos nowhere is no folder; give a folder of pictures, or tfds:NAME"),
-        (["--photos=tfds:nowhere", "--photos=empty"], "cannot be joined with others"),
-        (["--masks=nowhere"], "masks nowhere is no folder"),
+        (["--photos=empty"], "photos empty has no images (.jpg, "),
+        (["--photos=nowhere"], "photos nowhere is not a folder; give a folder of images, or tfds:NAME"),
+        (["--photos=tfds:nowhere", "--photos=empty"], "cannot be combined with others"),
+        (["--masks=nowhere"], "masks nowhere is not a folder"),
         (["--style=cat=nowhere.jpg"], "style nowhere.jpg does not exist; check the name"),
         (["--style=cat"], "--style 'cat' is not NAME=FILE"),
         (["--style=person=a.png"], "--style names the region 'person' twice"),
@@ -57,14 +48,14 @@ def state_of(workdir: Path, step: int) -> Any:
         (["--workdir=a.png/run"], "cannot write a.png/run/styles/person.png: "),
         (["--config.stpes=3"], "no field 'stpes' Did you mean \"steps\""),
         (["--config.steps=many"], "flag --config.steps=many: invalid literal for int()"),
-        (["--config.steps=0"], "config.steps is 0; it must be a whole number of at least 1"),
-        (["--config.network=vgg19"], "run `python -m convert_weights vgg19`"),
-        (["--config.batch=3"], "config.batch is 3, which 2 devices cannot share; use 4"),
-        (["--config=nope.py"], "config file cannot be read ([Errno 2] No such file or directory:"),
-        ([f"--config={ROOT / 'configs' / 'photo.py'}"], "no field "),
+        (["--config.steps=0"], "config.steps is 0; it must be an integer of at least 1"),
+        (["--config.network=vgg19"], "run `python -m msst_jax.convert_weights vgg19`"),
+        (["--config.batch=3"], "config.batch is 3, not divisible by 4 devices; use 4"),
+        (["--config=nope.py"], "--config 'nope.py' is neither a preset nor a file; give one of fast, "),
+        (["--config=photo"], "the config is not for training: it has no task; derive it from fast or person_segmenter"),
         (
             [f"--config={ROOT / 'configs' / 'person_segmenter.py'}", "--config.start=random"],
-            "--style person=FILE is of no use: person_vgg16 takes no styles; leave it out",
+            "--style person=FILE has no effect: person_vgg16 takes no styles; leave it out",
         ),
         (
             [f"--config={ROOT / 'configs' / 'person_segmenter.py'}", "--config.width=3"],
@@ -83,7 +74,7 @@ def test_bad_input_ends_with_one_line_and_exit_code_2_and_writes_nothing(tmp_pat
     given = ["--workdir=run", "--photos=in/photos", "--masks=in/masks", *style_flags(Path())]
     if any(argument.startswith("--photos=") for argument in arguments):
         given.remove("--photos=in/photos")
-    code, stderr = run_script([*given, *arguments], tmp_path, TRAIN, settings={"jax_num_cpu_devices": 2})
+    code, stderr = run_command([*given, *arguments], tmp_path, TRAIN)
     assert re.fullmatch(r"train\.py: [^\n]*\n", stderr)
     assert message in stderr
     assert code == 2
@@ -103,23 +94,24 @@ def test_bad_input_ends_with_one_line_and_exit_code_2_and_writes_nothing(tmp_pat
 )
 def test_a_flag_that_is_missing_is_named(tmp_path: Path, photos: Path, missing: str, message: str):
     given = [argument for argument in tiny_flags(photos) if not argument.startswith(missing)]
-    assert run_script(given, tmp_path, TRAIN) == (2, f"train.py: {message}\n")
+    assert run_command(given, tmp_path, TRAIN) == (2, f"train.py: {message}\n")
     assert not list(tmp_path.iterdir())
 
 
-def test_environment_of_hosts_that_lacks_a_number_is_one_line(tmp_path: Path, photos: Path):
-    environ = {"JAX_COORDINATOR_ADDRESS": "localhost:1", "JAX_NUM_PROCESSES": "two"}
+def test_environment_of_hosts_that_lacks_a_number_is_one_line(tmp_path: Path, photos: Path, monkeypatch):
+    monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "localhost:1")
+    monkeypatch.setenv("JAX_NUM_PROCESSES", "two")
     message = "JAX_NUM_PROCESSES is 'two'; beside JAX_COORDINATOR_ADDRESS it must be a whole number"
-    assert run_script(tiny_flags(photos), tmp_path, TRAIN, environ=environ) == (2, f"train.py: {message}\n")
+    assert run_command(tiny_flags(photos), tmp_path, TRAIN) == (2, f"train.py: {message}\n")
 
 
-def test_a_run_leaves_a_model_metrics_samples_and_says_so_on_a_second_start(tmp_path: Path, xla):
+def test_a_run_leaves_a_model_metrics_samples_and_says_so_on_a_second_start(tmp_path: Path):
     """With photos smaller than the crop, fewer than a batch, and one that is damaged."""
     make_photos(tmp_path / "in", 3)
     save(tmp_path / "in" / "photos" / "00.png", noise(20, 30))
     (tmp_path / "in" / "photos" / "01.png").write_bytes(b"no picture")
     arguments = tiny_flags(tmp_path / "in", sample_every=3)
-    code, stderr = run_script(arguments, tmp_path, TRAIN, settings=xla)
+    code, stderr = run_script(arguments, tmp_path, TRAIN)
     lines = stderr.splitlines()
     assert code == 0
     assert lines[0] == "few photos (3): the model will know little else"
@@ -141,21 +133,21 @@ def test_a_run_leaves_a_model_metrics_samples_and_says_so_on_a_second_start(tmp_
     assert model.regions == ("person", "background")
     assert model.styles == ("a.png", "b.png")
     before = curve(work)
-    again = run_script(arguments, tmp_path, TRAIN, settings=xla)
+    again = run_command(arguments, tmp_path, TRAIN)
     assert again[0] == 0
-    assert "going on from step 6\n" in again[1]
+    assert "continuing from step 6\n" in again[1]
     assert curve(work) == before
-    quiet = run_script([*arguments, "--quiet"], tmp_path, TRAIN, settings=xla)
+    quiet = run_command([*arguments, "--quiet"], tmp_path, TRAIN)
     assert quiet == (0, "")
     (tmp_path / "in" / "photos" / "01.png").unlink()
-    code, stderr = run_script(arguments, tmp_path, TRAIN, settings=xla)
+    code, stderr = run_command(arguments, tmp_path, TRAIN)
     assert re.fullmatch(r"train.py: workdir run holds another run: the photos have changed: 1 removed [^\n]*\n", stderr)
     assert code == 2
 
 
-def test_ctrl_c_saves_a_checkpoint_and_the_model(tmp_path: Path, photos: Path, xla):
+def test_ctrl_c_saves_a_checkpoint_and_the_model(tmp_path: Path, photos: Path):
     flags = tiny_flags(photos, steps=100_000, checkpoint_every=100_000)
-    script = Script(flags, tmp_path, TRAIN, settings=xla)
+    script = Script(flags, tmp_path, TRAIN)
     wait_for_step(tmp_path / "run", 3, script)
     os.kill(script.process.pid, signal.SIGINT)
     code, stderr = script.wait()
@@ -182,55 +174,55 @@ def no_space_after_the_first_checkpoint() -> None:
     training.checkpoints.save = limited
 
 
-def test_a_full_disk_during_a_checkpoint_is_one_line_and_the_one_before_stays(tmp_path: Path, photos: Path, xla):
+def test_a_full_disk_during_a_checkpoint_is_one_line_and_the_one_before_stays(tmp_path: Path, photos: Path):
     flags = [*tiny_flags(photos), "--quiet"]
-    assert run_script([*flags, "--workdir=whole"], tmp_path, TRAIN, settings=xla) == (0, "")
-    code, stderr = run_script(flags, tmp_path, TRAIN, settings=xla, before=no_space_after_the_first_checkpoint)
+    assert run_script([*flags, "--workdir=whole"], tmp_path, TRAIN) == (0, "")
+    code, stderr = run_script(flags, tmp_path, TRAIN, before=no_space_after_the_first_checkpoint)
     assert code == 2, stderr
     assert re.fullmatch(r"train.py: cannot write [^\n]*start the same command again[^\n]*\n", stderr)
     assert checkpoints_of(tmp_path / "run") == [2]
-    assert run_script(flags, tmp_path, TRAIN, settings=xla) == (0, "")
+    assert run_script(flags, tmp_path, TRAIN) == (0, "")
     jax.tree.map(np.testing.assert_array_equal, state_of(tmp_path / "run", 6), state_of(tmp_path / "whole", 6))
     assert curve(tmp_path / "run") == curve(tmp_path / "whole")
 
 
 def no_space_for_a_picture() -> None:
     """From the first sample on the event file can grow no more, as on a full disk."""
-    from msst_jax import training
+    from msst_jax.training import loop
 
-    class Limited(training.MetricsWriter):
+    class Limited(loop.MetricsWriter):
         def picture(self, *arguments: Any) -> None:
             size = self.events.stat().st_size
             resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
             super().picture(*arguments)
 
-    training.MetricsWriter = Limited  # type: ignore[misc]
+    loop.MetricsWriter = Limited  # type: ignore[misc]
 
 
-def test_a_full_disk_during_the_events_is_one_line_and_the_same_command_goes_on(tmp_path: Path, photos: Path, xla):
+def test_a_full_disk_during_the_events_is_one_line_and_the_same_command_goes_on(tmp_path: Path, photos: Path):
     flags = [*tiny_flags(photos, checkpoint_every=100, sample_every=3), "--quiet"]
-    code, stderr = run_script(flags, tmp_path, TRAIN, settings=xla, before=no_space_for_a_picture)
+    code, stderr = run_script(flags, tmp_path, TRAIN, before=no_space_for_a_picture)
     assert re.fullmatch(r"train.py: cannot write run/events\.[^\n]*: File too large; free some space [^\n]*\n", stderr)
     assert code == 2
-    assert run_script(flags, tmp_path, TRAIN, settings=xla) == (0, "")
+    assert run_command(flags, tmp_path, TRAIN) == (0, "")
     assert [record["step"] for record in curve(tmp_path / "run") if "loss" in record] == [1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.slow
-def test_five_kills_at_random_moments_change_neither_the_losses_nor_the_parameters(tmp_path: Path, photos: Path, xla):
+def test_five_kills_at_random_moments_change_neither_the_losses_nor_the_parameters(tmp_path: Path, photos: Path):
     steps = 60
     flags = [*tiny_flags(photos, steps=steps, checkpoint_every=5, sample_every=11), "--quiet"]
-    assert run_script([*flags, "--workdir=whole"], tmp_path, TRAIN, settings=xla) == (0, "")
+    assert run_script([*flags, "--workdir=whole"], tmp_path, TRAIN) == (0, "")
     killed, whole = tmp_path / "run", tmp_path / "whole"
     rng = np.random.default_rng(5)
     for at in sorted(rng.choice(np.arange(3, steps - 5), 5, replace=False)):
-        script = Script(flags, tmp_path, TRAIN, settings=xla)
+        script = Script(flags, tmp_path, TRAIN)
         wait_for_step(killed, int(at), script)
         script.process.join(rng.uniform(0, 0.05))
         script.process.kill()
         code, _ = script.wait()
         assert code == -signal.SIGKILL
-    assert run_script(flags, tmp_path, TRAIN, settings=xla) == (0, "")
+    assert run_script(flags, tmp_path, TRAIN) == (0, "")
     assert curve(killed) == curve(whole)
     assert [record["step"] for record in curve(killed) if "loss" in record] == list(range(1, steps + 1))
     jax.tree.map(np.testing.assert_array_equal, state_of(killed, steps), state_of(whole, steps))
@@ -258,8 +250,7 @@ def test_300_steps_halve_the_loss(tmp_path: Path):
         checkpoint_every=300,
         sample_every=300,
     )
-    with compiled_once(tmp_path / "xla"):
-        assert run(config, wanted) == 0
+    assert run(config, wanted) == 0
     losses = [record["loss"] for record in curve(tmp_path / "run") if "loss" in record]
     assert len(losses) == 300
     assert np.mean(losses[-20:]) < losses[0] / 2

@@ -1,4 +1,4 @@
-"""The converter: what it accepts, what it refuses, and that nothing is written when it refuses."""
+"""The weight converter: layout, metadata, reproducibility, --check, and rejected input (nothing is written)."""
 
 import hashlib
 import subprocess
@@ -20,8 +20,8 @@ from msst_jax.models.vgg import tap_names
 from tests.helpers.checkpoints import Capture, full_state, refused, saved
 
 
-# The tensors
-def test_kernels_turn_to_hwio_and_the_classifier_is_dropped(tmp_path: Path, output: Path) -> None:
+# --- converted tensors
+def test_kernels_are_transposed_to_hwio_and_the_classifier_is_dropped(tmp_path: Path, output: Path) -> None:
     state = full_state("vgg16")
     checkpoint = saved(tmp_path / "vgg.pth", state)
     assert cli.main(["vgg16", "--from", str(checkpoint), "--output", str(output)]) == 0
@@ -31,7 +31,7 @@ def test_kernels_turn_to_hwio_and_the_classifier_is_dropped(tmp_path: Path, outp
     np.testing.assert_array_equal(tensors["conv1_2.bias"], state["features.2.bias"].numpy())
 
 
-def test_the_old_format_of_published_files_is_read(tmp_path: Path, output: Path) -> None:
+def test_legacy_format_of_published_files_is_read(tmp_path: Path, output: Path) -> None:
     model = torch.nn.Module()
     model.weights = torch.nn.ParameterDict({key.replace(".", "/"): value for key, value in full_state("vgg16").items()})
     state = {key.removeprefix("weights.").replace("/", "."): value for key, value in model.named_parameters()}
@@ -40,7 +40,7 @@ def test_the_old_format_of_published_files_is_read(tmp_path: Path, output: Path)
     np.testing.assert_array_equal(load_file(output)["conv1_1.bias"], state["features.0.bias"].detach().numpy())
 
 
-def test_deepest_and_dtype_shape_the_file_and_its_metadata(tmp_path: Path, output: Path) -> None:
+def test_deepest_and_dtype_determine_the_file_and_its_metadata(tmp_path: Path, output: Path) -> None:
     checkpoint = saved(tmp_path / "vgg.pth", full_state("vgg19"))
     arguments = ["vgg19", "--from", str(checkpoint), "--output", str(output)]
     assert cli.main([*arguments, "--deepest", "relu2_1", "--dtype", "float16"]) == 0
@@ -57,38 +57,38 @@ def test_deepest_and_dtype_shape_the_file_and_its_metadata(tmp_path: Path, outpu
         }
 
 
-def test_the_file_is_reproduced_bit_for_bit_by_another_process(tmp_path: Path, output: Path) -> None:
+def test_output_is_bit_identical_in_another_process(tmp_path: Path, output: Path) -> None:
     checkpoint = saved(tmp_path / "vgg.pth", full_state("vgg16"))
     arguments = ["vgg16", "--from", str(checkpoint), "--deepest", "relu1_2", "--output"]
     assert cli.main([*arguments, str(output)]) == 0
     other = output.with_name("other.safetensors")
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-W", "error", "-m", "convert_weights", *arguments, str(other)],
         capture_output=True,
         text=True,
         check=False,
         cwd=Path(__file__).parents[2],
     )
-    assert done.returncode == 0, done.stderr
-    assert f"wrote {other}" in done.stdout
+    assert process.returncode == 0, process.stderr
+    assert f"wrote {other}" in process.stdout
     assert other.read_bytes() == output.read_bytes()
 
 
-def test_default_output_is_where_the_package_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_output_is_where_msst_jax_reads_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MSST_WEIGHTS", str(tmp_path / "weights"))
     checkpoint = saved(tmp_path / "vgg.pth", full_state("vgg16"))
     assert cli.main(["vgg16", "--from", str(checkpoint), "--quiet"]) == 0
     assert (tmp_path / "weights" / "vgg16.safetensors").exists()
 
 
-def test_every_problem_is_told_at_once_and_nothing_written(tmp_path: Path, output: Path, capsys: Capture) -> None:
+def test_error_lists_all_problems_and_nothing_is_written(tmp_path: Path, output: Path, capsys: Capture) -> None:
     state = full_state("vgg16")
     del state["features.0.weight"], state["features.28.bias"]
     state["features.99.weight"] = state["surprise"] = torch.zeros(1)
     state["features.2.weight"] = torch.zeros(64, 64, 3, 2)
     state["features.5.bias"] = torch.zeros(129)
     state["features.2.bias"] = torch.full((64,), torch.nan)
-    told = refused(capsys, output, "vgg16", "--from", saved(tmp_path / "bad.pth", state))
+    message = refused(capsys, output, "vgg16", "--from", saved(tmp_path / "bad.pth", state))
     for sentence in (
         "features.0.weight is missing",
         "features.28.bias is missing",
@@ -98,29 +98,31 @@ def test_every_problem_is_told_at_once_and_nothing_written(tmp_path: Path, outpu
         "features.5.bias has shape (129,), expected (128,)",
         "features.2.bias holds values that are not finite",
     ):
-        assert sentence in told
-    assert "classifier" not in told
-    assert told.count(";") == 6
+        assert sentence in message
+    assert "classifier" not in message
+    assert message.count(";") == 6
 
 
-def test_another_network_is_refused_both_ways(tmp_path: Path, output: Path, capsys: Capture) -> None:
-    told = refused(capsys, output, "vgg16", "--from", saved(tmp_path / "vgg19.pth", full_state("vgg19")))
-    assert "features.34.weight is not part of the network" in told
-    assert "features.17.weight is missing" in told
-    told = refused(capsys, output, "vgg19", "--from", saved(tmp_path / "vgg16.pth", full_state("vgg16")))
-    assert "features.34.weight is missing" in told
+def test_checkpoint_of_another_network_is_rejected_in_both_directions(
+    tmp_path: Path, output: Path, capsys: Capture
+) -> None:
+    message = refused(capsys, output, "vgg16", "--from", saved(tmp_path / "vgg19.pth", full_state("vgg19")))
+    assert "features.34.weight is not part of the network" in message
+    assert "features.17.weight is missing" in message
+    message = refused(capsys, output, "vgg19", "--from", saved(tmp_path / "vgg16.pth", full_state("vgg16")))
+    assert "features.34.weight is missing" in message
 
 
-def test_numbers_too_large_for_float16_are_refused(tmp_path: Path, output: Path, capsys: Capture) -> None:
+def test_float16_overflow_is_rejected(tmp_path: Path, output: Path, capsys: Capture) -> None:
     state = full_state("vgg16")
     state["features.0.bias"] = torch.full((64,), 1e6)
     checkpoint = saved(tmp_path / "vgg.pth", state)
-    assert "conv1_1.bias does not fit into float16" in refused(
+    assert "conv1_1.bias overflows float16" in refused(
         capsys, output, "vgg16", "--from", checkpoint, "--dtype", "float16"
     )
 
 
-# The check
+# --- --check
 def test_check_prints_every_layer_and_passes_good_weights(tmp_path: Path, output: Path, capsys: Capture) -> None:
     checkpoint = saved(tmp_path / "vgg.pth", full_state("vgg16"))
     arguments = ["vgg16", "--from", str(checkpoint), "--output", str(output), "--deepest", "conv2_1", "--check"]
@@ -132,7 +134,7 @@ def test_check_prints_every_layer_and_passes_good_weights(tmp_path: Path, output
     assert output.exists()
 
 
-def test_check_finds_a_wrong_kernel(tmp_path: Path, output: Path) -> None:
+def test_check_detects_a_wrong_kernel(tmp_path: Path, output: Path) -> None:
     state = full_state("vgg16")
     checkpoint = saved(tmp_path / "vgg.pth", state)
     assert cli.main(["vgg16", "--from", str(checkpoint), "--output", str(output), "--quiet"]) == 0
@@ -155,7 +157,7 @@ def test_a_failed_check_exits_with_1_and_writes_nothing(
     assert not list(output.parent.iterdir())
 
 
-def test_nan_and_other_shapes_never_pass_the_check() -> None:
+def test_nan_and_wrong_shapes_fail_the_check() -> None:
     good = np.ones((1, 2, 2, 1), np.float32)
     assert compare("x", good, good).ok
     assert compare("x", 0 * good, 0 * good).ok
@@ -164,9 +166,9 @@ def test_nan_and_other_shapes_never_pass_the_check() -> None:
     assert not compare("x", good[:, :1], good).ok
 
 
-# The command line
+# --- command line
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["vgg15"], "choose from"),
         ([], "NAME"),
@@ -175,33 +177,33 @@ def test_nan_and_other_shapes_never_pass_the_check() -> None:
         (["vgg16", "--form", "x.pth"], "--form"),
     ],
 )
-def test_bad_arguments_end_with_2_before_anything_is_fetched(
-    arguments: list[str], told: str, output: Path, capsys: Capture
+def test_bad_arguments_exit_with_2_before_any_download(
+    arguments: list[str], message: str, output: Path, capsys: Capture
 ) -> None:
-    assert told in refused(capsys, output, *arguments)
+    assert message in refused(capsys, output, *arguments)
 
 
-def test_a_shortened_file_cannot_hide_the_whole_one(capsys: Capture) -> None:
+def test_truncated_weights_are_not_written_to_the_default_path(capsys: Capture) -> None:
     assert cli.main(["vgg16", "--from", "none.pth", "--deepest", "relu2_1"]) == 2
     assert "--deepest needs --output" in capsys.readouterr().err
 
 
-def test_an_output_that_cannot_be_written_ends_with_2(tmp_path: Path, capsys: Capture) -> None:
-    told = refused(capsys, tmp_path, "vgg16", "--from", "none.pth")
-    assert f"is a folder; give a file name such as {tmp_path / 'vgg16.safetensors'}" in told
+def test_unwritable_output_exits_with_2(tmp_path: Path, capsys: Capture) -> None:
+    message = refused(capsys, tmp_path, "vgg16", "--from", "none.pth")
+    assert f"is a folder; give a file name such as {tmp_path / 'vgg16.safetensors'}" in message
     (tmp_path / "file").touch()
     assert "cannot write" in refused(capsys, tmp_path / "file" / "out", "vgg16", "--from", "none.pth")
 
 
 @pytest.mark.parametrize("arguments", [["vgg16"], ["vgg16", "--from", "x.pth"], ["vgg16", "--from", "y", "--check"]])
-def test_without_torch_the_line_tells_what_to_install(
+def test_without_torch_the_error_says_what_to_install(
     arguments: list[str], output: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
-    assert "pip install '.[convert]'" in refused(capsys, output, *arguments)
+    assert "run pip install torch torchvision" in refused(capsys, output, *arguments)
 
 
-def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_leaves_no_partial_output(tmp_path: Path, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(path: Path, *_: object) -> None:
         path.write_bytes(b"half")
         raise KeyboardInterrupt
@@ -212,27 +214,27 @@ def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path, output: Path, monkey
     assert not list(output.parent.iterdir())
 
 
-# Importing torchvision
-def import_in_a_fresh_process(code: str, cwd: Path, path: Path) -> None:
-    done = subprocess.run(
+# --- importing torchvision
+def run_in_subprocess(code: str, cwd: Path, path: Path) -> None:
+    process = subprocess.run(
         [sys.executable, "-W", "error", "-c", f"import sys; sys.path.insert(0, {str(path)!r}); {code}"],
         capture_output=True,
         text=True,
         check=False,
         cwd=cwd,
     )
-    assert done.returncode == 0, done.stderr
+    assert process.returncode == 0, process.stderr
 
 
-def test_torchvision_imports_here_and_twice_with_warnings_as_errors(tmp_path: Path) -> None:
+def test_torchvision_can_be_imported_twice_with_warnings_as_errors(tmp_path: Path) -> None:
     code = (
         "from convert_weights.torch_compat import import_torchvision as get; first = get(); assert get() is first; "
         "assert sys.modules['torchvision'] is first; first.models.vgg16"
     )
-    import_in_a_fresh_process(code, tmp_path, Path(__file__).parents[2])
+    run_in_subprocess(code, tmp_path, Path(__file__).parents[2])
 
 
-def test_a_torchvision_that_declares_its_operators_is_left_alone(tmp_path: Path) -> None:
+def test_operators_of_a_matching_torchvision_are_not_declared_again(tmp_path: Path) -> None:
     package = tmp_path / "torchvision"
     package.mkdir()
     (package / "__init__.py").write_text(
@@ -244,4 +246,4 @@ def test_a_torchvision_that_declares_its_operators_is_left_alone(tmp_path: Path)
         f"sys.path.insert(1, {str(Path(__file__).parents[2])!r}); "
         "from convert_weights.torch_compat import import_torchvision as get; assert get().library"
     )
-    import_in_a_fresh_process(code, tmp_path, tmp_path)
+    run_in_subprocess(code, tmp_path, tmp_path)

@@ -1,4 +1,4 @@
-"""Downloads: kept, gone on with, begun anew, hash checked, and told how to go on when they fail."""
+"""Downloads: cached, resumed or restarted, verified by hash; errors say how to proceed."""
 
 import hashlib
 import http.server
@@ -23,10 +23,10 @@ NAME = f"blob-{hashlib.sha256(PAYLOAD).hexdigest()[:8]}.pth"
 
 
 class Server:
-    """Serves PAYLOAD in one of several manners; `ranges` are the Range headers that were asked for."""
+    """Serves PAYLOAD in one of several modes; `ranges` lists the Range header of each request."""
 
     def __init__(self) -> None:
-        self.manner = "range"
+        self.mode = "range"
         self.content = PAYLOAD
         self.ranges: list[str | None] = []
         self.release = threading.Event()
@@ -43,45 +43,43 @@ class Server:
         self.url = f"http://127.0.0.1:{self.http.server_port}/{NAME}"
 
     def answer(self, request: http.server.BaseHTTPRequestHandler) -> None:
-        wanted = request.headers.get("Range")
-        self.ranges.append(wanted)
-        start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and self.manner != "plain" else 0
-        if self.manner == "missing":
+        requested = request.headers.get("Range")
+        self.ranges.append(requested)
+        start = int(requested.removeprefix("bytes=").removesuffix("-")) if requested and self.mode != "plain" else 0
+        if self.mode == "missing":
             return request.send_error(404)
-        if self.manner == "silent":
+        if self.mode == "silent":
             self.release.wait()
             return None
-        if start and (self.manner == "refuse" or start >= len(self.content)):
+        if start and (self.mode == "refuse" or start >= len(self.content)):
             return request.send_error(416)
         request.send_response(206 if start else 200)
         if start:
-            first = 0 if self.manner == "confused" else start
+            first = 0 if self.mode == "confused" else start
             request.send_header("Content-Range", f"bytes {first}-{len(self.content) - 1}/{len(self.content)}")
         request.send_header("Content-Length", str(len(self.content) - start))
         request.end_headers()
-        request.wfile.write(self.content[start : len(self.content) // 2 if self.manner == "cut" else None])
+        request.wfile.write(self.content[start : len(self.content) // 2 if self.mode == "cut" else None])
         return None
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    made = Server()
-    thread = threading.Thread(target=made.http.serve_forever, args=(0.01,))
+    running = Server()
+    thread = threading.Thread(target=running.http.serve_forever, args=(0.01,))
     thread.start()
-    yield made
-    made.release.set()
-    made.http.shutdown()
-    made.http.server_close()
+    yield running
+    running.release.set()
+    running.http.shutdown()
+    running.http.server_close()
     thread.join()
 
 
-def part(folder: Path, content: bytes) -> Path:
-    path = folder / f"{NAME}.part"
-    path.write_bytes(content)
-    return path
+def write_part(folder: Path, content: bytes) -> None:
+    (folder / f"{NAME}.part").write_bytes(content)
 
 
-def test_download_is_kept_and_not_fetched_twice(server: Server, tmp_path: Path) -> None:
+def test_download_is_cached(server: Server, tmp_path: Path) -> None:
     folder = tmp_path / "new" / "folder"
     path = download.download(server.url, folder)
     assert path == folder / NAME
@@ -91,25 +89,25 @@ def test_download_is_kept_and_not_fetched_twice(server: Server, tmp_path: Path) 
     assert server.ranges == [None]
 
 
-def test_a_damaged_kept_file_is_fetched_again(server: Server, tmp_path: Path) -> None:
+def test_damaged_cached_file_is_downloaded_again(server: Server, tmp_path: Path) -> None:
     (tmp_path / NAME).write_bytes(b"damaged")
     assert download.download(server.url, tmp_path).read_bytes() == PAYLOAD
 
 
-def test_download_goes_on_from_the_part_file(server: Server, tmp_path: Path) -> None:
-    part(tmp_path, PAYLOAD[:1000])
+def test_download_resumes_from_the_part_file(server: Server, tmp_path: Path) -> None:
+    write_part(tmp_path, PAYLOAD[:1000])
     assert download.download(server.url, tmp_path).read_bytes() == PAYLOAD
     assert server.ranges == ["bytes=1000-"]
 
 
-def test_a_complete_part_file_needs_no_request(server: Server, tmp_path: Path) -> None:
-    part(tmp_path, PAYLOAD)
+def test_complete_part_file_needs_no_request(server: Server, tmp_path: Path) -> None:
+    write_part(tmp_path, PAYLOAD)
     assert download.download(server.url, tmp_path).read_bytes() == PAYLOAD
     assert server.ranges == []
 
 
 @pytest.mark.parametrize(
-    ("manner", "content", "ranges"),
+    ("mode", "content", "ranges"),
     [
         ("plain", PAYLOAD[:1000], ["bytes=1000-"]),
         ("refuse", PAYLOAD[:1000], ["bytes=1000-", None]),
@@ -119,62 +117,62 @@ def test_a_complete_part_file_needs_no_request(server: Server, tmp_path: Path) -
         ("range", b"", [None]),
     ],
 )
-def test_download_starts_afresh_where_it_cannot_go_on(
-    manner: str, content: bytes, ranges: list[str | None], server: Server, tmp_path: Path
+def test_download_restarts_where_it_cannot_resume(
+    mode: str, content: bytes, ranges: list[str | None], server: Server, tmp_path: Path
 ) -> None:
-    server.manner = manner
-    part(tmp_path, content)
+    server.mode = mode
+    write_part(tmp_path, content)
     assert download.download(server.url, tmp_path).read_bytes() == PAYLOAD
     assert server.ranges == ranges
     assert not (tmp_path / f"{NAME}.part").exists()
 
 
-def test_a_wrong_hash_is_an_error_and_the_file_removed(server: Server, tmp_path: Path) -> None:
+def test_file_with_a_wrong_hash_is_rejected_and_removed(server: Server, tmp_path: Path) -> None:
     server.content = b"something else"
     with pytest.raises(UserError, match=r"wrong SHA-256.*--from"):
         download.download(server.url, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_cut_connection_keeps_the_part_and_the_next_run_completes_it(server: Server, tmp_path: Path) -> None:
-    server.manner = "cut"
+def test_next_run_completes_a_download_after_a_lost_connection(server: Server, tmp_path: Path) -> None:
+    server.mode = "cut"
     half = len(PAYLOAD) // 2
-    with pytest.raises(UserError, match=f"ended after {half} of {len(PAYLOAD)} bytes.*--from"):
+    with pytest.raises(UserError, match=f"closed after {half} of {len(PAYLOAD)} bytes.*--from"):
         download.download(server.url, tmp_path)
-    server.manner = "range"
+    server.mode = "range"
     assert download.download(server.url, tmp_path).read_bytes() == PAYLOAD
     assert server.ranges == [None, f"bytes={half}-"]
 
 
-def test_a_file_that_is_gone_tells_how_to_go_on(server: Server, tmp_path: Path) -> None:
-    server.manner = "missing"
-    part(tmp_path, b"half")
+def test_http_error_says_how_to_proceed_and_keeps_the_part_file(server: Server, tmp_path: Path) -> None:
+    server.mode = "missing"
+    write_part(tmp_path, b"half")
     with pytest.raises(UserError, match=rf"404 Not Found.*--from {NAME}"):
         download.download(server.url, tmp_path)
     assert (tmp_path / f"{NAME}.part").read_bytes() == b"half"
 
 
-def test_a_silent_server_ends_with_a_timeout(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    server.manner = "silent"
+def test_unresponsive_server_ends_in_a_timeout(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.mode = "silent"
     monkeypatch.setattr(download, "TIMEOUT", 0.1)
     with pytest.raises(UserError, match=r"timed out.*--from"):
         download.download(server.url, tmp_path)
 
 
-def free_url() -> str:
+def unreachable_url() -> str:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{unused.getsockname()[1]}/{NAME}"
 
 
-def test_no_connection_tells_how_to_go_on(output: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "NETWORKS", {"vgg16": replace(NETWORKS["vgg16"], url=free_url())})
-    told = refused(capsys, output, "vgg16")
-    assert "cannot download" in told
-    assert f"--from {NAME}" in told
+def test_connection_error_says_how_to_proceed(output: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "NETWORKS", {"vgg16": replace(NETWORKS["vgg16"], url=unreachable_url())})
+    message = refused(capsys, output, "vgg16")
+    assert "cannot download" in message
+    assert f"--from {NAME}" in message
 
 
-def test_the_default_source_is_downloaded_and_converted(
+def test_default_source_is_downloaded_and_converted(
     server: Server, tmp_path: Path, output: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.content = saved(tmp_path / "vgg.pth", full_state("vgg16")).read_bytes()

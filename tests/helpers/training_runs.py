@@ -1,25 +1,24 @@
-"""Small runs of training: photos, configs, a task that is no network, train.py as a command."""
+"""Small training runs: photos, configs, a task without a network, and train.py as a command."""
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental.compilation_cache import compilation_cache
 from ml_collections import ConfigDict
 from PIL import Image
 
-from configs import fast
+from msst_jax.configs import fast
 from msst_jax.pipelines.train import TrainJob
+from msst_jax.training.build import build_loop_options
 from msst_jax.training.metrics import read_records
+from msst_jax.training.options import LoopOptions
 from msst_jax.training.task import Evaluation, Task, Terms
-from tests.helpers.pictures import Script, noise, save, stripe
+from tests.helpers.commands import Script
+from tests.helpers.pictures import noise, save, stripe
 
-TRAIN = Path(__file__).parents[2] / "train.py"
 TINY: dict[str, Any] = {
     "width": 4,
     "blocks": 1,
@@ -37,18 +36,18 @@ TINY: dict[str, Any] = {
     "samples": 1,
     "checkpoint_every": 2,
 }
-SPEED = {"photos_per_second", "wait_share"}  # what differs from run to run
+SPEED = {"photos_per_second", "wait_share"}  # metrics that differ from run to run
 
 
 def tiny_config(**changes: Any) -> ConfigDict:
-    """configs/fast.py for a network and a loss as small as they can be."""
+    """configs/fast.py with the smallest possible network and loss."""
     config = fast.get_config()
     config.update({**TINY, **changes})
     return config
 
 
 def tiny_flags(folder: Path, **changes: Any) -> list[str]:
-    """The same from the command line, with the photos of `make_photos`."""
+    """`tiny_config` as command-line flags, with the photos of `make_photos`."""
     values = {**TINY, **changes}
     numbers = [f"--config.{name}={value!r}".replace("'", '"') for name, value in values.items()]
     places = ["--workdir=run", f"--photos={folder / 'photos'}", f"--masks={folder / 'masks'}"]
@@ -73,7 +72,7 @@ def make_photos(folder: Path, count: int = 12) -> Path:
 
 
 def job(folder: Path, **more: Any) -> TrainJob:
-    """The photos and styles of `make_photos`, trained in folder/run."""
+    """Trains on the photos and styles of `make_photos`, in folder/run."""
     given = {
         "workdir": folder / "run",
         "photos": [str(folder / "photos")],
@@ -85,13 +84,13 @@ def job(folder: Path, **more: Any) -> TrainJob:
 
 
 def curve(workdir: Path, *, without: set[str] = SPEED) -> list[dict[str, Any]]:
-    """The metrics of every step, in order, but for what is measured in seconds."""
+    """The metrics of every step, in order, except those that depend on speed."""
     records = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     return [{name: value for name, value in record.items() if name not in without} for record in records]
 
 
 def wait_for_step(workdir: Path, step: int, script: Script) -> None:
-    """Returns when the metrics of a step are written, or train.py has ended."""
+    """Returns once the metrics of a step are written or train.py has ended."""
     while script.process.is_alive():
         path = workdir / "metrics.jsonl"
         if path.exists() and any(record["step"] >= step for record in read_records(path)):
@@ -99,33 +98,12 @@ def wait_for_step(workdir: Path, step: int, script: Script) -> None:
         script.process.join(0.01)
 
 
-def cache_settings(folder: Path) -> dict[str, Any]:
-    """Many tests compile the same program: XLA's cache on disk saves most of it."""
-    return {"jax_compilation_cache_dir": str(folder), "jax_persistent_cache_min_compile_time_secs": 0.0}
-
-
-@contextmanager
-def compiled_once(folder: Path) -> Iterator[None]:
-    """The same for this process."""
-    settings = cache_settings(folder)
-    before = {name: getattr(jax.config, name) for name in settings}
-    _configure(settings)
-    yield
-    _configure(before)
-
-
-def _configure(settings: Mapping[str, Any]) -> None:
-    for name, value in settings.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()  # else the settings of the first compilation stay in force
-
-
-# A task that is no network: which line do noisy points lie on?
+# A task without a network: fit a line to noisy points.
 SLOPES = np.array([2.0, -1.0, 0.5], np.float32)
 
 
 def line_task(saved: list[Any] | None = None, score: str = "") -> Task:
-    """Parameters that are saved are appended to the list."""
+    """Fits a line to `Points`; saved parameters are appended to the list."""
 
     def init(key: jax.Array) -> dict[str, jax.Array]:
         return {"slopes": jax.random.normal(key, (3,)), "offset": jnp.zeros(())}
@@ -147,28 +125,29 @@ def line_task(saved: list[Any] | None = None, score: str = "") -> Task:
 
 
 class Points:
-    """Batches of points; those of the steps in `bad` are not finite."""
+    """Batches of points; those of the steps in `bad` contain NaN."""
 
     def __init__(self, batch: int = 8, bad: range = range(0)):
         self.batch = batch
         self.bad = bad
-        self.made = 0
+        self.drawn = 0
 
     def __next__(self) -> dict[str, np.ndarray]:
-        rng = np.random.default_rng(self.made)
+        rng = np.random.default_rng(self.drawn)
         x = rng.normal(size=(self.batch, 3)).astype(np.float32)
         y = x @ SLOPES + 1 + 0.01 * rng.normal(size=self.batch).astype(np.float32)
-        y[0] = np.nan if self.made in self.bad else y[0]
-        self.made += 1
+        y[0] = np.nan if self.drawn in self.bad else y[0]
+        self.drawn += 1
         return {"x": x, "y": y}
 
     def get_state(self) -> dict[str, int]:
-        return {"made": self.made}
+        return {"made": self.drawn}
 
     def set_state(self, state: dict[str, int]) -> None:
-        self.made = state["made"]
+        self.drawn = state["made"]
 
 
-def line_config(**changes: Any) -> ConfigDict:
-    """configs/fast.py for `line_task`."""
-    return tiny_config(**{"batch": 8, "learning_rate": 0.1, "clip": 0.0, "ema": 0.9, **changes})
+def line_options(**changes: Any) -> LoopOptions:
+    """configs/fast.py for `line_task`, as typed options."""
+    config = tiny_config(**{"batch": 8, "learning_rate": 0.1, "clip": 0.0, "ema": 0.9, **changes})
+    return build_loop_options(config)

@@ -1,4 +1,4 @@
-"""--regions-only: an overlay, masks that can be given back, and the shares."""
+"""--regions-only: an overlay, masks that can be used as input, and area fractions."""
 
 import json
 from pathlib import Path
@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from msst_jax.cli.stylize_flags import default_output
+from msst_jax.cli.stylize_job import default_output
 from msst_jax.errors import UserError
 from msst_jax.models import voc
 from msst_jax.pipelines.export_masks import export_masks
-from msst_jax.pipelines.job import Job
-from msst_jax.pipelines.photo import run
+from msst_jax.pipelines.job import MasksJob
+from msst_jax.pipelines.run import run_job
 from msst_jax.report.sheets import classes_overlay
+from msst_jax.transfer.build import build_input_options, build_options
 from msst_jax.transfer.inputs import PhotoInputs, load_photo_inputs
 from tests.helpers.pictures import make_scene, noise, quick_config, save
 from tests.helpers.segmenters import (
@@ -37,16 +38,17 @@ def scene(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def written(scene: Path, name: str = "masks.png", **changes: Any) -> Path:
+def export(scene: Path, name: str = "masks.png", **changes: Any) -> Path:
     output = scene / "out" / name
     config = quick_config(**{"size": 0, "feather": 0.0, **changes})
-    export_masks(config, str(scene / "photo.png"), output, segmenter=colour_segmenter())
+    photo = str(scene / "photo.png")
+    export_masks(build_input_options(config), photo, output, config=config.to_dict(), segmenter=colour_segmenter())
     return output
 
 
 @pytest.mark.parametrize("hard", [True, False])
-def test_an_overlay_a_mask_for_every_class_and_the_shares_are_written(scene: Path, hard: bool):
-    output = written(scene, "masks.jpg", hard_masks=hard, min_speck=0.0)
+def test_overlay_masks_and_area_fractions_of_every_class_are_written(scene: Path, hard: bool):
+    output = export(scene, "masks.jpg", hard_masks=hard, min_speck=0.0)
     files = ["masks.jpg", "masks.json", "masks_cat.png", "masks_dog.png", "masks_person.png"]
     assert sorted(file.name for file in output.parent.iterdir()) == files
     for name, index in (("cat", CAT), ("dog", DOG), ("person", PERSON)):
@@ -65,31 +67,31 @@ def test_an_overlay_a_mask_for_every_class_and_the_shares_are_written(scene: Pat
 
 
 @pytest.mark.parametrize("taken", ["masks_sofa.png", "masks.json"])
-def test_a_file_that_cannot_be_written_is_told_before_any_other_is(scene: Path, taken: str):
+def test_an_unwritable_file_is_reported_before_any_other_is_written(scene: Path, taken: str):
     (scene / "out" / taken).mkdir(parents=True)
     with pytest.raises(
         UserError, match=rf"cannot write \S*{taken} beside \S*masks.png: it is a folder; choose another"
     ):
-        written(scene)
+        export(scene)
     assert [file.name for file in (scene / "out").iterdir()] == [taken]
 
 
-def test_masks_of_an_earlier_photo_are_removed_and_no_other_file(scene: Path, caplog: pytest.LogCaptureFixture):
+def test_only_masks_of_the_previous_run_are_removed(scene: Path, caplog: pytest.LogCaptureFixture):
     caplog.set_level("INFO")
-    output = written(scene, min_speck=0.0)
+    output = export(scene, min_speck=0.0)
     assert "removed" not in caplog.text
-    save(scene / "out" / "masks_sofa.png", np.zeros((4, 4), np.uint8))  # of a person's: no JSON lists it
+    save(scene / "out" / "masks_sofa.png", np.zeros((4, 4), np.uint8))  # the user's own: no JSON lists it
     save(scene / "photo.png", painted(np.where(animals() == CAT, CAT, 0)))
-    written(scene, min_speck=0.0)
-    left = ["masks.json", "masks.png", "masks_cat.png", "masks_sofa.png"]
-    assert sorted(file.name for file in output.parent.iterdir()) == left
+    export(scene, min_speck=0.0)
+    remaining = ["masks.json", "masks.png", "masks_cat.png", "masks_sofa.png"]
+    assert sorted(file.name for file in output.parent.iterdir()) == remaining
     assert "removed masks_dog.png, masks_person.png: of an earlier run, not found now" in caplog.text
 
 
 @pytest.mark.parametrize(
     "record",
     [
-        '{"masks": {"dog": "masks_dog.png"}}',  # of a picture, not of regions: those masks were given
+        '{"masks": {"dog": "masks_dog.png"}}',  # the sidecar of a stylized photo: its masks were inputs
         '{"shares": {}, "masks": {"dog": "../photo.png", "x": "masks_dog.txt"}}',
         '{"shares": {}, "masks": ["masks_dog.png"]}',
         '{"shares": {}, "masks": {"dog": ["masks_dog.png"]}}',
@@ -98,13 +100,13 @@ def test_masks_of_an_earlier_photo_are_removed_and_no_other_file(scene: Path, ca
         "3",
     ],
 )
-def test_a_json_of_another_kind_costs_nobody_a_file(scene: Path, record: str):
+def test_a_foreign_json_file_does_not_cause_files_to_be_removed(scene: Path, record: str):
     save(scene / "photo.png", np.zeros((60, 80, 3), np.uint8))
     (scene / "out").mkdir()
     (scene / "out" / "masks.json").write_text(record)
     for name in ("masks_dog.png", "masks_dog.txt"):
         (scene / "out" / name).touch()
-    output = written(scene)
+    output = export(scene)
     assert sorted(file.name for file in output.parent.iterdir()) == [
         "masks.json",
         "masks.png",
@@ -115,12 +117,12 @@ def test_a_json_of_another_kind_costs_nobody_a_file(scene: Path, record: str):
 
 
 def test_specks_are_left_out(scene: Path):
-    output = written(scene, min_speck=2.0)
+    output = export(scene, min_speck=2.0)
     assert not output.with_name("masks_dog.png").exists()
     assert list(json.loads(output.with_suffix(".json").read_text())["shares"]) == ["background", "cat", "person"]
 
 
-def test_the_overlay_shows_every_class_in_its_colour_with_a_legend_below():
+def test_the_overlay_shows_every_class_in_its_color_above_a_legend():
     photo = noise(90, 120).astype(np.float32) / 255
     left = np.zeros((90, 120), np.float32)
     left[:, :40] = 1
@@ -132,70 +134,72 @@ def test_the_overlay_shows_every_class_in_its_colour_with_a_legend_below():
     for index in (CAT, DOG):
         assert (page[90:] == voc.COLORS[index]).all(-1).sum() > 50
     small = classes_overlay(photo[:16, :16], {"cat": left[:16, :16]}, shares)
-    assert small.width > 60  # wide enough for the words
+    assert small.width > 60  # wide enough for the legend
 
 
-def test_a_photo_with_nothing_in_it_is_all_background(scene: Path):
+def test_an_empty_photo_is_all_background(scene: Path):
     save(scene / "photo.png", np.zeros((60, 80, 3), np.uint8))
-    output = written(scene)
+    output = export(scene)
     assert sorted(file.name for file in output.parent.iterdir()) == ["masks.json", "masks.png"]
     assert json.loads(output.with_suffix(".json").read_text())["shares"] == {"background": 1.0}
 
 
-def inputs_of(scene: Path, masks: dict[str, str], **changes: Any) -> PhotoInputs:
+def load_inputs(scene: Path, masks: dict[str, str], **changes: Any) -> PhotoInputs:
     styles = {name: str(scene / "a.png") for name in ("person", "cat", "background", "dog")}
     config = quick_config(**{"feather": 0.0, **changes})
-    return load_photo_inputs(config, str(scene / "photo.png"), styles, masks, segmenter=colour_segmenter())
+    return load_photo_inputs(
+        build_options(config), str(scene / "photo.png"), styles, masks, segmenter=colour_segmenter()
+    )
 
 
 @pytest.mark.parametrize("changes", [{"size": 0}, {"size": 64}, {"size": 48, "square": True}])
 @pytest.mark.parametrize("hard", [True, False])
-def test_masks_given_back_are_the_regions_that_the_segmenter_gives(scene, changes, hard, caplog):
+def test_exported_masks_give_the_same_regions_as_the_segmenter(scene, changes, hard, caplog):
     labels = animals()
     labels[5, 40] = DOG  # a speck
     save(scene / "photo.png", painted(labels))
     changes = {**changes, "hard_masks": hard, "min_speck": 0.3}
-    output = written(scene, **changes)
+    output = export(scene, **changes)
     masks = {name: str(output.with_name(f"masks_{name}.png")) for name in ("person", "cat", "dog")}
-    found, given = inputs_of(scene, {}, **changes), inputs_of(scene, masks, **changes)
+    found, given = load_inputs(scene, {}, **changes), load_inputs(scene, masks, **changes)
     assert given.segmenter is None
     np.testing.assert_array_equal(found.masks.argmax(-1), given.masks.argmax(-1))
     np.testing.assert_allclose(found.masks, given.masks, atol=0 if hard else 0.01)
-    assert not caplog.text  # of the size of the work, or of the photo's proportions: nothing is stretched
+    assert not caplog.text  # the masks have the working size or the photo's aspect ratio: nothing is stretched
 
 
-def test_a_job_for_regions_needs_no_style_and_takes_the_segmenter_of_the_config(scene: Path, monkeypatch):
+def test_a_masks_job_needs_no_style_and_uses_the_segmenter_of_the_config(scene: Path, monkeypatch):
     loaded = converted(monkeypatch)
-    job = Job(str(scene / "photo.png"), {}, {}, scene / "out" / "masks.png", [0.2], regions_only=True)
-    assert run(quick_config(segmenter="deeplabv3_resnet50"), job) == 0
+    job = MasksJob(str(scene / "photo.png"), scene / "out" / "masks.png")
+    assert run_job(quick_config(segmenter="deeplabv3_resnet50"), job) == 0
     assert loaded == ["deeplabv3_resnet50"]
     assert (scene / "out" / "masks_person.png").exists()
     assert json.loads((scene / "out" / "masks.json").read_text())["segmenter"]["name"] == "deeplabv3_resnet50"
 
 
-def test_an_edited_mask_that_is_an_input_is_not_written_over(scene: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_edited_mask_used_as_input_is_not_overwritten(scene: Path, monkeypatch: pytest.MonkeyPatch):
     converted(monkeypatch)
     edited = save(scene / "masks_dog.png", np.zeros((60, 80), np.uint8))
-    job = Job(str(scene / "photo.png"), {}, {"dog": edited}, scene / "masks.png", [0.2], regions_only=True)
+    job = MasksJob(str(scene / "photo.png"), scene / "masks.png", [edited])
     with pytest.raises(UserError, match=r"would overwrite the input .*masks_dog.png; choose another name with -o"):
-        run(quick_config(), job)
+        run_job(quick_config(), job)
     assert not (scene / "masks.png").exists()
 
 
 @pytest.mark.parametrize("refine", [True, False])
-def test_edges_are_refined_if_the_config_says_so(scene: Path, monkeypatch: pytest.MonkeyPatch, refine: bool):
-    made = refinements(monkeypatch)
-    written(scene, refine_edges=refine, size=40)
-    assert made == ([(30, 40)] if refine else [])
+def test_edges_are_refined_if_the_config_enables_it(scene: Path, monkeypatch: pytest.MonkeyPatch, refine: bool):
+    refined = refinements(monkeypatch)
+    export(scene, refine_edges=refine, size=40)
+    assert refined == ([(30, 40)] if refine else [])
 
 
-def test_missing_weights_write_nothing(scene: Path):
+def test_nothing_is_written_if_weights_are_missing(scene: Path):
     config = quick_config(segmenter="deeplabv3_resnet101")
-    with pytest.raises(UserError, match=r"run `python -m convert_weights deeplabv3_resnet101`$"):
-        export_masks(config, str(scene / "photo.png"), scene / "out" / "masks.png")
+    with pytest.raises(UserError, match=r"run `python -m msst_jax.convert_weights deeplabv3_resnet101`$"):
+        run_job(config, MasksJob(str(scene / "photo.png"), scene / "out" / "masks.png"))
     assert not (scene / "out").exists()
 
 
-def test_regions_have_a_default_name_of_their_own():
+def test_the_default_output_of_regions_only_has_its_own_name():
     assert default_output("in/photo.jpg", True) == Path("outputs/photo_regions.png")
     assert default_output("in/photo.jpg", False) == Path("outputs/photo.png")

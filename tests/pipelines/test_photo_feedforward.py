@@ -1,6 +1,7 @@
-"""stylize.py --model: photos through a fast model, from the files to the files."""
+"""stylize.py --model: photos stylized by a feed-forward model, files to files."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from msst_jax.cli.stylize_flags import default_output
+from msst_jax.cli.stylize_job import default_output
 from msst_jax.errors import UserError
 from msst_jax.io.images import load_image, to_picture
 from msst_jax.models.feedforward_model import load_feedforward
@@ -17,10 +18,11 @@ from msst_jax.models.pretrained import EMBEDDED_VGG16
 from msst_jax.models.serialization import MODEL_FILE
 from msst_jax.models.stylizer import blend_mixtures
 from msst_jax.ops.image import normalize
-from msst_jax.pipelines.job import Job
-from msst_jax.pipelines.photo import run
+from msst_jax.pipelines.job import PhotoJob
+from msst_jax.pipelines.run import run_job
 from msst_jax.transfer.feedforward import batch_by_size, stylize_batch
-from tests.helpers.pictures import make_scene, noise, quick_config, run_script, save
+from tests.helpers.commands import run_command
+from tests.helpers.pictures import make_scene, noise, quick_config, save
 from tests.helpers.segmenters import animals, converted, fake_networks, painted, refinements
 
 
@@ -30,9 +32,9 @@ def scene(tmp_path: Path) -> Path:
     return make_scene(tmp_path / "in")
 
 
-def job(model: Path, photo: Path, output: Path, **more: Any) -> Job:
+def job(model: Path, photo: Path, output: Path, **more: Any) -> PhotoJob:
     settings = {"styles": {}, "masks": {}, "blend_ratios": [0.0], "quiet": True, **more}
-    return Job(photo=str(photo), output=output, model=str(model), **settings)
+    return PhotoJob(photo=str(photo), output=output, model=str(model), **settings)
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -42,7 +44,7 @@ def pixels(path: Path) -> np.ndarray:
 def test_each_region_gets_the_image_of_its_own_style(model: Path, scene: Path, tmp_path: Path):
     config = quick_config(feather=0.0)
     masks = {"person": str(scene / "left.png")}
-    assert run(config, job(model, scene / "photo.png", tmp_path / "out.png", masks=masks)) == 0
+    assert run_job(config, job(model, scene / "photo.png", tmp_path / "out.png", masks=masks)) == 0
     photo = load_image(scene / "photo.png", config.size)
     person, background = load_feedforward(str(model)).network(normalize(photo)[None])[0]
     inside = pixels(scene / "left.png")[..., None] > 0
@@ -51,20 +53,20 @@ def test_each_region_gets_the_image_of_its_own_style(model: Path, scene: Path, t
     assert np.abs(np.asarray(person - background)).max() > 0.05
 
 
-def test_json_tells_model_regions_and_shares(model: Path, scene: Path, tmp_path: Path):
+def test_sidecar_records_model_regions_and_area_fractions(model: Path, scene: Path, tmp_path: Path):
     masks = {"person": str(scene / "left.png")}
-    run(quick_config(), job(model, scene / "photo.png", tmp_path / "out.png", masks=masks))
-    made = json.loads((tmp_path / "out.json").read_text())
-    assert [region["name"] for region in made["regions"]] == ["person", "background"]
-    assert sum(region["share"] for region in made["regions"]) == pytest.approx(1)
-    assert [region["style"] for region in made["regions"]] == ["a.png", "b.png"]
-    assert made["model"]["training"]["width"] == 4
-    assert made["weights"] == MODEL_FILE
-    assert set(made["loss"]) == {"total", "style", "blend", "content", "smooth"}
-    assert set(made["seconds"]) == {"compile", "optimize", "total"}
+    run_job(quick_config(), job(model, scene / "photo.png", tmp_path / "out.png", masks=masks))
+    sidecar = json.loads((tmp_path / "out.json").read_text())
+    assert [region["name"] for region in sidecar["regions"]] == ["person", "background"]
+    assert sum(region["share"] for region in sidecar["regions"]) == pytest.approx(1)
+    assert [region["style"] for region in sidecar["regions"]] == ["a.png", "b.png"]
+    assert sidecar["model"]["training"]["width"] == 4
+    assert sidecar["weights"] == MODEL_FILE
+    assert set(sidecar["loss"]) == {"total", "style", "blend", "content", "smooth"}
+    assert set(sidecar["seconds"]) == {"compile", "optimize", "total"}
 
 
-def test_folder_gives_every_photo_the_picture_that_it_gets_alone(model: Path, tmp_path: Path, monkeypatch):
+def test_photos_of_a_folder_are_stylized_as_if_alone(model: Path, tmp_path: Path, monkeypatch):
     fake_networks(monkeypatch)
     folder = tmp_path / "in"
     folder.mkdir()
@@ -72,32 +74,32 @@ def test_folder_gives_every_photo_the_picture_that_it_gets_alone(model: Path, tm
         save(folder / f"{index}.png", noise(*size, seed=index))
     (folder / "notes.txt").write_text("no picture")
     config = quick_config(size=0)
-    assert run(config, job(model, folder, tmp_path / "out")) == 0
+    assert run_job(config, job(model, folder, tmp_path / "out")) == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         f"{index}.{ending}" for index in range(4) for ending in ("json", "png")
     ]
     for index in range(4):
-        run(config, job(model, folder / f"{index}.png", tmp_path / f"{index}.png"))
-        together = pixels(tmp_path / "out" / f"{index}.png").astype(int)
-        np.testing.assert_allclose(together, pixels(tmp_path / f"{index}.png").astype(int), atol=1)
+        run_job(config, job(model, folder / f"{index}.png", tmp_path / f"{index}.png"))
+        batched = pixels(tmp_path / "out" / f"{index}.png").astype(int)
+        np.testing.assert_allclose(batched, pixels(tmp_path / f"{index}.png").astype(int), atol=1)
 
 
-def test_damaged_photo_of_a_folder_is_left_out_and_named(model: Path, tmp_path: Path, monkeypatch, caplog):
+def test_damaged_photo_of_a_folder_is_skipped_and_reported(model: Path, tmp_path: Path, monkeypatch, caplog):
     fake_networks(monkeypatch)
     folder = tmp_path / "in"
     folder.mkdir()
     save(folder / "good.png", noise(24, 32))
     (folder / "bad.png").write_bytes(b"no picture")
-    assert run(quick_config(), job(model, folder, tmp_path / "out")) == 0
+    assert run_job(quick_config(), job(model, folder, tmp_path / "out")) == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"good.png", "good.json"}
     assert "bad.png" in caplog.text
     assert "1 of 2 photos were left out" in caplog.text
     (folder / "good.png").unlink()
     with pytest.raises(UserError, match="not a picture"):
-        run(quick_config(), job(model, folder, tmp_path / "none"))
+        run_job(quick_config(), job(model, folder, tmp_path / "none"))
 
 
-def test_masks_of_a_folder_go_to_the_photos_of_their_name(model: Path, scene: Path, tmp_path: Path):
+def test_masks_of_a_folder_are_matched_to_photos_by_name(model: Path, scene: Path, tmp_path: Path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "masks").mkdir()
     for name in ("x", "y"):
@@ -105,122 +107,124 @@ def test_masks_of_a_folder_go_to_the_photos_of_their_name(model: Path, scene: Pa
     save(tmp_path / "masks" / "x.png", pixels(scene / "left.png"))
     masks = {"person": str(tmp_path / "masks")}
     with pytest.raises(UserError, match=r"there is no y\.png for y\.png"):
-        run(quick_config(), job(model, tmp_path / "photos", tmp_path / "out", masks=masks))
+        run_job(quick_config(), job(model, tmp_path / "photos", tmp_path / "out", masks=masks))
     save(tmp_path / "masks" / "y.png", 255 - pixels(scene / "left.png"))
-    run(quick_config(), job(model, tmp_path / "photos", tmp_path / "out", masks=masks))
+    run_job(quick_config(), job(model, tmp_path / "photos", tmp_path / "out", masks=masks))
     x, y = (json.loads((tmp_path / "out" / f"{name}.json").read_text())["regions"][0]["share"] for name in "xy")
     assert x + y == pytest.approx(1, abs=0.01)
     assert abs(x - y) > 0.1
 
 
-def test_photos_of_one_size_share_a_batch_and_large_ones_do_not():
+def test_photos_of_one_size_share_a_batch_unless_they_are_large():
     class Sized:
         def __init__(self, *shape: int):
             self.inputs = self
             self.photo = np.empty((*shape, 3), np.uint8)
 
     items = [Sized(24, 32), Sized(32, 24), Sized(24, 32), Sized(2048, 2048), Sized(2048, 2048)]
-    made = [[items.index(item) for item in batch] for batch in batch_by_size(items)]  # type: ignore[arg-type]
-    assert sorted(made) == [[0, 2], [1], [3], [4]]
+    batches = [[items.index(item) for item in batch] for batch in batch_by_size(items)]  # type: ignore[arg-type]
+    assert sorted(batches) == [[0, 2], [1], [3], [4]]
 
 
-def test_blend_list_makes_a_strip_and_full_blend_makes_all_regions_alike(model: Path, scene: Path, tmp_path: Path):
+def test_blend_list_gives_a_strip_and_full_blend_equal_regions(model: Path, scene: Path, tmp_path: Path):
     masks = {"person": str(scene / "left.png")}
-    run(quick_config(), job(model, scene / "photo.png", tmp_path / "out.png", masks=masks, blend_ratios=[0.0, 1.0]))
+    run_job(quick_config(), job(model, scene / "photo.png", tmp_path / "out.png", masks=masks, blend_ratios=[0.0, 1.0]))
     assert pixels(tmp_path / "out.png").shape[1] > 2 * 32
     network = load_feedforward(str(model)).network
     photo = normalize(load_image(scene / "photo.png", 32))[None]
-    alike = network(photo, blend_mixtures(2, 1.0))[0]
-    np.testing.assert_allclose(alike[0], alike[1], atol=1e-6)
+    blended = network(photo, blend_mixtures(2, 1.0))[0]
+    np.testing.assert_allclose(blended[0], blended[1], atol=1e-6)
     np.testing.assert_allclose(
-        pixels(tmp_path / "out_blend1.png").astype(int), np.asarray(to_picture(alike[0])).astype(int), atol=1
+        pixels(tmp_path / "out_blend1.png").astype(int), np.asarray(to_picture(blended[0])).astype(int), atol=1
     )
 
 
-def test_segmenter_finds_the_regions_and_an_absent_one_is_empty(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_regions_are_segmented_and_an_absent_one_is_empty(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     loaded = converted(monkeypatch)
     save(tmp_path / "photo.png", painted(animals()))
     save(tmp_path / "empty.png", np.zeros((60, 80, 3), np.uint8))
     for name, person in (("photo", True), ("empty", False)):
-        run(quick_config(size=0), job(model, tmp_path / f"{name}.png", tmp_path / "out.png"))
-        made = json.loads((tmp_path / "out.json").read_text())
-        assert made["regions"][0]["origin"] == "segmenter"
-        assert (made["regions"][0]["share"] > 0.1) == person
+        run_job(quick_config(size=0), job(model, tmp_path / f"{name}.png", tmp_path / "out.png"))
+        sidecar = json.loads((tmp_path / "out.json").read_text())
+        assert sidecar["regions"][0]["origin"] == "segmenter"
+        assert (sidecar["regions"][0]["share"] > 0.1) == person
     assert len(loaded) == 2
 
 
 @pytest.mark.parametrize("refine", [True, False])
-def test_edges_of_the_regions_are_refined_if_the_config_says_so(model: Path, tmp_path: Path, monkeypatch, refine: bool):
+def test_region_edges_are_refined_if_the_config_enables_it(model: Path, tmp_path: Path, monkeypatch, refine: bool):
     converted(monkeypatch)
-    made = refinements(monkeypatch)
+    refined = refinements(monkeypatch)
     save(tmp_path / "photo.png", painted(animals()))
-    run(quick_config(size=0, refine_edges=refine), job(model, tmp_path / "photo.png", tmp_path / "out.png"))
-    assert made == ([(60, 80)] if refine else [])
+    run_job(quick_config(size=0, refine_edges=refine), job(model, tmp_path / "photo.png", tmp_path / "out.png"))
+    assert refined == ([(60, 80)] if refine else [])
 
 
-def test_a_region_that_cannot_be_found_is_told_before_anything_is_written(model: Path, tmp_path: Path, monkeypatch):
+def test_a_region_unknown_to_the_segmenter_is_rejected_before_anything_is_written(
+    model: Path, tmp_path: Path, monkeypatch
+):
     monkeypatch.setattr(
-        "msst_jax.pipelines.photo_feedforward.load_model",
+        "msst_jax.pipelines.photo_feedforward.load_feedforward",
         lambda *_: load_feedforward(str(model))._replace(regions=("dog", "background")),
     )
     fake_networks(monkeypatch)
     save(tmp_path / "photo.png", painted(animals()))
     wanted = job(model, tmp_path / "photo.png", tmp_path / "out.png")
-    with pytest.raises(UserError, match=r"^person_vgg16 finds only person, not dog; .* or give --mask dog=FILE$"):
-        run(quick_config(), wanted)
+    with pytest.raises(UserError, match=r"^person_vgg16 segments only person, not dog; .* or give --mask dog=FILE$"):
+        run_job(quick_config(), wanted)
     monkeypatch.undo()
-    with pytest.raises(UserError, match="run `python -m convert_weights deeplabv3_resnet50`; or do without it: give"):
-        run(quick_config(segmenter="deeplabv3_resnet50"), wanted)
+    with pytest.raises(
+        UserError, match=r"run `python -m msst_jax.convert_weights deeplabv3_resnet50`; or do without it: give"
+    ):
+        run_job(quick_config(segmenter="deeplabv3_resnet50"), wanted)
     assert not list(tmp_path.glob("out*"))
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"styles": {"person": "a.png"}}, "has its own styles"),
-        ({"compare": True}, "on-line method"),
+        ({"compare": True}, "losses of the optimization"),
         ({"masks": {"dog": "left.png"}}, "the regions of .* are person"),
         ({"masks": {"background": "left.png"}}, "the regions of .* are person"),
         ({"output": Path("out.txt")}, "unknown picture ending"),
         ({"model": "nowhere"}, "give a --workdir of train.py"),
     ],
 )
-def test_what_cannot_be_is_refused_before_any_work(
-    model: Path, scene: Path, tmp_path: Path, change: dict[str, Any], told: str, monkeypatch: pytest.MonkeyPatch
+def test_invalid_jobs_are_rejected_before_any_work(
+    model: Path, scene: Path, tmp_path: Path, change: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=told):
-        run(quick_config(), job(model, scene / "photo.png", tmp_path / "out.png")._replace(**change))
+    with pytest.raises(UserError, match=message):
+        run_job(quick_config(), replace(job(model, scene / "photo.png", tmp_path / "out.png"), **change))
     assert not list(tmp_path.glob("out*"))
 
 
-def test_damaged_and_foreign_models_are_refused(scene: Path, tmp_path: Path):
+def test_damaged_and_foreign_models_are_rejected(scene: Path, tmp_path: Path):
     (tmp_path / MODEL_FILE).write_bytes(b"no weights")
     with pytest.raises(UserError, match="is damaged"):
         load_feedforward(str(tmp_path))
     embedded = EMBEDDED_VGG16
-    with pytest.raises(UserError, match="is no fast model"):
+    with pytest.raises(UserError, match="is not a fast model"):
         load_feedforward(str(embedded))
 
 
-def test_folder_without_a_model_is_refused(scene: Path, tmp_path: Path):
+def test_folder_without_a_model_is_rejected(scene: Path, tmp_path: Path):
     styles = {"background": str(scene / "a.png")}
     with pytest.raises(UserError, match="is a folder"):
-        run(quick_config(), Job(str(scene), styles, {}, tmp_path / "out.png", [0.2]))
+        run_job(quick_config(), PhotoJob(str(scene), styles, {}, tmp_path / "out.png", [0.2]))
     assert default_output(str(scene), False) == Path("outputs") / scene.name
 
 
-def test_command_takes_a_model_and_names_what_it_wrote(model: Path, scene: Path, tmp_path: Path):
+def test_command_accepts_a_model_and_prints_its_output(model: Path, scene: Path, tmp_path: Path):
     mask = f"--mask=person={scene / 'left.png'}"
-    code, told = run_script([str(scene / "photo.png"), f"--model={model}", mask, "-o", "out.png"], tmp_path)
-    assert code == 0, told
+    code, printed = run_command([str(scene / "photo.png"), f"--model={model}", mask, "-o", "out.png"], tmp_path)
+    assert code == 0, printed
     assert (tmp_path / "out.png").exists()
-    assert "wrote out.png" in told
+    assert "wrote out.png" in printed
 
 
-def test_stylising_is_compiled_with_the_weights_as_arguments(model: Path):
+def test_weights_are_arguments_of_the_compiled_program_and_not_constants(model: Path):
     network = load_feedforward(str(model)).network
     photos, masks = np.zeros((1, 16, 16, 3), np.float32), np.full((1, 16, 16, 2), 0.5, np.float32)
     lowered = stylize_batch.lower(network, photos, masks, blend_mixtures(2, 0.0))

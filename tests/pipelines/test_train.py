@@ -1,7 +1,8 @@
-"""The way of a training run up to the loop, which is left out: what is read, made once, refused, and told."""
+"""A training run up to its loop, which is mocked: inputs, cached masks, rejected input, and warnings."""
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from msst_jax.training import workdir
 from msst_jax.training.data.augment import CropOptions, center_crop
 from msst_jax.training.loop import TrainResult
 from msst_jax.training.step import TrainState
-from msst_jax.training.tasks import stylizer as fast
+from msst_jax.training.tasks import stylizer
 from tests.helpers.pictures import noise, save
 from tests.helpers.segmenters import animals, convert, converted, fake_networks, painted, refinements
 from tests.helpers.training_runs import job, make_photos, tiny_config
@@ -29,15 +30,15 @@ ENDED = TrainState(jnp.int32(6), {}, {}, (), jnp.zeros(2), jnp.int32(2), jnp.int
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What the loop was called with; it takes two batches, as if they had been trained on."""
-    made: list[dict[str, Any]] = []
+    """The arguments that the loop was called with, and two batches consumed as if trained on."""
+    recorded: list[dict[str, Any]] = []
 
     def train(config, task, batches, folder, **options: Any) -> TrainResult:
-        made.append({"task": task, "batches": [next(batches) for _ in range(2)], "folder": folder, **options})
+        recorded.append({"task": task, "batches": [next(batches) for _ in range(2)], "folder": folder, **options})
         return TrainResult(ENDED, False)
 
     monkeypatch.setattr(train_job, "train", train)
-    return made
+    return recorded
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +52,7 @@ def segmenters(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return converted(monkeypatch)
 
 
-def test_masks_of_the_segmenter_are_made_once_and_used(tmp_path: Path, calls, segmenters):
+def test_masks_are_segmented_once_and_reused(tmp_path: Path, calls, segmenters):
     make_photos(tmp_path, 4)
     for photo in (tmp_path / "photos").iterdir():
         save(photo, painted(animals()))
@@ -76,15 +77,15 @@ def test_masks_of_the_segmenter_are_made_once_and_used(tmp_path: Path, calls, se
     assert masks[0].stat().st_mtime_ns == times[0]
 
 
-def test_all_masks_of_a_run_are_of_the_network_that_it_began_with(tmp_path: Path, calls, monkeypatch, caplog):
-    """Another one that is converted later makes none, unless the run begins anew."""
+def test_all_masks_of_a_run_come_from_its_first_network(tmp_path: Path, calls, monkeypatch, caplog):
+    """A network converted later segments nothing, unless the run is restarted."""
     loaded = fake_networks(monkeypatch)
     make_photos(tmp_path, 4)
     wanted = job(tmp_path, masks=[])
     recorded = tmp_path / "run" / "config.json"
     assert run(tiny_config(), wanted) == 0
     assert json.loads(recorded.read_text())["config"]["segmenter"] == "person_vgg16"
-    assert "regions are found by person_vgg16, which finds only person; for 20 classes: `python -m " in caplog.text
+    assert "segmenter: person_vgg16, which segments only person; for 20 classes: `python -m " in caplog.text
     convert("deeplabv3_resnet101")
     (tmp_path / "run" / "masks" / "person" / "02.png").unlink()
     assert run(tiny_config(), wanted) == 0
@@ -94,12 +95,12 @@ def test_all_masks_of_a_run_are_of_the_network_that_it_began_with(tmp_path: Path
         UserError, match=r"config.segmenter was 'person_vgg16', now 'deeplabv3_resnet101'; take another"
     ):
         run(tiny_config(segmenter="deeplabv3_resnet101"), wanted)
-    assert run(tiny_config(), wanted._replace(restart=True)) == 0
+    assert run(tiny_config(), replace(wanted, restart=True)) == 0
     assert loaded[2:] == ["deeplabv3_resnet101"]
     assert json.loads(recorded.read_text())["config"]["segmenter"] == "deeplabv3_resnet101"
 
 
-def test_the_network_that_the_first_host_has_makes_the_masks_of_all_hosts(tmp_path: Path, calls, monkeypatch):
+def test_all_hosts_segment_with_the_network_of_the_first_host(tmp_path: Path, calls, monkeypatch):
     loaded = fake_networks(monkeypatch)
     monkeypatch.setattr(train_job, "broadcast_from_host0", lambda _: SEGMENTERS.index("deeplabv3_resnet50"))
     make_photos(tmp_path, 4)
@@ -107,24 +108,24 @@ def test_the_network_that_the_first_host_has_makes_the_masks_of_all_hosts(tmp_pa
     assert loaded == ["deeplabv3_resnet50"]
 
 
-def test_a_region_that_the_segmenter_does_not_know_is_said_before_anything_is_written(tmp_path, calls, monkeypatch):
+def test_a_region_unknown_to_the_segmenter_is_rejected_before_anything_is_written(tmp_path, calls, monkeypatch):
     fake_networks(monkeypatch)
     make_photos(tmp_path, 4)
     styles = {"dog": str(tmp_path / "a.png"), **job(tmp_path).styles}
-    with pytest.raises(UserError, match=r"^person_vgg16 finds only person, not dog; .*, or give --masks DIR$"):
+    with pytest.raises(UserError, match=r"^person_vgg16 segments only person, not dog; .*, or give --masks DIR$"):
         run(tiny_config(), job(tmp_path, masks=[], styles=styles))
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("refine", [True, False])
-def test_edges_of_the_masks_are_refined_at_the_photos_own_size(tmp_path: Path, calls, segmenters, monkeypatch, refine):
-    made = refinements(monkeypatch)
+def test_mask_edges_are_refined_at_the_size_of_the_photo(tmp_path: Path, calls, segmenters, monkeypatch, refine):
+    refined = refinements(monkeypatch)
     make_photos(tmp_path, 3)
     assert run(tiny_config(refine_edges=refine), job(tmp_path, masks=[])) == 0
-    assert sorted(made) == ([(36, 44), (37, 44), (38, 44)] if refine else [])
+    assert sorted(refined) == ([(36, 44), (37, 44), (38, 44)] if refine else [])
 
 
-def test_a_damaged_photo_gets_no_mask_of_the_segmenter_and_does_not_stop_the_run(tmp_path, calls, segmenters, caplog):
+def test_a_damaged_photo_is_not_segmented_and_does_not_stop_the_run(tmp_path, calls, segmenters, caplog):
     make_photos(tmp_path, 5)
     damage(tmp_path / "photos" / "02.png")
     assert run(tiny_config(), job(tmp_path, masks=[])) == 0
@@ -136,7 +137,7 @@ def damage(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def test_damaged_photos_and_small_ones_are_skipped_counted_and_named(tmp_path: Path, calls, caplog):
+def test_damaged_photos_are_skipped_and_small_ones_enlarged_and_both_are_reported(tmp_path: Path, calls, caplog):
     make_photos(tmp_path, 12)
     damage(tmp_path / "photos" / "03.png")
     damage(tmp_path / "photos" / "07.png")
@@ -151,7 +152,7 @@ def test_damaged_photos_and_small_ones_are_skipped_counted_and_named(tmp_path: P
     assert "done at step 6: " in caplog.text
 
 
-def test_a_damaged_photo_of_the_sample_sheet_is_named_and_another_stands_in(tmp_path: Path, calls, caplog, monkeypatch):
+def test_a_damaged_photo_of_the_sample_sheet_is_reported_and_replaced(tmp_path: Path, calls, caplog, monkeypatch):
     make_photos(tmp_path, 20)
     damage(tmp_path / "photos" / "00.png")
     shown = []
@@ -160,8 +161,8 @@ def test_a_damaged_photo_of_the_sample_sheet_is_named_and_another_stands_in(tmp_
         shown.append(inputs[-1])
         return task(*inputs)
 
-    task = fast.make_task
-    monkeypatch.setattr(fast, "make_task", make)
+    task = stylizer.make_task
+    monkeypatch.setattr(stylizer, "make_task", make)
     assert run(tiny_config(samples=2, batch=20), job(tmp_path)) == 0
     assert caplog.text.count("00.png is damaged") == 1
     with Image.open(tmp_path / "photos" / "10.png") as held_out:
@@ -169,21 +170,21 @@ def test_a_damaged_photo_of_the_sample_sheet_is_named_and_another_stands_in(tmp_
     np.testing.assert_array_equal(shown[0]["photo"], [expected, expected])
 
 
-def test_one_picture_is_enough_with_a_warning(tmp_path: Path, calls, caplog):
+def test_a_single_photo_is_accepted_with_a_warning(tmp_path: Path, calls, caplog):
     make_photos(tmp_path, 1)
     assert run(tiny_config(), job(tmp_path)) == 0
     assert "few photos (1): the model will know little else" in caplog.text
     assert calls[0]["batches"][0]["photo"].shape == (4, 32, 32, 3)
 
 
-@pytest.mark.parametrize(("count", "told"), [(9, True), (10, False)])
-def test_samples_of_photos_that_are_trained_on_too_are_not_passed_off_as_held_out(tmp_path, calls, caplog, count, told):
+@pytest.mark.parametrize(("count", "warned"), [(9, True), (10, False)])
+def test_a_warning_is_logged_if_too_few_photos_to_hold_any_out(tmp_path, calls, caplog, count, warned):
     make_photos(tmp_path, count)
     assert run(tiny_config(), job(tmp_path)) == 0
-    assert (f"too few photos to hold any out ({count}; from 10 on some are)" in caplog.text) == told
+    assert (f"too few photos to hold any out ({count}; from 10 on some are)" in caplog.text) == warned
 
 
-def test_one_style_needs_no_masks(tmp_path: Path, calls, segmenters):
+def test_a_single_style_needs_no_masks(tmp_path: Path, calls, segmenters):
     make_photos(tmp_path, 4)
     styles = {"background": str(tmp_path / "a.png")}
     assert run(tiny_config(), job(tmp_path, styles=styles, masks=[])) == 0
@@ -195,23 +196,23 @@ def test_photos_without_a_mask_are_an_error_or_get_random_regions(tmp_path: Path
     make_photos(tmp_path, 4)
     (tmp_path / "masks" / "01.png").unlink()
     with pytest.raises(
-        UserError, match=r"1 of 4 photos have no mask in .* \(the first: 01\); add the masks, or say what"
+        UserError, match=r"1 of 4 photos have no mask in .* \(the first: 01\); add the masks, or set how"
     ):
         run(tiny_config(), job(tmp_path))
     assert not (tmp_path / "run").exists()
     assert run(tiny_config(without_mask="random"), job(tmp_path)) == 0
 
 
-def test_photos_that_share_a_name_would_share_a_mask(tmp_path: Path, calls):
+def test_photos_of_equal_name_are_rejected_as_they_would_share_a_mask(tmp_path: Path, calls):
     make_photos(tmp_path, 4)
     save(tmp_path / "photos" / "02.jpg", noise(40, 40))
     with pytest.raises(UserError, match=r"1 names belong to more than one photo \(the first: 02\)"):
         run(tiny_config(), job(tmp_path))
 
 
-def test_a_segmenter_that_is_not_there_is_said_before_anything_is_written(tmp_path: Path, calls):
+def test_missing_segmenter_weights_are_reported_before_anything_is_written(tmp_path: Path, calls):
     make_photos(tmp_path, 4)
-    message = r"run `python -m convert_weights deeplabv3_resnet101`.*; or do without it: give --masks DIR$"
+    message = r"run `python -m msst_jax.convert_weights deeplabv3_resnet101`.*; or do without it: give --masks DIR$"
     with pytest.raises(UserError, match=message):
         run(tiny_config(segmenter="deeplabv3_resnet101"), job(tmp_path, masks=[]))
     with pytest.raises(UserError, match="no region 'statue'"):
@@ -219,7 +220,7 @@ def test_a_segmenter_that_is_not_there_is_said_before_anything_is_written(tmp_pa
     assert not (tmp_path / "run").exists()
 
 
-def test_the_workdir_gets_the_config_and_the_styles(tmp_path: Path, calls):
+def test_the_config_and_the_styles_are_stored_in_the_workdir(tmp_path: Path, calls):
     make_photos(tmp_path, 4)
     assert run(tiny_config(), job(tmp_path)) == 0
     record = json.loads((tmp_path / "run" / "config.json").read_text())
@@ -228,7 +229,7 @@ def test_the_workdir_gets_the_config_and_the_styles(tmp_path: Path, calls):
         assert (tmp_path / "run" / "styles" / f"{name}.png").read_bytes() == Path(file).read_bytes()
 
 
-def test_a_workdir_of_another_run_names_what_differs_and_restart_begins_anew(tmp_path: Path, calls):
+def test_a_workdir_of_another_run_is_rejected_with_the_differences_and_restart_starts_again(tmp_path: Path, calls):
     make_photos(tmp_path, 4)
     assert run(tiny_config(), job(tmp_path)) == 0
     other = tmp_path / "run" / "notes.txt"
@@ -241,8 +242,8 @@ def test_a_workdir_of_another_run_names_what_differs_and_restart_begins_anew(tmp
     assert "config.width was 4, now 8" in text
     assert "config.content_layers was ['relu1_2'], now ['relu1_1']" in text
     assert "config.learning_rate was 0.001, now 0.5" in text
-    assert text.endswith("take another --workdir, or begin anew with --restart")
-    assert run(tiny_config(workers=3, checkpoint_every=1), job(tmp_path)) == 0  # these change no result
+    assert text.endswith("take another --workdir, or start again with --restart")
+    assert run(tiny_config(workers=3, checkpoint_every=1), job(tmp_path)) == 0  # these do not change the result
     swapped = dict(reversed(job(tmp_path).styles.items()))
     with pytest.raises(UserError, match="the styles were of person, background, now background, person, or other"):
         run(tiny_config(), job(tmp_path, styles=swapped))
@@ -253,7 +254,7 @@ def test_a_workdir_of_another_run_names_what_differs_and_restart_begins_anew(tmp
     assert json.loads((tmp_path / "run" / "config.json").read_text())["config"]["width"] == 8
 
 
-def test_restart_removes_nothing_if_the_new_run_cannot_begin(tmp_path: Path, calls):
+def test_restart_removes_nothing_if_the_new_run_cannot_start(tmp_path: Path, calls):
     make_photos(tmp_path, 4)
     assert run(tiny_config(), job(tmp_path)) == 0
     with pytest.raises(UserError, match="nowhere"):
@@ -262,7 +263,7 @@ def test_restart_removes_nothing_if_the_new_run_cannot_begin(tmp_path: Path, cal
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"photos/99.png": 50, "photos/98.png": 50}, "the photos have changed: 2 added (the first: {}/photos/98.png)"),
         ({"photos/02.png": 0}, "the photos have changed: 1 removed (the first: {}/photos/02.png); take"),
@@ -273,8 +274,8 @@ def test_restart_removes_nothing_if_the_new_run_cannot_begin(tmp_path: Path, cal
     ],
     ids=lambda value: "-".join(value).replace("/", "-") if isinstance(value, dict) else "",
 )
-def test_photos_that_change_between_a_run_and_its_resume_are_told_of(tmp_path: Path, calls, change, told: str):
-    """Order and crops would silently be others than those of the run as a whole."""
+def test_photos_changed_since_the_run_started_are_reported_on_resume(tmp_path: Path, calls, change, message: str):
+    """Order and crops would otherwise silently differ from those of an uninterrupted run."""
     make_photos(tmp_path, 5)
     config = tiny_config(without_mask="random")
     assert run(config, job(tmp_path)) == 0
@@ -284,13 +285,13 @@ def test_photos_that_change_between_a_run_and_its_resume_are_told_of(tmp_path: P
             save(tmp_path / name, noise(side, side))
     with pytest.raises(UserError) as caught:
         run(config, job(tmp_path))
-    assert told.format(tmp_path) in str(caught.value)
-    assert str(caught.value).endswith("take another --workdir, or begin anew with --restart")
+    assert message.format(tmp_path) in str(caught.value)
+    assert str(caught.value).endswith("take another --workdir, or start again with --restart")
     assert run(config, job(tmp_path, restart=True)) == 0
     assert run(config, job(tmp_path)) == 0
 
 
-def test_files_that_a_run_does_not_use_may_change(tmp_path: Path, calls):
+def test_files_unused_by_a_run_may_change(tmp_path: Path, calls):
     make_photos(tmp_path, 5)
     assert run(tiny_config(), job(tmp_path)) == 0
     (tmp_path / "photos" / "notes.txt").write_text("no photo")
@@ -298,7 +299,7 @@ def test_files_that_a_run_does_not_use_may_change(tmp_path: Path, calls):
     assert run(tiny_config(), job(tmp_path)) == 0
 
 
-def test_a_run_of_before_the_files_were_recorded_goes_on_and_has_them_recorded(tmp_path: Path, calls):
+def test_a_run_without_a_record_of_its_files_continues_and_records_them(tmp_path: Path, calls):
     make_photos(tmp_path, 5)
     assert run(tiny_config(), job(tmp_path)) == 0
     (tmp_path / "run" / workdir.FILES_FILE).unlink()
@@ -308,7 +309,7 @@ def test_a_run_of_before_the_files_were_recorded_goes_on_and_has_them_recorded(t
         run(tiny_config(), job(tmp_path))
 
 
-def test_a_kill_before_the_config_was_written_does_not_spoil_the_workdir(tmp_path: Path, calls, monkeypatch):
+def test_a_kill_before_the_config_is_written_leaves_a_usable_workdir(tmp_path: Path, calls, monkeypatch):
     make_photos(tmp_path, 4)
 
     def kill(*_: Any) -> None:
@@ -323,7 +324,7 @@ def test_a_kill_before_the_config_was_written_does_not_spoil_the_workdir(tmp_pat
 
 
 @pytest.mark.parametrize("restart", [False, True])
-def test_folders_of_a_persons_own_are_neither_used_nor_removed(tmp_path: Path, calls, restart: bool):
+def test_folders_of_the_user_are_neither_used_nor_removed(tmp_path: Path, calls, restart: bool):
     make_photos(tmp_path, 4)
     own = tmp_path / "run" / "masks" / "own.png"
     own.parent.mkdir(parents=True)
@@ -350,12 +351,12 @@ def test_restart_does_not_remove_its_own_inputs(tmp_path: Path, calls):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"steps": -1}, "config.steps is -1; it must be a whole number of at least 1"),
-        ({"width": 0}, "config.width is 0; it must be a whole number of at least 1"),
-        ({"size": 15}, "config.size is 15; it must be a whole number of at least 16"),
+        ({"steps": -1}, "config.steps is -1; it must be an integer of at least 1"),
+        ({"width": 0}, "config.width is 0; it must be an integer of at least 1"),
+        ({"size": 15}, "config.size is 15; it must be an integer of at least 16"),
         ({"style_size": 8}, "config.style_size is 8; use at least 16, or 0"),
         ({"batch": 0}, "config.batch is 0"),
-        ({"batch": 6}, "config.batch is 6, which 4 devices cannot share; use 8"),
+        ({"batch": 6}, "config.batch is 6, not divisible by 4 devices; use 8"),
         ({"samples": 0}, "config.samples is 0"),
         ({"checkpoint_every": 0}, "config.checkpoint_every is 0"),
         ({"seed": 2**32}, r"config.seed is 4294967296; it must be below 2\*\*32"),
@@ -366,7 +367,7 @@ def test_restart_does_not_remove_its_own_inputs(tmp_path: Path, calls):
         ({"smallest_crop": 2.0}, "config.smallest_crop is 2.0; it must be at most 1"),
         ({"smallest_crop": 0.0}, "config.smallest_crop is 0.0; it must be above zero"),
         ({"largest_crop": 0.3}, "config.largest_crop is 0.3; use at least smallest_crop, 0.6"),
-        ({"largest_crop": 1.5}, "config.largest_crop is 1.5; styles need whole pictures: use at most 1"),
+        ({"largest_crop": 1.5}, "config.largest_crop is 1.5; crops must lie within the photo: use at most 1"),
         ({"largest_crop": 1e6}, "config.largest_crop is 1000000.0; it must be at most 4.0"),
         ({"colour": 1.5}, "config.colour is 1.5; it must be at most 1"),
         ({"blend_ratio": 1e37}, r"config.blend_ratio times config.style_weight is 1e\+43; it must be at most"),
@@ -381,12 +382,12 @@ def test_restart_does_not_remove_its_own_inputs(tmp_path: Path, calls):
     ],
     ids=lambda value: None if isinstance(value, str) else "-".join(map(str, next(iter(value.items())))),
 )
-def test_numbers_that_cannot_work_are_refused_before_anything_is_written(tmp_path: Path, changes, message: str):
+def test_invalid_config_values_are_rejected_before_anything_is_written(tmp_path: Path, changes, message: str):
     make_photos(tmp_path, 2)
     with pytest.raises(UserError, match=message):
         run(tiny_config(**changes), job(tmp_path))
     assert not (tmp_path / "run").exists()
 
 
-def test_every_task_that_a_config_may_name_is_there():
+def test_every_task_allowed_in_a_config_exists():
     assert set(TRAINING_CHOICES["task"]) == train_job.TASKS.keys()

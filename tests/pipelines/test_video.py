@@ -1,7 +1,8 @@
-"""stylize.py VIDEO --model: frames, times, size and sound of a clip arrive, each frame painted by its regions."""
+"""stylize.py VIDEO --model: times, size and audio are preserved, and every frame is stylized by its regions."""
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -10,47 +11,44 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from msst_jax.cli.stylize_flags import StylizeFlags, check_flags, is_video_path, parse_frame_rate
+from msst_jax.cli.stylize_job import StylizeFlags, check_flags, is_video_path, parse_frame_rate
 from msst_jax.errors import UserError
 from msst_jax.models.feedforward_model import load_feedforward
 from msst_jax.models.stylizer import blend_mixtures
 from msst_jax.ops.image import normalize
-from msst_jax.pipelines.job import Job
-from msst_jax.pipelines.photo import run
-from msst_jax.video import feedforward as clip_fast
-from msst_jax.video.feedforward import frames_per_batch
+from msst_jax.pipelines.run import run_job
+from msst_jax.video import feedforward
 from msst_jax.video.io.reader import open_video
-from msst_jax.video.io.types import Frame, number_frames
-from msst_jax.video.temporal_masks import key_frames
-from tests.helpers.clips import FILM, NTSC, UNEVEN, Tone, make_clip, moving, sound_packets
-from tests.helpers.feedforward import clip_config, clip_job
-from tests.helpers.pictures import noise, run_script, save, stripe
+from tests.helpers.commands import run_command, run_script
+from tests.helpers.feedforward import video_config, video_job
+from tests.helpers.pictures import noise, save, stripe
 from tests.helpers.segmenters import PERSON, fake_networks, painted
+from tests.helpers.videos import FILM, NTSC, UNEVEN, Tone, make_video, moving, sound_packets
 
 pytestmark = pytest.mark.usefixtures("small_batches")
 
 MILLISECOND = Fraction(1, 1000)
 
 
-def make(clip: Path, output: Path, model: Path, config: ConfigDict | None = None, **more: Any) -> Path:
-    assert run(config or clip_config(), clip_job(clip, output, model=str(model), **more)) == 0
+def stylize(video: Path, output: Path, model: Path, config: ConfigDict | None = None, **more: Any) -> Path:
+    assert run_job(config or video_config(), video_job(video, output, model=str(model), **more)) == 0
     assert not output.with_name(f"{output.name}.part").exists()
     return output
 
 
-def frames_of(path: Path) -> list[np.ndarray]:
+def read_frames(path: Path) -> list[np.ndarray]:
     return [frame.image for frame in open_video(path).frames()]
 
 
-def painting(model: Path, frame: np.ndarray, mask: np.ndarray, ratio: float = 0.0) -> np.ndarray:
-    """A frame uint8 (H, W, 3) as the network paints it, cut together by a mask (H, W) in [0, 1], in levels."""
+def expected_frame(model: Path, frame: np.ndarray, mask: np.ndarray, ratio: float = 0.0) -> np.ndarray:
+    """A frame uint8 (H, W, 3) as stylized by the network and composited by a mask (H, W) in [0, 1]; 0 to 255."""
     network = load_feedforward(str(model)).network
     person, background = network(normalize(frame[None] / np.float32(255)), blend_mixtures(2, ratio))[0]
     return 255 * np.clip(mask[..., None] * person + (1 - mask[..., None]) * background, 0, 1)
 
 
-def close(made: np.ndarray, wanted: np.ndarray) -> None:
-    np.testing.assert_allclose(made.astype(float), wanted, atol=1.5)
+def assert_close(found: np.ndarray, wanted: np.ndarray) -> None:
+    np.testing.assert_allclose(found.astype(float), wanted, atol=1.5)
 
 
 SOURCES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -68,12 +66,12 @@ SOURCES: dict[str, tuple[str, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("ending", [".mp4", ".webm", ".gif", ""])
 @pytest.mark.parametrize("source", SOURCES)
-def test_frames_times_size_rate_and_sound_arrive(model: Path, tmp_path: Path, left, source: str, ending: str):
+def test_frame_times_size_rate_and_audio_are_preserved(model: Path, tmp_path: Path, left, source: str, ending: str):
     name, settings = SOURCES[source]
-    path = make_clip(tmp_path / name, **settings)
+    path = make_video(tmp_path / name, **settings)
     before = open_video(path)
     count = len(list(before.frames()))
-    output = make(path, tmp_path / f"out{ending}", model, masks=left)
+    output = stylize(path, tmp_path / f"out{ending}", model, masks=left)
     after = open_video(output)
     times = [frame.time for frame in after.frames()]
     assert (after.info.width, after.info.height) == (before.info.width, before.info.height)
@@ -85,53 +83,57 @@ def test_frames_times_size_rate_and_sound_arrive(model: Path, tmp_path: Path, le
         assert len(after.info.audio_streams) == len(before.info.audio_streams)
     if source == "mono" and ending == ".mp4":
         assert [data for _, data in sound_packets(output)] == [data for _, data in sound_packets(path)]
-    assert len(times) == count - (source == "uneven" and ending == ".gif")  # of which two come too soon for a GIF
-    told = json.loads(output.with_suffix(".json").read_text())["clip"]
-    assert (told["frames"], Fraction(told["rate"])) == (count, before.info.rate)
-    assert abs(told["duration"] - before.info.duration) <= 1 / before.info.rate
+    assert len(times) == count - (
+        source == "uneven" and ending == ".gif"
+    )  # of which two are too close together for a GIF
+    reported = json.loads(output.with_suffix(".json").read_text())["clip"]
+    assert (reported["frames"], Fraction(reported["rate"])) == (count, before.info.rate)
+    assert abs(reported["duration"] - before.info.duration) <= 1 / before.info.rate
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["intel_asl_walk", "davis_parkour", "davis_dance-twirl"])
-def test_real_clips_arrive(shared: Path, model: Path, tmp_path: Path, name: str, left, monkeypatch):
-    monkeypatch.setattr(clip_fast, "MAX_BATCH", 16)
+def test_real_videos_keep_their_times_rate_and_audio(
+    shared: Path, model: Path, tmp_path: Path, name: str, left, monkeypatch
+):
+    monkeypatch.setattr(feedforward, "MAX_BATCH", 16)
     path, folder = (shared / "data" / "video" / f"{name}{ending}" for ending in (".mp4", "_masks"))
     masks = {"person": str(folder)} if folder.exists() else left
     before = open_video(path)
-    after = open_video(make(path, tmp_path / "out.mp4", model, clip_config(size=96), masks=masks))
+    after = open_video(stylize(path, tmp_path / "out.mp4", model, video_config(size=96), masks=masks))
     assert (after.info.rate, after.info.duration) == (before.info.rate, before.info.duration)
     assert [frame.time for frame in after.frames()] == [frame.time for frame in before.frames()]
     assert max(after.info.width, after.info.height) == 96
     assert after.info.audio_streams == before.info.audio_streams
 
 
-def test_json_tells_regions_model_blend_and_what_the_clip_is(model: Path, tmp_path: Path, left):
-    path = make_clip(tmp_path / "a.mp4", moving(3), rate=NTSC, sounds=[Tone("aac", seconds=0.1)])
-    make(path, tmp_path / "out.mp4", model, masks=left, blend="0:0,1:0.5", crf=30)
-    told = json.loads((tmp_path / "out.json").read_text())
-    assert told["clip"] == {"frames": 3, "rate": "30000/1001", "duration": float(3 / NTSC), "sounds": ["aac"]}
-    assert told["blend"] == {"seconds": [0, 1], "ratios": [0, 0.5]}
-    assert [(region["name"], region["origin"]) for region in told["regions"]] == [
+def test_sidecar_records_regions_model_blend_and_video(model: Path, tmp_path: Path, left):
+    path = make_video(tmp_path / "a.mp4", moving(3), rate=NTSC, sounds=[Tone("aac", seconds=0.1)])
+    stylize(path, tmp_path / "out.mp4", model, masks=left, blend="0:0,1:0.5", crf=30)
+    sidecar = json.loads((tmp_path / "out.json").read_text())
+    assert sidecar["clip"] == {"frames": 3, "rate": "30000/1001", "duration": float(3 / NTSC), "sounds": ["aac"]}
+    assert sidecar["blend"] == {"seconds": [0, 1], "ratios": [0, 0.5]}
+    assert [(region["name"], region["origin"]) for region in sidecar["regions"]] == [
         ("person", "mask"),
         ("background", "rest"),
     ]
-    assert [region["share"] for region in told["regions"]] == pytest.approx([0.5, 0.5], abs=0.01)
-    assert told["photo"] == str(path)
-    assert told["masks"] == left
-    assert told["model"]["name"] == str(model)
-    assert told["size"] == [64, 48]
-    assert told["seconds"]["total"] > 0
+    assert [region["share"] for region in sidecar["regions"]] == pytest.approx([0.5, 0.5], abs=0.01)
+    assert sidecar["photo"] == str(path)
+    assert sidecar["masks"] == left
+    assert sidecar["model"]["name"] == str(model)
+    assert sidecar["size"] == [64, 48]
+    assert sidecar["seconds"]["total"] > 0
 
 
-def test_a_frame_is_the_picture_of_each_style_in_its_region(model: Path, tmp_path: Path, left):
-    path = make_clip(tmp_path / "a.mp4", [noise(48, 64, seed) for seed in range(5)])
-    made = frames_of(make(path, tmp_path / "out", model, clip_config(feather=0.0), masks=left))
+def test_every_region_of_a_frame_gets_its_own_style(model: Path, tmp_path: Path, left):
+    path = make_video(tmp_path / "a.mp4", [noise(48, 64, seed) for seed in range(5)])
+    stylized = read_frames(stylize(path, tmp_path / "out", model, video_config(feather=0.0), masks=left))
     mask = stripe(48, 64, 0, 0.5) / 255
-    for one, frame in zip(made, frames_of(path), strict=True):
-        close(one, painting(model, frame, mask))
+    for one, frame in zip(stylized, read_frames(path), strict=True):
+        assert_close(one, expected_frame(model, frame, mask))
 
 
-def test_regions_without_a_mask_are_found_in_every_frame(model: Path, tmp_path: Path, monkeypatch):
+def test_regions_without_a_mask_are_segmented_in_every_frame(model: Path, tmp_path: Path, monkeypatch):
     loaded = fake_networks(monkeypatch)
     labels = np.zeros((5, 48, 64), int)
     for number in range(5):
@@ -139,46 +141,38 @@ def test_regions_without_a_mask_are_found_in_every_frame(model: Path, tmp_path: 
     (tmp_path / "in").mkdir()
     for number, label in enumerate(labels):
         save(tmp_path / "in" / f"{number}.png", painted(label))
-    config = clip_config(feather=0.0, mask_smoothing=0.0, refine_edges=False)
-    output = make(tmp_path / "in", tmp_path / "out", model, config)
-    told = json.loads((tmp_path / "out.json").read_text())
-    assert told["segmenter"]["name"] == "person_vgg16"
-    assert told["regions"][0]["share"] == pytest.approx((labels == PERSON).mean(), abs=0.05)
+    config = video_config(feather=0.0, mask_smoothing=0.0, refine_edges=False)
+    output = stylize(tmp_path / "in", tmp_path / "out", model, config)
+    sidecar = json.loads((tmp_path / "out.json").read_text())
+    assert sidecar["segmenter"]["name"] == "person_vgg16"
+    assert sidecar["regions"][0]["share"] == pytest.approx((labels == PERSON).mean(), abs=0.05)
     assert len(loaded) == 1
-    for made, label in zip(frames_of(output), labels, strict=True):
-        wanted = painting(model, painted(label), (label == PERSON).astype(float))
-        assert np.median(np.abs(made - wanted)) < 8
+    for stylized, label in zip(read_frames(output), labels, strict=True):
+        wanted = expected_frame(model, painted(label), (label == PERSON).astype(float))
+        assert np.median(np.abs(stylized - wanted)) < 8
 
 
-def test_blend_goes_from_the_first_ratio_to_the_last(model: Path, tmp_path: Path, left):
-    path = make_clip(tmp_path / "a.mp4", [noise(48, 64)] * 6, rate=Fraction(5))
-    config = clip_config(feather=0.0)
-    made = frames_of(make(path, tmp_path / "out", model, config, masks=left, blend="0:0.0,1:1.0"))
+def test_blend_changes_from_the_first_ratio_to_the_last(model: Path, tmp_path: Path, left):
+    path = make_video(tmp_path / "a.mp4", [noise(48, 64)] * 6, rate=Fraction(5))
+    config = video_config(feather=0.0)
+    stylized = read_frames(stylize(path, tmp_path / "out", model, config, masks=left, blend="0:0.0,1:1.0"))
     mask = stripe(48, 64, 0, 0.5) / 255
     for number, ratio in ((0, 0.0), (2, 0.4), (5, 1.0)):
-        close(made[number], painting(model, frames_of(path)[number], mask, ratio))
-    assert np.abs(painting(model, noise(48, 64), mask, 0) - painting(model, noise(48, 64), mask, 1)).mean() > 3
+        assert_close(stylized[number], expected_frame(model, read_frames(path)[number], mask, ratio))
+    assert (
+        np.abs(expected_frame(model, noise(48, 64), mask, 0) - expected_frame(model, noise(48, 64), mask, 1)).mean() > 3
+    )
 
 
-@pytest.mark.parametrize("every", [1, 2, 3, 5, 7, 16, 17])
-def test_every_nth_frame_is_looked_at_whatever_the_batches(every: int, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(clip_fast, "MAX_BATCH", 16)
-    batch = frames_per_batch([(64, 48)], every)
-    assert 1 <= batch <= 16
-    keys = [number * batch + key for number in range(40) for key in key_frames(number, batch, every)]
-    assert keys == list(range(0, 40 * batch, every))
-    assert len({key_frames(number, batch, every) for number in range(40)}) <= 2  # so many programs are compiled
-
-
-def test_segment_every_leaves_out_what_appears_in_between(model: Path, tmp_path: Path, monkeypatch):
+def test_segment_every_misses_what_appears_between_key_frames(model: Path, tmp_path: Path, monkeypatch):
     fake_networks(monkeypatch)
     (tmp_path / "in").mkdir()
     empty, person = (painted(np.full((48, 64), label)) for label in (0, PERSON))
     for number in range(5):
         save(tmp_path / "in" / f"{number}.png", person if number else empty)
     for every, seen in ((1, 4 / 5), (2, 3 / 5)):
-        config = clip_config(segment_every=every, refine_edges=False)
-        make(tmp_path / "in", tmp_path / "out.mp4", model, config)
+        config = video_config(segment_every=every, refine_edges=False)
+        stylize(tmp_path / "in", tmp_path / "out.mp4", model, config)
         share = json.loads((tmp_path / "out.json").read_text())["regions"][0]["share"]
         assert share == pytest.approx(seen, abs=0.02)
 
@@ -189,102 +183,96 @@ def moving_masks(count: int) -> list[np.ndarray]:
 
 def mask_folder(folder: Path, masks: Sequence[np.ndarray]) -> Path:
     folder.mkdir()
-    for number, mask in enumerate(masks, 8):  # 8.png, 9.png, 10.png: by number, not by letter
+    for number, mask in enumerate(masks, 8):  # 8.png, 9.png, 10.png: in numeric, not in alphabetical order
         save(folder / f"{number}.png", mask)
     return folder
 
 
 def mask_video(path: Path, masks: Sequence[np.ndarray], rate: Fraction = Fraction(7)) -> Path:
-    return make_clip(path, [np.stack([mask] * 3, -1) for mask in masks], form="yuv444p", rate=rate)
+    return make_video(path, [np.stack([mask] * 3, -1) for mask in masks], form="yuv444p", rate=rate)
 
 
 @pytest.mark.parametrize(("make_masks", "place"), [(mask_folder, "masks"), (mask_video, "masks.mp4")])
-def test_masks_of_every_frame_go_to_their_frames(
+def test_per_frame_masks_are_applied_to_their_frames(
     model: Path, tmp_path: Path, make_masks: Callable[[Path, Sequence[np.ndarray]], Path], place: str, caplog
 ):
-    path = make_clip(tmp_path / "a.mp4", [noise(48, 64, seed) for seed in range(5)])
+    path = make_video(tmp_path / "a.mp4", [noise(48, 64, seed) for seed in range(5)])
     masks = make_masks(tmp_path / place, moving_masks(5))
-    made = frames_of(make(path, tmp_path / "out", model, clip_config(feather=0.0), masks={"person": str(masks)}))
-    for one, frame, mask in zip(made, frames_of(path), moving_masks(5), strict=True):
-        wanted = painting(model, frame, mask / 255)
+    stylized = read_frames(
+        stylize(path, tmp_path / "out", model, video_config(feather=0.0), masks={"person": str(masks)})
+    )
+    for one, frame, mask in zip(stylized, read_frames(path), moving_masks(5), strict=True):
+        wanted = expected_frame(model, frame, mask / 255)
         assert np.quantile(np.abs(one - wanted), 0.99) < 3
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
 
 
-def test_a_mask_video_that_ends_early_stays_as_it_was_last_and_that_is_told(model: Path, tmp_path: Path, caplog):
-    path = make_clip(tmp_path / "a.mp4", [noise(48, 64, seed) for seed in range(5)])
+def test_a_mask_video_that_ends_early_repeats_its_last_frame_with_a_warning(model: Path, tmp_path: Path, caplog):
+    path = make_video(tmp_path / "a.mp4", [noise(48, 64, seed) for seed in range(5)])
     masks = mask_video(tmp_path / "masks.mp4", moving_masks(3), Fraction(25))
-    made = frames_of(make(path, tmp_path / "out", model, clip_config(feather=0.0), masks={"person": str(masks)}))
-    wanted = painting(model, frames_of(path)[4], moving_masks(3)[2] / 255)
-    assert np.quantile(np.abs(made[4] - wanted), 0.99) < 3
-    assert f"--mask person={masks} ends before the clip: its last picture stays" in caplog.text
+    stylized = read_frames(
+        stylize(path, tmp_path / "out", model, video_config(feather=0.0), masks={"person": str(masks)})
+    )
+    wanted = expected_frame(model, read_frames(path)[4], moving_masks(3)[2] / 255)
+    assert np.quantile(np.abs(stylized[4] - wanted), 0.99) < 3
+    assert f"--mask person={masks} ends before the video: its last frame is repeated" in caplog.text
 
 
 @pytest.mark.parametrize("count", [4, 6])
-def test_a_folder_with_another_number_of_masks_is_refused(model: Path, tmp_path: Path, count: int):
-    path = make_clip(tmp_path / "a.mp4", moving(5))
+def test_a_folder_with_the_wrong_number_of_masks_is_rejected(model: Path, tmp_path: Path, count: int):
+    path = make_video(tmp_path / "a.mp4", moving(5))
     masks = mask_folder(tmp_path / "masks", moving_masks(count))
     before = {file.name for file in tmp_path.iterdir()}
-    with pytest.raises(UserError, match=rf"^--mask person={masks} has {count} pictures, {path} 5 frames; give one for"):
-        make(path, tmp_path / "out.mp4", model, masks={"person": str(masks)})
+    with pytest.raises(UserError, match=rf"^--mask person={masks} has {count} images, {path} 5 frames; give one for"):
+        stylize(path, tmp_path / "out.mp4", model, masks={"person": str(masks)})
     assert {file.name for file in tmp_path.iterdir()} == before
 
 
-def test_numbers_count_from_the_first_frame_and_over_those_that_are_lost():
-    picture, period = np.zeros((2, 2, 3), np.uint8), Fraction(1, 25)
-
-    def numbers(*times: Fraction) -> list[int]:
-        return [number for number, _ in number_frames([Frame(picture, time, period) for time in times], Fraction(25))]
-
-    assert numbers(0 * period, period, 4 * period) == [0, 1, 4]
-    late = Fraction(21, 1000)  # the sound begins before
-    assert numbers(late, late + period, late + 4 * period) == [0, 1, 4]
-    assert numbers(*UNEVEN) == list(range(len(UNEVEN)))
-
-
-def test_a_mask_video_of_another_rate_goes_by_its_own_time(model: Path, tmp_path: Path):
-    path = make_clip(tmp_path / "a.mp4", [noise(48, 64)] * 6)
+def test_a_mask_video_of_another_rate_is_matched_by_time(model: Path, tmp_path: Path):
+    path = make_video(tmp_path / "a.mp4", [noise(48, 64)] * 6)
     masks = moving_masks(3)
     video = mask_video(tmp_path / "mask.mp4", masks, Fraction(25, 2))
-    made = frames_of(make(path, tmp_path / "out", model, clip_config(feather=0.0), masks={"person": str(video)}))
-    for number, (one, frame) in enumerate(zip(made, frames_of(path), strict=True)):
-        wanted = painting(model, frame, masks[number // 2] / 255)
+    stylized = read_frames(
+        stylize(path, tmp_path / "out", model, video_config(feather=0.0), masks={"person": str(video)})
+    )
+    for number, (one, frame) in enumerate(zip(stylized, read_frames(path), strict=True)):
+        wanted = expected_frame(model, frame, masks[number // 2] / 255)
         assert np.quantile(np.abs(one - wanted), 0.99) < 3
 
 
-def test_masks_stay_with_their_frames_where_one_cannot_be_read(model: Path, tmp_path: Path):
+def test_masks_stay_with_their_frames_if_a_frame_is_unreadable(model: Path, tmp_path: Path):
     frames, masks = tmp_path / "frames", tmp_path / "masks"
     for folder in (frames, masks):
         folder.mkdir()
     for number in range(5):
         save(frames / f"{number}.png", noise(24, 32, number))
         save(masks / f"{number}.png", stripe(24, 32, 0, number / 4))
-    config = clip_config(picture_smoothing=0.0)
-    whole = frames_of(make(frames, tmp_path / "whole", model, config, masks={"person": str(masks)}))
+    config = video_config(picture_smoothing=0.0)
+    whole = read_frames(stylize(frames, tmp_path / "whole", model, config, masks={"person": str(masks)}))
     (frames / "1.png").write_bytes(b"damaged")
-    short = frames_of(make(frames, tmp_path / "short", model, config, masks={"person": str(masks)}))
-    close(np.stack(short), np.stack([whole[0], *whole[2:]]))
+    short = read_frames(stylize(frames, tmp_path / "short", model, config, masks={"person": str(masks)}))
+    assert_close(np.stack(short), np.stack([whole[0], *whole[2:]]))
 
 
-def test_a_folder_of_frames_has_the_rate_that_was_asked_for(model: Path, tmp_path: Path, left):
+def test_a_folder_of_frames_gets_the_requested_rate(model: Path, tmp_path: Path, left):
     (tmp_path / "in").mkdir()
     for number in range(5):
         save(tmp_path / "in" / f"f{number}.jpg", noise(48, 64, number))
-    output = make(tmp_path / "in", tmp_path / "out.mp4", model, masks=left, rate=NTSC)
+    output = stylize(tmp_path / "in", tmp_path / "out.mp4", model, masks=left, rate=NTSC)
     info = open_video(output).info
     assert (info.rate, info.frames, info.duration) == (NTSC, 5, 5 / NTSC)
 
 
 @pytest.mark.parametrize(("ending", "size"), [(".mp4", (40, 30)), (".gif", (41, 31))])
-def test_another_size_is_even_in_an_mp4(model: Path, tmp_path: Path, left, ending: str, size: tuple[int, int]):
-    path = make_clip(tmp_path / "a.mp4", moving(2))
-    output = make(path, tmp_path / f"out{ending}", model, clip_config(size=41), masks=left)
+def test_a_resized_mp4_has_even_sides(model: Path, tmp_path: Path, left, ending: str, size: tuple[int, int]):
+    path = make_video(tmp_path / "a.mp4", moving(2))
+    output = stylize(path, tmp_path / f"out{ending}", model, video_config(size=41), masks=left)
     assert open_video(output).info.width == size[0]
     assert open_video(output).info.height == size[1]
 
 
 @pytest.mark.parametrize(
-    ("photo", "output", "rate", "clip"),
+    ("path", "output", "rate", "is_video"),
     [
         ("a.mp4", None, None, True),
         ("a.MOV", "x", None, True),
@@ -297,43 +285,47 @@ def test_another_size_is_even_in_an_mp4(model: Path, tmp_path: Path, left, endin
         (".", "x", None, False),
     ],
 )
-def test_what_a_person_means_by_a_file_and_an_output(photo: str, output: str | None, rate: str | None, clip: bool):
-    assert is_video_path(photo, output, rate) == clip
+def test_input_and_output_names_decide_between_photo_and_video(
+    path: str, output: str | None, rate: str | None, is_video: bool
+):
+    assert is_video_path(path, output, rate) == is_video
 
 
 @pytest.mark.parametrize("text", ["0", "-25", "abc", "1/0", "1001", ""])
-def test_a_rate_that_is_none_is_one_line(text: str):
-    with pytest.raises(UserError, match=rf"^--rate '{text}' is no number of frames a second up to 1000; write 25 or"):
+def test_an_invalid_rate_is_a_one_line_error(text: str):
+    with pytest.raises(
+        UserError, match=rf"^--rate '{text}' is not a number of frames per second up to 1000; write 25 or"
+    ):
         parse_frame_rate(text)
     assert parse_frame_rate("30000/1001") == NTSC
     assert parse_frame_rate("23.976") == Fraction("23.976")
 
 
 @pytest.mark.parametrize("flag", ["--resume", "--quality=20", "--rate=25"])
-def test_what_only_clips_know_is_refused_for_a_photo(model: Path, tmp_path: Path, flag: str):
+def test_video_flags_are_rejected_for_a_photo(model: Path, tmp_path: Path, flag: str):
     save(tmp_path / "photo.png", noise(48, 64))
-    code, told = run_script(["photo.png", f"--model={model}", flag, "-o", "out.png"], tmp_path)
+    code, printed = run_command(["photo.png", f"--model={model}", flag, "-o", "out.png"], tmp_path)
     assert code == 2
     name = flag.split("=", maxsplit=1)[0]
-    assert told == f"stylize.py: {name} is for clips; give a video file, or a folder of frames with -o out.mp4\n"
+    assert printed == f"stylize.py: {name} is for videos; give a video file, or a folder of frames with -o out.mp4\n"
     assert {file.name for file in tmp_path.iterdir()} == {"photo.png"}
     with pytest.raises(UserError, match="--regions-only shows the regions of a photo"):
         check_flags(StylizeFlags(regions_only=True), ["a.mp4"])
 
 
-def test_the_command_makes_a_clip_and_names_it(model: Path, tmp_path: Path, left):
-    path = make_clip(tmp_path / "a b%d.mp4", moving(3), rate=NTSC)
+def test_the_command_writes_a_video_and_prints_its_name(model: Path, tmp_path: Path, left):
+    path = make_video(tmp_path / "a b%d.mp4", moving(3), rate=NTSC)
     mask = f"--mask=person={left['person']}"
-    code, told = run_script([str(path), f"--model={model}", mask, "--blend=0:0,1:1", "--quality=30"], tmp_path)
-    assert (code, told) == (0, "wrote outputs/a b%d.mp4: 3 frames\n")
+    code, printed = run_script([str(path), f"--model={model}", mask, "--blend=0:0,1:1", "--quality=30"], tmp_path)
+    assert (code, printed) == (0, "wrote outputs/a b%d.mp4: 3 frames\n")
     assert open_video(tmp_path / "outputs" / "a b%d.mp4").info.rate == NTSC
-    quiet = run_script([str(path), f"--model={model}", mask, "--quiet"], tmp_path)
+    quiet = run_command([str(path), f"--model={model}", mask, "--quiet"], tmp_path)
     assert quiet == (0, "")
     assert {file.name for file in (tmp_path / "outputs").iterdir()} == {"a b%d.mp4", "a b%d.json"}
 
 
-def test_numbers_that_would_change_nothing_are_refused(model: Path, tmp_path: Path, left):
-    path = make_clip(tmp_path / "a.mp4", moving(2))
+def test_flags_without_effect_are_rejected(model: Path, tmp_path: Path, left):
+    path = make_video(tmp_path / "a.mp4", moving(2))
     with pytest.raises(UserError, match=r"^--rate is for a folder of frames, and .*a.mp4 has a rate of its own"):
         check_flags(StylizeFlags(rate="25"), [str(path)])
     check_flags(StylizeFlags(rate="25"), [str(tmp_path)])
@@ -341,18 +333,19 @@ def test_numbers_that_would_change_nothing_are_refused(model: Path, tmp_path: Pa
         with pytest.raises(
             UserError, match=rf"the quality \(crf\) is 20, but .*{name} has none; leave it out, or write"
         ):
-            make(path, tmp_path / name, model, masks=left, crf=20)
+            stylize(path, tmp_path / name, model, masks=left, crf=20)
 
 
-def test_compare_and_unknown_regions_are_refused(model: Path, tmp_path: Path, left):
-    path = make_clip(tmp_path / "a.mp4", moving(2))
-    job: Job = clip_job(path, tmp_path / "out.mp4", model=str(model), masks=left)
-    for change, told in (
-        ({"compare": True}, "--compare makes a sheet of one photo"),
+def test_invalid_jobs_are_rejected(model: Path, tmp_path: Path, left):
+    path = make_video(tmp_path / "a.mp4", moving(2))
+    job = video_job(path, tmp_path / "out.mp4", model=str(model), masks=left)
+    for change, message in (
         ({"masks": {"dog": left["person"]}}, "the regions of .* are person, and the rest"),
         ({"styles": {"person": left["person"]}}, "has its own styles"),
-        ({"model": ""}, "a clip needs --style background=FILE, and one for each other region, or --model; found none"),
+        ({"model": ""}, "a video needs --style background=FILE, and one for each other region, or --model; found none"),
     ):
-        with pytest.raises(UserError, match=told):
-            run(clip_config(), job._replace(**change))
+        with pytest.raises(UserError, match=message):
+            run_job(video_config(), replace(job, **change))
+    with pytest.raises(UserError, match="--compare makes a sheet of one photo"):
+        check_flags(StylizeFlags(compare=True, output=str(tmp_path / "out.mp4")), [str(path)])
     assert not list(tmp_path.glob("out*"))

@@ -1,4 +1,4 @@
-"""Clips that are damaged or none, and places that cannot be written to: one line, nothing under the output's name."""
+"""Unreadable videos and unwritable outputs: a one-line error, and no output file."""
 
 import errno
 import os
@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from msst_jax.errors import UserError
-from msst_jax.pipelines.photo import run
-from msst_jax.video import feedforward as clip_fast
-from msst_jax.video import resume
+from msst_jax.pipelines.run import run_job
+from msst_jax.video import feedforward, resume
 from msst_jax.video.io import encoders
 from msst_jax.video.io.reader import open_video
-from tests.helpers.clips import Tone, make_clip, make_sound, moving, sound_span
-from tests.helpers.feedforward import clip_config, clip_job
-from tests.helpers.pictures import noise, run_script, save
+from tests.helpers.commands import run_command, run_script
+from tests.helpers.feedforward import video_config, video_job
+from tests.helpers.pictures import noise, save
+from tests.helpers.videos import Tone, make_sound, make_video, moving, sound_span
 
 pytestmark = pytest.mark.usefixtures("small_batches")
 
@@ -27,25 +27,25 @@ def names(folder: Path) -> set[str]:
     return {file.name for file in folder.iterdir()}
 
 
-def refused(
-    clip: Path, output: Path, model: Path, told: str, config: dict[str, Any] | None = None, **more: Any
+def assert_rejected(
+    video: Path, output: Path, model: Path, message: str, config: dict[str, Any] | None = None, **more: Any
 ) -> None:
-    """The job fails with a line, and leaves the folder of the output as it was."""
+    """The job fails with a one-line error and leaves the folder of the output unchanged."""
     before = {file: file.read_bytes() for file in output.parent.rglob("*") if file.is_file()}
-    with pytest.raises(UserError, match=told) as raised:
-        run(clip_config(**(config or {})), clip_job(clip, output, model=str(model), **more))
+    with pytest.raises(UserError, match=message) as raised:
+        run_job(video_config(**(config or {})), video_job(video, output, model=str(model), **more))
     assert "\n" not in str(raised.value)
     assert {file: file.read_bytes() for file in output.parent.rglob("*") if file.is_file()} == before
     assert not list(output.parent.glob("*.part"))
 
 
-def no_video(folder: Path) -> dict[str, tuple[Path, str]]:
-    """Files that are no clips, and what is told of them."""
+def unreadable_videos(folder: Path) -> dict[str, tuple[Path, str]]:
+    """{name: (a file that is not a readable video, the error about it)}."""
     (folder / "empty.mp4").touch()
     (folder / "text.mp4").write_text("no video at all\n" * 99)
     make_sound(folder / "sound.mp4", Tone("aac"))
     make_sound(folder / "cover.mkv", Tone("flac"), cover=False)
-    whole = make_clip(folder / "whole.mp4", moving(3)).read_bytes()
+    whole = make_video(folder / "whole.mp4", moving(3)).read_bytes()
     (folder / "codec.mp4").write_bytes(whole.replace(b"avc1", b"zzzz"))
     (folder / "head.mp4").write_bytes(whole[:40])
     (folder / "index.mp4").write_bytes(whole[: whole.index(b"mdat") + 8])
@@ -59,39 +59,39 @@ def no_video(folder: Path) -> dict[str, tuple[Path, str]]:
         "codec.mp4": (folder / "codec.mp4", "is in a codec that is not known; convert it to H.264 first"),
         "head.mp4": (folder / "head.mp4", "has no video, nothing that moves; give a video file"),
         "index.mp4": (folder / "index.mp4", "has no frame that can be decoded; give another copy"),
-        "folder": (folder / "folder", "has no pictures"),
+        "folder": (folder / "folder", "has no images"),
     }
 
 
-NO_VIDEO = ["nothing.mp4", "empty.mp4", "text.mp4", "sound.mp4", "cover.mkv", "codec.mp4", "head.mp4", "index.mp4"]
+UNREADABLE = ["nothing.mp4", "empty.mp4", "text.mp4", "sound.mp4", "cover.mkv", "codec.mp4", "head.mp4", "index.mp4"]
 
 
-@pytest.mark.parametrize("name", [*NO_VIDEO, "folder"])
-def test_what_is_no_clip_is_one_line(model: Path, tmp_path: Path, left, name: str):
+@pytest.mark.parametrize("name", [*UNREADABLE, "folder"])
+def test_an_unreadable_video_is_a_one_line_error(model: Path, tmp_path: Path, left, name: str):
     (tmp_path / "in").mkdir()
-    file, told = no_video(tmp_path / "in")[name]
-    refused(file, tmp_path / "out.mp4", model, told, masks=left)
+    file, message = unreadable_videos(tmp_path / "in")[name]
+    assert_rejected(file, tmp_path / "out.mp4", model, message, masks=left)
 
 
-def test_what_is_no_clip_is_one_line_of_the_command(model: Path, tmp_path: Path, left):
+def test_the_command_reports_an_unreadable_video_in_one_line(model: Path, tmp_path: Path, left):
     (tmp_path / "sound.mp4").write_bytes(make_sound(tmp_path / "a.mp4", Tone("aac")).read_bytes())
     before = names(tmp_path)
-    code, told = run_script(["sound.mp4", f"--model={model}", "-o", "out.mp4"], tmp_path)
-    assert (code, told) == (2, "stylize.py: sound.mp4 has no video, only sound; give a video file\n")
+    code, printed = run_command(["sound.mp4", f"--model={model}", "-o", "out.mp4"], tmp_path)
+    assert (code, printed) == (2, "stylize.py: sound.mp4 has no video, only sound; give a video file\n")
     assert names(tmp_path) == before
 
 
 @pytest.mark.parametrize("ending", [".mp4", ".webm", ".gif", ""])
-def test_of_a_truncated_clip_what_is_left_is_painted_and_the_warning_says_how_much(
+def test_a_truncated_video_is_stylized_up_to_its_end_with_a_warning(
     model: Path, tmp_path: Path, left, ending: str, caplog
 ):
     images = [noise(48, 64, seed) for seed in range(11)]
-    path = make_clip(tmp_path / "a.mp4", images, sounds=[Tone("aac")])
+    path = make_video(tmp_path / "a.mp4", images, sounds=[Tone("aac")])
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
     count = len(list(open_video(path).frames()))
     assert 1 < count < 11
     caplog.clear()
-    assert run(clip_config(), clip_job(path, tmp_path / f"out{ending}", model=str(model), masks=left)) == 0
+    assert run_job(video_config(), video_job(path, tmp_path / f"out{ending}", model=str(model), masks=left)) == 0
     assert f"video {path} is damaged or cut short: {count} of 11 frames could be read" in caplog.text
     frames = list(open_video(tmp_path / f"out{ending}").frames())
     assert len(frames) == count
@@ -100,13 +100,13 @@ def test_of_a_truncated_clip_what_is_left_is_painted_and_the_warning_says_how_mu
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_outputs_that_cannot_be_are_refused_before_any_work(model: Path, tmp_path: Path, left, monkeypatch):
-    path = make_clip(tmp_path / "a.mp4", moving(2))
+def test_unwritable_outputs_are_rejected_before_any_work(model: Path, tmp_path: Path, left, monkeypatch):
+    path = make_video(tmp_path / "a.mp4", moving(2))
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").touch()
-    monkeypatch.setattr("msst_jax.pipelines.video.load_model", lambda *_: pytest.fail("work was begun"))
+    monkeypatch.setattr("msst_jax.pipelines.video.load_feedforward", lambda *_: pytest.fail("work was begun"))
     monkeypatch.chdir(tmp_path)
-    for output, told in (
+    for output, message in (
         (path, "would overwrite"),
         (tmp_path / ".." / tmp_path.name / "a.mp4", "would overwrite"),
         (tmp_path / "out.avi", "unknown video ending '.avi'; use one of .mp4, .webm, .gif, or no ending for a folder"),
@@ -116,57 +116,61 @@ def test_outputs_that_cannot_be_are_refused_before_any_work(model: Path, tmp_pat
         (tmp_path / ("n" * 300 + ".mp4"), "File name too long"),
     ):
         before = names(tmp_path)
-        with pytest.raises(UserError, match=told):
-            run(clip_config(), clip_job(path, output, model=str(model), masks=left))
+        with pytest.raises(UserError, match=message):
+            run_job(video_config(), video_job(path, output, model=str(model), masks=left))
         assert names(tmp_path) == before
     for crf in (0, 52, -1):
-        refused(path, tmp_path / "out.mp4", model, rf"the quality \(crf\) is {crf}", masks=left, crf=crf)
+        assert_rejected(path, tmp_path / "out.mp4", model, rf"the quality \(crf\) is {crf}", masks=left, crf=crf)
 
 
-def test_a_name_that_leaves_no_room_for_that_of_the_parts_is_one_line(model: Path, tmp_path: Path, left):
-    path = make_clip(tmp_path / "a.mp4", moving(2))
-    refused(path, tmp_path / ("n" * 248 + ".mp4"), model, "File name too long; choose another output$", masks=left)
+def test_a_name_too_long_for_the_resume_folder_is_a_one_line_error(model: Path, tmp_path: Path, left):
+    path = make_video(tmp_path / "a.mp4", moving(2))
+    assert_rejected(
+        path, tmp_path / ("n" * 248 + ".mp4"), model, "File name too long; choose another output$", masks=left
+    )
 
 
 @pytest.mark.parametrize("mask", ["none.png", "bad.png", "black.png", "thin", "text.mp4"])
-def test_a_mask_that_is_none_is_told_before_any_work(model: Path, tmp_path: Path, mask: str, monkeypatch):
-    path = make_clip(tmp_path / "a.mp4", moving(2))
+def test_an_unusable_mask_is_rejected_before_any_work(model: Path, tmp_path: Path, mask: str, monkeypatch):
+    path = make_video(tmp_path / "a.mp4", moving(2))
     (tmp_path / "bad.png").write_text("no picture")
     (tmp_path / "text.mp4").write_text("no video")
     (tmp_path / "thin").mkdir()
     save(tmp_path / "black.png", np.zeros((48, 64), np.uint8))
-    monkeypatch.setattr("msst_jax.pipelines.video.load_model", lambda *_: pytest.fail("work was begun"))
-    refused(path, tmp_path / "out.mp4", model, mask, masks={"person": str(tmp_path / mask)})
+    monkeypatch.setattr("msst_jax.pipelines.video.load_feedforward", lambda *_: pytest.fail("work was begun"))
+    assert_rejected(path, tmp_path / "out.mp4", model, mask, masks={"person": str(tmp_path / mask)})
 
 
-def test_a_frame_of_another_size_is_one_line_and_leaves_nothing_if_it_comes_at_once(model: Path, tmp_path: Path, left):
+def test_a_frame_of_another_size_in_the_first_batch_is_a_one_line_error_and_leaves_nothing(
+    model: Path, tmp_path: Path, left
+):
     (tmp_path / "in").mkdir()
     save(tmp_path / "in" / "1.png", noise(48, 64))
     save(tmp_path / "in" / "2.png", noise(64, 48))
-    refused(tmp_path / "in", tmp_path / "out.mp4", model, "make them one size", masks=left)
+    assert_rejected(tmp_path / "in", tmp_path / "out.mp4", model, "make them one size", masks=left)
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "told"),
+    ("field", "value", "message"),
     [
-        ("size", 8, "clip .* becomes 8x6 pixels; every side must have at least"),
+        ("size", 8, "video .* becomes 8x6 pixels; every side must have at least"),
         ("segment_every", 0, "segment_every"),
         ("mask_smoothing", 1.0, "mask_smoothing is 1.0; it must be below 1"),
         ("picture_smoothing", 1.0, "picture_smoothing is 1.0; it must be below 1"),
         ("next_steps", 0, "next_steps"),
     ],
 )
-def test_numbers_that_cannot_be_are_refused(model: Path, tmp_path: Path, left, field: str, value: float, told: str):
-    path = make_clip(tmp_path / "a.mp4", moving(2))
-    refused(path, tmp_path / "out.mp4", model, told, {field: value}, masks=left)
+def test_invalid_config_values_are_rejected(model: Path, tmp_path: Path, left, field: str, value: float, message: str):
+    path = make_video(tmp_path / "a.mp4", moving(2))
+    assert_rejected(path, tmp_path / "out.mp4", model, message, {field: value}, masks=left)
 
 
 @pytest.mark.parametrize("ending", [".mp4", ".webm", ".gif", ""])
 @pytest.mark.parametrize("place", ["parts", "encoder"])
-def test_a_full_disk_is_one_line_and_the_old_file_stays(
+def test_a_full_disk_is_a_one_line_error_and_keeps_the_old_file(
     model: Path, tmp_path: Path, left, ending: str, place: str, monkeypatch
 ):
-    path = make_clip(tmp_path / "a.mp4", moving(7), rate=Fraction(1))
+    path = make_video(tmp_path / "a.mp4", moving(7), rate=Fraction(1))
     output = tmp_path / f"out{ending}"
     if ending:
         output.write_text("old")
@@ -180,26 +184,26 @@ def test_a_full_disk_is_one_line_and_the_old_file_stays(
         for sink in (encoders.VideoFileSink, encoders.GifSink, encoders.FrameFolderSink):
             monkeypatch.setattr(sink, "write", full)
     with pytest.raises(UserError, match=r"^cannot write .*: No space left on device; choose another output$"):
-        run(clip_config(), clip_job(path, output, model=str(model), masks=left))
+        run_job(video_config(), video_job(path, output, model=str(model), masks=left))
     assert output.read_text() == "old" if ending else not output.exists()
-    assert output.with_name(f"{output.name}.part").exists() == (place == "encoder")  # a batch was kept
+    assert output.with_name(f"{output.name}.part").exists() == (place == "encoder")  # a batch has been kept
     monkeypatch.undo()
-    monkeypatch.setattr(clip_fast, "MAX_BATCH", 2)
-    assert run(clip_config(), clip_job(path, output, model=str(model), masks=left, resume=True)) == 0
+    monkeypatch.setattr(feedforward, "MAX_BATCH", 2)
+    assert run_job(video_config(), video_job(path, output, model=str(model), masks=left, resume=True)) == 0
     assert len(list(open_video(output).frames())) == 7
 
 
-def small_files() -> None:
-    """In a process of its own: the clip does not fit on the disk."""
+def limit_file_size() -> None:
+    """Runs in a separate process: the video does not fit on the disk."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
 
 
-def test_a_full_disk_is_one_line_of_the_command(model: Path, tmp_path: Path, left):
-    make_clip(tmp_path / "a.mp4", [noise(48, 64, seed) for seed in range(9)])
+def test_the_command_reports_a_full_disk_in_one_line(model: Path, tmp_path: Path, left):
+    make_video(tmp_path / "a.mp4", [noise(48, 64, seed) for seed in range(9)])
     command = ["a.mp4", f"--model={model}", f"--mask=person={left['person']}", "-o", "out.mp4"]
-    code, told = run_script(command, tmp_path, before=small_files)
+    code, printed = run_script(command, tmp_path, before=limit_file_size)
     assert code == 2
-    assert told.startswith("stylize.py: cannot write out.mp4.part/")
-    assert told.endswith(": File too large; choose another output\n")
-    assert len(told.splitlines()) == 1
+    assert printed.startswith("stylize.py: cannot write out.mp4.part/")
+    assert printed.endswith(": File too large; choose another output\n")
+    assert len(printed.splitlines()) == 1
     assert names(tmp_path) == {"a.mp4", "left.png"}

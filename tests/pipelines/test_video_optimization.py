@@ -1,4 +1,4 @@
-"""Clips without a model: frame by frame by the losses of the method, each frame from the one before."""
+"""Videos without a model: every frame is optimized, starting from the previous result."""
 
 import json
 import signal
@@ -9,76 +9,78 @@ import numpy as np
 import pytest
 
 from msst_jax.errors import UserError
-from msst_jax.pipelines.job import EXIT_INTERRUPTED, Job
-from msst_jax.pipelines.photo import run
+from msst_jax.pipelines.job import EXIT_INTERRUPTED, VideoJob
+from msst_jax.pipelines.run import run_job
+from msst_jax.video import optimization
 from msst_jax.video.io.reader import open_video
 from msst_jax.video.resume import ResumeFolder
-from tests.helpers.clips import NTSC, Tone, make_clip
-from tests.helpers.feedforward import clip_config, clip_job
-from tests.helpers.pictures import make_scene, noise, run_script
+from tests.helpers.commands import run_command
+from tests.helpers.feedforward import video_config, video_job
+from tests.helpers.pictures import make_scene, noise
+from tests.helpers.videos import NTSC, Tone, make_video
 
 SETTINGS = {"steps": 12, "next_steps": 2}
 
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Styles, masks and a clip of three frames of which the picture walks a pixel each."""
+    """Styles, masks and a video of three frames that pans by one pixel per frame."""
     folder = make_scene(tmp_path_factory.mktemp("in"))
     wide = noise(24, 40)
     images = [wide[:, step : step + 32] for step in range(3)]
-    make_clip(folder / "a.mp4", images, rate=NTSC, sounds=[Tone("aac", seconds=0.1)])
+    make_video(folder / "a.mp4", images, rate=NTSC, sounds=[Tone("aac", seconds=0.1)])
     return folder
 
 
-def job(scene: Path, output: Path, **more: Any) -> Job:
+def job(scene: Path, output: Path, **more: Any) -> VideoJob:
     styles = {"person": str(scene / "a.png"), "background": str(scene / "b.png")}
     masks = {"person": str(scene / "left.png")}
-    return clip_job(scene / "a.mp4", output, **{"styles": styles, "masks": masks, "blend": "0.2", **more})
+    return video_job(scene / "a.mp4", output, **{"styles": styles, "masks": masks, "blend": "0.2", **more})
 
 
-def frames_of(path: Path) -> list[np.ndarray]:
+def read_frames(path: Path) -> list[np.ndarray]:
     return [frame.image.astype(float) for frame in open_video(path).frames()]
 
 
 @pytest.fixture(scope="module")
-def made(scene: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What an uninterrupted run wrote."""
+def uninterrupted(scene: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The outputs of an uninterrupted run."""
     folder = tmp_path_factory.mktemp("made")
     for name in ("out", "out.mp4"):
-        assert run(clip_config(**SETTINGS), job(scene, folder / name)) == 0
+        assert run_job(video_config(**SETTINGS), job(scene, folder / name)) == 0
     return folder
 
 
-def test_frames_size_rate_and_sound_arrive(made: Path):
-    info = open_video(made / "out.mp4").info
+def test_frame_count_size_rate_and_audio_are_preserved(uninterrupted: Path):
+    info = open_video(uninterrupted / "out.mp4").info
     assert (info.width, info.height, info.rate, info.frames) == (32, 24, NTSC, 3)
     assert [sound.codec for sound in info.audio_streams] == ["aac"]
-    assert {file.name for file in made.iterdir()} == {"out", "out.json", "out.mp4"}
-    told = json.loads((made / "out.json").read_text())
-    assert told["clip"]["frames"] == 3
-    assert [(region["name"], Path(region["style"]).name) for region in told["regions"]] == [
+    assert {file.name for file in uninterrupted.iterdir()} == {"out", "out.json", "out.mp4"}
+    sidecar = json.loads((uninterrupted / "out.json").read_text())
+    assert sidecar["clip"]["frames"] == 3
+    assert [(region["name"], Path(region["style"]).name) for region in sidecar["regions"]] == [
         ("person", "a.png"),
         ("background", "b.png"),
     ]
-    assert told.get("model") is None
-    assert told["blend"] == {"seconds": [0], "ratios": [0.2]}
+    assert sidecar.get("model") is None
+    assert sidecar["blend"] == {"seconds": [0], "ratios": [0.2]}
 
 
-def test_a_later_frame_goes_on_from_the_one_before(scene: Path, made: Path, tmp_path: Path):
-    """With two steps from the photo itself a frame would hardly be painted."""
-    frames = frames_of(scene / "a.mp4")
-    painted = frames_of(made / "out")
-    assert run(clip_config(**{**SETTINGS, "steps": 2}), job(scene, tmp_path / "short")) == 0
-    from_photo = np.abs(frames_of(tmp_path / "short")[0] - frames[0]).mean()
+def test_a_later_frame_starts_from_the_previous_result(scene: Path, uninterrupted: Path, tmp_path: Path):
+    """Two steps from the frame itself would hardly stylize it."""
+    frames = read_frames(scene / "a.mp4")
+    stylized = read_frames(uninterrupted / "out")
+    assert run_job(video_config(**{**SETTINGS, "steps": 2}), job(scene, tmp_path / "short")) == 0
+    from_photo = np.abs(read_frames(tmp_path / "short")[0] - frames[0]).mean()
     for number in (1, 2):
-        assert np.abs(painted[number] - frames[number]).mean() > 1.5 * from_photo
-        walked = np.abs(painted[number][:, :-1] - painted[number - 1][:, 1:]).mean()
-        assert walked < np.abs(painted[number] - frames[number]).mean()
+        assert np.abs(stylized[number] - frames[number]).mean() > 1.5 * from_photo
+        change = np.abs(stylized[number][:, :-1] - stylized[number - 1][:, 1:]).mean()
+        assert change < np.abs(stylized[number] - frames[number]).mean()
 
 
 @pytest.mark.parametrize("name", ["out", "out.mp4"])
-def test_an_interrupted_clip_goes_on_to_the_same_file(
-    scene: Path, made: Path, tmp_path: Path, name: str, monkeypatch, caplog
+def test_an_interrupted_video_is_resumed_to_the_same_file(
+    scene: Path, uninterrupted: Path, tmp_path: Path, name: str, monkeypatch, caplog
 ):
     add = ResumeFolder.add_batch
 
@@ -89,62 +91,60 @@ def test_an_interrupted_clip_goes_on_to_the_same_file(
     with monkeypatch.context() as patch:
         patch.setattr(ResumeFolder, "add_batch", interrupted)
         for _ in range(2):
-            assert run(clip_config(**SETTINGS), job(scene, tmp_path / name, resume=True)) == EXIT_INTERRUPTED
+            assert run_job(video_config(**SETTINGS), job(scene, tmp_path / name, resume=True)) == EXIT_INTERRUPTED
             assert {file.name for file in tmp_path.iterdir()} == {f"{name}.part"}
     assert "interrupted: 2 frames are kept" in caplog.text
-    assert run(clip_config(**SETTINGS), job(scene, tmp_path / name, resume=True)) == 0
+    assert run_job(video_config(**SETTINGS), job(scene, tmp_path / name, resume=True)) == 0
     if name == "out":
-        for one, two in zip(frames_of(tmp_path / name), frames_of(made / name), strict=True):
+        for one, two in zip(read_frames(tmp_path / name), read_frames(uninterrupted / name), strict=True):
             np.testing.assert_array_equal(one, two)
     else:
-        assert (tmp_path / name).read_bytes() == (made / name).read_bytes()
+        assert (tmp_path / name).read_bytes() == (uninterrupted / name).read_bytes()
 
 
-def test_ctrl_c_within_the_first_frame_loses_only_it(scene: Path, tmp_path: Path, monkeypatch, caplog):
-    from msst_jax import clip_online
-
-    first = clip_online.coarse_to_fine
+def test_ctrl_c_within_the_first_frame_leaves_nothing(scene: Path, tmp_path: Path, monkeypatch, caplog):
+    first = optimization.coarse_to_fine
 
     def interrupted(*arguments: Any, **more: Any) -> Any:
         more["stop"].set()
         return first(*arguments, **more)
 
-    monkeypatch.setattr(clip_online, "coarse_to_fine", interrupted)
-    assert run(clip_config(**SETTINGS), job(scene, tmp_path / "out.mp4")) == EXIT_INTERRUPTED
+    monkeypatch.setattr(optimization, "coarse_to_fine", interrupted)
+    assert run_job(video_config(**SETTINGS), job(scene, tmp_path / "out.mp4")) == EXIT_INTERRUPTED
     assert "interrupted: no frame was complete, nothing is kept" in caplog.text
     assert not list(tmp_path.iterdir())
 
 
-def test_blend_ramps_over_the_frames(scene: Path, made: Path, tmp_path: Path):
-    assert run(clip_config(**SETTINGS), job(scene, tmp_path / "out", blend="0:0.2,0.01:50")) == 0
-    first, *later = zip(frames_of(tmp_path / "out"), frames_of(made / "out"), strict=True)
+def test_blend_changes_over_the_frames_as_scheduled(scene: Path, uninterrupted: Path, tmp_path: Path):
+    assert run_job(video_config(**SETTINGS), job(scene, tmp_path / "out", blend="0:0.2,0.01:50")) == 0
+    first, *later = zip(read_frames(tmp_path / "out"), read_frames(uninterrupted / "out"), strict=True)
     np.testing.assert_array_equal(*first)
     assert all(np.abs(one - two).max() > 0 for one, two in later)
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
-        ({"styles": {}, "masks": {}}, "a clip needs --style background=FILE, .* or --model; found none"),
+        ({"styles": {}, "masks": {}}, "a video needs --style background=FILE, .* or --model; found none"),
         (
             {"masks": {"dog": "left.png"}},
             "region 'dog' has a mask but no style; add --style dog=FILE or drop its --mask",
         ),
         (
             {"masks": {"background": "left.png"}},
-            "the background of a clip is what no other region claims; leave it out",
+            "the background of a video is what no other region claims; leave it out",
         ),
         ({"masks": {"person": "none.png"}}, "none.png does not exist"),
         ({"styles": {"person": "a.png"}}, "needs --style background=FILE.*found person"),
         ({"styles": {"person": "none.png", "background": "b.png"}}, "none.png does not exist"),
     ],
 )
-def test_what_cannot_be_is_one_line_and_leaves_nothing(
-    scene: Path, tmp_path: Path, change: dict[str, dict[str, str]], told: str
+def test_invalid_jobs_are_a_one_line_error_and_leave_nothing(
+    scene: Path, tmp_path: Path, change: dict[str, dict[str, str]], message: str
 ):
     change = {kind: {name: str(scene / file) for name, file in files.items()} for kind, files in change.items()}
-    with pytest.raises(UserError, match=told):
-        run(clip_config(**SETTINGS), job(scene, tmp_path / "out.mp4", **change))
+    with pytest.raises(UserError, match=message):
+        run_job(video_config(**SETTINGS), job(scene, tmp_path / "out.mp4", **change))
     assert not list(tmp_path.iterdir())
 
 
@@ -153,7 +153,7 @@ def test_the_command_needs_no_model(scene: Path, tmp_path: Path):
     quick += ["--config.scale_steps=(1.0,)", "--config.history=4"]
     command = [str(scene / "a.mp4"), f"--style=person={scene / 'a.png'}", f"--style=background={scene / 'b.png'}"]
     command += [f"--mask=person={scene / 'left.png'}", "-o", "out.gif", "--blend=0:0,1:0.5"]
-    code, told = run_script([*command, *quick], tmp_path)
-    assert code == 0, told
-    assert told.endswith("wrote out.gif: 3 frames\n")
+    code, printed = run_command([*command, *quick], tmp_path)
+    assert code == 0, printed
+    assert printed.endswith("wrote out.gif: 3 frames\n")
     assert {file.name for file in tmp_path.iterdir()} == {"out.gif", "out.json"}

@@ -1,4 +1,4 @@
-"""A clip whose making is interrupted: nothing under its name, what was made is kept, --resume gives the same file."""
+"""An interrupted video: no output file, completed batches are kept, and --resume completes the same file."""
 
 import errno
 import os
@@ -12,34 +12,36 @@ import pytest
 
 from msst_jax.errors import UserError
 from msst_jax.pipelines.job import EXIT_INTERRUPTED
-from msst_jax.pipelines.photo import run
+from msst_jax.pipelines.run import run_job
 from msst_jax.video import feedforward
+from msst_jax.video.io import writer
 from msst_jax.video.io.reader import open_video
 from msst_jax.video.resume import ResumeFolder
-from tests.helpers.clips import Tone, make_clip
-from tests.helpers.feedforward import clip_config, clip_job
-from tests.helpers.pictures import noise, run_script, save, stripe
+from tests.helpers.commands import run_script
+from tests.helpers.feedforward import video_config, video_job
+from tests.helpers.pictures import noise, save, stripe
+from tests.helpers.videos import Tone, make_video
 
 pytestmark = pytest.mark.usefixtures("small_batches")
 
-COUNT = 11  # frames: with batches of 2 and segments of 4 the last of both is not full
+COUNT = 11  # frames: the last batch of 2 and the last segment of 4 are not full
 ENDINGS = [".mp4", ".webm", ".gif", ""]
 
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clip of two frames a second, with sound, and a mask."""
+    """A video of two frames per second with audio, and a mask."""
     folder = tmp_path_factory.mktemp("inputs")
     images = [noise(48, 64, seed) for seed in range(COUNT)]
-    make_clip(folder / "a.mp4", images, rate=Fraction(2), sounds=[Tone("aac", seconds=COUNT / 2)])
+    make_video(folder / "a.mp4", images, rate=Fraction(2), sounds=[Tone("aac", seconds=COUNT / 2)])
     save(folder / "left.png", stripe(48, 64, 0, 0.5))
     return folder
 
 
 def make(model: Path, inputs: Path, output: Path, config: dict[str, Any] | None = None, **more: Any) -> int:
     settings = {"masks": {"person": str(inputs / "left.png")}, "model": str(model), **more}
-    config = {"picture_smoothing": 0.5, **(config or {})}  # then every batch depends on the one before
-    return run(clip_config(**config), clip_job(inputs / "a.mp4", output, **settings))
+    config = {"picture_smoothing": 0.5, **(config or {})}  # so that every batch depends on the previous one
+    return run_job(video_config(**config), video_job(inputs / "a.mp4", output, **settings))
 
 
 def content(output: Path) -> Any:
@@ -53,7 +55,7 @@ def names(folder: Path) -> set[str]:
 
 
 def at_batch(monkeypatch: pytest.MonkeyPatch, count: int, action: Any) -> None:
-    """Does something when so many batches were kept in this run."""
+    """Calls `action` once this run has kept `count` batches."""
     add, added = ResumeFolder.add_batch, []
 
     def limited(self: ResumeFolder, *arguments: Any) -> None:
@@ -70,31 +72,29 @@ def interrupt() -> None:
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_ctrl_c_writes_nothing_says_how_to_go_on_and_resume_gives_the_same_file(
+def test_ctrl_c_writes_no_output_and_resume_completes_the_same_file(
     model: Path, inputs: Path, tmp_path: Path, ending: str, monkeypatch, caplog
 ):
     whole, output = tmp_path / f"whole{ending}", tmp_path / f"out{ending}"
     assert make(model, inputs, whole) == 0
-    made = {whole.name, "whole.json"}
-    parts = f"{output.name}.part"
+    existing = {whole.name, "whole.json"}
+    resume_folder = f"{output.name}.part"
     caplog.set_level("INFO")
     for batches, kept in ((1, 2), (1, 4), (3, 10)):
         with monkeypatch.context() as patch:
             at_batch(patch, batches, interrupt)
             caplog.clear()
             assert make(model, inputs, output, resume=True) == EXIT_INTERRUPTED
-        assert caplog.messages[-1] == f"interrupted: {kept} frames are kept in {output}.part; go on with --resume"
-        assert names(tmp_path) == {*made, parts}
-        assert not [file for file in names(tmp_path / parts) if file.startswith(".")]
+        assert caplog.messages[-1] == f"interrupted: {kept} frames are kept in {output}.part; continue with --resume"
+        assert names(tmp_path) == {*existing, resume_folder}
+        assert not [file for file in names(tmp_path / resume_folder) if file.startswith(".")]
     assert make(model, inputs, output, resume=True) == 0
-    assert names(tmp_path) == {*made, output.name, "out.json"}
+    assert names(tmp_path) == {*existing, output.name, "out.json"}
     assert content(output) == content(whole)
     assert len(list(open_video(output).frames())) == COUNT
 
 
-def test_ctrl_c_while_kept_frames_are_read_again_loses_none(
-    model: Path, inputs: Path, tmp_path: Path, monkeypatch, caplog
-):
+def test_ctrl_c_while_resuming_loses_no_kept_frame(model: Path, inputs: Path, tmp_path: Path, monkeypatch, caplog):
     output = tmp_path / "out.mp4"
     with monkeypatch.context() as patch:
         at_batch(patch, 4, interrupt)
@@ -122,7 +122,7 @@ def test_ctrl_c_before_the_first_batch_leaves_nothing(model: Path, inputs: Path,
 
 @pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize("batches", [1, 4, 6])
-def test_an_error_in_the_middle_keeps_what_was_made(
+def test_an_error_midway_keeps_the_completed_batches(
     model: Path, inputs: Path, tmp_path: Path, ending: str, batches: int, monkeypatch
 ):
     whole, output = tmp_path / f"whole{ending}", tmp_path / f"out{ending}"
@@ -141,63 +141,59 @@ def test_an_error_in_the_middle_keeps_what_was_made(
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_an_error_while_the_file_is_finished_costs_nothing(
+def test_an_error_while_finishing_the_file_loses_no_frame(
     model: Path, inputs: Path, tmp_path: Path, ending: str, monkeypatch
 ):
-    from msst_jax import clip_writer
-
     whole, output = tmp_path / f"whole{ending}", tmp_path / f"out{ending}"
     make(model, inputs, whole)
-    finish = clip_writer.ClipWriter.finish
+    finish = writer.VideoWriter.finish
 
     def full(self: Any) -> None:
         finish(self)
-        with clip_writer.encoder_refusals(output):
+        with writer.encoder_errors_as_user_errors(output):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(clip_writer.ClipWriter, "finish", full)
+        patch.setattr(writer.VideoWriter, "finish", full)
         with pytest.raises(
             UserError, match=rf"^cannot write {output}: No space left on device; choose another output$"
         ):
             make(model, inputs, output)
     assert names(tmp_path) == {whole.name, "whole.json", f"{output.name}.part"}
     with monkeypatch.context() as patch:
-        at_batch(patch, 1, pytest.fail)  # nothing is painted again
+        at_batch(patch, 1, pytest.fail)  # no frame is stylized again
         assert make(model, inputs, output, resume=True) == 0
     assert content(output) == content(whole)
 
 
-def test_parts_are_neither_used_without_resume_nor_with_other_settings(
+def test_a_resume_folder_is_used_only_with_resume_and_the_same_settings(
     model: Path, inputs: Path, tmp_path: Path, monkeypatch
 ):
     output = tmp_path / "out.mp4"
     with monkeypatch.context() as patch:
         at_batch(patch, 1, interrupt)
         make(model, inputs, output)
-    with pytest.raises(
-        UserError, match=r"out.mp4.part holds what an interrupted run made; go on with --resume, or del"
-    ):
+    with pytest.raises(UserError, match=r"out.mp4.part holds an interrupted run; continue it with --resume, or del"):
         make(model, inputs, output)
-    for change, told in (
+    for change, message in (
         ({"crf": 30}, "quality"),
         ({"blend": "0:0,1:1"}, "blend"),
         ({"seed": 1}, "seed"),
         ({"config": {"feather": 1.0}}, "config.feather"),
         ({"config": {"size": 32, "segment_every": 3}}, "config.segment_every, config.size"),
     ):
-        with pytest.raises(UserError, match="was made with another ") as raised:
+        with pytest.raises(UserError, match="was created with another ") as raised:
             make(model, inputs, output, resume=True, **change)
-        named = re.match(r".* was made with another (.*): give what was given then", str(raised.value))
+        named = re.match(r".* was created with another (.*): use the same as then", str(raised.value))
         assert named is not None
-        assert set(told.split(", ")) <= set(named[1].split(", "))
+        assert set(message.split(", ")) <= set(named[1].split(", "))
     (inputs / "left.png").touch()
-    with pytest.raises(UserError, match="was made with another masks"):
+    with pytest.raises(UserError, match="was created with another masks"):
         make(model, inputs, output, resume=True)
     assert names(tmp_path) == {"out.mp4.part"}
 
 
-def test_resume_without_parts_begins_and_a_second_run_writes_the_same_again(model: Path, inputs: Path, tmp_path: Path):
+def test_resume_without_a_resume_folder_starts_and_a_second_run_is_identical(model: Path, inputs: Path, tmp_path: Path):
     output = tmp_path / "deep" / "er" / "out.mp4"
     assert make(model, inputs, output, resume=True) == 0
     first = content(output)
@@ -205,7 +201,7 @@ def test_resume_without_parts_begins_and_a_second_run_writes_the_same_again(mode
     assert content(output) == first
 
 
-def test_damaged_parts_are_one_line(model: Path, inputs: Path, tmp_path: Path, monkeypatch):
+def test_a_damaged_resume_folder_is_a_one_line_error(model: Path, inputs: Path, tmp_path: Path, monkeypatch):
     output = tmp_path / "out.mp4"
     with monkeypatch.context() as patch:
         at_batch(patch, 3, interrupt)
@@ -214,52 +210,52 @@ def test_damaged_parts_are_one_line(model: Path, inputs: Path, tmp_path: Path, m
         file = tmp_path / "out.mp4.part" / f"{name}.npz"
         whole = file.read_bytes()
         file.write_bytes(whole[:-40])
-        with pytest.raises(UserError, match=rf"^{file} is damaged \(.*\); delete its folder to begin anew$"):
+        with pytest.raises(UserError, match=rf"^{file} is damaged \(.*\); delete its folder to start again$"):
             make(model, inputs, output, resume=True)
         file.write_bytes(whole)
     assert make(model, inputs, output, resume=True) == 0
 
 
-def killed_after_three_batches() -> None:
-    """In a process of its own."""
+def kill_after_three_batches() -> None:
+    """Runs in a separate process."""
     feedforward.MAX_BATCH = 2
     at_batch(pytest.MonkeyPatch(), 3, lambda: os.kill(os.getpid(), signal.SIGKILL))
 
 
-def interrupted_after_three_batches() -> None:
+def interrupt_after_three_batches() -> None:
     feedforward.MAX_BATCH = 2
     at_batch(pytest.MonkeyPatch(), 3, interrupt)
 
 
-def in_small_batches() -> None:
+def use_small_batches() -> None:
     feedforward.MAX_BATCH = 2
 
 
-def test_kill_9_leaves_nothing_but_the_parts_and_resume_gives_the_same_file(model: Path, inputs: Path, tmp_path: Path):
+def test_kill_9_leaves_only_the_resume_folder_and_resume_completes_the_same_file(
+    model: Path, inputs: Path, tmp_path: Path
+):
     command = [str(inputs / "a.mp4"), f"--model={model}", f"--mask=person={inputs / 'left.png'}", "-o", "out.mp4"]
     (tmp_path / "whole").mkdir()
-    assert run_script(command, tmp_path / "whole", before=in_small_batches)[0] == 0
+    assert run_script(command, tmp_path / "whole", before=use_small_batches)[0] == 0
     (tmp_path / "killed").mkdir()
-    assert run_script(command, tmp_path / "killed", before=killed_after_three_batches)[0] == -signal.SIGKILL
+    assert run_script(command, tmp_path / "killed", before=kill_after_three_batches)[0] == -signal.SIGKILL
     assert names(tmp_path / "killed") == {"out.mp4.part"}
-    code, told = run_script(command, tmp_path / "killed", before=interrupted_after_three_batches)
+    code, printed = run_script(command, tmp_path / "killed", before=interrupt_after_three_batches)
     assert code == 2
-    assert told == (
-        "stylize.py: out.mp4.part holds what an interrupted run made; go on with --resume, or delete it to begin anew\n"
+    assert printed == (
+        "stylize.py: out.mp4.part holds an interrupted run; continue it with --resume, or delete it to start again\n"
     )
     again = [*command, "--resume"]
-    assert run_script(again, tmp_path / "killed", before=killed_after_three_batches)[0] == -signal.SIGKILL
-    code, told = run_script(again, tmp_path / "killed", before=in_small_batches)
-    assert (code, told) == (0, f"wrote out.mp4: {COUNT} frames\n")
+    assert run_script(again, tmp_path / "killed", before=kill_after_three_batches)[0] == -signal.SIGKILL
+    code, printed = run_script(again, tmp_path / "killed", before=use_small_batches)
+    assert (code, printed) == (0, f"wrote out.mp4: {COUNT} frames\n")
     assert names(tmp_path / "killed") == {"out.mp4", "out.json"}
     assert content(tmp_path / "killed" / "out.mp4") == content(tmp_path / "whole" / "out.mp4")
 
 
-def test_ctrl_c_on_the_command_line_has_its_exit_code(model: Path, inputs: Path, tmp_path: Path):
+def test_ctrl_c_on_the_command_line_has_its_own_exit_code(model: Path, inputs: Path, tmp_path: Path):
     command = [str(inputs / "a.mp4"), f"--model={model}", f"--mask=person={inputs / 'left.png'}", "-o", "out.webm"]
-    code, told = run_script(command, tmp_path, before=interrupted_after_three_batches)
+    code, printed = run_script(command, tmp_path, before=interrupt_after_three_batches)
     assert code == EXIT_INTERRUPTED
-    assert (
-        told.splitlines(keepends=True)[-1] == "interrupted: 6 frames are kept in out.webm.part; go on with --resume\n"
-    )
+    assert printed.endswith("interrupted: 6 frames are kept in out.webm.part; continue with --resume\n")
     assert names(tmp_path) == {"out.webm.part"}

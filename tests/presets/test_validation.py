@@ -7,13 +7,13 @@ import pytest
 from ml_collections import ConfigDict
 from PIL import Image
 
-from configs import photo, quickstart, seed, seed_fast
 from msst_jax.cli.flags import parse_region_files
-from msst_jax.cli.stylize_flags import parse_blend_ratios
+from msst_jax.cli.stylize_job import parse_blend_ratios
+from msst_jax.configs import photo, quickstart, seed, seed_fast
 from msst_jax.errors import UserError
 from msst_jax.models.pretrained import EMBEDDED_VGG16, load_vgg
 from msst_jax.presets.validation import check_config, check_fields, check_number
-from msst_jax.transfer.build import evaluations_per_scale
+from msst_jax.transfer.build import build_options, build_schedule
 from msst_jax.transfer.inputs import load_photo_inputs
 from tests.helpers.pictures import quick_config
 from tests.helpers.segmenters import convert
@@ -40,7 +40,7 @@ def test_the_numbers_of_a_config_are_made_anew_each_time(module: Any):
 def test_the_bundled_example_has_all_its_files():
     config = quickstart.get_config()
     pairs = parse_region_files(config.styles, "style"), parse_region_files(config.masks, "mask")
-    inputs = load_photo_inputs(config, config.photo, *pairs)
+    inputs = load_photo_inputs(build_options(config), config.photo, *pairs)
     assert [region.name for region in inputs.regions] == ["person", "background"]
     assert max(inputs.photo.shape) == config.size
     np.testing.assert_allclose(inputs.masks.sum(-1), 1, atol=1e-6)
@@ -59,8 +59,9 @@ def test_the_bundled_example_is_the_same_whatever_was_converted_on_this_machine(
     convert("deeplabv3_resnet101")
     config = module.get_config()
     quickstart.use_example(config)
+    config.size = 64
     pairs = parse_region_files(config.styles, "style"), parse_region_files(config.masks, "mask")
-    assert load_photo_inputs(config, config.photo, *pairs).segmenter == {
+    assert load_photo_inputs(build_options(config), config.photo, *pairs).segmenter == {
         "name": "person_vgg16",
         "weights": "person_vgg16.safetensors",
     }
@@ -73,26 +74,26 @@ def test_the_bundled_example_is_the_same_whatever_was_converted_on_this_machine(
 def test_the_original_stops_after_the_first_full_step_above_its_limit(steps: int, made: int):
     config = seed.get_config()
     config.steps = steps
-    assert evaluations_per_scale(config) == [made]
+    assert build_schedule(config).evaluations == (made,)
+
+
+def evaluations(**changes: Any) -> tuple[int, ...]:
+    return build_schedule(quick_config(**changes)).evaluations
 
 
 @pytest.mark.parametrize("steps", [3, 10, 61, 300])
 @pytest.mark.parametrize(("scales", "shares"), [((1.0,), (1.0,)), ((0.5, 1.0), (0.6, 0.4)), ((0.5, 1.0), (3.0, 1.0))])
 def test_the_steps_are_shared_between_the_scales(steps: int, scales: tuple, shares: tuple):
-    made = evaluations_per_scale(quick_config(steps=steps, scales=scales, scale_steps=shares))
+    made = evaluations(steps=steps, scales=scales, scale_steps=shares)
     assert len(made) == len(scales)
     assert min(made) >= 1
     assert sum(made) == steps
 
 
 def test_too_few_steps_for_all_scales_leave_out_the_coarse_ones():
-    assert evaluations_per_scale(quick_config(steps=1, scales=(0.5, 1.0), scale_steps=(0.6, 0.4))) == [0, 1]
-    assert evaluations_per_scale(quick_config(steps=2, scales=(0.25, 0.5, 1.0), scale_steps=(1.0, 1.0, 1.0))) == [
-        1,
-        0,
-        1,
-    ]
-    assert evaluations_per_scale(quick_config(steps=3, scales=(0.5, 1.0), scale_steps=(1000.0, 1.0))) == [2, 1]
+    assert evaluations(steps=1, scales=(0.5, 1.0), scale_steps=(0.6, 0.4)) == (0, 1)
+    assert evaluations(steps=2, scales=(0.25, 0.5, 1.0), scale_steps=(1.0, 1.0, 1.0)) == (1, 0, 1)
+    assert evaluations(steps=3, scales=(0.5, 1.0), scale_steps=(1000.0, 1.0)) == (2, 1)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +142,7 @@ def test_a_value_that_cannot_work_is_refused_by_name(field: str, value: Any, mes
 
 def test_a_config_without_a_field_or_of_another_type_is_refused():
     config = ConfigDict({name: value for name, value in photo.get_config().items() if name != "steps"})
-    with pytest.raises(UserError, match=r"has no field steps; start it from that of configs/photo.py"):
+    with pytest.raises(UserError, match=r"has no field steps; derive it from configs/photo.py"):
         check_fields(config, photo.get_config())
     config.steps = "many"
     with pytest.raises(UserError, match=r"config.steps is 'many'; it must be like \d+"):

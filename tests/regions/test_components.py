@@ -1,4 +1,4 @@
-"""Small pieces of regions, and small holes in them, go to what is around them."""
+"""Small components of regions, and small holes in them, are assigned to the surrounding class."""
 
 import numpy as np
 import pytest
@@ -7,23 +7,23 @@ from msst_jax.errors import UserError
 from msst_jax.models import voc
 from msst_jax.regions.components import remove_small_components
 from msst_jax.regions.selection import SINGLE_CLASSES, class_fractions, region_masks
-from tests.helpers.segmenters import CAT, DOG, PERSON, probabilities_of
+from tests.helpers.segmenters import CAT, DOG, PERSON, label_probabilities
 
 
 def with_specks() -> np.ndarray:
-    """Probabilities (100, 100, 21): a cat, in it a speck of dog and one of bird, and a speck of cat far away."""
+    """Probabilities (100, 100, 21): a cat that contains a speck of dog and one of bird, and a distant speck of cat."""
     labels = np.zeros((100, 100), int)
     labels[10:50, 10:50] = CAT
     labels[20:24, 20:24] = DOG
     labels[30:33, 30:33] = voc.CLASSES.index("bird")
     labels[80:84, 80:84] = CAT
-    probabilities = probabilities_of(labels, 0.6)
-    probabilities[15:45, 15:45, CAT] += 0.5  # the likeliest class in the specks, but for the speck's own
+    probabilities = label_probabilities(labels, 0.6)
+    probabilities[15:45, 15:45, CAT] += 0.5  # the likeliest class in the specks, except the speck's own
     probabilities[75:90, 75:90, CAT] += 0.1  # the far speck's halo
     return probabilities / probabilities.sum(-1, keepdims=True)
 
 
-def test_specks_go_back_to_the_class_around_them_with_their_halo():
+def test_specks_and_their_halo_are_assigned_to_the_surrounding_class():
     masks = region_masks(with_specks(), ["cat", "background"], min_speck=0.3)
     assert (masks["cat"][10:50, 10:50] > 0.5).all()
     assert not masks["cat"][75:90, 75:90].any()
@@ -31,7 +31,7 @@ def test_specks_go_back_to_the_class_around_them_with_their_halo():
         region_masks(with_specks(), ["cat", "dog"], min_speck=0.3)
 
 
-def test_without_a_limit_every_speck_stays():
+def test_without_a_limit_every_speck_is_kept():
     probabilities = with_specks()
     masks = region_masks(probabilities, ["cat", "dog"], hard=True)
     np.testing.assert_array_equal(masks["cat"] == 1, probabilities.argmax(-1) == CAT)
@@ -39,18 +39,18 @@ def test_without_a_limit_every_speck_stays():
     assert remove_small_components(probabilities, SINGLE_CLASSES, 0.0) is probabilities
 
 
-def test_a_piece_of_two_joined_classes_is_one_piece():
+def test_a_component_of_two_joined_classes_is_one_component():
     labels = np.zeros((50, 50), int)
     labels[10:40, 10:40] = PERSON
     labels[40:42, 20:24] = DOG
-    probabilities = probabilities_of(labels)
+    probabilities = label_probabilities(labels)
     joined = region_masks(probabilities, ["person+dog"], min_speck=1.0, hard=True)
     np.testing.assert_array_equal(joined["person+dog"] == 1, labels > 0)
     with pytest.raises(UserError, match="'dog' was found only in specks"):
         region_masks(probabilities, ["person", "dog"], min_speck=1.0)
 
 
-def test_no_piece_below_the_limit_is_left_in_noise_and_probabilities_sum_to_one():
+def test_no_component_below_the_limit_remains_and_probabilities_sum_to_one():
     logits = np.random.default_rng(0).normal(size=(10, 12, 21)).repeat(4, 0).repeat(4, 1)
     probabilities = (np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)).astype(np.float32)
     before = probabilities.copy()
@@ -65,17 +65,17 @@ def test_no_piece_below_the_limit_is_left_in_noise_and_probabilities_sum_to_one(
 def test_a_certain_speck_becomes_background():
     labels = np.zeros((20, 20), int)
     labels[3, 3] = CAT
-    cleaned = remove_small_components(probabilities_of(labels, 1.0), [(CAT,)], 1.0)
+    cleaned = remove_small_components(label_probabilities(labels, 1.0), [(CAT,)], 1.0)
     np.testing.assert_array_equal(cleaned[..., 0], 1)
     assert not cleaned[..., 1:].any()
 
 
 def with_hole() -> np.ndarray:
-    """Probabilities (60, 60, 21): a person, in it a hole of 9 pixels whose rim is 40% background."""
+    """Probabilities (60, 60, 21): a person with a hole of 9 pixels whose rim is 40% background."""
     labels = np.zeros((60, 60), int)
     labels[10:50, 10:50] = PERSON
     labels[30:33, 30:33] = 0
-    probabilities = probabilities_of(labels)
+    probabilities = label_probabilities(labels)
     rim = np.zeros(labels.shape, bool)
     rim[28:35, 28:35] = True
     rim &= labels == PERSON
@@ -84,42 +84,42 @@ def with_hole() -> np.ndarray:
 
 
 @pytest.mark.parametrize("hard", [True, False])
-def test_a_hole_in_a_region_is_filled_with_its_rim(hard: bool):
+def test_a_hole_in_a_region_is_filled_together_with_its_soft_rim(hard: bool):
     mask = region_masks(with_hole(), ["person"], min_speck=0.3, hard=hard)["person"]
-    assert mask[10:50, 10:50].min() >= 0.9 - 1e-6  # the rim's share of background goes too
+    assert mask[10:50, 10:50].min() >= 0.9 - 1e-6  # the background of the rim is filled too
     assert mask[:9].max() < 0.1
     whole = class_fractions(with_hole(), 0.3)
     assert whole["person"] == 40 * 40 / 60**2
 
 
-def test_a_hole_that_is_large_enough_stays():
+def test_a_hole_above_the_limit_is_kept():
     mask = region_masks(with_hole(), ["person"], min_speck=0.2, hard=True)["person"]
     assert not mask[30:33, 30:33].any()
     np.testing.assert_array_equal(remove_small_components(with_hole(), [(PERSON,)], 0.2), with_hole())
 
 
-def test_a_hole_of_which_the_network_is_certain_is_filled_too():
+def test_a_hole_with_certain_probabilities_is_filled_too():
     labels = np.zeros((20, 20), int)
     labels[2:18, 2:18] = CAT
     labels[8, 8] = 0
     labels[9, 9] = DOG  # a speck that makes the hole larger
-    cleaned = remove_small_components(probabilities_of(labels, 1.0), SINGLE_CLASSES, 1.0)
+    cleaned = remove_small_components(label_probabilities(labels, 1.0), SINGLE_CLASSES, 1.0)
     np.testing.assert_array_equal(cleaned[2:18, 2:18, CAT], 1)
     np.testing.assert_allclose(cleaned.sum(-1), 1)
 
 
-def test_a_hole_in_a_mask_that_was_given_is_not_filled_by_other_regions():
+def test_a_hole_in_a_given_mask_is_not_filled_by_other_regions():
     probabilities = with_hole()
     claimed = np.zeros((60, 60), np.float32)
-    claimed[10:50, 10:25] = 1  # the mask of a person, with a hole that he left
+    claimed[10:50, 10:25] = 1  # a user-drawn mask with a hole
     claimed[20, 17] = 0
-    probabilities[20, 17] = probabilities_of(np.array([0]))[0]
+    probabilities[20, 17] = label_probabilities(np.array([0]))[0]
     mask = region_masks(probabilities, ["person"], claimed=claimed, min_speck=0.3)["person"]
     assert not mask[10:50, 10:25].any()
     assert mask[10:50, 25:50].min() >= 0.9 - 1e-6
 
 
-def test_regions_and_the_masks_given_sum_to_at_most_one():
+def test_regions_and_given_masks_sum_to_at_most_one():
     logits = np.random.default_rng(0).normal(size=(10, 12, 21)).repeat(4, 0).repeat(4, 1)
     probabilities = (np.exp(2 * logits) / np.exp(2 * logits).sum(-1, keepdims=True)).astype(np.float32)
     probabilities[..., PERSON] += np.linspace(0, 5, 48)

@@ -1,4 +1,4 @@
-"""Large pages: a script starts anew once, with its own arguments, where the system offers them."""
+"""A script restarts once, with its own arguments, where the system grants huge pages on request."""
 
 import importlib.machinery
 import os
@@ -11,47 +11,47 @@ import pytest
 
 from msst_jax.runtime import hugepages
 
-Anew = list[tuple[str, list[str], str]]
+Restarts = list[tuple[str, list[str], str]]
 
 
 @pytest.fixture
-def anew(monkeypatch: pytest.MonkeyPatch) -> Anew:
-    """What would be started in place of this program: file, arguments, GLIBC_TUNABLES."""
-    calls: Anew = []
+def restarts(monkeypatch: pytest.MonkeyPatch) -> Restarts:
+    """The calls of os.execv, which is patched: file, arguments, GLIBC_TUNABLES."""
+    calls: Restarts = []
     monkeypatch.setattr(
         os, "execv", lambda file, arguments: calls.append((file, arguments, os.environ["GLIBC_TUNABLES"]))
     )
-    monkeypatch.setattr(hugepages, "_offered", lambda: True)
-    monkeypatch.setattr(hugepages, "_is_the_program", lambda: True)
+    monkeypatch.setattr(hugepages, "_is_available", lambda: True)
+    monkeypatch.setattr(hugepages, "_is_main_program", lambda: True)
     for name in ("GLIBC_TUNABLES", hugepages.RESTARTED):
-        monkeypatch.setenv(name, "")  # so that what is set is taken back
+        monkeypatch.setenv(name, "")  # so that the variable is restored after the test
         monkeypatch.delenv(name)
     return calls
 
 
-def test_a_program_starts_anew_with_its_own_arguments(anew: Anew, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_restarts_with_its_own_arguments(restarts: Restarts, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "thing", "--flag"])
     hugepages.use_hugepages()
-    assert anew == [(sys.executable, [sys.executable, "-m", "thing", "--flag"], "glibc.malloc.hugetlb=1")]
+    assert restarts == [(sys.executable, [sys.executable, "-m", "thing", "--flag"], "glibc.malloc.hugetlb=1")]
 
 
-def test_it_starts_anew_once(anew: Anew) -> None:
+def test_it_restarts_only_once(restarts: Restarts) -> None:
     hugepages.use_hugepages()
     hugepages.use_hugepages()
-    assert len(anew) == 1
+    assert len(restarts) == 1
 
 
-def test_it_starts_anew_once_also_where_the_environment_does_not_get_through(
-    anew: Anew, monkeypatch: pytest.MonkeyPatch
+def test_it_restarts_only_once_even_if_glibc_tunables_is_not_inherited(
+    restarts: Restarts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hugepages.use_hugepages()
     monkeypatch.delenv("GLIBC_TUNABLES")
     hugepages.use_hugepages()
-    assert len(anew) == 1
+    assert len(restarts) == 1
 
 
 @pytest.mark.parametrize(
-    ("module", "script", "command", "own"),
+    ("module", "script", "command", "is_main"),
     [
         (None, "stylize.py", ["python", "stylize.py", "photo.jpg"], True),
         (None, "stylize.py", ["python", "-X", "dev", "stylize.py"], True),
@@ -61,32 +61,34 @@ def test_it_starts_anew_once_also_where_the_environment_does_not_get_through(
         ("debugpy.__main__", "stylize.py", ["python", "/x/debugpy", "stylize.py"], False),
     ],
 )
-def test_a_notebook_that_runs_a_script_is_left_alone(
-    module: str | None, script: str, command: list[str], own: bool, monkeypatch: pytest.MonkeyPatch
+def test_a_notebook_that_runs_a_script_is_not_restarted(
+    module: str | None, script: str, command: list[str], is_main: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     main = types.ModuleType("__main__")
     main.__spec__ = importlib.machinery.ModuleSpec(module, None) if module else None
     monkeypatch.setitem(sys.modules, "__main__", main)
     monkeypatch.setattr(sys, "argv", [script])
     monkeypatch.setattr(sys, "orig_argv", command)
-    assert hugepages._is_the_program() == own
+    assert hugepages._is_main_program() == is_main
 
 
-@pytest.mark.parametrize("own", ["glibc.malloc.hugetlb=0", "glibc.malloc.check=1:glibc.malloc.hugetlb=2"])
-def test_what_the_user_says_of_large_pages_wins(own: str, anew: Anew, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GLIBC_TUNABLES", own)
+@pytest.mark.parametrize("tunables", ["glibc.malloc.hugetlb=0", "glibc.malloc.check=1:glibc.malloc.hugetlb=2"])
+def test_a_users_own_huge_page_tunable_takes_precedence(
+    tunables: str, restarts: Restarts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GLIBC_TUNABLES", tunables)
     hugepages.use_hugepages()
-    assert not anew
+    assert not restarts
 
 
-def test_what_the_user_says_of_other_things_stays(anew: Anew, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_users_other_tunables_are_kept(restarts: Restarts, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.check=1")
     hugepages.use_hugepages()
-    assert anew[0][2] == "glibc.malloc.check=1:glibc.malloc.hugetlb=1"
+    assert restarts[0][2] == "glibc.malloc.check=1:glibc.malloc.hugetlb=1"
 
 
 @pytest.mark.parametrize(
-    ("library", "choice", "offered"),
+    ("library", "setting", "available"),
     [
         (("glibc", "2.35"), "always [madvise] never", True),
         (("glibc", "2.41.9"), "always [madvise] never", True),
@@ -97,14 +99,14 @@ def test_what_the_user_says_of_other_things_stays(anew: Anew, monkeypatch: pytes
         (("glibc", "2.35"), None, False),
     ],
 )
-def test_they_are_taken_only_where_they_are_there_for_those_who_ask(
-    library: tuple[str, str], choice: str | None, offered: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_huge_pages_are_available_only_with_madvise_and_a_recent_glibc(
+    library: tuple[str, str], setting: str | None, available: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if choice is not None:
-        (tmp_path / "enabled").write_text(choice)
-    monkeypatch.setattr(hugepages, "SETTING", tmp_path / "enabled")
+    if setting is not None:
+        (tmp_path / "enabled").write_text(setting)
+    monkeypatch.setattr(hugepages, "THP_SETTING", tmp_path / "enabled")
     monkeypatch.setattr(hugepages.platform, "libc_ver", lambda: library)
-    assert hugepages._offered() == offered
+    assert hugepages._is_available() == available
 
 
 CHILD = """
@@ -116,10 +118,10 @@ sys.exit(7)
 """
 
 
-def test_a_script_that_starts_anew_keeps_its_arguments_and_its_exit_code() -> None:
-    mine = ("GLIBC_TUNABLES", hugepages.RESTARTED)
-    environment = {name: value for name, value in os.environ.items() if name not in mine}
+def test_a_restarted_script_keeps_its_arguments_and_exit_code() -> None:
+    ours = ("GLIBC_TUNABLES", hugepages.RESTARTED)
+    environment = {name: value for name, value in os.environ.items() if name not in ours}
     command = [sys.executable, "-c", CHILD, "a b", "--flag=c"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    told = "glibc.malloc.hugetlb=1" if hugepages._offered() else None
-    assert (done.returncode, done.stdout, done.stderr) == (7, f"['a b', '--flag=c'] {told}\n", "")
+    tunables = "glibc.malloc.hugetlb=1" if hugepages._is_available() else None
+    assert (done.returncode, done.stdout, done.stderr) == (7, f"['a b', '--flag=c'] {tunables}\n", "")

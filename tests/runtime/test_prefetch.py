@@ -1,4 +1,4 @@
-"""A stage in a thread of its own: the same items in the same order, its errors, and no thread that stays."""
+"""`prefetch` yields the same items in the same order, passes errors on, and leaves no thread running."""
 
 import threading
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from msst_jax.runtime.prefetch import prefetch
 
 
 class Source:
-    """Counts what was taken of it, and knows whether it was closed."""
+    """Counts the items taken from it, and records whether it was closed."""
 
     def __init__(self, count: int, error: BaseException | None = None):
         self.count = count
@@ -17,14 +17,14 @@ class Source:
         self.taken = 0
         self.closed = False
         self.thread: threading.Thread | None = None
-        self.news = threading.Semaphore(0)
+        self.produced = threading.Semaphore(0)
 
     def items(self) -> Iterator[int]:
         self.thread = threading.current_thread()
         try:
             for number in range(self.count):
                 self.taken += 1
-                self.news.release()
+                self.produced.release()
                 yield number
             if self.error:
                 raise self.error
@@ -34,7 +34,7 @@ class Source:
 
 @pytest.mark.parametrize("ahead", [1, 3, 100])
 @pytest.mark.parametrize("count", [0, 1, 20])
-def test_all_items_come_in_their_order(count: int, ahead: int):
+def test_all_items_arrive_in_order(count: int, ahead: int):
     source = Source(count)
     assert list(prefetch(source.items(), ahead)) == list(range(count))
     assert source.closed
@@ -42,12 +42,12 @@ def test_all_items_come_in_their_order(count: int, ahead: int):
     assert not source.thread.is_alive()
 
 
-def test_what_is_no_generator_is_fine_too():
+def test_an_iterable_that_is_not_a_generator_works():
     assert list(prefetch([1, 2, 3], 1)) == [1, 2, 3]
 
 
 @pytest.mark.parametrize("error", [ValueError("broken"), KeyboardInterrupt(), SystemExit(3)])
-def test_an_error_arrives_as_it_was_after_the_items_before_it(error: BaseException):
+def test_an_error_is_raised_unchanged_after_the_items_before_it(error: BaseException):
     source = Source(3, error)
     stage = prefetch(source.items(), 1)
     assert [next(stage) for _ in range(3)] == [0, 1, 2]
@@ -59,22 +59,22 @@ def test_an_error_arrives_as_it_was_after_the_items_before_it(error: BaseExcepti
 
 
 @pytest.mark.parametrize("ahead", [1, 2])
-def test_the_thread_is_no_more_than_so_many_items_ahead(ahead: int):
+def test_the_thread_is_never_more_than_the_limit_ahead(ahead: int):
     source = Source(50)
     stage = prefetch(source.items(), ahead)
-    for given in range(1, 11):
+    for received in range(1, 11):
         next(stage)
-        # Given to us, waiting, and one in the hand of the thread; it may be fewer, never more.
-        assert source.taken <= given + ahead + 1
+        # Received, waiting in the queue, and one held by the thread; it may be fewer, never more.
+        assert source.taken <= received + ahead + 1
     stage.close()
 
 
-def test_it_works_ahead_while_nobody_asks():
+def test_the_thread_works_ahead_of_an_idle_consumer():
     source = Source(50)
     stage = prefetch(source.items(), 2)
     next(stage)
-    for _ in range(4):  # the one we have, two that wait, one in the hand of the thread
-        assert source.news.acquire(timeout=60)
+    for _ in range(4):  # one received, two waiting in the queue, one held by the thread
+        assert source.produced.acquire(timeout=60)
     assert source.taken == 4
     stage.close()
 
@@ -89,7 +89,7 @@ def test_closing_ends_the_thread_and_closes_the_source():
     assert not source.thread.is_alive()
 
 
-def test_stages_in_a_row_all_end_when_the_last_is_closed():
+def test_closing_the_last_of_chained_stages_ends_all():
     source = Source(10**9)
     last = prefetch((2 * item for item in prefetch(source.items(), 1)), 1)
     assert [next(last) for _ in range(3)] == [0, 2, 4]
@@ -99,13 +99,13 @@ def test_stages_in_a_row_all_end_when_the_last_is_closed():
     assert not source.thread.is_alive()
 
 
-def test_an_error_of_the_first_stage_arrives_at_the_last():
+def test_an_error_of_the_first_stage_is_raised_by_the_last():
     last = prefetch((item for item in prefetch(Source(2, OSError(28, "full")).items(), 1)), 1)
     with pytest.raises(OSError, match="full"):
         list(last)
 
 
-def test_a_stage_that_nobody_asks_starts_nothing():
+def test_closing_an_unused_stage_takes_no_items():
     source = Source(3)
     stage = prefetch(source.items(), 1)
     stage.close()

@@ -1,4 +1,4 @@
-"""Checkpoints: which stay, which are read back, and what is said of those that cannot be."""
+"""Checkpoints: which are kept_steps, which are restored, and what is reported about unreadable ones."""
 
 import logging
 import re
@@ -14,29 +14,29 @@ from msst_jax.errors import UserError
 from msst_jax.training import checkpoints
 
 
-class Small(NamedTuple):
+class SmallState(NamedTuple):
     step: Any
     params: Any
     optimizer: Any
 
 
-def state_of(step: int) -> Small:
+def make_state(step: int) -> SmallState:
     params = {"kernel": jnp.arange(6.0).reshape(2, 3) + step, "half": jnp.ones(3, jnp.bfloat16) * step}
-    return Small(jnp.int32(step), params, optax.adam(0.1).init(params))
+    return SmallState(jnp.int32(step), params, optax.adam(0.1).init(params))
 
 
 def write(folder: Path, steps: list[int], keep_last: int = 3, keep_every: int = 0) -> None:
     with checkpoints.open_checkpoints(folder, keep_last=keep_last, keep_every=keep_every) as saved:
         for step in steps:
-            checkpoints.save(saved, step, state_of(step), {"next": step})
+            checkpoints.save(saved, step, make_state(step), {"next": step})
 
 
 def read(folder: Path, expected: Any = None) -> Any:
     with checkpoints.open_checkpoints(folder, keep_last=3, keep_every=0) as saved:
-        return checkpoints.restore(saved, state_of(0) if expected is None else expected)
+        return checkpoints.restore(saved, make_state(0) if expected is None else expected)
 
 
-def kept(folder: Path) -> list[int]:
+def kept_steps(folder: Path) -> list[int]:
     return sorted(int(path.name) for path in folder.iterdir())
 
 
@@ -46,10 +46,10 @@ def damage(folder: Path) -> None:
             file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
-def test_all_comes_back_as_it_was_structure_types_and_position(tmp_path: Path):
+def test_a_checkpoint_restores_structure_dtypes_values_and_data_position(tmp_path: Path):
     write(tmp_path, [4])
     state, position = read(tmp_path)
-    expected = state_of(4)
+    expected = make_state(4)
     assert type(state.optimizer) is type(expected.optimizer)
     assert type(state.optimizer[0]) is type(expected.optimizer[0])
     for name, value in expected.params.items():
@@ -63,27 +63,27 @@ def test_an_empty_folder_has_no_checkpoint(tmp_path: Path):
     assert read(tmp_path / "new") is None
 
 
-def test_the_last_ones_stay_and_every_kth(tmp_path: Path):
+def test_the_last_checkpoints_and_every_kth_are_kept(tmp_path: Path):
     write(tmp_path, list(range(1, 12)), keep_last=2, keep_every=4)
-    assert kept(tmp_path) == [4, 8, 10, 11]
+    assert kept_steps(tmp_path) == [4, 8, 10, 11]
 
 
-def test_without_keep_every_only_the_last_ones_stay(tmp_path: Path):
+def test_without_keep_every_only_the_last_checkpoints_are_kept(tmp_path: Path):
     write(tmp_path, list(range(1, 6)), keep_last=2)
-    assert kept(tmp_path) == [4, 5]
+    assert kept_steps(tmp_path) == [4, 5]
 
 
-def test_a_copy_is_written_not_what_the_next_step_makes_of_the_memory(tmp_path: Path):
-    state = state_of(3)
+def test_saving_copies_the_state_before_its_buffers_are_donated(tmp_path: Path):
+    state = make_state(3)
     with checkpoints.open_checkpoints(tmp_path, keep_last=1, keep_every=0) as saved:
         checkpoints.save(saved, 3, state, {"next": 3})
         for leaf in state.params.values():
             leaf.delete()
-    np.testing.assert_array_equal(read(tmp_path)[0].params["kernel"], state_of(3).params["kernel"])
+    np.testing.assert_array_equal(read(tmp_path)[0].params["kernel"], make_state(3).params["kernel"])
 
 
 @pytest.mark.parametrize("part", ["state", "position", ""])
-def test_a_damaged_newest_one_is_passed_over_told_and_written_again(tmp_path: Path, caplog, part: str):
+def test_a_damaged_newest_checkpoint_is_skipped_with_a_warning_and_overwritten(tmp_path: Path, caplog, part: str):
     write(tmp_path, [1, 2, 3])
     damage(tmp_path / "3" / part)
     state, position = read(tmp_path)
@@ -91,16 +91,16 @@ def test_a_damaged_newest_one_is_passed_over_told_and_written_again(tmp_path: Pa
     assert position == {"next": 2}
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert any(
-        re.fullmatch(r"checkpoint 3 is damaged \(.+\): falling back to the one before", text) for text in warnings
+        re.fullmatch(r"checkpoint 3 is damaged \(.+\): falling back to the previous one", text) for text in warnings
     )
-    assert kept(tmp_path) == [1, 2]
+    assert kept_steps(tmp_path) == [1, 2]
     write(tmp_path, [3])
     assert read(tmp_path)[0].step == 3
 
 
 # Orbax's threads may still read when its event loop is closed; see `configure_logging`.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_bit_that_changed_on_the_disk_is_noticed(tmp_path: Path):
+def test_flipped_bits_in_the_arrays_are_detected(tmp_path: Path):
     write(tmp_path, [1, 2])
     arrays = [file for file in (tmp_path / "2" / "state").rglob("d/*") if file.is_file()]
     for file in arrays:
@@ -112,32 +112,32 @@ def test_a_bit_that_changed_on_the_disk_is_noticed(tmp_path: Path):
     assert read(tmp_path)[0].step == 1
 
 
-def test_of_two_damaged_ones_both_are_passed_over(tmp_path: Path):
+def test_two_damaged_checkpoints_are_both_skipped(tmp_path: Path):
     write(tmp_path, [1, 2, 3])
     damage(tmp_path / "3" / "state")
     damage(tmp_path / "2" / "state")
     assert read(tmp_path)[0].step == 1
 
 
-def test_if_none_can_be_read_nothing_is_removed_and_the_way_out_is_named(tmp_path: Path):
+def test_if_no_checkpoint_is_readable_none_is_removed_and_the_error_suggests_restart(tmp_path: Path):
     write(tmp_path, [1, 2])
     for step in (1, 2):
         damage(tmp_path / str(step) / "state")
-    with pytest.raises(UserError, match=r"no checkpoint in .* can be read; begin anew with --restart$"):
+    with pytest.raises(UserError, match=r"no checkpoint in .* can be read; start again with --restart$"):
         read(tmp_path)
-    assert kept(tmp_path) == [1, 2]
+    assert kept_steps(tmp_path) == [1, 2]
 
 
-def test_a_type_or_shape_that_is_not_the_runs_is_not_cast_without_a_word(tmp_path: Path, caplog):
+def test_a_mismatched_dtype_is_rejected_instead_of_cast(tmp_path: Path, caplog):
     write(tmp_path, [1])
-    expected = state_of(0)
+    expected = make_state(0)
     expected.params["half"] = jnp.ones(3, jnp.float32)
     with pytest.raises(UserError, match="can be read"):
         read(tmp_path, expected)
     assert "found bfloat16(3,) for float32(3,)" in caplog.text
 
 
-def test_what_a_kill_left_half_written_is_removed(tmp_path: Path):
+def test_a_checkpoint_half_written_at_a_kill_is_removed(tmp_path: Path):
     write(tmp_path, [1])
     half = tmp_path / "2.orbax-checkpoint-tmp"
     (half / "state").mkdir(parents=True)
@@ -145,7 +145,7 @@ def test_what_a_kill_left_half_written_is_removed(tmp_path: Path):
     assert not half.exists()
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_failed_write_is_a_one_line_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with checkpoints.open_checkpoints(tmp_path, keep_last=1, keep_every=0) as saved:
 
         def full(*_arguments: Any, **_options: Any) -> None:
@@ -153,4 +153,4 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch
 
         monkeypatch.setattr(saved, "save_checkpointables_async", full)
         with pytest.raises(UserError, match=r"^cannot write a checkpoint to .*: RESOURCE_EXHAUSTED: No space left on "):
-            checkpoints.save(saved, 1, state_of(1), {})
+            checkpoints.save(saved, 1, make_state(1), {})

@@ -1,4 +1,4 @@
-"""Several processes train as one would: the same parameters, one writer, and no one waits for ever."""
+"""Several processes train like a single one: equal parameters, one writer, and no process hangs."""
 
 import os
 import re
@@ -14,16 +14,14 @@ import pytest
 from msst_jax.models.serialization import read_tensors
 from msst_jax.pipelines.train import EXIT_INTERRUPTED
 from msst_jax.training.checkpoints import open_checkpoints
-from tests.helpers.pictures import Script
-from tests.helpers.training_runs import TRAIN, curve, tiny_flags, wait_for_step
+from tests.helpers.commands import TRAIN, Script
+from tests.helpers.training_runs import curve, tiny_flags, wait_for_step
 
 STEPS = 4
 
 
-def start(
-    arguments: list[list[str]], folder: Path, devices: int, xla: dict[str, Any], before: Callable[[], None] = print
-) -> list[Script]:
-    """train.py as several processes, each with its arguments and so many devices."""
+def start(arguments: list[list[str]], folder: Path, devices: int, before: Callable[[], None] = print) -> list[Script]:
+    """Starts train.py as several processes, each with its own arguments and `devices` devices."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
@@ -35,22 +33,22 @@ def start(
             "JAX_NUM_PROCESSES": str(len(arguments)),
             "JAX_PROCESS_ID": str(process),
         }
-        settings = {**xla, "jax_num_cpu_devices": devices}
+        settings = {"jax_num_cpu_devices": devices}
         scripts.append(
             Script(own, folder, TRAIN, settings=settings, environ=environ if len(arguments) > 1 else {}, before=before)
         )
     return scripts
 
 
-def checkpoint(workdir: Path) -> dict[str, np.ndarray]:
+def load_checkpoint(workdir: Path) -> dict[str, np.ndarray]:
     with open_checkpoints(workdir / "checkpoints", keep_last=3, keep_every=0) as saved:
         return saved.load_checkpointables(STEPS, {"state": None})["state"]
 
 
 def assert_near(one: Any, other: Any, name: str = "") -> None:
-    """Relative to the largest value of each array; of a shift, which begins at 0, to the scale of 1 beside it.
+    """Relative to the largest value of each array; for a shift, which starts at 0, at least to its scale of 1.
 
-    See USELESS in test_train_step.py for what is left out.
+    See ZERO_GRADIENT in test_step.py for what is excluded.
     """
     if isinstance(one, dict | list):
         assert len(one) == len(other)
@@ -62,14 +60,14 @@ def assert_near(one: Any, other: Any, name: str = "") -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_with_two_devices_give_the_parameters_of_one_with_four(tmp_path: Path, photos: Path, xla):
+def test_two_processes_with_two_devices_learn_the_parameters_of_one_with_four(tmp_path: Path, photos: Path):
     arguments = tiny_flags(photos, steps=STEPS, sample_every=2)
     two, one = tmp_path / "two", tmp_path / "one"
     for folder, processes in ((two, 2), (one, 1)):
-        ends = [script.wait() for script in start([arguments] * processes, folder, 4 // processes, xla)]
-        assert [code for code, _ in ends] == [0] * processes, ends
+        results = [script.wait() for script in start([arguments] * processes, folder, 4 // processes)]
+        assert [code for code, _ in results] == [0] * processes, results
     for field in ("params", "ema"):
-        assert_near(checkpoint(two / "run")[field], checkpoint(one / "run")[field], field)
+        assert_near(load_checkpoint(two / "run")[field], load_checkpoint(one / "run")[field], field)
     first, second = curve(two / "run"), curve(one / "run")
     assert [record["step"] for record in first] == [record["step"] for record in second] == [1, 2, 2, 3, 4, 4]
     for found, wanted in zip(first, second, strict=True):
@@ -80,23 +78,23 @@ def test_two_processes_with_two_devices_give_the_parameters_of_one_with_four(tmp
     assert len(list((two / "run").glob("events.*"))) == 1
 
 
-def test_bad_input_of_one_process_ends_all_of_them(tmp_path: Path, photos: Path, xla):
+def test_bad_input_of_one_process_ends_all_processes(tmp_path: Path, photos: Path):
     good = tiny_flags(photos)
     bad = [argument.replace("b.png", "nowhere.png") for argument in good]
-    ends = [script.wait() for script in start([good, bad], tmp_path, 2, xla)]
-    assert [code for code, _ in ends] == [2, 2]
-    assert ends[0][1] == "train.py: another host cannot go on; its message says why\n"
-    assert re.fullmatch(r"train.py: style .*nowhere.png does not exist; check the name\n", ends[1][1])
+    results = [script.wait() for script in start([good, bad], tmp_path, 2)]
+    assert [code for code, _ in results] == [2, 2]
+    assert results[0][1] == "train.py: another host cannot go on; its message says why\n"
+    assert re.fullmatch(r"train.py: style .*nowhere.png does not exist; check the name\n", results[1][1])
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
-def test_ctrl_c_in_one_process_ends_all_of_them_with_a_checkpoint(tmp_path: Path, photos: Path, xla):
-    scripts = start([tiny_flags(photos, steps=100_000, checkpoint_every=100_000, log_every=2)] * 2, tmp_path, 2, xla)
+def test_ctrl_c_in_one_process_ends_all_processes_with_a_checkpoint(tmp_path: Path, photos: Path):
+    scripts = start([tiny_flags(photos, steps=100_000, checkpoint_every=100_000, log_every=2)] * 2, tmp_path, 2)
     wait_for_step(tmp_path / "run", 2, scripts[0])
     os.kill(scripts[1].process.pid, signal.SIGINT)
-    ends = [script.wait() for script in scripts]
-    assert [code for code, _ in ends] == [EXIT_INTERRUPTED] * 2, ends
+    results = [script.wait() for script in scripts]
+    assert [code for code, _ in results] == [EXIT_INTERRUPTED] * 2, results
     (step,) = (int(path.name) for path in (tmp_path / "run" / "checkpoints").iterdir())
     assert step >= 2
     assert step % 2 == 0

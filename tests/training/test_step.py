@@ -1,4 +1,4 @@
-"""One training step: the same on any number of devices, safe from what is not finite, and fit for any accelerator."""
+"""One training step: equal on any number of devices, skipped if not finite, and lowered for every accelerator."""
 
 import functools
 import re
@@ -12,12 +12,12 @@ import pytest
 from jax.sharding import PartitionSpec
 from ml_collections import ConfigDict
 
-from msst_jax.models.pretrained import load_vgg
-from msst_jax.presets.validation import compute_dtype
+from msst_jax.training.build import build_loop_options, build_stylizer_options
+from msst_jax.training.options import LoopOptions
 from msst_jax.training.step import (
     AXIS,
     TrainState,
-    build_optimizer,
+    build_train_optimizer,
     data_parallel,
     init_train_state,
     learning_rate_schedule,
@@ -27,20 +27,20 @@ from msst_jax.training.step import (
 )
 from msst_jax.training.task import Task
 from msst_jax.training.tasks.stylizer import make_task
-from msst_jax.transfer.build import build_layers
+from msst_jax.transfer.objective import load_loss_network
 from tests.helpers.pictures import noise
-from tests.helpers.training_runs import Points, line_config, line_task, tiny_config
+from tests.helpers.training_runs import Points, line_options, line_task, tiny_config
 
 ROOT = Path(__file__).parents[2]
 TWO_LAYERS = {"style_layers": ("relu1_1", "relu2_1"), "content_layers": ("relu2_1",)}
 DEVICES = 4
 REGIONS, STYLE_NAMES = ("person", "background"), ("a.png", "b.png")
 COUNTS = {"skipped", "skipped_in_a_row"}
-# What these shifts add is constant over a picture, and the next normalisation takes it out: their gradient is rounding.
-USELESS = r"\['blocks'\]\[\d\]\['conv2'\]\['shift'\]"
+# These shifts add a constant per image, which the next normalization removes: their gradient is rounding error.
+ZERO_GRADIENT = r"\['blocks'\]\[\d\]\['conv2'\]\['shift'\]"
 
 
-def batch_of(count: int, size: int = 32) -> dict[str, np.ndarray]:
+def random_batch(count: int, size: int = 32) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     inside = rng.uniform(size=(count, size, size, 1)).astype(np.float32)
     photos = np.stack([noise(size, size, seed) for seed in range(count)])
@@ -54,35 +54,36 @@ def _styles() -> list[np.ndarray]:
 
 def stylizer_task(config: ConfigDict) -> Task:
     """The real task, with the real VGG-16."""
-    layers = build_layers(config)
-    vgg, _ = load_vgg(config.network, [*layers.style, *layers.content], dtype=compute_dtype(config.dtype))
-    return make_task(config, vgg, REGIONS, STYLE_NAMES, _styles(), batch_of(1))
+    options = build_stylizer_options(config)
+    vgg, _ = load_loss_network(options.network)
+    return make_task(options, vgg, REGIONS, STYLE_NAMES, _styles(), random_batch(1))
 
 
-def start(config: ConfigDict, task: Task) -> tuple[TrainState, Any]:
-    """The first state, and the step to be mapped."""
-    optimizer = build_optimizer(config)
-    return init_train_state(task, optimizer, config.seed), make_train_step(task.loss, optimizer, config.ema)
+def start(options: LoopOptions, task: Task) -> tuple[TrainState, Any]:
+    """The initial state, and the step to be mapped over the devices."""
+    optimizer = build_train_optimizer(options.optimization)
+    step = make_train_step(task.loss, optimizer, options.optimization.ema)
+    return init_train_state(task, optimizer, options.seed), step
 
 
 def assert_near(one: Any, other: Any, tolerance: float) -> None:
     """Every leaf, relative to its largest value."""
     for (path, found), wanted in zip(jax.tree_util.tree_leaves_with_path(one), jax.tree.leaves(other), strict=True):
         name = jax.tree_util.keystr(path)
-        if not re.search(USELESS, name):
+        if not re.search(ZERO_GRADIENT, name):
             limit = tolerance * np.abs(wanted).max()
             np.testing.assert_allclose(found, wanted, rtol=0, atol=limit, err_msg=name)
 
 
-def test_a_step_on_four_devices_is_the_step_on_one_with_the_same_batch():
+def test_a_step_on_four_devices_equals_the_step_on_one():
     config = tiny_config(**TWO_LAYERS, warmup=0)
     task = stylizer_task(config)
-    state, step = start(config, task)
-    state = jax.device_get(state._replace(params=_drawn(state.params)))
+    state, step = start(build_loop_options(config), task)
+    state = jax.device_get(state._replace(params=_perturbed(state.params)))
     results = []
     for count in (DEVICES, 1):
         mapped = data_parallel(step, jax.devices()[:count])
-        results.append(jax.device_get(mapped(state, task.frozen, shard_batch(batch_of(DEVICES), count))))
+        results.append(jax.device_get(mapped(state, task.frozen, shard_batch(random_batch(DEVICES), count))))
     (four, metrics), (one, expected) = results
     assert_near(four, one, 1e-5)
     assert_near(metrics, expected, 1e-5)
@@ -90,13 +91,13 @@ def test_a_step_on_four_devices_is_the_step_on_one_with_the_same_batch():
     for gradients in (_gradients(four), _gradients(one)):
         largest = max(gradients.values())
         assert all(size > 1e-4 * largest for name, size in gradients.items() if "kernel" in name)
-        assert all(size < 1e-6 * largest for name, size in gradients.items() if re.search(USELESS, name))
+        assert all(size < 1e-6 * largest for name, size in gradients.items() if re.search(ZERO_GRADIENT, name))
     moved = jax.tree.map(lambda new, old: np.abs(new - old).max(), four.params, state.params)
     assert min(jax.tree.leaves(moved)) > 0
 
 
-def _drawn(params: Any) -> Any:
-    """Adam makes a full step of a gradient that is rounding: beside a parameter of 0 that is no small error."""
+def _perturbed(params: Any) -> Any:
+    """Nonzero parameters: Adam takes a full step even where the gradient is rounding error, large relative to 0."""
     leaves, structure = jax.tree.flatten(params)
     rng = np.random.default_rng(3)
     return jax.tree.unflatten(
@@ -110,9 +111,9 @@ def _gradients(state: TrainState) -> dict[str, float]:
     return {jax.tree_util.keystr(path): float(np.abs(mean).max()) for path, mean in means}
 
 
-def test_the_step_is_compiled_once_and_the_frozen_arrays_are_not_copied_again():
-    config, task = line_config(), line_task()
-    state, step = start(config, task)
+def test_the_step_compiles_once_and_never_copies_the_frozen_arrays_again():
+    options, task = line_options(), line_task()
+    state, step = start(options, task)
     traced = []
 
     def counted(*arguments: Any) -> Any:
@@ -129,7 +130,7 @@ def test_the_step_is_compiled_once_and_the_frozen_arrays_are_not_copied_again():
     assert all(len(leaf.sharding.device_set) == DEVICES for leaf in jax.tree.leaves((state, frozen)))
 
 
-def test_pmap_is_named_in_one_line_of_the_program():
+def test_pmap_appears_in_only_one_line_of_the_package():
     files = [*(ROOT / "msst_jax").rglob("*.py"), ROOT / "train.py", ROOT / "stylize.py"]
     lines = [line for file in files for line in file.read_text().splitlines() if re.search(r"\bpmap\b", line)]
     assert lines == [
@@ -138,16 +139,16 @@ def test_pmap_is_named_in_one_line_of_the_program():
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_step_that_is_not_finite_changes_nothing_but_the_counters(value: float):
-    config, task = line_config(warmup=0), line_task()
-    state, step = start(config, task)
+def test_a_nonfinite_step_changes_only_the_counters(value: float):
+    options, task = line_options(warmup=0), line_task()
+    state, step = start(options, task)
     mapped = data_parallel(step)
     points = Points(8)
     state, metrics = mapped(state, task.frozen, shard_batch(next(points), DEVICES))
     assert (metrics["skipped"], metrics["skipped_in_a_row"]) == (0, 0)
     before = jax.device_get(state)
     bad = next(points)
-    bad["y"][5] = value  # on one of the devices only
+    bad["y"][5] = value  # on a single device
     state, metrics = mapped(state, task.frozen, shard_batch(bad, DEVICES))
     after = jax.device_get(state)
     assert (metrics["skipped"], metrics["skipped_in_a_row"]) == (1, 1)
@@ -160,9 +161,9 @@ def test_a_step_that_is_not_finite_changes_nothing_but_the_counters(value: float
     assert not np.array_equal(state.params["slopes"], before.params["slopes"])
 
 
-def test_a_gradient_that_is_not_finite_is_skipped_though_the_loss_is():
+def test_a_nonfinite_gradient_is_skipped_even_if_the_loss_is_finite():
     task = line_task()._replace(loss=lambda params, frozen, batch, key: (jnp.sqrt(jnp.sum(params["offset"] ** 2)), {}))
-    state, step = start(line_config(warmup=0), task)
+    state, step = start(line_options(warmup=0), task)
     before = jax.device_get(state)
     state, metrics = data_parallel(step)(state, task.frozen, shard_batch(next(Points(8)), DEVICES))
     assert metrics["loss"] == 0
@@ -173,25 +174,27 @@ def test_a_gradient_that_is_not_finite_is_skipped_though_the_loss_is():
 def test_bfloat16_computes_in_bfloat16_and_keeps_parameters_and_gram_matrices_in_float32():
     config = tiny_config(dtype="bfloat16", warmup=0, batch=1)
     task = stylizer_task(config)
-    state, step = start(config, task)
+    state, step = start(build_loop_options(config), task)
     wide = {jnp.dtype(name) for name in ("float32", "int32", "uint32")}
     assert {gram.dtype for gram in jax.tree.leaves(task.frozen["grams"])} == {jnp.dtype("float32")}
     mapped = jax.vmap(step, (None, None, 0), None, axis_name=AXIS)
-    program = str(jax.make_jaxpr(mapped)(state, task.frozen, shard_batch(batch_of(1), 1)))
+    program = str(jax.make_jaxpr(mapped)(state, task.frozen, shard_batch(random_batch(1), 1)))
     assert re.search(r"bf16\[[^\]]*\] = conv_general_dilated", program)
-    new, metrics = jax.eval_shape(mapped, state, task.frozen, shard_batch(batch_of(1), 1))
+    new, metrics = jax.eval_shape(mapped, state, task.frozen, shard_batch(random_batch(1), 1))
     assert {leaf.dtype for leaf in jax.tree.leaves((new, metrics))} <= wide
     exact = stylizer_task(tiny_config(batch=1))
-    narrow, wanted = (jax.jit(one.loss)(state.params, one.frozen, batch_of(1), state.key)[0] for one in (task, exact))
+    narrow, wanted = (
+        jax.jit(one.loss)(state.params, one.frozen, random_batch(1), state.key)[0] for one in (task, exact)
+    )
     assert narrow != wanted
     np.testing.assert_allclose(narrow, wanted, rtol=0.05)
 
 
 def exported(platform: str, dtype: str) -> str:
-    """The whole step of the default losses for four devices of a platform, in StableHLO."""
+    """The complete step with the default losses, for four devices of a platform, as StableHLO."""
     config = tiny_config(style_layers=("relu1_1", "relu4_1"), content_layers=("relu3_3",), dtype=dtype)
     task = stylizer_task(config)
-    state, step = start(config, task)
+    state, step = start(build_loop_options(config), task)
 
     def on_one(state: TrainState, frozen: Any, batch: Any) -> Any:
         return step(state, frozen, batch)
@@ -199,13 +202,13 @@ def exported(platform: str, dtype: str) -> str:
     whole, part = PartitionSpec(), PartitionSpec(AXIS)
     mesh = jax.make_mesh((DEVICES,), (AXIS,), axis_types=(jax.sharding.AxisType.Auto,))
     mapped = jax.shard_map(on_one, mesh=mesh, in_specs=(whole, whole, part), out_specs=(whole, whole), check_vma=False)
-    made = jax.export.export(jax.jit(mapped), platforms=[platform])(state, task.frozen, batch_of(DEVICES))
-    return made.mlir_module()
+    exported_step = jax.export.export(jax.jit(mapped), platforms=[platform])(state, task.frozen, random_batch(DEVICES))
+    return exported_step.mlir_module()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])
-def test_the_whole_step_lowers_for_an_accelerator_that_is_not_there(platform: str, dtype: str):
+def test_the_step_lowers_for_tpu_and_cuda_without_such_a_device(platform: str, dtype: str):
     module = exported(platform, dtype)
     assert "stablehlo.convolution" in module
     assert "stablehlo.all_reduce" in module
@@ -213,21 +216,21 @@ def test_the_whole_step_lowers_for_an_accelerator_that_is_not_there(platform: st
     assert calls <= {"Sharding", "SPMDFullToShardShape", "SPMDShardToFullShape"}
 
 
-def test_the_learning_rate_warms_up_and_falls_to_nothing_even_in_a_short_run():
-    rate = learning_rate_schedule(line_config(steps=10, warmup=4))
+def test_the_learning_rate_warms_up_and_decays_to_zero_even_in_a_short_run():
+    rate = learning_rate_schedule(line_options(steps=10, warmup=4).optimization)
     values = [float(rate(step)) for step in range(11)]
     assert values[0] == 0
     assert values[4] == pytest.approx(0.1)
     assert values[10] == pytest.approx(0)
     assert values[:5] == sorted(values[:5])
     assert values[4:] == sorted(values[4:], reverse=True)
-    short = learning_rate_schedule(line_config(steps=3, warmup=500))
+    short = learning_rate_schedule(line_options(steps=3, warmup=500).optimization)
     assert all(np.isfinite(float(short(step))) for step in range(4))
 
 
-def test_the_average_of_the_parameters_forgets_the_random_start():
-    config, task = line_config(warmup=0, ema=0.999, steps=1000), line_task()
-    state, step = start(config, task)
+def test_the_parameter_average_forgets_the_random_initialization():
+    options, task = line_options(warmup=0, ema=0.999, steps=1000), line_task()
+    state, step = start(options, task)
     mapped, points = data_parallel(step, jax.devices()[:1]), Points(8)
     for _ in range(60):
         state, _ = mapped(state, task.frozen, shard_batch(next(points), 1))

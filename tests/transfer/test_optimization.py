@@ -1,24 +1,22 @@
-"""The way through the scales, the runs of a comparison, and what the fields of a config do."""
+"""Coarse-to-fine optimization, and the effect of its options."""
 
 import signal
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
-import torch
-from flax import nnx
 
 from msst_jax.losses import objective as losses
 from msst_jax.models.pretrained import load_vgg
 from msst_jax.models.vgg import VGG
 from msst_jax.optim.minimize import compile_minimizer, minimize
-from msst_jax.pipelines import photo
-from msst_jax.transfer import build, objective
+from msst_jax.optim.optimizer import build_optimizer
+from msst_jax.transfer import objective
 from msst_jax.transfer import optimization as stylization
+from msst_jax.transfer.build import build_options
 from msst_jax.transfer.inputs import PhotoInputs, Region
 from tests.helpers.pictures import noise, quick_config, stripe
 
@@ -38,20 +36,20 @@ def vgg() -> VGG:
 
 
 def run(inputs: PhotoInputs, vgg: VGG, progress: Any = None, **changes: Any) -> stylization.StylizationResult:
-    config = quick_config(**changes)
-    return stylization.stylize(config, vgg, inputs, [build.build_weights(config, 0.2)], progress=progress)
+    options = build_options(quick_config(**changes))
+    return stylization.stylize(options, vgg, inputs, [options.weights(0.2)], progress=progress)
 
 
-def test_the_fine_scale_goes_on_from_the_coarse_one(inputs: PhotoInputs, vgg: VGG):
+def test_the_fine_scale_continues_from_the_coarse_one(inputs: PhotoInputs, vgg: VGG):
     both = run(inputs, vgg, steps=12, **TWO_SCALES)
     fine = run(inputs, vgg, steps=6)
     assert both.evaluations == [6, 6]
-    assert both.results.shape == (1, 37, 45, 3)
+    assert both.images.shape == (1, 37, 45, 3)
     assert fine.losses[0]["content"][0] == 0  # the photo itself
     assert both.losses[0]["content"][6] > 0.1
 
 
-def test_ctrl_c_in_the_coarse_scale_gives_a_picture_of_full_size(inputs: PhotoInputs, vgg: VGG):
+def test_ctrl_c_in_the_coarse_scale_gives_an_image_of_full_size(inputs: PhotoInputs, vgg: VGG):
     def progress(evaluation: int, _total: float) -> None:
         if evaluation == 2:
             signal.raise_signal(signal.SIGINT)
@@ -59,10 +57,10 @@ def test_ctrl_c_in_the_coarse_scale_gives_a_picture_of_full_size(inputs: PhotoIn
     outcome = run(inputs, vgg, progress, steps=1000, **TWO_SCALES)
     assert outcome.interrupted
     assert len(outcome.evaluations) == 1
-    assert outcome.results.shape == (1, 37, 45, 3)
+    assert outcome.images.shape == (1, 37, 45, 3)
 
 
-def test_ctrl_c_while_a_later_scale_compiles_keeps_what_was_found(
+def test_ctrl_c_while_a_later_scale_compiles_keeps_the_earlier_result(
     inputs: PhotoInputs, vgg: VGG, monkeypatch: pytest.MonkeyPatch
 ):
     compiled: list[int] = []
@@ -77,20 +75,20 @@ def test_ctrl_c_while_a_later_scale_compiles_keeps_what_was_found(
     outcome = run(inputs, vgg, steps=12, **TWO_SCALES)
     assert outcome.interrupted
     assert outcome.evaluations[0] == 6
-    assert outcome.results.shape == (1, 37, 45, 3)
+    assert outcome.images.shape == (1, 37, 45, 3)
 
 
-def test_separate_is_each_style_alone_on_the_whole_photo(inputs: PhotoInputs, vgg: VGG):
-    config = quick_config(keep="last", max_step=0.0)
-    separate = stylization.stylize_separately(config, vgg, inputs)
+def test_separate_stylization_applies_each_style_to_the_whole_photo(inputs: PhotoInputs, vgg: VGG):
+    options = build_options(quick_config(keep="last", max_step=0.0))
+    separate = stylization.stylize_separately(options, vgg, inputs)
     whole = np.ones_like(inputs.masks[..., :1])
     alone = []
     for region in inputs.regions:
-        weights = build.build_weights(config, 0.0)._replace(tv=0.0)
-        outcome = stylization.stylize(config, vgg, PhotoInputs(inputs.photo, whole, (region,)), [weights])
+        weights = options.weights(0.0)._replace(tv=0.0)
+        outcome = stylization.stylize(options, vgg, PhotoInputs(inputs.photo, whole, (region,)), [weights])
         alone.append(outcome)
-    pasted = sum(outcome.results[0] * inputs.masks[..., k, None] for k, outcome in enumerate(alone))
-    np.testing.assert_allclose(separate.results[0], pasted, atol=2e-3)
+    pasted = sum(outcome.images[0] * inputs.masks[..., k, None] for k, outcome in enumerate(alone))
+    np.testing.assert_allclose(separate.images[0], pasted, atol=2e-3)
     for name in ("total", "style", "content"):
         summed = np.sum([outcome.losses[0][name] for outcome in alone], 0)
         np.testing.assert_allclose(separate.losses[0][name], summed, rtol=1e-3, atol=1e-4)
@@ -98,68 +96,56 @@ def test_separate_is_each_style_alone_on_the_whole_photo(inputs: PhotoInputs, vg
     assert not any(separate.losses[0]["smooth"])
 
 
-def test_remat_gives_the_same_pictures_also_in_a_batch(inputs: PhotoInputs, vgg: VGG):
-    config = quick_config(steps=4, **TWO_SCALES)
-    runs = [build.build_weights(config, ratio) for ratio in (0.0, 20.0)]
-    plain = stylization.stylize(config, vgg, inputs, runs)
-    config.remat = True
-    spared = stylization.stylize(config, vgg, inputs, runs)
-    print(f"largest difference of a pixel: {np.abs(spared.results - plain.results).max():.1e}")
-    np.testing.assert_allclose(spared.results, plain.results, atol=1e-4)
-    for ours, theirs in zip(spared.losses, plain.losses, strict=True):
+def test_remat_gives_the_same_images_even_in_a_batch(inputs: PhotoInputs, vgg: VGG):
+    options = build_options(quick_config(steps=4, **TWO_SCALES))
+    runs = [options.weights(ratio) for ratio in (0.0, 20.0)]
+    plain = stylization.stylize(options, vgg, inputs, runs)
+    rematerialized = stylization.stylize(replace(options, remat=True), vgg, inputs, runs)
+    print(f"largest difference of a pixel: {np.abs(rematerialized.images - plain.images).max():.1e}")
+    np.testing.assert_allclose(rematerialized.images, plain.images, atol=1e-4)
+    for ours, theirs in zip(rematerialized.losses, plain.losses, strict=True):
         for name in ("total", *losses.TERMS):
             np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-3, atol=1e-4)
-    assert np.abs(spared.results[0] - spared.results[1]).max() > 1e-3
+    assert np.abs(rematerialized.images[0] - rematerialized.images[1]).max() > 1e-3
 
 
 @pytest.mark.parametrize("separate", [False, True])
-def test_remat_reaches_the_loss(inputs: PhotoInputs, vgg: VGG, monkeypatch: pytest.MonkeyPatch, separate: bool):
-    asked: list[bool] = []
+def test_remat_is_passed_to_the_loss(inputs: PhotoInputs, vgg: VGG, monkeypatch: pytest.MonkeyPatch, separate: bool):
+    requested: list[bool] = []
     loss = losses.stylization_loss
 
     def spy(*args: Any, remat: bool) -> Any:
-        asked.append(remat)
+        requested.append(remat)
         return loss(*args, remat=remat)
 
-    monkeypatch.setattr(losses, "stylization_loss", spy)
-    config = quick_config(remat=True, steps=1)
+    monkeypatch.setattr(objective, "stylization_loss", spy)
+    options = build_options(quick_config(remat=True, steps=1))
     if separate:
-        outcome = stylization.stylize_separately(config, vgg, inputs)
+        outcome = stylization.stylize_separately(options, vgg, inputs)
     else:
-        outcome = stylization.stylize(config, vgg, inputs, [build.build_weights(config, 0.2)])
+        outcome = stylization.stylize(options, vgg, inputs, [options.weights(0.2)])
     assert outcome.finite.all()
-    assert set(asked) == {True}
+    assert set(requested) == {True}
 
 
-def test_remat_takes_less_than_half_of_the_memory_of_a_step(vgg: VGG):
-    """What the compiler sets aside beside the state, of three regions; 0.30 was measured."""
+def test_remat_needs_less_than_half_of_the_memory_of_a_step(vgg: VGG):
+    """Temporary memory of the compiled step for three regions; the measured ratio is 0.30."""
     third = np.full((96, 96, 3), 1 / 3, np.float32)
     regions = tuple(Region(str(k), str(k), noise(96, 96, k) / np.float32(255)) for k in range(3))
     scene = objective.scale_scene(PhotoInputs(noise(96, 96) / np.float32(255), third, regions), 1.0)
-    taken = []
+    temporary = []
     for remat in (False, True):
-        config = quick_config(remat=remat)
-        weights = jax.tree.map(lambda value: jnp.full(1, value), build.build_weights(config, 0.2))
-        loss, runs = objective.build_objective(config, vgg, scene, weights)
+        options = build_options(quick_config(remat=remat))
+        weights = jax.tree.map(lambda value: jnp.full(1, value), options.weights(0.2))
+        loss, runs = objective.build_objective(options, vgg, scene, weights)
         pixels = jnp.broadcast_to(scene.photo, (1, 3, *scene.photo.shape))
-        step = compile_minimizer(loss, pixels, build.build_optimizer(config, 3), runs=runs).step
-        taken.append(step.memory_analysis().temp_size_in_bytes)  # type: ignore[attr-defined]
-    print(taken, taken[1] / taken[0])
-    assert taken[1] < 0.5 * taken[0]
+        step = compile_minimizer(loss, pixels, build_optimizer(options.optimizer, 3), runs=runs).step
+        temporary.append(step.memory_analysis().temp_size_in_bytes)  # type: ignore[attr-defined]
+    print(temporary, temporary[1] / temporary[0])
+    assert temporary[1] < 0.5 * temporary[0]
 
 
-def test_the_comparison_runs_leave_out_what_they_say():
-    config = quick_config()
-    job = photo.Job("p", {}, {}, Path("o.png"), [0.1, 0.3], compare=True)
-    first, last, naive, rough = photo._runs(config, job)
-    assert first == build.build_weights(config, 0.1)
-    assert last == build.build_weights(config, 0.3)
-    assert naive == last._replace(blend=0.0, tv=0.0)
-    assert rough == last._replace(tv=0.0)
-    assert last.tv > 0
-
-
-def test_adam_finds_better_pixels_with_the_numbers_as_they_ship(inputs: PhotoInputs, vgg: VGG):
+def test_adam_lowers_the_loss_with_its_default_settings(inputs: PhotoInputs, vgg: VGG):
     adam = run(inputs, vgg, optimizer="adam", steps=12)
     assert adam.improved.all()
     assert adam.losses[0]["total"][-1] < 0.9 * adam.losses[0]["total"][0]
@@ -171,7 +157,7 @@ def test_keep_chooses_between_the_best_and_the_last_pixels(inputs: PhotoInputs, 
         run(inputs, vgg, optimizer="adam", learning_rate=0.5, steps=3, keep=keep) for keep in ("best", "last")
     )
     assert best.losses == last.losses
-    assert np.abs(best.results - last.results).max() > 0.01
+    assert np.abs(best.images - last.images).max() > 0.01
 
 
 def test_total_variation_per_pixel_does_not_grow_with_the_size(inputs: PhotoInputs, vgg: VGG):
@@ -179,55 +165,14 @@ def test_total_variation_per_pixel_does_not_grow_with_the_size(inputs: PhotoInpu
     assert whole == pytest.approx(per_pixel * 37 * 45, rel=1e-5)
 
 
-def test_a_longest_step_is_kept_and_no_limit_is_torchs_rule(inputs: PhotoInputs):
-    from msst_jax.lbfgs import torch_lbfgs
-
-    gradient = jnp.asarray(inputs.photo)
-    for limit, expected in ((1e-7, 1e-7), (1.0, None)):
-        step, _ = torch_lbfgs(max_step=limit).update(gradient, torch_lbfgs().init(gradient))
-        free, _ = torch_lbfgs().update(gradient, torch_lbfgs().init(gradient))
-        length = float(jnp.sqrt(jnp.mean(jnp.square(step))))
-        if expected is None:
-            np.testing.assert_array_equal(step, free)
-        else:
-            assert length == pytest.approx(expected, rel=1e-5)
-
-
-def test_own_terms_cannot_hide_those_of_the_method(inputs: PhotoInputs, vgg: VGG):
-    config = quick_config()
-    for name, message in (("style", "the method's: use other names"), ("total", "is the name of their sum")):
+def test_extra_loss_terms_cannot_shadow_those_of_the_method(inputs: PhotoInputs, vgg: VGG):
+    options = build_options(quick_config())
+    for name, message in (("style", "the method's: use other names"), ("total", "the name of the terms' sum")):
         with pytest.raises(ValueError, match=message):
             stylization.stylize(
-                config,
+                options,
                 vgg,
                 inputs,
                 [losses.LossWeights(1.0, 1.0, 1.0, 1.0)],
-                own_loss=lambda p, _r, n=name: {n: p.sum()},
+                extra_loss=lambda p, _r, n=name: {n: p.sum()},
             )
-
-
-def test_replicate_padding_repeats_the_border_before_the_first_convolution_only():
-    rng = np.random.default_rng(0)
-    net = VGG("vgg16", deepest="conv1_2", padding="replicate", rngs=nnx.Rngs(0))
-    images = rng.normal(size=(1, 9, 11, 3)).astype(np.float32)
-    ours = net(jnp.asarray(images), ["conv1_1", "conv1_2"])
-    x = torch.nn.functional.pad(torch.from_numpy(images).permute(0, 3, 1, 2), (1, 1, 1, 1), mode="replicate")
-    for tap, padding in (("conv1_1", 0), ("conv1_2", 1)):
-        conv = getattr(net, tap)
-        kernel = torch.from_numpy(np.asarray(conv.kernel[...]).transpose(3, 2, 0, 1).copy())
-        x = torch.nn.functional.conv2d(x, kernel, torch.from_numpy(np.asarray(conv.bias[...]).copy()), padding=padding)
-        theirs = x.permute(0, 2, 3, 1).numpy()
-        np.testing.assert_allclose(ours[tap], theirs, atol=2e-5 * np.abs(theirs).max())
-        x = torch.relu(x)
-
-
-def test_a_run_of_a_batch_that_breaks_leaves_the_others_alone():
-    def loss(pixels: jax.Array, scale: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-        value = jnp.sum(jnp.square(pixels - 0.2)) * jnp.where(scale > 1, jnp.nan, 1.0)
-        return value, {"square": value}
-
-    start = np.full((2, 4), 0.9, np.float32)
-    solution = minimize(loss, start, optax.sgd(0.1), 50, runs=jnp.array([1.0, 2.0]))
-    assert solution.finite.tolist() == [True, False]
-    np.testing.assert_allclose(solution.pixels[0], 0.2, atol=1e-3)
-    np.testing.assert_array_equal(solution.pixels[1], start[1])

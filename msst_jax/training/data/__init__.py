@@ -1,0 +1,1 @@
+"""Training data: photo and mask sources, augmentation, the input pipeline."""

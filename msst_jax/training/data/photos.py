@@ -1,4 +1,4 @@
-"""Where photos for training come from: folders, or TensorFlow datasets with random access."""
+"""Sources of training photos: image folders, or TensorFlow datasets with random access."""
 
 import csv
 from collections.abc import Iterable, Sequence
@@ -17,37 +17,37 @@ INDEX_FILE = "index.csv"
 
 
 class Photos(Protocol):
-    """Pictures with a name each, in any order."""
+    """Random access to named photos."""
 
     def __len__(self) -> int:
-        """How many."""
+        """The number of photos."""
 
     def name(self, index: int) -> str:
-        """Stem of the mask file."""
+        """The stem of the photo's mask file."""
 
     def read(self, index: int) -> Image.Image:
-        """The picture, 8-bit RGB; UserError if it is damaged."""
+        """The photo, 8-bit RGB; UserError if it is damaged."""
 
     def sizes(self) -> dict[str, int]:
-        """{name: size}: what shows, without reading them, that they are the photos of an earlier run."""
+        """{name: size}: identifies the photos of an earlier run without reading them."""
 
 
 class FolderPhotos:
-    """The pictures of one or more folders, in the order of their names."""
+    """The images of one or more folders, in the order of their names."""
 
     def __init__(self, files: Sequence[Path]):
         self.files = list(files)
 
     def __len__(self) -> int:
-        """How many."""
+        """The number of photos."""
         return len(self.files)
 
     def name(self, index: int) -> str:
-        """File name without its ending."""
+        """The file name without its suffix."""
         return self.files[index].stem
 
     def read(self, index: int) -> Image.Image:
-        """The picture, 8-bit RGB; UserError if it is damaged."""
+        """The photo, 8-bit RGB; UserError if it is damaged."""
         return read_picture(self.files[index], "photo")
 
     def sizes(self) -> dict[str, int]:
@@ -59,7 +59,7 @@ class TfdsPhotos:
     """The "image" of a prepared TensorFlow dataset with random access; no TensorFlow is needed."""
 
     def __init__(self, name: str):
-        """Opens split "train" of a dataset; a split of its own can be named as in "coco/2017:validation".
+        """Opens the split "train" of a dataset, or the one named after a colon, as in "coco/2017:validation".
 
         Raises:
           UserError: the extra is not installed, or there is no such prepared dataset.
@@ -67,37 +67,38 @@ class TfdsPhotos:
         try:
             import tensorflow_datasets as tfds
         except ImportError as error:
-            raise UserError(f"{TFDS_PREFIX}{name} needs the extra tfds ({error}): pip install -e '.[tfds]'") from error
-        self.place = f"{TFDS_PREFIX}{name}"
+            needed = "tensorflow-datasets array_record importlib_resources"
+            raise UserError(f"{TFDS_PREFIX}{name} cannot be read ({error}); run pip install {needed}") from error
+        self.spec = f"{TFDS_PREFIX}{name}"
         dataset, _, split = name.partition(":")
         try:
             self.source = tfds.data_source(dataset, split=split or "train")
-        except Exception as error:  # tfds raises many kinds for a name or a format that it cannot serve
+        except Exception as error:  # tfds raises errors of many types for a name or format that it does not support
             reason = first_line(error)
             raise UserError(
                 f"{TFDS_PREFIX}{name} cannot be read ({reason}); prepare it as array_record first"
             ) from error
 
     def __len__(self) -> int:
-        """How many."""
+        """The number of photos."""
         return len(self.source)
 
     def name(self, index: int) -> str:
-        """The number of the example."""
+        """The index of the example, zero-padded."""
         return f"{index:08d}"
 
     def read(self, index: int) -> Image.Image:
-        """The picture, 8-bit RGB."""
+        """The photo, 8-bit RGB."""
         image = np.asarray(self.source[index]["image"])
         return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).convert("RGB")
 
     def sizes(self) -> dict[str, int]:
         """{dataset: number of photos}: prepared datasets do not change otherwise."""
-        return {self.place: len(self)}
+        return {self.spec: len(self)}
 
 
 def file_sizes(files: Iterable[Path]) -> dict[str, int]:
-    """{file: bytes}; -1 of one that cannot be reached, such as a broken link."""
+    """{file: bytes}; -1 for one that cannot be accessed, such as a broken link."""
 
     def size(file: Path) -> int:
         try:
@@ -113,46 +114,47 @@ def find_photos(places: Sequence[str], leave_out: str = "") -> Photos:
 
     Args:
       places: the folders.
-      leave_out: photos with a 1 in this column of an index.csv are left out; the first column has their names, and
-        the file lies in the folder of photos or in the one above. "" = none, nor any in tfds.
+      leave_out: column of an index.csv; photos with a 1 there are left out. The first column holds their names, and
+        the file lies in the folder of photos or its parent. "" = none; ignored for tfds.
 
     Raises:
-      UserError: no folder, no pictures in it, all left out, or an index that cannot be used.
+      UserError: no folder, no images in it, all left out, or an index that cannot be used.
     """
     if any(place.startswith(TFDS_PREFIX) for place in places):
         if len(places) > 1:
-            raise UserError(f"--photos {TFDS_PREFIX}NAME cannot be joined with others; give one place")
+            raise UserError(f"--photos {TFDS_PREFIX}NAME cannot be combined with others; give one source")
         return TfdsPhotos(places[0].removeprefix(TFDS_PREFIX))
     files: list[Path] = []
     for place in places:
         folder = Path(place).expanduser()
         if not folder.is_dir():
-            raise UserError(f"photos {place} is no folder; give a folder of pictures, or {TFDS_PREFIX}NAME")
-        marked = _marked(folder, leave_out) if leave_out else set()
-        found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-        if not found:
-            raise UserError(
-                f"photos {place} has no pictures ({', '.join(IMAGE_SUFFIXES)}); give a folder that has some"
-            )
-        kept = [path for path in found if path.stem not in marked]
-        if not kept:
-            raise UserError(f"all {len(found)} photos of {place} are left out as {leave_out}; give others")
-        if marked:
-            logging.info(
-                "%d of %d photos of %s are left out as %s", len(found) - len(kept), len(found), place, leave_out
-            )
-        files += kept
+            raise UserError(f"photos {place} is not a folder; give a folder of images, or {TFDS_PREFIX}NAME")
+        files += _list_folder(folder, place, leave_out)
     return FolderPhotos(files)
 
 
-def _marked(folder: Path, column: str) -> set[str]:
-    """Names of the photos that an index.csv marks.
+def _list_folder(folder: Path, place: str, leave_out: str) -> list[Path]:
+    """The image files of a folder (`place` in messages) and its subfolders, see `find_photos`."""
+    excluded = _read_excluded(folder, leave_out) if leave_out else set()
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    if not found:
+        raise UserError(f"photos {place} has no images ({', '.join(IMAGE_SUFFIXES)}); give a folder that has some")
+    kept = [path for path in found if path.stem not in excluded]
+    if not kept:
+        raise UserError(f"all {len(found)} photos of {place} are left out as {leave_out}; give others")
+    if excluded:
+        logging.info("%d of %d photos of %s are left out as %s", len(found) - len(kept), len(found), place, leave_out)
+    return kept
+
+
+def _read_excluded(folder: Path, column: str) -> set[str]:
+    """The names of the photos that have a 1 in a column of the index.csv.
 
     Raises:
       UserError: the file lacks the column, or cannot be read.
     """
-    whole = folder.resolve()
-    path = next((place / INDEX_FILE for place in (whole, whole.parent) if (place / INDEX_FILE).exists()), None)
+    resolved = folder.resolve()
+    path = next((place / INDEX_FILE for place in (resolved, resolved.parent) if (place / INDEX_FILE).exists()), None)
     if path is None:
         logging.info("%s has no %s: no photo is left out as %s", folder, INDEX_FILE, column)
         return set()
@@ -160,8 +162,8 @@ def _marked(folder: Path, column: str) -> set[str]:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
     except (OSError, ValueError, csv.Error) as error:
-        raise UserError(f"{path} cannot be read ({first_line(error)}); mend it, or give --config.leave_out=") from error
+        raise UserError(f"{path} cannot be read ({first_line(error)}); fix it, or give --config.leave_out=") from error
     if not rows or column not in rows[0]:
-        raise UserError(f"{path} has no column {column}; mend it, or give --config.leave_out=")
+        raise UserError(f"{path} has no column {column}; fix it, or give --config.leave_out=")
     names = {next(iter(row.values())) for row in rows if row[column] == "1"}
-    return names | {Path(name).stem for name in names}  # with the ending or without
+    return names | {Path(name).stem for name in names}  # with and without suffix

@@ -1,4 +1,4 @@
-"""Photos and their region masks to batches for training, in an order that can be resumed."""
+"""The input pipeline (grain): photos and masks to batches, sharded over hosts and resumable."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,19 +14,19 @@ from msst_jax.training.data.augment import CropOptions, random_crop
 from msst_jax.training.data.masks import mask_files
 from msst_jax.training.data.photos import Photos
 
-PHOTOS_PER_HELD_OUT = 10  # at least: of fewer photos all are trained on
+PHOTOS_PER_HELD_OUT = 10  # at most one photo in so many is held out
 
 
 def held_out_indices(count: int, wanted: int) -> list[int]:
-    """Indices of `wanted` photos that stay out of training, evenly spread; fewer if there are few photos."""
+    """Indices of `wanted` held-out photos, evenly spaced; fewer if there are few photos."""
     wanted = min(wanted, count // PHOTOS_PER_HELD_OUT)
     return [index * count // wanted for index in range(wanted)]
 
 
 class PhotoExamples:
-    """A random-access source of photos with masks, for grain. What cannot be read is replaced by the next photo.
+    """A random-access source of photos with masks, for grain. A photo that cannot be read is replaced by the next one.
 
-    `damaged` has the indices of the photos that could not be read, and why; `small` of those that had to be enlarged.
+    `damaged` maps the indices of unreadable photos to their errors; `small` holds those of photos that are upsampled.
     """
 
     def __init__(self, photos: Photos, indices: Sequence[int], masks: Sequence[Path], names: Sequence[str], size: int):
@@ -39,25 +39,25 @@ class PhotoExamples:
         self.small: set[int] = set()
 
     def __len__(self) -> int:
-        """How many photos, damaged ones too."""
+        """The number of photos, including damaged ones."""
         return len(self.indices)
 
     def __getitem__(self, position: int) -> dict[str, Any]:
-        """{"photo": RGB picture, "masks": {region: grey picture}}; a region without a mask is left out.
+        """{"photo": RGB image, "masks": {region: gray image}}; a region without a mask is left out.
 
         Raises:
           UserError: no photo can be read.
         """
-        for tried in range(len(self)):
-            index = self.indices[(position + tried) % len(self)]
+        for offset in range(len(self)):
+            index = self.indices[(position + offset) % len(self)]
             if index in self.damaged:
                 continue
             try:
                 return self.example(index)
             except UserError as error:
-                if self.damaged.setdefault(index, error) is error:  # two threads may find it at once
+                if self.damaged.setdefault(index, error) is error:  # another thread may have logged it already
                     logging.warning("left out: %s", error)
-        raise UserError(f"none of the {len(self)} photos can be read; give a folder of pictures that can")
+        raise UserError(f"none of the {len(self)} photos can be read; give a folder of images that can")
 
     def example(self, index: int) -> dict[str, Any]:
         """One photo with its masks.
@@ -89,22 +89,22 @@ def make_batches(
     hosts: int,
     host: int,
 ) -> grain.DatasetIterator:
-    """Endless batches of this host's share: batch b of the whole is what all hosts' batches b make together.
+    """Endless batches of this host: the batches b of all hosts together are the global batch b.
 
-    Its `get_state` and `set_state` resume exactly: element i is the same whenever, and wherever, it is made.
+    Resuming with `get_state` and `set_state` is exact: element i is the same whenever and wherever it is computed.
 
     Args:
       examples: the photos.
       crop: see `CropOptions`.
       names: the regions, "background" among them.
-      batch: photos a batch, over all hosts; divisible by `hosts`.
-      seed: of order and crops.
-      workers: threads that read.
-      hosts: how many processes train.
-      host: which one this is.
+      batch: photos per batch, over all hosts; divisible by `hosts`.
+      seed: of the shuffling and the crops.
+      workers: threads that read photos.
+      hosts: number of training processes.
+      host: index of this process.
     """
     dataset = grain.MapDataset.source(examples).seed(seed).shuffle().repeat()
     dataset = dataset.random_map(lambda example, rng: random_crop(example, rng, crop, names))
-    mine = dataset.batch(batch // hosts, drop_remainder=True)[host::hosts]
+    own = dataset.batch(batch // hosts, drop_remainder=True)[host::hosts]
     options = grain.ReadOptions(num_threads=workers, prefetch_buffer_size=2 * workers)
-    return iter(mine.to_iter_dataset(options))
+    return iter(own.to_iter_dataset(options))

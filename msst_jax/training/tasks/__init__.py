@@ -1,0 +1,1 @@
+"""Training tasks: the feed-forward stylizer, the person segmenter."""

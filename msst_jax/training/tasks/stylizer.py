@@ -1,4 +1,4 @@
-"""The fast model as a task for the trainer, and as a file: what is trained, and what is used afterwards."""
+"""The training task of the feed-forward stylizer: its perceptual loss, sample sheet, export."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,98 +8,100 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from ml_collections import ConfigDict
 from PIL import Image
 
 from msst_jax.errors import UserError
 from msst_jax.io.images import load_image, to_picture
-from msst_jax.losses.objective import batch_stylization_loss, style_targets
-from msst_jax.models.feedforward_model import build_stylizer, save_feedforward
-from msst_jax.models.pretrained import load_vgg
+from msst_jax.losses.objective import Terms, batch_stylization_loss, style_targets
+from msst_jax.models.feedforward_model import save_feedforward
+from msst_jax.models.precision import compute_dtype
+from msst_jax.models.stylizer import Stylizer
 from msst_jax.models.vgg import VGG
 from msst_jax.ops.image import composite, normalize
-from msst_jax.presets.validation import check_stylizer_config, compute_dtype
 from msst_jax.regions.masks import BACKGROUND
 from msst_jax.report.sheets import sheet
-from msst_jax.training.task import Batch, Evaluation, Params, Task, TaskSpec, Terms
-from msst_jax.transfer.build import build_layers, build_weights
+from msst_jax.training.options import StylizerOptions
+from msst_jax.training.task import Batch, Evaluation, Params, Task, TaskSpec
+from msst_jax.transfer.objective import load_loss_network
 
 
-def load_task_spec(config: ConfigDict, styles: Mapping[str, str]) -> TaskSpec:
-    """Reads what the training of a fast model needs beside photos and masks.
+def load_task_spec(options: StylizerOptions, styles: Mapping[str, str]) -> TaskSpec:
+    """Reads the styles and loss network of a feed-forward model, before the photos and masks are opened.
 
     Args:
-      config: see configs/fast.py.
+      options: see `StylizerOptions`.
       styles: {region: file}.
 
     Raises:
       UserError: no style for the background, or files that cannot be read.
     """
-    check_stylizer_config(config)
     if BACKGROUND not in styles:
-        found = f"found {', '.join(styles)}" if styles else "found none"
-        raise UserError(f"the fast model needs --style {BACKGROUND}=FILE, and one for each other region; {found}")
-    pictures = [load_image(file, config.style_size, what="style") for file in styles.values()]
-    layers = build_layers(config)
-    vgg, _ = load_vgg(config.network, [*layers.style, *layers.content], dtype=compute_dtype(config.dtype))
-    names = [Path(file).name for file in styles.values()]
-    return TaskSpec([*styles], lambda samples: make_task(config, vgg, [*styles], names, pictures, samples))
+        given = f"found {', '.join(styles)}" if styles else "found none"
+        raise UserError(f"the fast model needs --style {BACKGROUND}=FILE, and one for each other region; {given}")
+    images = [load_image(file, options.style_size, what="style") for file in styles.values()]
+    vgg, _ = load_loss_network(options.network)
+    style_names = [Path(file).name for file in styles.values()]
+    return TaskSpec([*styles], lambda samples: make_task(options, vgg, [*styles], style_names, images, samples))
 
 
 def make_task(
-    config: ConfigDict,
+    options: StylizerOptions,
     vgg: VGG,
     regions: Sequence[str],
-    names: Sequence[str],
+    style_names: Sequence[str],
     styles: Sequence[np.ndarray],
     samples: Batch,
 ) -> Task:
     """The task of training a `Stylizer`.
 
     Args:
-      config: see configs/fast.py.
-      vgg: as deep as the layers of the config.
+      options: see `StylizerOptions`.
+      vgg: the loss network, as deep as the layers of the options.
       regions: names, one for each style.
-      names: of the style files.
-      styles: pictures (h, w, 3) in [0, 1].
+      style_names: of the style files.
+      styles: images (h, w, 3) in [0, 1].
       samples: photos and masks of the sample sheet, a batch like those of training.
     """
-    layers = build_layers(config)
-    definition = nnx.graphdef(nnx.eval_shape(lambda: build_stylizer(config, len(styles), nnx.Rngs(0))))
+    layers = options.network.layers
+
+    def build_network(rngs: nnx.Rngs) -> Stylizer:
+        dtype = compute_dtype(options.dtype)
+        return Stylizer(len(styles), width=options.width, blocks=options.blocks, dtype=dtype, rngs=rngs)
+
+    definition = nnx.graphdef(nnx.eval_shape(lambda: build_network(nnx.Rngs(0))))
     vgg_definition, vgg_state = nnx.split(vgg)
     targets = [style_targets(vgg, jnp.asarray(style), layers.style) for style in styles]
     frozen = {"vgg": vgg_state, "grams": jax.tree.map(lambda *grams: jnp.concatenate(grams), *targets)}
-    factors = build_weights(config, config.blend_ratio)
 
     def init(key: jax.Array) -> Params:
-        return nnx.state(build_stylizer(config, len(styles), nnx.Rngs(key)))
+        return nnx.state(build_network(nnx.Rngs(key)))
 
-    def stylised(params: Params, batch: Batch) -> tuple[jax.Array, jax.Array]:
+    def forward(params: Params, batch: Batch) -> tuple[jax.Array, jax.Array]:
         photos = batch["photo"].astype(jnp.float32) / 255
         return photos, nnx.merge(definition, params)(normalize(photos))
 
     def loss(params: Params, frozen: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, Terms]:
-        photos, pixels = stylised(params, batch)
-        weights = factors._replace(tv=factors.tv / (photos.shape[1] * photos.shape[2]))
+        photos, pixels = forward(params, batch)
+        weights = options.weights.with_tv_per_pixel(*photos.shape[1:3])
         network = nnx.merge(vgg_definition, frozen["vgg"])
         return batch_stylization_loss(network, frozen["grams"], layers, weights, pixels, photos, batch["masks"])
 
-    loss_once, stylise = jax.jit(loss), jax.jit(stylised)
+    jitted_loss, jitted_forward = jax.jit(loss), jax.jit(forward)
 
     def evaluate(params: Params) -> Evaluation:
-        value, terms = loss_once(params, frozen, samples, jax.random.key(0))
-        _, pixels = stylise(params, samples)
+        value, terms = jitted_loss(params, frozen, samples, jax.random.key(0))
+        _, pixels = jitted_forward(params, samples)
         scalars = {name: float(term) for name, term in {"loss": value, **terms}.items()}
         return Evaluation(scalars, sample_sheet(samples, np.asarray(pixels), regions))
 
     def save(path: Path, params: Params) -> None:
-        save_feedforward(path, config, regions, names, params)
+        save_feedforward(path, options.record, regions, style_names, params)
 
     return Task(init, loss, frozen, evaluate, save)
 
 
 def sample_sheet(samples: Batch, pixels: np.ndarray, regions: Sequence[str]) -> Image.Image:
-    """A row a photo: the photo, the composite, the photo in each style (N, K, H, W, 3)."""
+    """One row per photo: the photo, the composite, and the photo in each style (N, K, H, W, 3)."""
     shown = []
     for photo, masks, images in zip(samples["photo"], samples["masks"], pixels, strict=True):
         result = composite(jnp.asarray(images), jnp.asarray(masks))

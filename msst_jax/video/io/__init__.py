@@ -1,0 +1,1 @@
+"""Video files in and out: containers, codecs, color, audio, exact timestamps."""

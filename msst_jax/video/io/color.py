@@ -1,4 +1,4 @@
-"""From the stored pixels of a clip to RGB the right way up, and back."""
+"""Color conversion between decoded frames and RGB (swscale, ITU-T H.273 matrices), and display rotation."""
 
 from fractions import Fraction
 
@@ -8,24 +8,30 @@ from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
 from msst_jax.video.io.types import ColorTags
 
-UNKNOWN = 2
+# Code points of ITU-T H.273.
+UNSPECIFIED = 2
 BT709, BT470BG, SMPTE170M, BT2020 = 1, 5, 6, 9
-SRGB_TAGS = ColorTags(UNKNOWN, BT709, BT709)  # sRGB has the primaries of BT.709; players take its curve for the same
-HDR = {16: "PQ", 18: "HLG"}
-# Those that swscale converts (FCC, SMPTE 240M and both forms of BT.2020 beside the usual).
+SRGB_TAGS = ColorTags(UNSPECIFIED, BT709, BT709)  # sRGB has BT.709 primaries; players treat the two curves alike
+HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
+# Matrices that swscale supports: beside the usual ones FCC, SMPTE 240M and both forms of BT.2020.
 _MATRICES = {1: 1, 4: 4, 5: 5, 6: 6, 7: 7, 9: 9, 10: 9}
-# By swscale's own numbers, which differ from H.273's.
-_SWSCALE = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
-# Without these flags chroma is repeated instead of interpolated, and colours are off by up to 4 levels.
-_FLAGS = (
+# H.273 matrices as swscale's SWS_CS_* numbers, which differ.
+_SWSCALE_COLORSPACES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
+# Without these flags swscale repeats chroma instead of interpolating it, and colors are off by up to 4 levels.
+_SWSCALE_FLAGS = (
     Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
 )
 
 
 def infer_matrix(declared: int, width: int, height: int) -> int:
-    """The matrix of a clip: what it declares; else BT.709 for HD and BT.601 below, which is what players assume.
+    """The color matrix of a video: the declared one, or else BT.709 for HD and BT.601 for SD, as players assume.
 
     Source of the limits: mpv, mp_csp_guess_colorspace (BT.709 from 1280 columns or above 576 lines).
+
+    Args:
+      declared: H.273 code point; unspecified and unsupported ones are replaced.
+      width: pixels, as stored.
+      height: pixels, as stored.
     """
     if declared in _MATRICES:
         return _MATRICES[declared]
@@ -33,72 +39,75 @@ def infer_matrix(declared: int, width: int, height: int) -> int:
 
 
 class Orientation:
-    """How a player turns the stored picture, from a display matrix (MP4's tkhd, FFmpeg's AV_PKT_DATA_DISPLAYMATRIX)."""
+    """Display rotation and mirroring, from a display matrix (MP4's tkhd, FFmpeg's AV_PKT_DATA_DISPLAYMATRIX)."""
 
     def __init__(self, matrix: bytes | None):
-        """Reads nine 32-bit numbers; None = as it is. Turns are taken to the nearest multiple of 90 degrees."""
+        """Parses nine 32-bit integers; None = identity. Rotations are rounded to the nearest multiple of 90 degrees."""
         a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist() if matrix is not None else (1, 0, 0, 0, 1)
-        self.transposed = abs(b) > abs(a)
-        right, down = (c, b) if self.transposed else (a, d)
-        self.mirrored, self.upside_down = right < 0, down < 0
+        self._transposed = abs(b) > abs(a)
+        x_scale, y_scale = (c, b) if self._transposed else (a, d)
+        self._flip_x, self._flip_y = x_scale < 0, y_scale < 0
 
     def size(self, width: int, height: int) -> tuple[int, int]:
-        """(width, height) of what is shown."""
-        return (height, width) if self.transposed else (width, height)
+        """(width, height) as displayed, of a stored frame."""
+        return (height, width) if self._transposed else (width, height)
 
-    def aspect(self, ratio: Fraction) -> Fraction:
-        """The pixel aspect ratio of what is shown."""
-        return 1 / ratio if self.transposed else ratio
+    def pixel_aspect(self, ratio: Fraction) -> Fraction:
+        """The pixel aspect ratio as displayed, from the stored one."""
+        return 1 / ratio if self._transposed else ratio
 
-    def turn(self, image: np.ndarray) -> np.ndarray:
-        """The picture (H, W, 3) as it is shown."""
-        image = image.swapaxes(0, 1) if self.transposed else image
-        image = image[:, ::-1] if self.mirrored else image
-        image = image[::-1] if self.upside_down else image
+    def apply(self, image: np.ndarray) -> np.ndarray:
+        """The image (H, W, 3) as displayed, contiguous."""
+        image = image.swapaxes(0, 1) if self._transposed else image
+        image = image[:, ::-1] if self._flip_x else image
+        image = image[::-1] if self._flip_y else image
         return np.ascontiguousarray(image)
 
 
 class RgbDecoder:
-    """Decoded frames of any format to RGB; keeps what swscale prepares for a size and format."""
+    """Converts decoded frames of any pixel format to RGB; reuses the swscale context between frames."""
 
     def __init__(self, width: int, height: int, matrix: int):
-        """Frames of other sizes, which a stream may change to, are resized to this one."""
-        self.size = {"width": width, "height": height}
-        self.matrix = matrix
-        self.reformatter = VideoReformatter()
+        """Sets the output size and the H.273 color matrix; frames of a stream that changes its size are resized."""
+        self._size = {"width": width, "height": height}
+        self._matrix = matrix
+        self._reformatter = VideoReformatter()
 
     def __call__(self, frame: VideoFrame) -> np.ndarray:
-        """The frame as uint8 (H, W, 3), not turned; what is transparent is black."""
+        """The frame as uint8 (H, W, 3), as stored (not rotated); transparency is composited over black."""
         if not frame.format.is_rgb:
-            frame.colorspace = self.matrix
-        form = "rgba" if has_alpha(frame) else "rgb24"
-        image = self.reformatter.reformat(frame, format=form, interpolation=_FLAGS, **self.size).to_ndarray()
-        if form == "rgb24":
+            frame.colorspace = self._matrix
+        rgb_format = "rgba" if has_alpha(frame) else "rgb24"
+        image = self._reformatter.reformat(
+            frame, format=rgb_format, interpolation=_SWSCALE_FLAGS, **self._size
+        ).to_ndarray()
+        if rgb_format == "rgb24":
             return image
-        covered = image[..., :3].astype(np.uint16) * image[..., 3:] + 127
-        return (covered // 255).astype(np.uint8)
+        premultiplied = image[..., :3].astype(np.uint16) * image[..., 3:] + 127
+        return (premultiplied // 255).astype(np.uint8)
 
 
 def has_alpha(frame: VideoFrame) -> bool:
-    """Whether some pixels of a frame may be transparent."""
+    """Whether the pixel format of a frame has transparency."""
     return frame.format.has_palette or any(component.is_alpha for component in frame.format.components)
 
 
 class RgbEncoder:
-    """RGB to the format of an encoder, limited range."""
+    """Converts RGB to the pixel format of an encoder, limited range."""
 
-    def __init__(self, form: str, matrix: int):
-        self.form = form
-        self.matrix = _SWSCALE[matrix]
-        self.reformatter = VideoReformatter()
+    def __init__(self, pixel_format: str, matrix: int):
+        """Takes FFmpeg's name of a pixel format and the H.273 code point of a color matrix."""
+        self._pixel_format = pixel_format
+        self._colorspace = _SWSCALE_COLORSPACES[matrix]
+        self._reformatter = VideoReformatter()
 
     def __call__(self, image: np.ndarray) -> VideoFrame:
-        """uint8 (H, W, 3) as a frame without a time."""
+        """Converts uint8 (H, W, 3) to a frame without timestamp."""
         frame = VideoFrame.from_ndarray(image, format="rgb24")
-        return self.reformatter.reformat(
+        return self._reformatter.reformat(
             frame,
-            format=self.form,
-            dst_colorspace=self.matrix,
+            format=self._pixel_format,
+            dst_colorspace=self._colorspace,
             dst_color_range=ColorRange.MPEG,
-            interpolation=_FLAGS,
+            interpolation=_SWSCALE_FLAGS,
         )

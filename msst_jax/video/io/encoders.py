@@ -1,4 +1,4 @@
-"""Where the frames of a clip go: an encoder and its container, a GIF, or a folder of pictures."""
+"""Frame sinks: encoded video files (MP4, WebM), animated GIFs and folders of PNG frames."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -26,73 +26,91 @@ from msst_jax.video.io.segments import (
 from msst_jax.video.io.timestamps import TimestampQuantizer
 from msst_jax.video.io.types import Frame, VideoInfo
 
-GIF_TICK = Fraction(1, 100)
-GIF_SHORTEST = 2  # browsers show a frame of less than 2/100 s for 10/100 s
+GIF_TIME_BASE = Fraction(1, 100)  # seconds
+GIF_MIN_DELAY = 2  # ticks; browsers display a frame of less than 2/100 s for 10/100 s
 
 
 class FrameSink(Protocol):
-    """Takes frames in the order of their times. Errors are those of the file system and of FFmpeg."""
+    """Writes frames, given in the order of their times.
+
+    Except in `close`, errors of the file system (OSError) and of FFmpeg (av.FFmpegError) are passed on.
+    """
 
     def write(self, frame: Frame) -> None:
-        """Adds a frame."""
+        """Appends a frame."""
 
     def finish(self, end: Fraction | None) -> None:
-        """Writes what is left, and the sound up to `end`; None = all of it."""
+        """Writes all pending data, and the audio up to `end` in seconds; None = all of it."""
 
     def close(self) -> None:
-        """Frees everything, whether it is finished or not; raises nothing."""
+        """Releases all resources, whether or not the output is finished; never raises."""
 
 
 class VideoFileSink:
-    """An MP4 or WebM file with the sound of a clip, in segments that stand alone; see `FrameSink`."""
+    """An MP4 or WebM file, encoded in independent segments, with the audio of the source video; see `FrameSink`."""
 
     def __init__(
         self,
         file: Path,
-        clip: VideoInfo,
+        video: VideoInfo,
         size: tuple[int, int],
-        kind: ContainerFormat,
+        container_format: ContainerFormat,
         crf: int | None,
         segments: SegmentOptions,
     ):
-        """Opens the file; arguments as `video_writer`."""
-        self._time_base = clip.time_base
-        self._stamps = TimestampQuantizer(clip.time_base)
+        """Opens the file.
+
+        Args:
+          file: the file to write.
+          video: whose rate, time base, colors and audio are used.
+          size: (width, height) of the frames.
+          container_format: of the file.
+          crf: constant rate factor; None = the default of the format.
+          segments: how the video is encoded in segments.
+
+        Raises:
+          UserError: the source of the audio can no longer be read.
+          OSError, av.FFmpegError: the file or the encoder cannot be opened.
+        """
+        self._time_base = video.time_base
+        self._quantizer = TimestampQuantizer(video.time_base)
         self._segments = segments
         self._frames = 0
         self._packets: list[av.Packet] = []
-        coding = EncoderSettings(
-            kind.encoder, pixel_format(kind, size), {**kind.options, "crf": str(kind.crf if crf is None else crf)}
+        settings = EncoderSettings(
+            container_format.encoder,
+            pixel_format(container_format, size),
+            {**container_format.options, "crf": str(container_format.crf if crf is None else crf)},
         )
-        self._encoder = SegmentEncoder(coding, clip, size)
-        self.container = av.open(f"file:{file}", "w", container_options=kind.file_options(clip.time_base))
-        stream = self.container.add_stream(kind.encoder, rate=clip.rate, options=dict(coding.options))
+        self._encoder = SegmentEncoder(settings, video, size)
+        self._container = av.open(f"file:{file}", "w", container_options=container_format.file_options(video.time_base))
+        stream = self._container.add_stream(container_format.encoder, rate=video.rate, options=dict(settings.options))
         assert isinstance(stream, VideoStream)
-        configure_encoder(stream.codec_context, coding, clip, size)
-        self.stream = stream
-        self._sound = AudioTracks(clip, self.container, kind.audio_streams, kind.sound_encoder)
+        configure_encoder(stream.codec_context, settings, video, size)
+        self._stream = stream
+        self._audio = AudioTracks(video, self._container, container_format.audio_codecs, container_format.audio_encoder)
 
     def write(self, frame: Frame) -> None:
         """See `FrameSink`."""
-        self._packets += self._encoder.encode(frame.image, self._stamps.of(frame))
+        self._packets += self._encoder.encode(frame.image, self._quantizer.quantize(frame))
         self._frames += 1
         if self._frames % self._segments.frames == 0:
             self._end_segment()
 
     def write_segment(self, packed: PackedPackets) -> None:
-        """Adds a segment that an earlier run made."""
-        self._stamps.last = int(packed["pts"].max())
-        packets = unpack(packed, self.stream, self._time_base)
-        for stamp, packet in zip(packed["dts"].tolist(), packets, strict=True):
-            self.container.mux(packet)
-            self._sound.write_until(stamp * self._time_base)
+        """Muxes an encoded segment, of this run or an earlier one, interleaved with the audio."""
+        self._quantizer.last = int(packed["pts"].max())
+        packets = unpack(packed, self._stream, self._time_base)
+        for dts, packet in zip(packed["dts"].tolist(), packets, strict=True):
+            self._container.mux(packet)
+            self._audio.write_until(dts * self._time_base)
 
     def _end_segment(self) -> None:
-        """Only whole segments are written, so that a file does not depend on where its making was interrupted."""
-        self._packets += self._encoder.end()
-        packed = pack(self._packets, self._stamps.durations)
+        """Muxes only whole segments, so that the file does not depend on where an earlier run was interrupted."""
+        self._packets += self._encoder.flush()
+        packed = pack(self._packets, self._quantizer.durations)
         self._packets = []
-        self._stamps.durations.clear()
+        self._quantizer.durations.clear()
         self.write_segment(packed)
         self._segments.done(packed)
 
@@ -100,73 +118,78 @@ class VideoFileSink:
         """See `FrameSink`."""
         if self._frames % self._segments.frames:
             self._end_segment()
-        self._sound.finish(end)
-        self.container.close()
+        self._audio.finish(end)
+        self._container.close()
 
     def close(self) -> None:
         """See `FrameSink`."""
         with suppress(av.FFmpegError, OSError):
-            self.container.close()
-        self._sound.close()
+            self._container.close()
+        self._audio.close()
 
 
 class GifSink:
-    """A GIF that repeats for ever, with 256 colours of its own for every frame; see `FrameSink`."""
+    """A GIF that loops forever, with a palette of 256 colors per frame; see `FrameSink`."""
 
     def __init__(self, file: Path, size: tuple[int, int]):
-        """Opens the encoder."""
-        self._stamps = TimestampQuantizer(GIF_TICK)
-        self._left_out = 0
-        self._palettes = _palette_graph(size)
-        self.container = av.open(f"file:{file}", "w")
-        stream = self.container.add_stream("gif", rate=1 / GIF_TICK, time_base=GIF_TICK)
+        """Opens the file for frames of size (width, height).
+
+        Raises:
+          OSError, av.FFmpegError: the file or the encoder cannot be opened.
+        """
+        self._quantizer = TimestampQuantizer(GIF_TIME_BASE)
+        self._dropped = 0
+        self._palette_graph = _build_palette_graph(size)
+        self._container = av.open(f"file:{file}", "w")
+        stream = self._container.add_stream("gif", rate=1 / GIF_TIME_BASE, time_base=GIF_TIME_BASE)
         assert isinstance(stream, VideoStream)
         stream.width, stream.height = size
         stream.pix_fmt = "pal8"
-        self.stream = stream
+        self._stream = stream
 
     def write(self, frame: Frame) -> None:
-        """See `FrameSink`."""
-        if self._stamps.last >= 0 and round(frame.time / GIF_TICK) - self._stamps.last < GIF_SHORTEST:
-            self._left_out += 1
+        """See `FrameSink`; drops a frame less than GIF_MIN_DELAY after the previous one."""
+        last = self._quantizer.last
+        if last >= 0 and round(frame.time / GIF_TIME_BASE) - last < GIF_MIN_DELAY:
+            self._dropped += 1
             return
-        picture = av.VideoFrame.from_ndarray(frame.image, format="rgb24")
-        picture.pts, picture.time_base = self._stamps.of(frame), GIF_TICK
-        self._palettes.push(picture)
+        rgb_frame = av.VideoFrame.from_ndarray(frame.image, format="rgb24")
+        rgb_frame.pts, rgb_frame.time_base = self._quantizer.quantize(frame), GIF_TIME_BASE
+        self._palette_graph.push(rgb_frame)
         self._encode_ready()
 
     def finish(self, end: Fraction | None) -> None:
-        """See `FrameSink`."""
-        self._palettes.push(None)
+        """See `FrameSink`; a GIF has no audio."""
+        self._palette_graph.push(None)
         self._encode_ready()
         self._encode(None)
-        self.container.close()
-        if self._left_out:
-            logging.warning("%d frames are left out: a GIF has at most 50 a second", self._left_out)
+        self._container.close()
+        if self._dropped:
+            logging.warning("%d frames were dropped: a GIF has at most 50 per second", self._dropped)
 
     def close(self) -> None:
         """See `FrameSink`."""
         with suppress(av.FFmpegError, OSError):
-            self.container.close()
+            self._container.close()
 
     def _encode_ready(self) -> None:
-        for picture in _pulled(self._palettes):
-            self._encode(picture)
+        for frame in _pull_frames(self._palette_graph):
+            self._encode(frame)
 
-    def _encode(self, picture: av.VideoFrame | None) -> None:
-        for packet in self.stream.encode(picture):
-            packet.duration = self._stamps.durations.pop(packet.pts, 0) if packet.pts is not None else 0
-            self.container.mux(packet)
+    def _encode(self, frame: av.VideoFrame | None) -> None:
+        for packet in self._stream.encode(frame):
+            packet.duration = self._quantizer.durations.pop(packet.pts, 0) if packet.pts is not None else 0
+            self._container.mux(packet)
 
 
-def _palette_graph(size: tuple[int, int]) -> Graph:
-    """RGB frames to frames with the palette that suits each best."""
+def _build_palette_graph(size: tuple[int, int]) -> Graph:
+    """A filter graph from RGB frames of size (width, height) to frames with an optimal palette each."""
     graph = Graph()
     width, height = size
-    source = graph.add_buffer(width=width, height=height, format=av.VideoFormat("rgb24"), time_base=GIF_TICK)
+    source = graph.add_buffer(width=width, height=height, format=av.VideoFormat("rgb24"), time_base=GIF_TIME_BASE)
     split, sink = graph.add("split"), graph.add("buffersink")
     palette = graph.add("palettegen", "stats_mode=single")
-    # An ordered pattern stays where it is from frame to frame; diffused errors would flicker.
+    # Ordered dithering is stable from frame to frame; error diffusion would flicker.
     use = graph.add("paletteuse", "new=1:dither=bayer:bayer_scale=3")
     source.link_to(split)
     split.link_to(palette, 0, 0)
@@ -177,7 +200,7 @@ def _palette_graph(size: tuple[int, int]) -> Graph:
     return graph
 
 
-def _pulled(graph: Graph) -> Iterator[av.VideoFrame]:
+def _pull_frames(graph: Graph) -> Iterator[av.VideoFrame]:
     while True:
         try:
             yield graph.vpull()
@@ -186,9 +209,10 @@ def _pulled(graph: Graph) -> Iterator[av.VideoFrame]:
 
 
 class FrameFolderSink:
-    """A folder of 000001.png, 000002.png, ...; see `FrameSink`."""
+    """A folder of 000001.png, 000002.png, ...; without audio and timestamps; see `FrameSink`."""
 
     def __init__(self, folder: Path):
+        """Takes an existing folder."""
         self._folder = folder
         self._frames = 0
 
@@ -198,7 +222,7 @@ class FrameFolderSink:
         Image.fromarray(frame.image).save(self._folder / f"{self._frames:06d}.png")
 
     def finish(self, end: Fraction | None) -> None:
-        """See `FrameSink`."""
+        """See `FrameSink`; every frame is written already."""
 
     def close(self) -> None:
         """See `FrameSink`."""

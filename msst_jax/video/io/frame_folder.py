@@ -1,4 +1,4 @@
-"""A folder of numbered pictures as a clip."""
+"""Image sequences: a folder of numbered images read as a constant-rate video."""
 
 import re
 from collections.abc import Iterator
@@ -13,31 +13,42 @@ from msst_jax.io.images import IMAGE_SUFFIXES, read_picture
 from msst_jax.video.io.color import SRGB_TAGS, infer_matrix
 from msst_jax.video.io.types import MAX_RATE, Frame, VideoInfo
 
-DEFAULT_RATE = Fraction(25)
+DEFAULT_RATE = Fraction(25)  # frames per second
 
 
 class FrameFolder:
-    """The pictures of a folder at a constant rate, in the order of the numbers in their names; see `VideoSource`."""
+    """The images of a folder as a constant-rate video, in the order of the numbers in their names; see `VideoSource`.
+
+    Attributes:
+      files: the images, in order.
+      info: properties of the video; the first readable image sets the size.
+    """
 
     def __init__(self, folder: Path, rate: Fraction = DEFAULT_RATE):
-        """Reads the first picture.
+        """Lists the images and reads the first readable one.
+
+        Args:
+          folder: the folder of images; see `IMAGE_SUFFIXES`.
+          rate: frames per second, above 0 and up to MAX_RATE.
 
         Raises:
-          UserError: no pictures, none of them readable, or a rate that is not above 0 and up to MAX_RATE.
+          UserError: not a folder, no images in it, none of them readable, or a rate out of range.
         """
-        rate = Fraction(rate).limit_denominator(10**6)  # FFmpeg's fractions are of 32 bits
+        rate = Fraction(rate).limit_denominator(10**6)  # FFmpeg's rationals have 32-bit terms
         if not 0 < rate <= MAX_RATE:
-            raise UserError(f"the rate of the frames in {folder} is {float(rate)}; give a number up to {MAX_RATE}")
+            raise UserError(
+                f"the frame rate of {folder} is {float(rate)}; give a number above 0 and at most {MAX_RATE}"
+            )
         if not folder.is_dir():
-            raise UserError(f"{folder} is no folder; give a folder of numbered pictures")
+            raise UserError(f"{folder} is not a folder; give a folder of numbered images")
         self.files = list_frames(folder)
         if not self.files:
             raise UserError(
-                f"{folder} has no pictures ({', '.join(IMAGE_SUFFIXES)}); give a video, or a folder of frames"
+                f"{folder} has no images ({', '.join(IMAGE_SUFFIXES)}); give a video, or a folder of frames"
             )
         first = next((image for image in map(_read, self.files) if image is not None), None)
         if first is None:
-            raise UserError(f"{folder} has {len(self.files)} pictures, none of which can be read; give other copies")
+            raise UserError(f"none of the {len(self.files)} images in {folder} can be read; give other copies")
         height, width = first.shape[:2]
         self.info = VideoInfo(
             path=folder,
@@ -55,39 +66,41 @@ class FrameFolder:
         """See `VideoSource`.
 
         Raises:
-          UserError: a picture of another size than the first.
+          UserError: an image differs in size from the first.
         """
-        size, period, lost = (self.info.width, self.info.height), self.info.time_base, []
-        for number, file in enumerate(self.files):
+        size, period, skipped = (self.info.width, self.info.height), self.info.time_base, []
+        for index, file in enumerate(self.files):
             image = _read(file)
             if image is None:
-                lost.append(file.name)
+                skipped.append(file.name)
                 continue
             if image.shape[1::-1] != size:
                 found = "{}x{}".format(*image.shape[1::-1])
-                raise UserError(f"frame {file} is {found}, the first {size[0]}x{size[1]}; make them one size")
-            yield Frame(image, number * period, period)
-        if lost:
-            some = f"{', '.join(lost[:3])}{', ...' if len(lost) > 3 else ''}"
-            read = len(self.files) - len(lost)
+                raise UserError(
+                    f"frame {file} is {found}, but the first frame is {size[0]}x{size[1]}; make them one size"
+                )
+            yield Frame(image, index * period, period)
+        if skipped:
+            names = f"{', '.join(skipped[:3])}{', ...' if len(skipped) > 3 else ''}"
+            read = len(self.files) - len(skipped)
             logging.warning(
-                "%s: %d of %d frames could be read; left out: %s", self.info.path, read, len(self.files), some
+                "%s: %d of %d frames could be read; skipped %s", self.info.path, read, len(self.files), names
             )
 
 
 def list_frames(folder: Path) -> list[Path]:
-    """The pictures of a folder, in the order of the numbers in their names."""
-    return sorted((path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES), key=_order)
+    """The images of a folder, in the order of the numbers in their names."""
+    return sorted((path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES), key=_natural_order)
 
 
-def _order(file: Path) -> tuple[list[str | int], str]:
-    """Frame 2 comes before frame 10; text and numbers alternate, so that like is compared with like."""
+def _natural_order(file: Path) -> tuple[list[str | int], str]:
+    """Sorts frame 2 before frame 10; text and numbers alternate, so that only values of one type are compared."""
     parts = re.split(r"(\d+)", file.stem)
     return [int(part) if index % 2 else part for index, part in enumerate(parts)], file.name
 
 
 def _read(file: Path) -> np.ndarray | None:
-    """A picture as uint8 (H, W, 3), on black where it is transparent; None if it cannot be read."""
+    """An image as uint8 (H, W, 3), transparency composited over black; None if it cannot be read."""
     try:
         return np.asarray(read_picture(file, "frame", backdrop="black"))
     except UserError:

@@ -1,4 +1,4 @@
-"""Frames encoded piece by piece: every segment stands alone, so that what is done survives what comes later."""
+"""Segmented encoding: closed groups of frames whose packets can be stored and muxed later, to resume a long job."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
@@ -14,106 +14,138 @@ from av.video.stream import VideoStream
 from msst_jax.video.io.color import RgbEncoder
 from msst_jax.video.io.types import VideoInfo
 
-LIMITED_RANGE = 1
+LIMITED_RANGE = 1  # AVCOL_RANGE_MPEG
 
 PackedPackets = Mapping[str, np.ndarray]
-"""The packets of a segment: data, one after the other, and for each its size, pts, dts, duration and key."""
+"""The encoded packets of a segment, in decoding order.
+
+data: uint8, the packets one after the other; per packet size (int64, bytes), pts, dts, duration (int64, ticks of the
+video's time base) and key (bool, whether it is a keyframe).
+"""
+
+
+class SegmentOptions(NamedTuple):
+    """How .mp4 and .webm files are encoded in segments.
+
+    Attributes:
+      frames: frames per segment.
+      done: called with each finished segment, after it was written.
+      place: folder of the unfinished file; None = beside the output.
+    """
+
+    frames: int = 64
+    done: Callable[[PackedPackets], None] = lambda packed: None
+    place: Path | None = None
+
+
+DEFAULT_SEGMENTS = SegmentOptions()
 
 
 class EncoderSettings(NamedTuple):
-    """How frames are encoded.
+    """Settings of a video encoder.
 
     Attributes:
-      encoder: by FFmpeg's name.
-      form: pixel format.
-      options: of the encoder.
+      encoder: FFmpeg's name.
+      pixel_format: FFmpeg's name.
+      options: private options of the encoder.
     """
 
     encoder: str
-    form: str
+    pixel_format: str
     options: dict[str, str]
 
 
 def configure_encoder(
-    context: VideoCodecContext, coding: EncoderSettings, clip: VideoInfo, size: tuple[int, int]
+    context: VideoCodecContext, settings: EncoderSettings, video: VideoInfo, size: tuple[int, int]
 ) -> None:
-    """Gives an encoder, or the stream of a container, the properties of a clip, and opens it."""
+    """Sets pixel format, rate, time base, pixel aspect ratio and color tags of an encoder, and opens it.
+
+    Args:
+      context: a new encoder, standalone or of an output stream.
+      settings: of the encoder; its options must have been set already.
+      video: whose rate, time base, pixel aspect ratio and color tags are used.
+      size: (width, height) of the frames.
+
+    Raises:
+      av.FFmpegError: the encoder does not support the settings or the size.
+    """
     context.width, context.height = size
-    context.pix_fmt = coding.form
-    context.framerate = clip.rate
-    context.time_base = clip.time_base
+    context.pix_fmt = settings.pixel_format
+    context.framerate = video.rate
+    context.time_base = video.time_base
     context.thread_count = 0
-    context.sample_aspect_ratio = clip.pixel_aspect
+    context.sample_aspect_ratio = video.pixel_aspect
     context.color_range = LIMITED_RANGE
-    context.colorspace, context.color_primaries, context.color_trc = clip.colors
+    context.colorspace, context.color_primaries, context.color_trc = video.colors
     context.open()
 
 
 class SegmentEncoder:
-    """Encodes frames of one segment after the other; every segment begins with a frame that needs no other."""
+    """Encodes a video segment by segment; every segment starts with a keyframe of a new encoder."""
 
-    def __init__(self, coding: EncoderSettings, clip: VideoInfo, size: tuple[int, int]):
-        """Opens nothing yet."""
-        self._coding = coding
-        self._clip = clip
+    def __init__(self, settings: EncoderSettings, video: VideoInfo, size: tuple[int, int]):
+        """Takes the arguments of `configure_encoder`; encoders are opened with the first frame of a segment."""
+        self._settings = settings
+        self._video = video
         self._size = size
-        self._from_rgb = RgbEncoder(coding.form, clip.colors.matrix)
+        self._from_rgb = RgbEncoder(settings.pixel_format, video.colors.matrix)
         self._context: VideoCodecContext | None = None
 
-    def encode(self, image: np.ndarray, stamp: int) -> Sequence[av.Packet]:
-        """Adds uint8 (H, W, 3) at a time in time bases of the clip; gives what is ready."""
-        if self._context is None:
-            context = av.CodecContext.create(self._coding.encoder, "w")
-            assert isinstance(context, VideoCodecContext)
-            context.options = dict(self._coding.options)
-            context.flags |= Flags.global_header
-            configure_encoder(context, self._coding, self._clip, self._size)
-            self._context = context
-        picture = self._from_rgb(image)
-        picture.pts, picture.time_base = stamp, self._clip.time_base
-        return self._context.encode(picture)
+    def encode(self, image: np.ndarray, pts: int) -> Sequence[av.Packet]:
+        """Encodes a frame; returns the packets that are ready.
 
-    def end(self) -> Sequence[av.Packet]:
-        """Ends the segment; gives what was left."""
+        Args:
+          image: uint8 (H, W, 3), RGB.
+          pts: presentation timestamp in ticks of the video's time base.
+
+        Raises:
+          av.FFmpegError: the encoder cannot be opened, or fails.
+        """
+        if self._context is None:
+            context = av.CodecContext.create(self._settings.encoder, "w")
+            assert isinstance(context, VideoCodecContext)
+            context.options = dict(self._settings.options)
+            context.flags |= Flags.global_header
+            configure_encoder(context, self._settings, self._video, self._size)
+            self._context = context
+        frame = self._from_rgb(image)
+        frame.pts, frame.time_base = pts, self._video.time_base
+        return self._context.encode(frame)
+
+    def flush(self) -> Sequence[av.Packet]:
+        """Ends the segment; returns its remaining packets."""
         packets = self._context.encode(None) if self._context is not None else []
         self._context = None
         return packets
 
 
 def pack(packets: Sequence[av.Packet], durations: Mapping[int, int]) -> PackedPackets:
-    """Packets as arrays that can be kept in a file; `durations` by the times at which frames begin."""
-    begins = [packet.pts for packet in packets if packet.pts is not None]
+    """Packs the packets of a segment into arrays that can be saved.
+
+    Args:
+      packets: in decoding order.
+      durations: ticks, by presentation timestamp.
+    """
+    timestamps = [packet.pts for packet in packets if packet.pts is not None]
     return {
         "data": np.frombuffer(b"".join(map(bytes, packets)), np.uint8),
         "size": np.array([packet.size for packet in packets], np.int64),
-        "pts": np.array(begins, np.int64),
+        "pts": np.array(timestamps, np.int64),
         "dts": np.array([packet.dts for packet in packets], np.int64),
-        "duration": np.array([durations[begin] for begin in begins], np.int64),
+        "duration": np.array([durations[pts] for pts in timestamps], np.int64),
         "key": np.array([packet.is_keyframe for packet in packets], bool),
     }
 
 
 def unpack(packed: PackedPackets, stream: VideoStream, time_base: Fraction) -> Iterator[av.Packet]:
-    """The packets again, for a stream."""
-    data, begin = packed["data"].tobytes(), 0
-    for number, size in enumerate(packed["size"].tolist()):
-        packet = av.Packet(data[begin : begin + size])
+    """Restores the packets of `pack` for an output stream; `time_base` is that of their timestamps, in seconds."""
+    data, offset = packed["data"].tobytes(), 0
+    for index, size in enumerate(packed["size"].tolist()):
+        packet = av.Packet(data[offset : offset + size])
         packet.time_base = time_base
-        packet.pts, packet.dts = int(packed["pts"][number]), int(packed["dts"][number])
-        packet.duration = int(packed["duration"][number])
-        packet.is_keyframe = bool(packed["key"][number])
+        packet.pts, packet.dts = int(packed["pts"][index]), int(packed["dts"][index])
+        packet.duration = int(packed["duration"][index])
+        packet.is_keyframe = bool(packed["key"][index])
         packet.stream = stream
-        begin += size
+        offset += size
         yield packet
-
-
-class SegmentOptions(NamedTuple):
-    """How a clip is cut: after so many frames, who is told of each part, and where the unfinished file lies."""
-
-    frames: int = 64
-    done: Callable[[PackedPackets], None] = lambda packed: None
-    place: Path | None = None
-    """None = beside the output."""
-
-
-DEFAULT_SEGMENTS = SegmentOptions()

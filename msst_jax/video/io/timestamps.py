@@ -1,4 +1,4 @@
-"""Timestamps of a container to exact frame times, and back."""
+"""Conversion between container timestamps (integer ticks of a time base) and exact frame times."""
 
 import math
 from fractions import Fraction
@@ -7,54 +7,64 @@ from msst_jax.video.io.types import MAX_TICKS, Frame
 
 
 class TimestampQuantizer:
-    """The times of frames in units of a container; they grow."""
+    """Rounds frame times to strictly increasing timestamps of a time base.
+
+    Attributes:
+      time_base: seconds per tick.
+      durations: ticks by timestamp, of all frames seen; encoders lose them.
+      last: the latest timestamp, -1 before the first frame.
+    """
 
     def __init__(self, time_base: Fraction):
         self.time_base = time_base
         self.durations: dict[int, int] = {}
         self.last = -1
 
-    def of(self, frame: Frame) -> int:
-        """The time of a frame; its duration is noted, which encoders lose."""
+    def quantize(self, frame: Frame) -> int:
+        """The timestamp of a frame in ticks; records its duration, which is at least one tick."""
         self.last = max(round(frame.time / self.time_base), self.last + 1)
         self.durations[self.last] = max(round(frame.duration / self.time_base), 1)
         return self.last
 
 
 class TimestampNormalizer:
-    """From the time stamps of a file to the exact times of its frames.
+    """Recovers exact frame times from the timestamps of a file.
 
-    Containers with a coarse clock round their times: Matroska and WebM to milliseconds, MPEG-TS to 1/90000 s. Where a
-    constant rate is declared, the rounding is undone; a time that is off by more than that is left as it is.
+    Containers with a coarse clock round timestamps: Matroska and WebM to milliseconds, MPEG-TS to 1/90000 s. Where the
+    file declares a constant rate, the rounding is undone; a timestamp that is off by more than one tick is kept.
+
+    Attributes:
+      period: seconds per frame.
+      time_base: seconds; all times are multiples of it.
     """
 
     def __init__(self, tick: Fraction, rate: Fraction, first: int, constant: bool):
         """Chooses the time base.
 
         Args:
-          tick: seconds of one unit of the time stamps.
-          rate: frames a second.
-          first: time stamp of the first frame, from which the others are counted.
+          tick: seconds per tick of the file's timestamps.
+          rate: frames per second.
+          first: timestamp of the first frame, the origin of the grid of constant-rate frame times.
           constant: whether the file declares that rate for every frame.
         """
         self.tick = tick
         self.first = first
         self.period = 1 / rate
         fine = Fraction(1, math.lcm(tick.denominator, rate.numerator))
-        coarse = (self.period / tick).denominator > 1
-        self.snaps = constant and coarse and fine.denominator <= MAX_TICKS
-        self.time_base = fine if self.snaps else tick
+        inexact = (self.period / tick).denominator > 1
+        self._snaps = constant and inexact and fine.denominator <= MAX_TICKS
+        self.time_base = fine if self._snaps else tick
 
-    def time(self, stamp: int) -> Fraction:
-        """Seconds of a time stamp on the clock of the file."""
-        seconds = (stamp - self.first) * self.tick
+    def time(self, timestamp: int) -> Fraction:
+        """Seconds of a timestamp on the clock of the file."""
+        seconds = (timestamp - self.first) * self.tick
         nearest = round(seconds / self.period) * self.period
-        exact = nearest if self.snaps and abs(nearest - seconds) <= self.tick else seconds
+        exact = nearest if self._snaps and abs(nearest - seconds) <= self.tick else seconds
         return self.first * self.tick + exact
 
-    def duration(self, stamps: int) -> Fraction:
-        """Seconds of a duration in time stamps; one that is not known (0) is that of the average frame."""
-        seconds = stamps * self.tick
-        if seconds <= 0 or (self.snaps and abs(seconds - self.period) <= self.tick):
+    def duration(self, ticks: int) -> Fraction:
+        """Seconds of a duration in ticks; one frame period if it is unknown (0)."""
+        seconds = ticks * self.tick
+        if seconds <= 0 or (self._snaps and abs(seconds - self.period) <= self.tick):
             return self.period
         return seconds

@@ -1,6 +1,6 @@
-"""What a clip is: frames with exact times, and what is known of the whole.
+"""Core types of video I/O: frames with exact timestamps, stream properties and the video source interface.
 
-`open_video` makes one from a file or a folder, `video_writer` writes one.
+`open_video` reads a video from a file or a folder, `video_writer` writes one.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,17 +11,17 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-MAX_TICKS = 10**9  # a second in more parts than this is refused by the VP9 encoder
-MAX_RATE = 1000
+MAX_TICKS = 10**9  # ticks per second of a time base; the VP9 encoder refuses finer ones
+MAX_RATE = 1000  # frames per second
 
 
 class Frame(NamedTuple):
-    """One picture of a clip.
+    """One frame of a video.
 
     Attributes:
-      image: uint8 (H, W, 3), RGB as the clip stores it (see `ColorTags`), turned the right way up.
-      time: seconds from the beginning of the clip at which it appears; greater than that of the frame before.
-      duration: seconds that it is meant to stay.
+      image: uint8 (H, W, 3), RGB as the video encodes it (see `ColorTags`), after the display rotation.
+      time: presentation time in seconds from the start of the video; greater than that of the previous frame.
+      duration: display duration in seconds.
     """
 
     image: np.ndarray
@@ -30,12 +30,12 @@ class Frame(NamedTuple):
 
 
 class ColorTags(NamedTuple):
-    """What the numbers of a clip mean, by the code points of ITU-T H.273.
+    """How to interpret the code values of a video, as code points of ITU-T H.273.
 
     Attributes:
-      matrix: how RGB becomes luma and chroma: 1 = BT.709, 5 and 6 = BT.601, 9 = BT.2020, ...
-      primaries: which red, green and blue; 2 = not said.
-      transfer: the curve from light to numbers; 2 = not said.
+      matrix: from RGB to luma and chroma: 1 = BT.709, 5 and 6 = BT.601, 9 = BT.2020, ...
+      primaries: chromaticities of red, green and blue; 2 = unspecified.
+      transfer: transfer characteristics, from light to code values; 2 = unspecified.
     """
 
     matrix: int
@@ -44,7 +44,14 @@ class ColorTags(NamedTuple):
 
 
 class AudioInfo(NamedTuple):
-    """One audio stream: its number in the file, its codec by FFmpeg's name, samples a second, channels."""
+    """One audio stream.
+
+    Attributes:
+      stream: its index in the file.
+      codec: FFmpeg's name.
+      sample_rate: samples per second.
+      channels: the number of channels.
+    """
 
     stream: int
     codec: str
@@ -54,20 +61,21 @@ class AudioInfo(NamedTuple):
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What is known of a clip before its frames are read.
+    """Properties of a video that are known before its frames are read.
 
     Attributes:
-      path: the file, or the folder of pictures.
-      width: of the frames, after rotation.
-      height: of the frames, after rotation.
-      rate: frames a second, on average.
-      time_base: seconds; every time of a frame is a multiple of it.
-      duration: seconds, None if not known.
-      frames: how many, None if not known.
-      pixel_aspect: width of a pixel divided by its height, after rotation.
-      colors: what the numbers mean.
-      audio_streams: the audio streams.
-      start: seconds on the clock of the file at which the clip begins.
+      path: the file, or the folder of images.
+      width: pixels, after the display rotation.
+      height: pixels, after the display rotation.
+      rate: average frames per second.
+      time_base: seconds; every frame time is a multiple of it.
+      duration: seconds of the video stream, None if unknown.
+      frames: number of frames, None if unknown.
+      pixel_aspect: width of a pixel divided by its height, after the display rotation.
+      colors: color matrix, primaries and transfer function.
+      audio_streams: the audio streams, in the order of the file.
+      start: seconds on the clock of the file that are time 0 of the video: its first frame or its first audio sample,
+        whichever is earlier.
     """
 
     path: Path
@@ -84,28 +92,31 @@ class VideoInfo:
 
 
 class VideoSource(Protocol):
-    """A file or a folder of frames."""
+    """A video to read, from a file or a folder of images."""
 
     info: VideoInfo
 
     def frames(self) -> Iterator[Frame]:
-        """The frames from the beginning, one at a time; each call begins anew and shares nothing with the others.
+        """Decodes the frames one at a time; every call starts at the first frame, independently of other iterators.
 
-        What cannot be decoded is left out; one line of warning at the end says how much that was.
+        Frames that cannot be decoded are skipped; a single warning at the end says how many were read.
         """
 
 
 def number_frames(frames: Iterable[Frame], rate: Fraction) -> Iterator[tuple[int, Frame]]:
-    """Frames with their numbers, from 0; at a constant rate those that could not be decoded have theirs too.
+    """Yields (index, frame), from index 0.
+
+    At a constant rate, indices follow the frame times: a frame that could not be decoded leaves a gap. Elsewhere frames
+    are counted.
 
     Args:
-      frames: of a clip, in order.
-      rate: frames a second of the clip.
+      frames: frames of a video, in order.
+      rate: frames per second of the video.
     """
-    number, regular, first = -1, True, None
+    index, constant, first = -1, True, None
     for frame in frames:
-        first = frame.time if first is None else first  # the sound may begin before
-        place = (frame.time - first) * rate
-        regular = regular and place.denominator == 1
-        number = max(number + 1, int(place)) if regular else number + 1
-        yield number, frame
+        first = frame.time if first is None else first  # the audio may begin before the first frame
+        position = (frame.time - first) * rate
+        constant = constant and position.denominator == 1
+        index = max(index + 1, int(position)) if constant else index + 1
+        yield index, frame

@@ -1,4 +1,4 @@
-"""The person segmenter: the same numbers as a PyTorch twin, trained by the same step as any task, one small file."""
+"""The person segmenter: its network equals a PyTorch twin, it trains like any task, and its file is small."""
 
 import json
 from pathlib import Path
@@ -14,18 +14,18 @@ from ml_collections import ConfigDict
 from safetensors.numpy import save_file
 from torch import Tensor
 
-from configs import person_segmenter as preset
+from msst_jax.configs import person_segmenter as preset
 from msst_jax.errors import UserError
-from msst_jax.losses import segmentation
 from msst_jax.models import pretrained
 from msst_jax.models.deeplab import HEAD_CONFIGS, PERSON_NETWORK, DeepLabV3
-from msst_jax.models.low_rank_vgg import ADAPTED, LOW_RANK, low_rank_factors
+from msst_jax.models.low_rank_vgg import ADAPTED, LOW_RANK
 from msst_jax.models.pretrained import EMBEDDED_PERSON, EMBEDDED_PREFIX, EMBEDDED_VGG16, load_person_segmenter
 from msst_jax.models.serialization import read_tensors, state_to_tensors
 from msst_jax.ops.image import normalize
 from msst_jax.pipelines.train import run
+from msst_jax.training.build import build_loop_options, build_segmenter_options
 from msst_jax.training.step import (
-    build_optimizer,
+    build_train_optimizer,
     data_parallel,
     init_train_state,
     make_train_step,
@@ -36,6 +36,7 @@ from msst_jax.training.task import Task
 from msst_jax.training.tasks import person_segmenter
 from reference import original
 from tests.helpers.pictures import noise
+from tests.helpers.training_data import partly_labeled_batch
 from tests.helpers.training_runs import curve, job, make_photos
 
 DEVICES = 4
@@ -49,23 +50,14 @@ def small_config(**changes: Any) -> ConfigDict:
     return config
 
 
-def batch_of(count: int, size: int = 32) -> dict[str, np.ndarray]:
-    """Photos of blotches with soft masks; of the last quarter of every photo nothing is known."""
-    rng = np.random.default_rng(0)
-    inside = rng.uniform(size=(count, size, size, 1)).astype(np.float32)
-    masks = np.concatenate([1 - inside, inside], -1)
-    masks[:, :, size - size // 4 :] = 0
-    return {"photo": np.stack([noise(size, size, seed) for seed in range(count)]), "masks": masks}
-
-
 @pytest.fixture(scope="module")
 def task() -> Task:
-    return person_segmenter.make_task(small_config(), {}, batch_of(3))
+    return person_segmenter.make_task(build_segmenter_options(small_config()), {}, partly_labeled_batch(3))
 
 
 @pytest.fixture(scope="module")
 def network(task: Task, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, np.ndarray], DeepLabV3]:
-    """Random learned parameters, biases too, as a file holds them, and the network that reads them."""
+    """Random parameters, including biases, as stored in a file, and the network loaded from it."""
     params = task.init(jax.random.key(5))
     rng = np.random.default_rng(1)
     params = jax.tree.map(lambda leaf: leaf + 0.02 * rng.normal(size=leaf.shape).astype(np.float32), params)
@@ -75,7 +67,7 @@ def network(task: Task, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[
 
 
 def twin(tensors: dict[str, np.ndarray], images: np.ndarray) -> Tensor:
-    """Scores (N, 2, H, W) of normalised images (N, H, W, 3), in PyTorch from the file's tensors."""
+    """Scores (N, 2, H, W) of normalized images (N, H, W, 3), computed in PyTorch from the file's tensors."""
 
     def conv(x: Tensor, name: str, dilation: int = 1) -> Tensor:
         kernel = torch.from_numpy(tensors[f"{name}.kernel"]).permute(3, 2, 0, 1)
@@ -120,53 +112,10 @@ def test_the_network_equals_its_pytorch_twin(network: tuple[dict[str, np.ndarray
     np.testing.assert_allclose(model(images), expected, rtol=0, atol=TOLERANCE * np.abs(expected).max())
 
 
-def test_the_loss_and_its_gradient_equal_pytorchs():
-    masks = batch_of(3)["masks"]
-    scores = np.random.default_rng(2).normal(size=masks.shape).astype(np.float32)
-    (value, terms), gradient = jax.value_and_grad(segmentation.segmentation_loss, has_aux=True)(
-        jnp.asarray(scores), masks
-    )
-    theirs = torch.from_numpy(scores).double().requires_grad_()
-    truth = torch.from_numpy(masks).double()
-    known = truth.sum(-1)
-    entropy = F.cross_entropy(theirs.permute(0, 3, 1, 2), truth.permute(0, 3, 1, 2), reduction="none")
-    entropy = (entropy.sum((1, 2)) / known.sum((1, 2))).mean()
-    found, inside = theirs.softmax(-1)[..., 1] * known, truth[..., 1]
-    both = (found * inside).sum((1, 2))
-    jaccard = (1 - (both + 1) / (found.sum((1, 2)) + inside.sum((1, 2)) - both + 1)).mean()
-    expected = entropy + segmentation.JACCARD_WEIGHT * jaccard
-    expected.backward()
-    np.testing.assert_allclose(value, expected.item(), rtol=1e-6)
-    np.testing.assert_allclose(terms["entropy"] + terms["jaccard"], value, rtol=1e-6)
-    np.testing.assert_allclose(gradient, theirs.grad.numpy(), rtol=0, atol=1e-6 * float(theirs.grad.abs().max()) * 10)
-
-
-def test_what_nothing_is_known_of_changes_neither_the_loss_nor_the_score():
-    masks = batch_of(2)["masks"]
-    unknown = masks.sum(-1) == 0
-    scores = np.random.default_rng(2).normal(size=masks.shape).astype(np.float32)
-    other = np.where(unknown[..., None], -scores, scores)
-    assert (
-        segmentation.segmentation_loss(jnp.asarray(scores), masks)[0]
-        == segmentation.segmentation_loss(jnp.asarray(other), masks)[0]
-    )
-    assert segmentation.intersection_over_union(scores, masks) == segmentation.intersection_over_union(other, masks)
-
-
-def test_intersection_over_union_is_that_of_all_pixels_together():
-    masks = np.zeros((2, 4, 4, 2), np.float32)
-    masks[0, :2, :, 1] = 1  # 8 pixels of a person, 4 found, 2 found elsewhere
-    masks[..., 0] = 1 - masks[..., 1]
-    found = np.zeros((2, 4, 4), bool)
-    found[0, 0] = True
-    found[1, 3, :2] = True
-    scores = np.stack([~found, found], -1).astype(np.float32)
-    assert segmentation.intersection_over_union(scores, masks) == pytest.approx(4 / 10)
-
-
-def test_a_step_on_four_devices_is_that_on_one(task: Task):
-    optimizer = build_optimizer(small_config(warmup=0))
-    batch = batch_of(DEVICES)
+@pytest.mark.slow  # tests/training/test_step.py with a network of real size
+def test_a_step_on_four_devices_equals_the_step_on_one(task: Task):
+    optimizer = build_train_optimizer(build_loop_options(small_config(warmup=0)).optimization)
+    batch = partly_labeled_batch(DEVICES)
     made = []
     for devices in (jax.local_devices()[:1], jax.local_devices()):
         step = data_parallel(make_train_step(task.loss, optimizer, 0.9), devices)
@@ -178,7 +127,7 @@ def test_a_step_on_four_devices_is_that_on_one(task: Task):
     np.testing.assert_allclose(four_metrics["loss"], one_metrics["loss"], rtol=1e-5)
 
 
-def test_training_leaves_the_embedded_features_alone(task: Task):
+def test_training_does_not_change_the_embedded_features(task: Task):
     learned = state_to_tensors(task.init(jax.random.key(0)))
     assert not [name for name in learned if name.startswith(EMBEDDED_PREFIX)]
     held = state_to_tensors(task.frozen)
@@ -186,7 +135,7 @@ def test_training_leaves_the_embedded_features_alone(task: Task):
         np.testing.assert_array_equal(held[name], value)
 
 
-def test_the_file_holds_what_was_learned_and_no_more_than_6_megabytes(task: Task, tmp_path: Path):
+def test_the_file_holds_only_learned_parameters_in_at_most_6_megabytes(task: Task, tmp_path: Path):
     path = tmp_path / "model.safetensors"
     params = task.init(jax.random.key(0))
     task.save(path, params)
@@ -197,27 +146,15 @@ def test_the_file_holds_what_was_learned_and_no_more_than_6_megabytes(task: Task
         np.testing.assert_array_equal(tensors[name], value.astype(np.float16))
 
 
-def test_two_factors_are_the_nearest_product_of_their_rank():
-    kernel = np.random.default_rng(0).normal(size=(3, 3, 16, 12)).astype(np.float32)
-    inner, outer = low_rank_factors(kernel, 12)
-    np.testing.assert_allclose(np.einsum("hwir,xyro->hwio", inner, outer), kernel, atol=1e-5)
-    inner, outer = low_rank_factors(kernel, 5)
-    assert inner.shape == (3, 3, 16, 5)
-    assert outer.shape == (1, 1, 5, 12)
-    lost = np.linalg.norm(np.einsum("hwir,xyro->hwio", inner, outer) - kernel)
-    values = np.linalg.svd(kernel.reshape(-1, 12), compute_uv=False)
-    np.testing.assert_allclose(lost, np.linalg.norm(values[5:]), rtol=1e-4)
-
-
-def test_training_begins_with_conv5_of_a_converted_vgg16(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_training_can_start_from_conv5_of_a_converted_vgg16(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     rng = np.random.default_rng(0)
     low = rng.normal(size=(9 * 512, 128)).astype(np.float32) @ rng.normal(size=(128, 512)).astype(np.float32)
     deep = {f"{name}.kernel": low.reshape(3, 3, 512, 512) / 100 for name in LOW_RANK}
     deep |= {f"{name}.bias": rng.normal(size=512).astype(np.float32) for name in LOW_RANK}
     save_file({**read_tensors(EMBEDDED_VGG16), **deep}, tmp_path / "vgg16.safetensors")
     monkeypatch.setenv("MSST_WEIGHTS", str(tmp_path))
-    plan = person_segmenter.load_task_spec(small_config(start="vgg16"), {})
-    params = state_to_tensors(plan.build(batch_of(1)).init(jax.random.key(0)))
+    spec = person_segmenter.load_task_spec(build_segmenter_options(small_config(start="vgg16")), {})
+    params = state_to_tensors(spec.build(partly_labeled_batch(1)).init(jax.random.key(0)))
     for name in LOW_RANK:
         inner, outer = params[f"backbone.{name}.inner.kernel"], params[f"backbone.{name}.outer.kernel"]
         product = np.einsum("hwir,xyro->hwio", inner, outer)
@@ -225,55 +162,55 @@ def test_training_begins_with_conv5_of_a_converted_vgg16(tmp_path: Path, monkeyp
         np.testing.assert_array_equal(params[f"backbone.{name}.outer.bias"], deep[f"{name}.bias"])
 
 
-def test_training_can_begin_with_a_model_that_was_trained_before(task: Task, tmp_path: Path):
+def test_training_can_start_from_a_trained_model(task: Task, tmp_path: Path):
     params = task.init(jax.random.key(3))
     task.save(tmp_path / "model.safetensors", params)
     for start in (tmp_path, tmp_path / "model.safetensors"):
-        plan = person_segmenter.load_task_spec(small_config(start=str(start)), {})
-        begun = state_to_tensors(plan.build(batch_of(1)).init(jax.random.key(0)))
+        spec = person_segmenter.load_task_spec(build_segmenter_options(small_config(start=str(start))), {})
+        initial = state_to_tensors(spec.build(partly_labeled_batch(1)).init(jax.random.key(0)))
         for name, value in state_to_tensors(params).items():
-            np.testing.assert_array_equal(begun[name], value.astype(np.float16))
+            np.testing.assert_array_equal(initial[name], value.astype(np.float16))
 
 
-def test_training_begins_with_the_network_of_the_package_unless_told_otherwise(tmp_path: Path):
-    plan = person_segmenter.load_task_spec(preset.get_config(), {})
-    begun = state_to_tensors(plan.build(batch_of(1)).init(jax.random.key(0)))
+def test_training_starts_from_the_embedded_network_by_default(tmp_path: Path):
+    spec = person_segmenter.load_task_spec(build_segmenter_options(preset.get_config()), {})
+    initial = state_to_tensors(spec.build(partly_labeled_batch(1)).init(jax.random.key(0)))
     held = read_tensors(EMBEDDED_PERSON)
-    assert begun.keys() <= held.keys()
-    for name, value in begun.items():
+    assert initial.keys() <= held.keys()
+    for name, value in initial.items():
         np.testing.assert_array_equal(value, held[name])
 
 
-def test_a_start_that_does_not_fit_is_told_before_anything_is_written():
+def test_an_unsuitable_start_is_rejected_before_anything_is_written():
     with pytest.raises(UserError, match=r"weights nowhere\.safetensors do not exist"):
-        person_segmenter.load_task_spec(small_config(start="nowhere.safetensors"), {})
+        person_segmenter.load_task_spec(build_segmenter_options(small_config(start="nowhere.safetensors")), {})
     with pytest.raises(UserError, match=r"do not fit: .*conv1_1.bias is not part of the network"):
-        person_segmenter.load_task_spec(small_config(start=str(EMBEDDED_VGG16)), {})
+        person_segmenter.load_task_spec(build_segmenter_options(small_config(start=str(EMBEDDED_VGG16))), {})
 
 
-def test_a_new_network_changes_nothing_of_the_embedded_layers(task: Task):
+def test_a_new_network_starts_with_unchanged_embedded_layers(task: Task):
     params = state_to_tensors(task.init(jax.random.key(0)))
     for name in ADAPTED:
         assert not params[f"backbone.{name}_change.outer.kernel"].any()
         assert params[f"backbone.{name}_change.inner.kernel"].any()
 
 
-def test_without_a_whole_vgg16_the_error_says_how_to_get_it_and_how_to_do_without():
+def test_without_the_complete_vgg16_the_error_says_how_to_convert_it_or_train_without_it():
     with pytest.raises(UserError, match=r"convert_weights vgg16.*--config.start=random"):
-        person_segmenter.load_task_spec(small_config(start="vgg16"), {})
+        person_segmenter.load_task_spec(build_segmenter_options(small_config(start="vgg16")), {})
 
 
-def test_a_style_is_refused():
-    with pytest.raises(UserError, match="--style person=FILE is of no use"):
-        person_segmenter.load_task_spec(small_config(), {"person": "a.jpg"})
+def test_a_style_is_rejected():
+    with pytest.raises(UserError, match="--style person=FILE has no effect"):
+        person_segmenter.load_task_spec(build_segmenter_options(small_config()), {"person": "a.jpg"})
 
 
-def test_random_regions_are_refused():
+def test_random_regions_are_rejected():
     with pytest.raises(UserError, match=r"config\.without_mask is 'random', .*; use error or background"):
-        person_segmenter.load_task_spec(small_config(without_mask="random"), {})
+        person_segmenter.load_task_spec(build_segmenter_options(small_config(without_mask="random")), {})
 
 
-def test_a_run_leaves_out_the_photos_that_are_for_tests_and_makes_a_segmenter(tmp_path: Path):
+def test_a_run_excludes_the_test_photos_and_writes_a_segmenter(tmp_path: Path):
     make_photos(tmp_path, 24)
     listed = ["file,also_in_voc21", *(f"{index:02d},{int(index >= 20)}" for index in range(24))]
     (tmp_path / "index.csv").write_text("\n".join(listed))

@@ -1,4 +1,4 @@
-"""Small clips made with PyAV, what is in a file by PyAV alone, and a clip written again."""
+"""Small synthetic videos encoded with PyAV, probes of files with PyAV alone, and a decode-encode round trip."""
 
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
@@ -19,11 +19,10 @@ from tests.helpers.pictures import noise
 NTSC = Fraction(30000, 1001)
 FILM = Fraction(24000, 1001)
 UNEVEN = [Fraction(number, 1000) for number in (0, 40, 75, 180, 220, 231, 400, 440, 700, 733)]
-FAST_START = {"movflags": "+faststart"}
 
 
 class Tone(NamedTuple):
-    """A sound: codec, samples a second, layout, language, seconds."""
+    """An audio stream with a sine of 440 Hz; codec and layout by FFmpeg's names, rate in samples per second."""
 
     codec: str
     rate: int = 48000
@@ -32,20 +31,20 @@ class Tone(NamedTuple):
     seconds: float = 0.5
 
 
-def steady(count: int, rate: Fraction) -> list[Fraction]:
-    """The times of frames at a constant rate."""
-    return [number / rate for number in range(count)]
+def constant_rate_times(count: int, rate: Fraction) -> list[Fraction]:
+    """Frame times in seconds at a constant rate."""
+    return [index / rate for index in range(count)]
 
 
 def moving(count: int, height: int = 48, width: int = 64) -> list[np.ndarray]:
-    """Pictures that can be told apart: grey of a level of its own each, with a bright square that walks."""
-    images = [np.full((height, width, 3), 20 + 10 * number, np.uint8) for number in range(count)]
-    for number, image in enumerate(images):
-        image[4:12, number : number + 8] = (250, 120, 10)
+    """Distinguishable uint8 images (H, W, 3): a different gray level each, with a bright square that moves right."""
+    images = [np.full((height, width, 3), 20 + 10 * index, np.uint8) for index in range(count)]
+    for index, image in enumerate(images):
+        image[4:12, index : index + 8] = (250, 120, 10)
     return images
 
 
-def make_clip(
+def make_video(
     path: Path,
     images: Sequence[np.ndarray],
     times: Sequence[Fraction] | None = None,
@@ -59,7 +58,21 @@ def make_clip(
     options: dict[str, str] | None = None,
     **tags: Any,
 ) -> Path:
-    """Encodes uint8 pictures (H, W, 3), or (H, W, 4) with alpha; `tags` are fields of the encoder."""
+    """Encodes a video of uint8 images (H, W, 3), or (H, W, 4) with alpha.
+
+    Args:
+      path: its suffix selects the container.
+      images: the frames.
+      times: of the frames, in seconds; None = a constant rate.
+      rate: frames per second.
+      codec: the video encoder, by FFmpeg's name.
+      form: pixel format, by FFmpeg's name.
+      time_base: seconds; None = one frame period.
+      sounds: the audio streams.
+      rotation: arguments of PyAV's set_display_rotation: degrees, and optionally whether to mirror.
+      options: further options of the encoder.
+      **tags: attributes of the codec context, such as color tags.
+    """
     height, width = images[0].shape[:2]
     with av.open(
         f"file:{path}", "w", container_options={"movflags": "+faststart"} if path.suffix == ".mp4" else {}
@@ -68,19 +81,19 @@ def make_clip(
         assert isinstance(stream, VideoStream)
         stream.options.update(options or {})
         stream.width, stream.height, stream.pix_fmt = width, height, form
-        stream.codec_context.time_base = unit = time_base or 1 / rate
+        stream.codec_context.time_base = tick = time_base or 1 / rate
         for name, value in tags.items():
             setattr(stream.codec_context, name, value)
         if rotation:
             stream.set_display_rotation(*rotation)
-        tracks = [_track(out, tone) for tone in sounds]
+        tracks = [_add_audio(out, tone) for tone in sounds]
         packets = []
-        for image, time in zip(images, times or steady(len(images), rate), strict=True):
+        for image, time in zip(images, times or constant_rate_times(len(images), rate), strict=True):
             frame = av.VideoFrame.from_ndarray(image, format="rgba" if image.shape[2] == 4 else "rgb24")
-            frame.pts, frame.time_base = round(time / unit), unit
+            frame.pts, frame.time_base = round(time / tick), tick
             packets += stream.encode(frame)
         for packet in packets + stream.encode(None):
-            packet.duration = round(1 / rate / unit)
+            packet.duration = round(1 / rate / tick)
             out.mux(packet)
         for tone, track in zip(sounds, tracks, strict=True):
             out.mux(track.encode(_samples(tone)))
@@ -89,22 +102,22 @@ def make_clip(
 
 
 def make_sound(path: Path, tone: Tone, cover: bool = False) -> Path:
-    """A file with nothing but sound, and perhaps the cover of its record."""
+    """Encodes a file with audio only, optionally with cover art."""
     with av.open(f"file:{path}", "w") as out:
-        track = _track(out, tone)
+        track = _add_audio(out, tone)
         if cover:
-            picture = out.add_stream("mjpeg", rate=25)
-            assert isinstance(picture, VideoStream)
-            picture.width, picture.height, picture.pix_fmt = 64, 48, "yuvj420p"
-            picture.disposition = Disposition.attached_pic
+            art = out.add_stream("mjpeg", rate=25)
+            assert isinstance(art, VideoStream)
+            art.width, art.height, art.pix_fmt = 64, 48, "yuvj420p"
+            art.disposition = Disposition.attached_pic
             frame = av.VideoFrame.from_ndarray(noise(48, 64))
-            out.mux(picture.encode(frame))
+            out.mux(art.encode(frame))
         out.mux(track.encode(_samples(tone)))
         out.mux(track.encode(None))
     return path
 
 
-def _track(out: av.container.OutputContainer, tone: Tone) -> AudioStream:
+def _add_audio(out: av.container.OutputContainer, tone: Tone) -> AudioStream:
     track = out.add_stream(tone.codec, rate=tone.rate)
     assert isinstance(track, AudioStream)
     track.layout = tone.layout
@@ -122,24 +135,24 @@ def _samples(tone: Tone) -> av.AudioFrame:
     return frame
 
 
-def rewrite(source: Path, output: Path, frames: Iterable[Frame] | None = None, **options: Any) -> VideoSource:
-    """Writes the frames of a clip again, and opens what was written."""
-    clip = open_video(source)
-    with video_writer(output, clip.info, **options) as writer:
-        for frame in frames or clip.frames():
+def transcode(source: Path, output: Path, frames: Iterable[Frame] | None = None, **options: Any) -> VideoSource:
+    """Writes the frames of a video, or the given ones, with `video_writer`; opens the output."""
+    video = open_video(source)
+    with video_writer(output, video.info, **options) as writer:
+        for frame in frames or video.frames():
             writer.write(frame)
     return open_video(output)
 
 
 def sound_packets(path: Path, track: int = 0) -> list[tuple[Fraction, bytes]]:
-    """(Time, data) of the packets of an audio stream."""
+    """(Time in seconds, data) of the packets of an audio stream."""
     with av.open(f"file:{path}") as file:
         packets = [packet for packet in file.demux(file.streams.audio[track]) if packet.size]
         return [(packet.pts * packet.time_base, bytes(packet)) for packet in packets]
 
 
 def sound_span(path: Path, track: int = 0) -> tuple[Fraction, Fraction]:
-    """When the decoded sound begins and ends, by the file."""
+    """Start of the first decoded frame and end of the last packet of an audio stream, in seconds of the file."""
     with av.open(f"file:{path}") as file:
         packets = [packet for packet in file.demux(file.streams.audio[track]) if packet.size]
         end = max((packet.pts + packet.duration) * packet.time_base for packet in packets)
@@ -148,16 +161,16 @@ def sound_span(path: Path, track: int = 0) -> tuple[Fraction, Fraction]:
         return first.pts * first.time_base, end
 
 
-def planes(path: Path) -> tuple[av.VideoFrame, list[np.ndarray]]:
-    """The first frame as it is stored, and its planes."""
+def first_frame_planes(path: Path) -> tuple[av.VideoFrame, list[np.ndarray]]:
+    """The first frame as stored, and its planes, each uint8 (H, W)."""
     with av.open(f"file:{path}") as file:
         frame = next(file.decode(video=0))
     rows = [np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size) for plane in frame.planes]
     return frame, [row[: plane.height, : plane.width] for row, plane in zip(rows, frame.planes, strict=True)]
 
 
-def stored(color: Sequence[int], red: float, blue: float) -> np.ndarray:
-    """Y, Cb, Cr of an 8-bit colour in limited range; `red` and `blue` are the weights of luma.
+def to_ycbcr(color: Sequence[int], red: float, blue: float) -> np.ndarray:
+    """Y, Cb, Cr (float64, shape (3,)) of an 8-bit RGB color in limited range; `red` and `blue` are its luma weights.
 
     Source: ITU-R BT.601-7 (0.299, 0.114) and BT.709-6 (0.2126, 0.0722).
     """

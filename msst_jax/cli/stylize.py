@@ -1,0 +1,119 @@
+"""The command stylize.py, or msst-stylize: flags, defaults, and how errors end it."""
+
+from collections.abc import Sequence
+
+from absl import flags
+from jax.errors import JaxRuntimeError
+from ml_collections import ConfigDict
+
+from msst_jax.cli.flags import Command, parse_command, run_command
+from msst_jax.cli.stylize_job import StylizeFlags, build_job, check_flags, is_video
+from msst_jax.errors import UserError
+from msst_jax.models.deeplab import SEGMENTERS
+from msst_jax.pipelines.run import run_job
+from msst_jax.presets.lookup import load_preset
+from msst_jax.runtime.console import configure_logging
+from msst_jax.runtime.devices import request_deterministic_ops
+
+USAGE = """Gives every region of a photo or a video a style of its own.
+
+{command}                                     the bundled example, no download
+{command} PHOTO --mask person=person.png --style person=A.jpg --style background=B.jpg -o out.png
+{command} PHOTO --regions-only -o masks.png   segments it: overlay, masks, area fractions
+{command} PHOTO|FOLDER --model DIR|builtin    with a trained feed-forward model, at once
+{command} VIDEO --model DIR|builtin -o out.mp4  a video: .mp4, .webm, .gif or a folder of frames
+"""
+PRESETS = ("photo", "quickstart", "seed", "seed_fast", "video")  # the first is the default
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    """The flags of the command, but for --config; see `StylizeFlags`."""
+    flags.DEFINE_multi_string(
+        "style", [], "REGION=FILE: the painting that a region takes its style from.", flag_values=values
+    )
+    flags.DEFINE_multi_string("mask", [], "REGION=FILE: gray image, white inside the region.", flag_values=values)
+    flags.DEFINE_string(
+        "output", None, "The image to write; default outputs/PHOTO.png.", short_name="o", flag_values=values
+    )
+    flags.DEFINE_string(
+        "blend",
+        None,
+        "Blend ratio; of a photo also a list such as 0,0.2,0.4, of a video SECONDS:RATIO,SECONDS:RATIO,...",
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "seed", 0, "Seed of the random start (config.init).", lower_bound=0, upper_bound=2**32 - 1, flag_values=values
+    )
+    flags.DEFINE_string(
+        "segmenter",
+        None,
+        f"Segments regions without a mask: {', '.join(SEGMENTERS)}, a workdir of train.py or a file of weights; "
+        "default: the first of them that is available.",
+        flag_values=values,
+    )
+    flags.DEFINE_boolean(
+        "regions-only", False, "Segment the photo and write overlay, masks, area fractions.", flag_values=values
+    )
+    flags.DEFINE_boolean(
+        "compare",
+        False,
+        "Also stylize with the losses left out one after another, and write a sheet of them.",
+        flag_values=values,
+    )
+    flags.DEFINE_string("model", "", "Feed-forward model: a workdir of train.py, or builtin.", flag_values=values)
+    flags.DEFINE_integer(
+        "quality",
+        None,
+        "Of .mp4 (1 to 51, default 18) and .webm (0 to 63, default 24); lower is better.",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "rate", None, "Frames a second of a folder of frames, such as 25 or 30000/1001.", flag_values=values
+    )
+    flags.DEFINE_boolean("resume", False, "Continue an interrupted video.", flag_values=values)
+    flags.DEFINE_boolean("quiet", False, "No progress bar and no messages but errors.", flag_values=values)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs one command line; returns the exit code: 0 done, 1 nothing better, 2 bad input, 130 interrupted."""
+    return run_command(argv, _run, "interrupted; only what is named above was written")
+
+
+def _run(argv: Sequence[str]) -> int:
+    command = parse_command(argv, USAGE, define_flags, PRESETS, _template)
+    typed = StylizeFlags._make(command.flags[name.replace("_", "-")].value for name in StylizeFlags._fields)
+    configure_logging(typed.quiet)
+    request_deterministic_ops()
+    check_flags(typed, command.arguments)
+    config = choose_config(command, typed)
+    job = build_job(typed, command.arguments, config)
+    try:
+        return run_job(config, job)
+    except (MemoryError, JaxRuntimeError) as error:
+        if isinstance(error, JaxRuntimeError) and "out of memory" not in str(error).lower():
+            raise
+        raise UserError("not enough memory; lower --config.size or give fewer blend ratios") from error
+
+
+def _template(config: ConfigDict) -> ConfigDict:
+    """The default preset."""
+    if hasattr(config, "task"):
+        raise UserError(f"the config is for training; give it to train.py, or choose one of {', '.join(PRESETS)}")
+    return load_preset(PRESETS[0]).get_config()
+
+
+def choose_config(command: Command, typed: StylizeFlags) -> ConfigDict:
+    """The config; the bundled example and videos have presets of their own, with the same overrides."""
+    config, photos = command.config, command.arguments
+    video = is_video(typed, photos)
+    if command.default and (video or not photos):
+        # Optimizing takes memory, so not at a video's own size.
+        name = "quickstart" if not video else "video" if typed.model else PRESETS[0]
+        config = load_preset(name).get_config()
+        config.update_from_flattened_dict(command.overrides)
+    elif not photos and not config.photo:
+        load_preset("quickstart").use_example(config)
+    if typed.model:  # it has styles and a blend of its own
+        config.styles, config.blend_ratio = (), 0.0
+    config.segmenter = typed.segmenter or config.segmenter
+    return config

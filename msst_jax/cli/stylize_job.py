@@ -1,0 +1,176 @@
+"""From the flags of stylize.py to a job."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+from ml_collections import ConfigDict
+
+from msst_jax.cli.flags import parse_region_files
+from msst_jax.errors import UserError
+from msst_jax.io.images import IMAGE_SUFFIXES, OUTPUT_SUFFIXES
+from msst_jax.pipelines.job import Job, MasksJob, PhotoJob, VideoJob
+from msst_jax.presets.validation import check_number
+from msst_jax.video.blend_schedule import parse_blend_schedule
+from msst_jax.video.io.formats import GIF, VIDEO_OUTPUT_SUFFIXES, VIDEO_SUFFIXES
+from msst_jax.video.io.frame_folder import DEFAULT_RATE
+from msst_jax.video.io.types import MAX_RATE
+
+
+class StylizeFlags(NamedTuple):
+    """The flags of stylize.py as typed, see cli/stylize.py. None = not given."""
+
+    style: Sequence[str] = ()
+    mask: Sequence[str] = ()
+    output: str | None = None
+    blend: str | None = None
+    seed: int = 0
+    segmenter: str | None = None
+    regions_only: bool = False
+    compare: bool = False
+    model: str = ""
+    quality: int | None = None
+    rate: str | None = None
+    resume: bool = False
+    quiet: bool = False
+
+
+def build_job(flags: StylizeFlags, photos: Sequence[str], config: ConfigDict) -> Job:
+    """The job; what the command line does not say, the config does, whose styles may be emptied for that.
+
+    Args:
+      flags: as typed.
+      photos: the positional arguments; see `check_flags`.
+      config: see configs/photo.py.
+
+    Raises:
+      UserError: a flag that cannot be used.
+    """
+    photo = photos[0] if photos else config.photo
+    if photo != config.photo:  # the files that a config names go with the photo that it names
+        config.styles = config.masks = ()
+    video = is_video(flags, photos)
+    blend = str(config.blend_ratio) if flags.blend is None else flags.blend
+    styles = parse_region_files(flags.style or config.styles, "style")
+    masks = parse_region_files(flags.mask or config.masks, "mask")
+    output = default_output(photo, flags.regions_only, video) if flags.output is None else Path(flags.output)
+    if video:
+        return VideoJob(
+            video=photo,
+            styles=styles,
+            masks=masks,
+            output=output,
+            blend=parse_blend_schedule(blend),
+            seed=flags.seed,
+            quiet=flags.quiet,
+            model=flags.model,
+            crf=flags.quality,
+            rate=parse_frame_rate(flags.rate),
+            resume=flags.resume,
+        )
+    ratios = parse_blend_ratios(blend)
+    if flags.regions_only:
+        return MasksJob(photo, output, [*styles.values(), *masks.values()])
+    return PhotoJob(
+        photo=photo,
+        styles=styles,
+        masks=masks,
+        output=output,
+        blend_ratios=ratios,
+        seed=flags.seed,
+        compare=flags.compare,
+        quiet=flags.quiet,
+        model=flags.model,
+    )
+
+
+def is_video(flags: StylizeFlags, photos: Sequence[str]) -> bool:
+    """Whether the job is a video, see `is_video_path`; --regions-only takes a GIF as the image that it is, too."""
+    image = flags.regions_only and bool(photos) and Path(photos[0]).suffix.lower() == GIF
+    return bool(photos) and not image and is_video_path(photos[0], flags.output, flags.rate)
+
+
+def check_flags(flags: StylizeFlags, photos: Sequence[str]) -> None:
+    """Refuses flags that contradict each other, video flags without a video, and photo flags with one.
+
+    Args:
+      flags: as typed.
+      photos: the positional arguments.
+
+    Raises:
+      UserError: names the flag.
+    """
+    pairs = [*flags.style, *flags.mask]
+    if len(photos) > 1:
+        raise UserError(f"one photo at a time, found {len(photos)}: {' '.join(photos)}")
+    if flags.regions_only and pairs:
+        raise UserError(f"--regions-only takes no --style or --mask, found {', '.join(pairs)}; leave them out")
+    if is_video(flags, photos):
+        if flags.regions_only:
+            raise UserError("--regions-only shows the regions of a photo; give a photo, or a frame of the video")
+        if flags.compare:
+            raise UserError("--compare makes a sheet of one photo; leave it out, or give a photo")
+        if flags.rate is not None and not Path(photos[0]).is_dir():
+            raise UserError(f"--rate is for a folder of frames, and {photos[0]} has a rate of its own; leave it out")
+        return
+    given = {"--resume": flags.resume, "--quality": flags.quality is not None, "--rate": flags.rate is not None}
+    for flag in (flag for flag, present in given.items() if present):
+        raise UserError(f"{flag} is for videos; give a video file, or a folder of frames with -o out.mp4")
+
+
+def is_video_path(photo: str, output: str | None, rate: str | None) -> bool:
+    """Whether the user means a video: a video file, or a folder of frames that becomes one or has a rate.
+
+    A GIF is an image if the output is one.
+    """
+    ending = Path(output or "").suffix.lower()
+    if Path(photo).is_dir():
+        return rate is not None or ending in VIDEO_OUTPUT_SUFFIXES
+    known = Path(photo).suffix.lower()
+    return ending not in OUTPUT_SUFFIXES and (
+        known in VIDEO_SUFFIXES or (ending in VIDEO_OUTPUT_SUFFIXES and known not in IMAGE_SUFFIXES)
+    )
+
+
+def parse_frame_rate(text: str | None) -> Fraction:
+    """ "25", "23.976" or "30000/1001" to frames a second.
+
+    Raises:
+      UserError: no number above zero.
+    """
+    try:
+        rate = DEFAULT_RATE if text is None else Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if not 0 < rate <= MAX_RATE:
+        raise UserError(
+            f"--rate {text!r} is not a number of frames per second up to {MAX_RATE}; write 25 or 30000/1001"
+        )
+    return rate
+
+
+def default_output(photo: str, regions_only: bool, video: bool = False) -> Path:
+    """Where the output goes if the user names none; that of a folder is a folder."""
+    if video:
+        return Path("outputs") / f"{Path(photo).resolve().stem}.mp4"
+    if Path(photo).is_dir():
+        return Path("outputs") / Path(photo).resolve().name
+    return Path("outputs") / f"{Path(photo).stem or 'photo'}{'_regions' if regions_only else ''}.png"
+
+
+def parse_blend_ratios(text: str) -> list[float]:
+    """ "0,0.2,0.4" to [0.0, 0.2, 0.4].
+
+    Raises:
+      UserError: not numbers, negative, or one twice.
+    """
+    try:
+        ratios = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise UserError(f"--blend {text!r} is not a list of numbers; write for example --blend 0,0.2,0.4") from None
+    for ratio in ratios:
+        check_number("--blend", ratio)
+    if len({f"{ratio:g}" for ratio in ratios}) != len(ratios):
+        raise UserError(f"--blend {text!r} names a ratio twice; leave one out")
+    return ratios

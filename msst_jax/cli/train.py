@@ -1,0 +1,76 @@
+"""The command train.py, or msst-train: flags, and how errors end it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+from ml_collections import ConfigDict
+
+from msst_jax.cli.flags import Command, parse_command, parse_region_files, run_command
+from msst_jax.errors import UserError
+from msst_jax.pipelines.train import TrainJob, run
+from msst_jax.presets.lookup import load_preset
+from msst_jax.runtime.console import configure_logging
+from msst_jax.runtime.devices import initialize_distributed, request_deterministic_ops
+
+USAGE = """Trains the feed-forward model, or the person segmenter. The same command continues a run.
+
+{command} --workdir runs/x --photos DIR --style person=A.jpg --style background=B.jpg [--masks DIR]
+{command} --config person_segmenter --workdir runs/x --photos DIR --masks DIR
+"""
+PRESETS = ("fast", "person_segmenter")  # the first is the default
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    """The flags of the command, but for --config."""
+    flags.DEFINE_string(
+        "workdir", None, "Folder of the run: checkpoints, samples, metrics, the model.", flag_values=values
+    )
+    flags.DEFINE_multi_string("photos", [], "Folder of photos, or tfds:NAME; can be repeated.", flag_values=values)
+    flags.DEFINE_multi_string(
+        "masks", [], "Folder of masks named like the photos; without it, the segmenter's.", flag_values=values
+    )
+    flags.DEFINE_multi_string(
+        "style", [], "REGION=FILE: the painting that a region takes its style from.", flag_values=values
+    )
+    flags.DEFINE_boolean("restart", False, "Remove what an earlier run left in the workdir.", flag_values=values)
+    flags.DEFINE_boolean("quiet", False, "No progress bar and no messages but errors.", flag_values=values)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs one command line; returns the exit code: 0 done, 2 bad input, 130 interrupted."""
+    return run_command(argv, _run, "interrupted; the same command continues from the last checkpoint")
+
+
+def _run(argv: Sequence[str]) -> int:
+    command = parse_command(argv, USAGE, define_flags, PRESETS, _template)
+    configure_logging(command.flags.quiet)
+    if command.arguments:
+        raise UserError(f"{' '.join(command.arguments)} belongs to no flag; photos are given with --photos DIR")
+    request_deterministic_ops()
+    initialize_distributed()
+    return run(command.config, _build_job(command))
+
+
+def _template(config: ConfigDict) -> ConfigDict:
+    """The preset of the same task."""
+    if not hasattr(config, "task"):
+        raise UserError(f"the config is not for training: it has no task; derive it from {' or '.join(PRESETS)}")
+    templates = {template.task: template for template in (load_preset(name).get_config() for name in PRESETS)}
+    return templates.get(config.get("task"), templates["stylizer"])
+
+
+def _build_job(command: Command) -> TrainJob:
+    values = command.flags
+    if not values.workdir:
+        raise UserError("no folder for the run was given; add --workdir DIR")
+    if not values.photos:
+        raise UserError("no photos were given; add --photos DIR")
+    return TrainJob(
+        workdir=Path(values.workdir),
+        photos=values.photos,
+        styles=parse_region_files(values.style, "style"),
+        masks=values.masks,
+        restart=values.restart,
+        quiet=values.quiet,
+    )

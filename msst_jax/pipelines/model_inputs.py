@@ -1,0 +1,40 @@
+"""Checks and segmenter of a feed-forward model, for photos and videos alike."""
+
+from collections.abc import Mapping
+
+from msst_jax.errors import UserError
+from msst_jax.models.feedforward_model import FeedforwardModel
+from msst_jax.models.voc import CLASSES
+from msst_jax.regions.masks import BACKGROUND, MaskSpec, foreground
+from msst_jax.regions.segmenter import Segmenter, load_segmenter
+
+
+def check_model_inputs(name: str, model: FeedforwardModel, styles: Mapping[str, str], masks: Mapping[str, str]) -> None:
+    """Raises UserError for styles, or masks of regions, that the model called `name` has no use for."""
+    if styles:
+        raise UserError(f"--style {next(iter(styles))}: {name} has its own styles; leave one of the two out")
+    for region in masks:
+        if region not in model.regions or region == BACKGROUND:
+            known = ", ".join(foreground(model.regions))
+            raise UserError(f"--mask {region}: the regions of {name} are {known}, and the rest")
+
+
+def load_model_segmenter(name: str, spec: MaskSpec, segmenter: str) -> Segmenter | None:
+    """The network for the regions of the model called `name` that have no mask; None if all have one.
+
+    Args:
+      name: of the model.
+      spec: of its regions.
+      segmenter: see `load_segmenter`.
+
+    Raises:
+      UserError: as `load_segmenter`, or a region that no network knows.
+    """
+    if not spec.missing:
+        return None
+    unknown = [region for region in spec.missing if not set(region.split("+")) <= set(CLASSES)]
+    if unknown:
+        raise UserError(
+            f"region {unknown[0]!r} of {name} is not a class that a segmenter knows; give --mask {unknown[0]}=FILE"
+        )
+    return load_segmenter(segmenter, spec.missing)

@@ -1,0 +1,56 @@
+"""Builds the typed options of training from a config (configs/fast.py, configs/person_segmenter.py)."""
+
+from ml_collections import ConfigDict
+
+from msst_jax.losses.objective import LossWeights
+from msst_jax.training.data.augment import CropOptions
+from msst_jax.training.options import LoopOptions, OptimizationOptions, SegmenterOptions, StylizerOptions
+from msst_jax.transfer.build import build_layers
+from msst_jax.transfer.options import NetworkOptions
+
+
+def build_loop_options(config: ConfigDict) -> LoopOptions:
+    """The options of the training loop, from fields that configs/fast.py and configs/person_segmenter.py share."""
+    return LoopOptions(
+        optimization=OptimizationOptions(
+            steps=config.steps,
+            learning_rate=config.learning_rate,
+            warmup=config.warmup,
+            clip=config.clip,
+            ema=config.ema,
+        ),
+        batch=config.batch,
+        seed=config.seed,
+        log_every=config.log_every,
+        sample_every=config.sample_every,
+        checkpoint_every=config.checkpoint_every,
+        keep_last=config.keep_last,
+        keep_every=config.keep_every,
+    )
+
+
+def build_crop_options(config: ConfigDict) -> CropOptions:
+    """The options of cropping, from fields that configs/fast.py and configs/person_segmenter.py share."""
+    random_regions = config.without_mask == "random"
+    return CropOptions(config.size, config.smallest_crop, config.largest_crop, config.colour, random_regions)
+
+
+def build_stylizer_options(config: ConfigDict) -> StylizerOptions:
+    """The options of the stylizer and its losses, from fields of configs/fast.py."""
+    blend_weight = config.blend_ratio * config.style_weight
+    return StylizerOptions(
+        width=config.width,
+        blocks=config.blocks,
+        dtype=config.dtype,
+        style_size=config.style_size,
+        network=NetworkOptions(config.network, build_layers(config), dtype=config.dtype),
+        weights=LossWeights(config.style_weight, blend_weight, config.content_weight, config.tv_weight),
+        record=config.to_dict(),
+    )
+
+
+def build_segmenter_options(config: ConfigDict) -> SegmenterOptions:
+    """The options of the person segmenter, from fields of configs/person_segmenter.py."""
+    return SegmenterOptions(
+        start=config.start, dtype=config.dtype, without_mask=config.without_mask, record=config.to_dict()
+    )

@@ -1,0 +1,92 @@
+"""Typed options of a training run, built once from a config by `training.build`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from msst_jax.losses.objective import LossWeights
+from msst_jax.transfer.options import NetworkOptions
+
+
+@dataclass(frozen=True)
+class OptimizationOptions:
+    """The optimizer, its learning-rate schedule and the EMA.
+
+    Attributes:
+      steps: of the whole run.
+      learning_rate: peak, at the end of the warm-up.
+      warmup: steps of linear warm-up; cosine decay follows.
+      clip: maximum global norm of the gradient; 0 = no clipping.
+      ema: decay of the exponential moving average of the parameters.
+    """
+
+    steps: int
+    learning_rate: float
+    warmup: int
+    clip: float
+    ema: float
+
+
+@dataclass(frozen=True)
+class LoopOptions:
+    """The training loop: batch size, seed, intervals of logging, evaluation and checkpoints.
+
+    Attributes:
+      optimization: see `OptimizationOptions`.
+      batch: photos per step, over all devices of all hosts.
+      seed: of the initial parameters.
+      log_every: steps between two records of metrics.
+      sample_every: steps between two evaluations.
+      checkpoint_every: steps between two checkpoints.
+      keep_last: number of newest checkpoints to keep.
+      keep_every: checkpoints at multiples of this step are never deleted; 0 = none.
+    """
+
+    optimization: OptimizationOptions
+    batch: int
+    seed: int
+    log_every: int
+    sample_every: int
+    checkpoint_every: int
+    keep_last: int
+    keep_every: int
+
+
+@dataclass(frozen=True)
+class StylizerOptions:
+    """The stylizer (feed-forward network) and its losses.
+
+    Attributes:
+      width: channels of the network at full resolution.
+      blocks: residual blocks.
+      dtype: compute dtype, "float32" or "bfloat16".
+      style_size: longest side of the style images; 0 = original size.
+      network: the VGG of the losses.
+      weights: factors of the loss; `tv` weighs the total variation per pixel.
+      record: the config of the run, stored in the weights file.
+    """
+
+    width: int
+    blocks: int
+    dtype: str
+    style_size: int
+    network: NetworkOptions
+    weights: LossWeights
+    record: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class SegmenterOptions:
+    """The person segmenter.
+
+    Attributes:
+      start: the initial parameters, see `person_segmenter.load_initial_params`.
+      dtype: compute dtype, "float32" or "bfloat16".
+      without_mask: photos without a mask: "error", or "background" (all of the photo).
+      record: the config of the run, stored in the weights file.
+    """
+
+    start: str
+    dtype: str
+    without_mask: str
+    record: Mapping[str, Any]

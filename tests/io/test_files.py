@@ -1,0 +1,75 @@
+"""Atomic writes leave no partial files, JSON is valid, and unwritable outputs are rejected before the work starts."""
+
+import errno
+import json
+import math
+import re
+from pathlib import Path
+
+import pytest
+
+from msst_jax.errors import UserError
+from msst_jax.io.files import check_writable, write_atomically, write_json
+
+
+@pytest.mark.parametrize("failure", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+def test_a_failing_write_keeps_the_old_file_and_leaves_no_temporary_file(tmp_path: Path, failure: BaseException):
+    target = tmp_path / "a.png"
+    target.write_text("old")
+
+    def write(temporary: Path) -> None:
+        temporary.write_text("half")
+        raise failure
+
+    with pytest.raises((UserError, KeyboardInterrupt)) as error:
+        write_atomically(target, write)
+    if isinstance(failure, OSError):
+        assert re.fullmatch(r"cannot write .*a.png: No space left on device; choose another output", str(error.value))
+    assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
+    assert target.read_text() == "old"
+
+
+def test_a_written_file_has_the_permissions_of_the_umask(tmp_path: Path):
+    write_atomically(tmp_path / "a.txt", lambda temporary: temporary.write_text("x") and None)
+    (tmp_path / "b.txt").touch()
+    assert (tmp_path / "a.txt").stat().st_mode == (tmp_path / "b.txt").stat().st_mode
+
+
+@pytest.mark.parametrize("output", [".", "file/out.png", "file/deeper/out.png", "n" * 300 + ".png"])
+def test_an_unwritable_path_is_rejected(tmp_path: Path, output: str):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"^cannot write [^\n]*; (choose another output|give a file name)[^\n]*$"):
+        check_writable(tmp_path / output)
+
+
+def test_a_folder_as_output_is_rejected_with_a_file_name_of_the_right_suffix(tmp_path: Path):
+    (tmp_path / "w.safetensors").mkdir()
+    for path, example, suggestion in (
+        (tmp_path, "out.png", tmp_path / "out.png"),
+        (tmp_path, "vgg16.safetensors", tmp_path / "vgg16.safetensors"),
+        (tmp_path / "w.safetensors", "out.png", tmp_path / "w.safetensors" / "out.safetensors"),
+    ):
+        with pytest.raises(UserError, match=rf"it is a folder; give a file name such as {suggestion}$"):
+            check_writable(path, example)
+
+
+def test_checking_an_output_leaves_nothing_behind(tmp_path: Path):
+    check_writable(tmp_path / "new" / "folder" / "out.png")
+    assert not list(tmp_path.iterdir())
+
+
+def test_nonfinite_numbers_become_null_in_json(tmp_path: Path):
+    write_json({"loss": [1.0, math.nan, -math.inf], "nested": ({"a": math.inf},)}, tmp_path / "a.json")
+    text = (tmp_path / "a.json").read_text()
+    assert json.loads(text) == {"loss": [1.0, None, None], "nested": [{"a": None}]}
+
+
+def test_unwritable_json_is_a_one_line_error_and_leaves_nothing(tmp_path: Path):
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        UserError, match=r"^cannot write .*a.json: (Not a dir|File exists)[^\n]*; choose another output$"
+    ):
+        write_json({}, tmp_path / "file" / "a.json")
+    with pytest.raises(TypeError):
+        write_json({"a": object()}, tmp_path / "a.json")
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]

@@ -1,0 +1,32 @@
+"""The convolutions for training and their gradients equal torch's conv2d, in every form."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from msst_jax.ops.convolution_vjp import image_convolution, valid_convolution
+from tests.ops.torch_parity import assert_convolution_equals_torch
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "inputs", "outputs"),
+    [(3, 1, 5, 6), (3, 2, 5, 6), (9, 1, 5, 6), (9, 1, 3, 6), (9, 1, 6, 3), (9, 2, 3, 6), (2, 1, 5, 6)],
+)
+@pytest.mark.parametrize("shape", [(3, 22, 16), (2, 19, 24)])
+def test_valid_convolution_and_its_gradients_equal_torch(
+    size: int, stride: int, inputs: int, outputs: int, shape: tuple[int, ...]
+) -> None:
+    rng = np.random.default_rng(size)
+    x, kernel = (rng.normal(size=s).astype(np.float32) for s in ((*shape, inputs), (size, size, inputs, outputs)))
+    theirs = partial(torch.nn.functional.conv2d, stride=stride)
+    assert_convolution_equals_torch(partial(valid_convolution, stride=stride), theirs, x, kernel)
+
+
+@pytest.mark.parametrize("border", [0, 1])
+def test_image_convolution_and_its_gradients_equal_torch(border: int) -> None:
+    rng = np.random.default_rng(border)
+    x, kernel = (rng.normal(size=s).astype(np.float32) for s in ((2, 7, 10, 3), (3, 3, 3, 6)))
+    theirs = partial(torch.nn.functional.conv2d, padding=border)
+    assert_convolution_equals_torch(lambda x, kernel: image_convolution(x, kernel, border), theirs, x, kernel)
