@@ -1,31 +1,29 @@
-"""Reads and writes images with Pillow: orientation, color profiles, transparency, resizing, 8-bit conversion.
+"""Reads and writes images with Pillow: transparency, resizing, 8-bit conversion.
 
 In memory an image is a float32 array in [0, 1], shape (H, W, 3), sRGB; a picture is a Pillow image.
 """
 
-import io
-import warnings
 from pathlib import Path
-from typing import cast
 
 import jax
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from msst_jax.errors import UserError
+from msst_jax.io.color_profile import to_srgb
 from msst_jax.io.files import write_atomically
+from msst_jax.io.picture_file import MAX_PIXELS, decode_picture
 
 MIN_SIDE = 16  # VGG halves the image three times before relu4_1
-MAX_PIXELS = 178_000_000  # just under Pillow's own limit for decompression bombs
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 OUTPUT_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 
 
 def read_picture(path: str | Path, what: str = "picture", backdrop: str = "white") -> Image.Image:
-    """Reads any image format that Pillow supports as 8-bit sRGB.
+    """Reads any image format that Pillow supports as 8-bit sRGB; docs/formats.md lists how each is understood.
 
-    EXIF orientation is applied, transparency is composited over `backdrop`, an embedded color profile is
-    converted to sRGB; CMYK, palette, gray and 16-bit gray become RGB.
+    EXIF orientation is applied, an embedded color profile is converted to sRGB, transparency is composited over
+    `backdrop`, samples of more than 8 bits are scaled by what the file says.
 
     Args:
       path: the file.
@@ -33,69 +31,12 @@ def read_picture(path: str | Path, what: str = "picture", backdrop: str = "white
       backdrop: the color behind transparent pixels.
 
     Raises:
-      UserError: missing file, folder, not an image, damaged, or larger than MAX_PIXELS.
+      UserError: as `decode_picture`.
     """
-    path = Path(path)
-    try:
-        if path.is_dir():
-            raise UserError(f"{what} {path} is a folder; give a picture file")
-        if not path.exists():
-            raise UserError(f"{what} {path} does not exist; check the name")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns about large images and odd metadata
-            with Image.open(path) as opened:
-                if opened.width * opened.height > MAX_PIXELS:
-                    raise Image.DecompressionBombError
-                opened.load()
-                return _to_rgb(_apply_orientation(opened), backdrop)
-    except Image.DecompressionBombError:
-        raise UserError(f"{what} {path} has more than {MAX_PIXELS // 10**6} megapixels; make it smaller") from None
-    except UnidentifiedImageError:
-        problem = "is empty" if path.stat().st_size == 0 else "is not a picture that Pillow can read"
-        raise UserError(f"{what} {path} {problem}; give a PNG, JPEG, WebP or TIFF file") from None
-    except UserError:
-        raise
-    except Exception as error:  # Pillow's decoders raise many kinds of errors on damaged data
-        raise UserError(f"{what} {path} is damaged or cannot be read ({error}); give another copy") from error
-
-
-def _apply_orientation(picture: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(picture)
-    except Exception:  # broken EXIF data must not make the image unreadable
-        return picture
-
-
-def _to_rgb(picture: Image.Image, backdrop: str) -> Image.Image:
-    if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
-        return _gray_to_8_bit(picture).convert("RGB")
-    picture = _to_srgb(picture)
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, backdrop), picture)
-    return picture.convert("RGB")
-
-
-def _gray_to_8_bit(picture: Image.Image) -> Image.Image:
-    """16-bit or float gray to 8 bits; Pillow's own convert would clip instead of scale."""
-    values = np.nan_to_num(np.asarray(picture, np.float64))
-    full_scale = 65535.0
-    if picture.mode == "F" and values.max(initial=0.0) <= 1.0:
-        full_scale = 1.0
-    return Image.fromarray(np.round(np.clip(values / full_scale, 0, 1) * 255).astype(np.uint8))
-
-
-def _to_srgb(picture: Image.Image) -> Image.Image:
-    profile = picture.info.get("icc_profile")
-    if not profile or picture.mode not in ("RGB", "RGBA", "CMYK"):
-        return picture
-    mode = "RGBA" if picture.mode == "RGBA" else "RGB"
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        target = ImageCms.createProfile("sRGB")
-        return cast(Image.Image, ImageCms.profileToProfile(picture, source, target, outputMode=mode))
-    except (ImageCms.PyCMSError, OSError):  # a broken profile must not make the image unreadable
-        return picture
+    picture = to_srgb(decode_picture(path, what), f"{what} {path}")
+    if picture.mode == "RGBA":
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, backdrop), picture).convert("RGB")
+    return picture
 
 
 def fit_size(width: int, height: int, size: int, square: bool = False) -> tuple[int, int]:

@@ -1,0 +1,139 @@
+"""Opens picture files of every format that Pillow knows, and says in one line why one cannot be read."""
+
+import importlib
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO
+
+from PIL import Image, UnidentifiedImageError
+
+from msst_jax.errors import UserError
+from msst_jax.io import png_chunks
+from msst_jax.io.camera_raw import is_camera_raw
+from msst_jax.io.exif import apply_orientation
+from msst_jax.io.sample_range import SUPPORTED, to_8_bit
+from msst_jax.io.tiff_directories import HEIGHT, WIDTH, Directory, describe_samples, is_tiff, read_pages
+
+MAX_PIXELS = 178_000_000  # just under Pillow's own limit for decompression bombs
+HEAD = 32  # bytes that tell the format
+_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
+
+
+def decode_picture(path: str | Path, what: str = "picture") -> Image.Image:
+    """Reads a picture file: 8 bits a sample, turned upright, in its own color mode, with its profile in `info`.
+
+    Args:
+      path: the file.
+      what: the role of the image, named in errors ("photo", "style", "mask").
+
+    Raises:
+      UserError: missing file, folder, not an image, a camera's raw file, samples without a known range, damaged, or
+        larger than MAX_PIXELS.
+    """
+    label = f"{what} {path}"
+    with open_picture(path, what) as opened:
+        layout = png_chunks.sample_layout(opened)
+        opened.load()
+        png_chunks.correct_transparent_color(opened, layout)
+        return apply_orientation(to_8_bit(opened, label), opened, label)
+
+
+@contextmanager
+def open_picture(path: str | Path, what: str = "picture") -> Iterator[Image.Image]:
+    """A picture file as Pillow opens it, not loaded yet; errors of the block are converted too.
+
+    Args:
+      path: the file.
+      what: as in `decode_picture`.
+
+    Raises:
+      UserError: as `decode_picture`.
+    """
+    path = Path(path)
+    label = f"{what} {path}"
+    try:
+        if path.is_dir():
+            raise UserError(f"{label} is a folder; give a picture file")
+        if not path.exists():
+            raise UserError(f"{label} does not exist; check the name")
+        with warnings.catch_warnings(), ExitStack() as files:
+            warnings.simplefilter("ignore")  # Pillow warns about large images and odd metadata
+            yield _open(files.enter_context(path.open("rb")), path, label, files)
+    except Image.DecompressionBombError:
+        raise UserError(f"{label} has more than {MAX_PIXELS // 10**6} megapixels; make it smaller") from None
+    except UserError:
+        raise
+    except Exception as error:  # Pillow's decoders raise many kinds of errors on damaged data
+        raise UserError(f"{label} is damaged or cannot be read ({error}); give another copy") from error
+
+
+def _open(stream: IO[bytes], path: Path, label: str, files: ExitStack) -> Image.Image:
+    """Opens the picture, the page of it that is not a thumbnail; `files` closes it.
+
+    Raises:
+      UserError: not a picture, or none that can be read.
+      DecompressionBombError: larger than MAX_PIXELS.
+    """
+    head = stream.read(HEAD)
+    pages, below = read_pages(stream, head) if is_tiff(head) else ([], [])
+    if is_camera_raw(path, head, [*pages, *below]):
+        raise UserError(
+            f"{label} is a raw file of a camera, which opens as a thumbnail at best; develop it to TIFF, PNG or JPEG"
+        )
+    if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
+        _register_heif(label)
+    stream.seek(0)
+    profile = None
+    if head.startswith(png_chunks.SIGNATURE):
+        stream, profile = png_chunks.readable_png(stream)
+    try:
+        opened = files.enter_context(Image.open(stream))
+    except UnidentifiedImageError:
+        raise UserError(f"{label} {_why_unidentified(head, pages)}") from None
+    if profile:
+        opened.info["icc_profile"] = profile
+    if pages:
+        opened.seek(_full_page(pages, below, label))
+    if opened.width * opened.height > MAX_PIXELS:
+        raise Image.DecompressionBombError
+    return opened
+
+
+def _why_unidentified(head: bytes, pages: list[Directory]) -> str:
+    if not head:
+        return "is empty; give a PNG, JPEG, WebP or TIFF file"
+    if pages and pages[0].pixels:
+        return f"is a TIFF file of {describe_samples(pages[0])} samples, which is not supported; {SUPPORTED}"
+    return "is not a picture that Pillow can read; give a PNG, JPEG, WebP or TIFF file"
+
+
+def _full_page(pages: list[Directory], below: list[Directory], label: str) -> int:
+    """The index of the first page of a TIFF file that is not a smaller version of another.
+
+    Raises:
+      UserError: the larger version lies where Pillow does not look.
+    """
+    full = next((index for index, page in enumerate(pages) if page.pixels and not page.reduced), 0)
+    hidden = max(below, key=lambda page: page.pixels, default=pages[full])
+    if pages[full].reduced and hidden.pixels > pages[full].pixels:
+        size = f"{hidden.number(WIDTH)}x{hidden.number(HEIGHT)}"
+        raise UserError(
+            f"{label} opens as a thumbnail, and its picture of {size} pixels cannot be read; save it as PNG or JPEG"
+        )
+    return full
+
+
+def _register_heif(label: str) -> None:
+    """Lets Pillow read HEIC files, if pillow-heif is installed.
+
+    Raises:
+      UserError: it is not.
+    """
+    try:
+        importlib.import_module("pillow_heif").register_heif_opener()
+    except ImportError:
+        raise UserError(
+            f"{label} is a HEIC picture; install what reads it with `pip install pillow-heif`, or save it as JPEG"
+        ) from None
