@@ -70,7 +70,7 @@ def _apply_profile(colors: Image.Image, profile: bytes, label: str) -> Image.Ima
 
 
 def _numbers_for(colors: Image.Image, mode: str) -> Image.Image | None:
-    """The colors in the mode of a profile; gray can be RGB of equal numbers, and the reverse. None = it is for others."""
+    """The colors in the mode of a profile; gray can be RGB of equal numbers. None = it is for others."""
     if colors.mode == mode:
         return colors
     if (colors.mode, mode) == ("L", "RGB"):

@@ -13,8 +13,8 @@ from msst_jax.errors import UserError
 from msst_jax.io import png_chunks
 from msst_jax.io.camera_raw import is_camera_raw
 from msst_jax.io.exif import apply_orientation
-from msst_jax.io.sample_range import SUPPORTED, to_8_bit
-from msst_jax.io.tiff_directories import HEIGHT, WIDTH, Directory, describe_samples, is_tiff, read_pages
+from msst_jax.io.sample_range import to_8_bit, unsupported_samples
+from msst_jax.io.tiff_directories import HEIGHT, WIDTH, Directory, is_tiff, read_pages
 
 MAX_PIXELS = 178_000_000  # just under Pillow's own limit for decompression bombs
 HEAD = 32  # bytes that tell the format
@@ -91,7 +91,7 @@ def _open(stream: IO[bytes], path: Path, label: str, files: ExitStack) -> Image.
     try:
         opened = files.enter_context(Image.open(stream))
     except UnidentifiedImageError:
-        raise UserError(f"{label} {_why_unidentified(head, pages)}") from None
+        raise UserError(_why_unidentified(label, head, pages)) from None
     if profile:
         opened.info["icc_profile"] = profile
     if pages:
@@ -101,12 +101,12 @@ def _open(stream: IO[bytes], path: Path, label: str, files: ExitStack) -> Image.
     return opened
 
 
-def _why_unidentified(head: bytes, pages: list[Directory]) -> str:
+def _why_unidentified(label: str, head: bytes, pages: list[Directory]) -> str:
     if not head:
-        return "is empty; give a PNG, JPEG, WebP or TIFF file"
+        return f"{label} is empty; give a PNG, JPEG, WebP or TIFF file"
     if pages and pages[0].pixels:
-        return f"is a TIFF file of {describe_samples(pages[0])} samples, which is not supported; {SUPPORTED}"
-    return "is not a picture that Pillow can read; give a PNG, JPEG, WebP or TIFF file"
+        return unsupported_samples(label, pages[0])
+    return f"{label} is not a picture that Pillow can read; give a PNG, JPEG, WebP or TIFF file"
 
 
 def _full_page(pages: list[Directory], below: list[Directory], label: str) -> int:

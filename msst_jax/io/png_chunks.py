@@ -1,4 +1,4 @@
-"""What Pillow gets wrong in whole PNG files: large texts, large color profiles, the transparent color at some depths."""
+"""What Pillow gets wrong in whole PNG files: large texts, large color profiles, some transparent colors."""
 
 import io
 import struct

@@ -23,6 +23,7 @@ from msst_jax.io.tiff_directories import (
     UNSIGNED,
     Directory,
     describe_samples,
+    readable_tags,
 )
 
 WHITE_IS_ZERO = 0  # a photometric interpretation
@@ -51,12 +52,10 @@ def to_8_bit(opened: Image.Image, label: str) -> Image.Image:
     Raises:
       UserError: samples whose range the file does not say, or that do not keep to it, or that Pillow misreads.
     """
-    page = Directory(dict(opened.tag_v2), 0) if hasattr(opened, "tag_v2") else None
+    page = Directory(readable_tags(opened.tag_v2), 0) if hasattr(opened, "tag_v2") else None
     signed_bytes = page is not None and opened.mode == "L" and page.number(SAMPLE_FORMAT, UNSIGNED) == SIGNED
     if page is not None and _is_misread(page, opened.mode):
-        raise UserError(
-            f"{label} is a TIFF file of {describe_samples(page)} samples, which is not supported; {SUPPORTED}"
-        )
+        raise UserError(unsupported_samples(label, page))
     if opened.mode not in DEEP_MODES and not signed_bytes:
         return opened
     samples = _samples(opened, page)
@@ -69,6 +68,11 @@ def to_8_bit(opened: Image.Image, label: str) -> Image.Image:
         gray.putalpha(Image.fromarray(np.where(samples == key, 0, 255).astype(np.uint8)))
     gray.info = {name: value for name, value in opened.info.items() if name != "transparency"}
     return gray
+
+
+def unsupported_samples(label: str, page: Directory) -> str:
+    """The message about a TIFF page of a kind that cannot be read."""
+    return f"{label} is a TIFF file of {describe_samples(page)} samples, which is not supported; {SUPPORTED}"
 
 
 def _is_misread(page: Directory, mode: str) -> bool:

@@ -12,7 +12,8 @@ UNSIGNED, SIGNED, FLOAT = 1, 2, 3  # values of SAMPLE_FORMAT
 REDUCED = 1  # bit of SUBFILE_TYPE: a smaller version of another page
 MAX_DIRECTORIES = 64
 
-_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the latter two: BigTIFF
+_BIG_SIGNATURES = (b"II+\0", b"MM+\0")
+_SIGNATURES = (b"II*\0", b"MM\0*", *_BIG_SIGNATURES)
 
 
 class Directory(NamedTuple):
@@ -56,21 +57,25 @@ def read_directory(stream: IO[bytes], head: bytes, offset: int | None = None, gr
       offset: None = of the first directory.
       group: the tag that points to the directory, if that gives tags a meaning of their own (EXIF, GPS).
     """
-    tags: dict[int, Any] = {}
+    header = head[:16] if head[:4] in _BIG_SIGNATURES else head[:8]
     try:
-        entries = TiffImagePlugin.ImageFileDirectory_v2(
-            head[:16] if head[2:4] in (b"+\0", b"\0+") else head[:8], group=group
-        )
+        entries = TiffImagePlugin.ImageFileDirectory_v2(header, group=group)
         stream.seek(entries.next if offset is None else offset)
         entries.load(stream)
     except (SyntaxError, OSError, ValueError, TypeError, KeyError, struct.error, OverflowError):
         return Directory({}, 0)
+    return Directory(readable_tags(entries), entries.next or 0)
+
+
+def readable_tags(entries: Mapping[int, Any]) -> dict[int, Any]:
+    """The tags of a directory of Pillow's that can be decoded."""
+    tags = {}
     for tag in entries:
         try:
             tags[tag] = entries[tag]
         except Exception:  # one unreadable tag must not hide the others; Pillow raises many kinds of errors
             continue
-    return Directory(tags, entries.next or 0)
+    return tags
 
 
 def read_pages(stream: IO[bytes], head: bytes) -> tuple[list[Directory], list[Directory]]:
