@@ -13,7 +13,7 @@ from msst_jax.errors import UserError
 from msst_jax.io import png_chunks
 from msst_jax.io.camera_raw import is_camera_raw
 from msst_jax.io.exif import apply_orientation
-from msst_jax.io.sample_range import to_8_bit, unsupported_samples
+from msst_jax.io.sample_range import check_planes, to_8_bit, unsupported_samples
 from msst_jax.io.tiff_directories import HEIGHT, WIDTH, Directory, is_tiff, read_pages
 
 MAX_PIXELS = 178_000_000  # just under Pillow's own limit for decompression bombs
@@ -34,6 +34,7 @@ def decode_picture(path: str | Path, what: str = "picture") -> Image.Image:
     """
     label = f"{what} {path}"
     with open_picture(path, what) as opened:
+        check_planes(opened, label)
         layout = png_chunks.sample_layout(opened)
         opened.load()
         png_chunks.correct_transparent_color(opened, layout)

@@ -12,14 +12,17 @@ from PIL import Image
 from msst_jax.errors import UserError
 from msst_jax.io.tiff_directories import (
     BITS,
+    EXTRA_SAMPLES,
     FLOAT,
     LARGEST,
     PHOTOMETRIC,
     PLANAR_CONFIGURATION,
     SAMPLE_FORMAT,
     SAMPLES,
+    SEPARATE_PLANES,
     SIGNED,
     SMALLEST,
+    STRAIGHT_ALPHA,
     UNSIGNED,
     Directory,
     describe_samples,
@@ -50,12 +53,10 @@ def to_8_bit(opened: Image.Image, label: str) -> Image.Image:
       label: names the file in errors and warnings.
 
     Raises:
-      UserError: samples whose range the file does not say, or that do not keep to it, or that Pillow misreads.
+      UserError: samples whose range the file does not say, or that do not keep to it.
     """
-    page = Directory(readable_tags(opened.tag_v2), 0) if hasattr(opened, "tag_v2") else None
+    page = _page(opened)
     signed_bytes = page is not None and opened.mode == "L" and page.number(SAMPLE_FORMAT, UNSIGNED) == SIGNED
-    if page is not None and _is_misread(page, opened.mode):
-        raise UserError(unsupported_samples(label, page))
     if opened.mode not in DEEP_MODES and not signed_bytes:
         return opened
     samples = _samples(opened, page)
@@ -75,10 +76,27 @@ def unsupported_samples(label: str, page: Directory) -> str:
     return f"{label} is a TIFF file of {describe_samples(page)} samples, which is not supported; {SUPPORTED}"
 
 
-def _is_misread(page: Directory, mode: str) -> bool:
-    """Whether Pillow gets the planes of a TIFF page wrong, without a word: it takes them for 8-bit RGB or CMYK."""
-    planar = page.number(PLANAR_CONFIGURATION, 1) == 2 and page.number(SAMPLES, 1) > 1
-    return planar and (page.number(BITS, 8) != 8 or mode == "LAB")
+def check_planes(opened: Image.Image, label: str) -> None:
+    """Refuses the TIFF pages in separate planes that Pillow takes, without a word, for others.
+
+    Args:
+      opened: as Pillow opened the file, not loaded yet.
+      label: names the file in the error.
+
+    Raises:
+      UserError: planes that are not of 8-bit RGB, CMYK or straight alpha.
+    """
+    page = _page(opened)
+    if page is None or page.number(PLANAR_CONFIGURATION, 1) != SEPARATE_PLANES or page.number(SAMPLES, 1) == 1:
+        return
+    straight = page.number(EXTRA_SAMPLES, STRAIGHT_ALPHA) == STRAIGHT_ALPHA
+    if page.number(BITS, 8) != 8 or opened.mode not in ("RGB", "RGBA", "CMYK") or not straight:
+        raise UserError(unsupported_samples(label, page))
+
+
+def _page(opened: Image.Image) -> Directory | None:
+    """The tags of an opened TIFF file; None for other formats."""
+    return Directory(readable_tags(opened.tag_v2), 0) if hasattr(opened, "tag_v2") else None
 
 
 def _samples(opened: Image.Image, page: Directory | None) -> np.ndarray:

@@ -7,8 +7,9 @@ from typing import IO, Any, NamedTuple
 from PIL import TiffImagePlugin
 
 SUBFILE_TYPE, WIDTH, HEIGHT, BITS, PHOTOMETRIC, SAMPLES, SAMPLE_FORMAT = 254, 256, 257, 258, 262, 277, 339
-PLANAR_CONFIGURATION, SUB_DIRECTORIES, SMALLEST, LARGEST = 284, 330, 340, 341
+PLANAR_CONFIGURATION, SUB_DIRECTORIES, EXTRA_SAMPLES, SMALLEST, LARGEST = 284, 330, 338, 340, 341
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3  # values of SAMPLE_FORMAT
+SEPARATE_PLANES, STRAIGHT_ALPHA = 2, 2  # values of PLANAR_CONFIGURATION and EXTRA_SAMPLES
 REDUCED = 1  # bit of SUBFILE_TYPE: a smaller version of another page
 MAX_DIRECTORIES = 64
 
@@ -98,5 +99,5 @@ def _numbers(value: Any) -> list[int]:
 def describe_samples(page: Directory) -> str:
     """The kind of a page's pixels for a message, such as "3 x 32-bit float"."""
     kind = {UNSIGNED: "", SIGNED: " signed", FLOAT: " float"}.get(page.number(SAMPLE_FORMAT, UNSIGNED), " unknown")
-    planar = ", in separate planes" if page.number(PLANAR_CONFIGURATION, 1) == 2 else ""
+    planar = ", in separate planes" if page.number(PLANAR_CONFIGURATION, 1) == SEPARATE_PLANES else ""
     return f"{page.number(SAMPLES, 1)} x {page.number(BITS, 1)}-bit{kind}{planar}"

@@ -8,6 +8,7 @@ import numpy as np
 
 FIELD_FORMATS = {2: "s", 3: "H", 4: "I", 11: "f", 12: "d"}  # of a type code: ASCII, SHORT, LONG, FLOAT, DOUBLE
 SHORT, LONG, FLOAT = 3, 4, 11
+SMALLEST, LARGEST = 340, 341  # tags: SMinSampleValue, SMaxSampleValue
 UNSIGNED, SIGNED, IEEE = 1, 2, 3  # SampleFormat
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR, CIELAB = 0, 1, 2, 3, 5, 6, 8  # PhotometricInterpretation
 
