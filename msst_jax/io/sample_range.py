@@ -73,7 +73,7 @@ def to_8_bit(opened: Image.Image, label: str) -> Image.Image:
 
 def unsupported_samples(label: str, page: Directory) -> str:
     """The message about a TIFF page of a kind that cannot be read."""
-    return f"{label} is a TIFF file of {describe_samples(page)} samples, which is not supported; {SUPPORTED}"
+    return f"{label} is a TIFF file of {describe_samples(page)}, which is not supported; {SUPPORTED}"
 
 
 def check_planes(opened: Image.Image, label: str) -> None:
@@ -112,7 +112,7 @@ def _samples(opened: Image.Image, page: Directory | None) -> np.ndarray:
 def _sample_range(opened: Image.Image, page: Directory | None, label: str) -> SampleRange:
     expected = _range_of_page(page) if page is not None else _range_of_format(opened)
     if expected is None:
-        kind = f"{describe_samples(page)} samples" if page is not None else f"{opened.format} numbers"
+        kind = f"{describe_samples(page)}" if page is not None else f"{opened.format} numbers"
         raise UserError(f"{label} holds {kind} and does not say which is black and which is white; {SUPPORTED}")
     if page is not None and page.number(PHOTOMETRIC, 1) == WHITE_IS_ZERO:
         return SampleRange(expected.white, expected.black)

@@ -97,7 +97,7 @@ def _numbers(value: Any) -> list[int]:
 
 
 def describe_samples(page: Directory) -> str:
-    """The kind of a page's pixels for a message, such as "3 x 32-bit float"."""
+    """The kind of a page's pixels for a message, such as "3 x 32-bit float samples"."""
     kind = {UNSIGNED: "", SIGNED: " signed", FLOAT: " float"}.get(page.number(SAMPLE_FORMAT, UNSIGNED), " unknown")
-    planar = ", in separate planes" if page.number(PLANAR_CONFIGURATION, 1) == SEPARATE_PLANES else ""
-    return f"{page.number(SAMPLES, 1)} x {page.number(BITS, 1)}-bit{kind}{planar}"
+    planar = " in separate planes" if page.number(PLANAR_CONFIGURATION, 1) == SEPARATE_PLANES else ""
+    return f"{page.number(SAMPLES, 1)} x {page.number(BITS, 1)}-bit{kind} samples{planar}"

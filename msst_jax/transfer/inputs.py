@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from absl import logging
 from PIL import Image
 
 from msst_jax.errors import UserError
@@ -80,13 +81,19 @@ def load_photo_inputs(
 
 
 def load_photo(options: InputOptions, file: str) -> tuple[Image.Image, np.ndarray]:
-    """A photo as it is, and (H, W, 3) in [0, 1] at the size that the options ask for.
+    """A photo as it is, and (H, W, 3) in [0, 1] at the size that the options ask for; enlarging is logged.
 
     Raises:
       UserError: as `load_image`.
     """
     picture = read_picture(file, "photo")
-    return picture, load_image(file, options.size, square=options.square, what="photo", picture=picture)
+    pixels = load_image(file, options.size, square=options.square, what="photo", picture=picture)
+    if max(picture.size) < max(pixels.shape[:2]):
+        logging.info(
+            "photo %s of %dx%d pixels is enlarged to %dx%d; --config.size=0 keeps its size",
+            *(file, *picture.size, *pixels.shape[1::-1]),
+        )
+    return picture, pixels
 
 
 def load_styles(options: StylizationOptions, styles: Mapping[str, str], spec: MaskSpec, size: Size) -> list[Region]:

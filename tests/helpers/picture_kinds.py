@@ -177,14 +177,14 @@ def tiff_colors() -> Iterator[PictureKind]:
             none = {**rgb, "extra_samples": [0]}
             yield _tiff("RGB with alpha", f"of no meaning, {name}", scaled(straight[0], bits), COLORS, **none)
             planes = {**rgb, "planar": True}
-            refused = "3 x 16-bit, in separate planes samples, which is not supported"
+            refused = "3 x 16-bit samples in separate planes, which is not supported"
             row, expected = ("RGB, 8 or 16 bits", COLORS) if bits == 8 else ("RGB, 16 bits, planar", refused)
             yield _tiff(row, f"planar, {name}", scaled(COLORS, bits), expected, **planes)
         rgb = {"photometric": tiff.RGB, "big_endian": big_endian}
         name, planes = f"planar, {_byte_order(big_endian)}", {**rgb, "planar": True}
         samples = with_alpha(COLORS)
         yield _tiff("RGB with alpha", name, samples, over_white(COLORS), 1, extra_samples=[2], **planes)
-        refused = "4 x 8-bit, in separate planes samples, which is not supported"
+        refused = "4 x 8-bit samples in separate planes, which is not supported"
         row = "RGB with alpha, planar and multiplied"
         yield _tiff(row, name, samples, refused, extra_samples=[1], **planes)
         for bits, kind, word in ((32, tiff.UNSIGNED, ""), (32, tiff.IEEE, " float"), (8, tiff.SIGNED, " signed")):
@@ -209,7 +209,7 @@ def tiff_other_colors() -> Iterator[PictureKind]:
         numbers = row_of([(138, 81, 70), (255, 0, 0), (0, 0, 0)])  # L of 255, a and b as they are
         seen = ((255, 0, 0), (255, 255, 255), (0, 0, 0))
         yield _tiff("CIELAB", order, numbers, seen, 6, **lab)
-        refused = "3 x 8-bit, in separate planes samples, which is not supported"
+        refused = "3 x 8-bit samples in separate planes, which is not supported"
         yield _tiff("CIELAB, planar, 16 bits or ICC", f"planar, {order}", numbers, refused, **lab, planar=True)
         refused = "3 x 16-bit samples, which is not supported"
         yield _tiff("CIELAB, planar, 16 bits or ICC", f"16 bits, {order}", numbers, refused, **lab, bits=16)

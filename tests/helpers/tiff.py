@@ -29,8 +29,12 @@ def write_tiff(
     fill_order: int = 1,
     tags: Mapping[int, Field] | None = None,
     next_pages: Sequence[Mapping[int, Field]] = (),
+    below: Mapping[int, Field] | None = None,
 ) -> str:
-    """Writes samples (H, W, C) as they are and returns the path; `tags` come on top, `next_pages` have only tags."""
+    """Writes samples (H, W, C) as they are and returns the path.
+
+    `tags` come on top of those of the samples; the `next_pages`, and the directory `below` the first, have only tags.
+    """
     height, width, channels = samples.shape
     order = ">" if big_endian else "<"
     planes = [samples[..., index : index + 1] for index in range(channels)] if planar else [samples]
@@ -53,6 +57,9 @@ def write_tiff(
         **(tags or {}),
     }
     data = b"".join(strips)
+    if below is not None:
+        fields[330] = (LONG, [8 + len(data)])
+        data += _directory(below, order, 8 + len(data), last=True)
     header = (b"MM\0*" if big_endian else b"II*\0") + struct.pack(order + "I", 8 + len(data))
     directories = [fields, *next_pages]
     for index, directory in enumerate(directories):

@@ -1,34 +1,31 @@
 """Images of any format and color mode are read as 8-bit sRGB or rejected in one line, and written atomically."""
 
-import struct
 import warnings
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image
 
 from msst_jax.errors import UserError
 from msst_jax.io.images import OUTPUT_SUFFIXES, load_image, read_picture, save_image, to_picture
 from reference.torchvision_compat import torchvision
 from tests.helpers.pictures import noise, save
+from tests.helpers.png import png_chunk, png_header
 
 
-def png_header(width: int, height: int) -> bytes:
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+def huge_png(side: int) -> bytes:
+    """A PNG file that says it has side x side pixels, and has none."""
+    return png_header(side, side) + png_chunk(b"IDAT", zlib.compress(b"")) + png_chunk(b"IEND", b"")
 
 
 @pytest.fixture
 def bad_images(tmp_path: Path) -> Path:
     (tmp_path / "empty.png").touch()
     (tmp_path / "text.png").write_text("not an image")
-    (tmp_path / "bomb.png").write_bytes(png_header(30000, 30000))
-    (tmp_path / "large.png").write_bytes(png_header(13500, 13500))
+    (tmp_path / "bomb.png").write_bytes(huge_png(30000))
+    (tmp_path / "large.png").write_bytes(huge_png(13500))
     for suffix in ("png", "jpg"):
         whole = Path(save(tmp_path / f"whole.{suffix}", noise(64, 64)))
         (tmp_path / f"cut.{suffix}").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
@@ -126,27 +123,6 @@ def test_semitransparent_pixels_are_blended_with_the_backdrop(tmp_path: Path, mo
 
 def test_a_1_bit_image_becomes_rgb(tmp_path: Path):
     assert pixels(save(tmp_path / "a.png", Image.new("1", (1, 1), 1))) == [[255] * 3]
-
-
-def test_exif_orientation_is_applied(tmp_path: Path):
-    rotated = noise(20, 40)
-    exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was turned: to be shown rotated by 90 degrees clockwise
-    path = save(tmp_path / "a.png", rotated, exif=exif)
-    np.testing.assert_array_equal(np.asarray(read_picture(path)), np.rot90(rotated, -1))
-
-
-def test_an_embedded_color_profile_is_converted_to_srgb(tmp_path: Path):
-    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    red, green = profile.index(b"rXYZ", 128), profile.index(b"gXYZ", 128)
-    profile[red : red + 4], profile[green : green + 4] = b"gXYZ", b"rXYZ"  # a device whose first channel is green
-    path = save(tmp_path / "a.png", np.array([[[255, 0, 0]]], np.uint8), icc_profile=bytes(profile))
-    np.testing.assert_allclose(pixels(path), [[0, 255, 0]], atol=3)
-
-
-def test_a_broken_color_profile_is_ignored(tmp_path: Path):
-    path = save(tmp_path / "a.png", np.array([[[255, 0, 0]]], np.uint8), icc_profile=b"no profile")
-    assert pixels(path) == [[255, 0, 0]]
 
 
 def test_odd_metadata_raises_no_warning(tmp_path: Path):

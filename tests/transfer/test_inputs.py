@@ -280,3 +280,18 @@ def test_a_person_is_segmented_by_default_and_the_inputs_record_the_network(tmp_
     )
     assert inputs.segmenter == {"name": PERSON_NETWORK, "weights": "person_vgg16.safetensors"}
     assert ((inputs.masks[..., 0] > 0.5) == (animals() == PERSON)).mean() > 0.99
+
+
+@pytest.mark.parametrize(
+    ("size", "lines"),
+    [(64, ["of 32x24 pixels is enlarged to 64x48; --config.size=0 keeps its size"]), (32, []), (16, []), (0, [])],
+)
+def test_that_a_photo_is_enlarged_is_said_in_one_line_and_that_a_style_is_not(
+    scene: Path, caplog: pytest.LogCaptureFixture, size: int, lines: list[str]
+):
+    options = build_options(quick_config(size=size))
+    with caplog.at_level("INFO"):
+        load_photo_inputs(options, str(scene / "photo.png"), {"background": str(scene / "a.png")}, {})
+    assert [record.getMessage() for record in caplog.records] == [
+        f"photo {scene / 'photo.png'} {line}" for line in lines
+    ]
