@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from msst_jax.cli.flags import Command, parse_command, run_command
 from msst_jax.cli.stylize_job import StylizeFlags, build_job, check_flags, is_video
 from msst_jax.errors import UserError
+from msst_jax.io.write_options import SUBSAMPLINGS
 from msst_jax.models.deeplab import SEGMENTERS
 from msst_jax.pipelines.run import run_job
 from msst_jax.presets.lookup import load_preset
@@ -64,7 +65,18 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_integer(
         "quality",
         None,
-        "Of .mp4 (1 to 51, default 18) and .webm (0 to 63, default 24); lower is better.",
+        "Of .jpg and .webp (1 to 100, default 95; higher is better), of .mp4 (1 to 51, default 18) and .webm (0 to 63, "
+        "default 24; lower is better).",
+        flag_values=values,
+    )
+    flags.DEFINE_enum(
+        "subsampling", None, SUBSAMPLINGS, "Of the colors in a .jpg; default 4:4:4, none.", flag_values=values
+    )
+    flags.DEFINE_enum(
+        "metadata",
+        "keep",
+        ("keep", "none"),
+        "Whether the picture keeps the photo's EXIF (camera, dates, location), resolution and having a color profile.",
         flag_values=values,
     )
     flags.DEFINE_string(

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from msst_jax.cli.flags import parse_region_files
 from msst_jax.errors import UserError
 from msst_jax.io.images import IMAGE_SUFFIXES, OUTPUT_SUFFIXES
+from msst_jax.io.write_options import WriteOptions
 from msst_jax.pipelines.job import Job, MasksJob, PhotoJob, VideoJob
 from msst_jax.presets.validation import check_number
 from msst_jax.video.blend_schedule import parse_blend_schedule
@@ -32,6 +33,8 @@ class StylizeFlags(NamedTuple):
     model: str = ""
     quality: int | None = None
     rate: str | None = None
+    subsampling: str | None = None
+    metadata: str = "keep"
     resume: bool = False
     quiet: bool = False
 
@@ -82,6 +85,7 @@ def build_job(flags: StylizeFlags, photos: Sequence[str], config: ConfigDict) ->
         compare=flags.compare,
         quiet=flags.quiet,
         model=flags.model,
+        writing=WriteOptions(flags.quality, flags.subsampling, keep_metadata=flags.metadata == "keep"),
     )
 
 
@@ -111,10 +115,16 @@ def check_flags(flags: StylizeFlags, photos: Sequence[str]) -> None:
             raise UserError("--regions-only shows the regions of a photo; give a photo, or a frame of the video")
         if flags.compare:
             raise UserError("--compare makes a sheet of one photo; leave it out, or give a photo")
+        if flags.subsampling is not None or flags.metadata != "keep":
+            flag = "--metadata" if flags.subsampling is None else "--subsampling"
+            raise UserError(f"{flag} is for the stylized picture of a photo; leave it out, or give a photo")
         if flags.rate is not None and not Path(photos[0]).is_dir():
             raise UserError(f"--rate is for a folder of frames, and {photos[0]} has a rate of its own; leave it out")
         return
-    given = {"--resume": flags.resume, "--quality": flags.quality is not None, "--rate": flags.rate is not None}
+    encoding = {"--quality": flags.quality, "--subsampling": flags.subsampling}
+    if flags.regions_only and (unused := [flag for flag, value in encoding.items() if value is not None]):
+        raise UserError(f"{unused[0]} is for stylized pictures and videos; leave it out with --regions-only")
+    given = {"--resume": flags.resume, "--rate": flags.rate is not None}
     for flag in (flag for flag, present in given.items() if present):
         raise UserError(f"{flag} is for videos; give a video file, or a folder of frames with -o out.mp4")
 

@@ -12,11 +12,18 @@ from PIL import Image
 from msst_jax.errors import UserError
 from msst_jax.io.color_profile import to_srgb
 from msst_jax.io.files import write_atomically
+from msst_jax.io.metadata import NO_METADATA, PictureMetadata
 from msst_jax.io.picture_file import MAX_PIXELS, decode_picture
+from msst_jax.io.write_options import (
+    DEFAULT_OPTIONS,
+    OUTPUT_SUFFIXES,  # noqa: F401  # beside IMAGE_SUFFIXES, which are read
+    WriteOptions,
+    check_output_format,
+    encoder_parameters,
+)
 
 MIN_SIDE = 16  # VGG halves the image three times before relu4_1
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-OUTPUT_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 
 
 def read_picture(path: str | Path, what: str = "picture", backdrop: str = "white") -> Image.Image:
@@ -115,28 +122,37 @@ def to_picture(image: np.ndarray | jax.Array) -> Image.Image:
     return Image.fromarray(np.round(values * 255.0).astype(np.uint8))
 
 
-def check_output_format(path: Path) -> None:
-    """Raises UserError if the suffix of `path` is not an image format that can be written."""
-    if path.suffix.lower() not in OUTPUT_SUFFIXES:
-        raise UserError(
-            f"cannot write {path}: unknown picture ending {path.suffix!r}; use one of {', '.join(OUTPUT_SUFFIXES)}"
-        )
-
-
-def save_picture(picture: Image.Image, path: str | Path) -> None:
+def save_picture(
+    picture: Image.Image,
+    path: str | Path,
+    options: WriteOptions = DEFAULT_OPTIONS,
+    metadata: PictureMetadata = NO_METADATA,
+) -> None:
     """Writes a Pillow image atomically; the suffix of `path` chooses the format.
 
+    Args:
+      picture: sRGB, or gray.
+      path: the file.
+      options: how it is encoded.
+      metadata: what is written beside the pixels, where the format has a place for it.
+
     Raises:
-      UserError: unknown suffix, unwritable path, or an image too large for the format.
+      UserError: unknown suffix, options that are not for it, unwritable path, or an image too large for the format.
     """
     path = Path(path)
-    check_output_format(path)
+    check_output_format(path, options)
+    parameters = encoder_parameters(path, options, metadata)
     try:
-        write_atomically(path, lambda temporary: picture.save(temporary, quality=95))
+        write_atomically(path, lambda temporary: picture.save(temporary, **parameters))
     except ValueError as error:  # WebP and JPEG limit the longest side
         raise UserError(f"cannot write {path}: {error}; choose another format, such as .png") from error
 
 
-def save_image(image: np.ndarray | jax.Array, path: str | Path) -> None:
+def save_image(
+    image: np.ndarray | jax.Array,
+    path: str | Path,
+    options: WriteOptions = DEFAULT_OPTIONS,
+    metadata: PictureMetadata = NO_METADATA,
+) -> None:
     """Writes float (H, W, 3) in [0, 1] as an image file; see `save_picture`."""
-    save_picture(to_picture(image), path)
+    save_picture(to_picture(image), path, options, metadata)

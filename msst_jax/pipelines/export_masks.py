@@ -24,7 +24,7 @@ from msst_jax.regions.selection import SINGLE_CLASSES, class_fractions, class_in
 from msst_jax.report.sheets import classes_overlay
 from msst_jax.report.sidecar import environment
 from msst_jax.transfer.build import build_input_options
-from msst_jax.transfer.inputs import load_photo
+from msst_jax.transfer.inputs import load_photo, log_enlargement
 from msst_jax.transfer.options import InputOptions
 
 
@@ -99,6 +99,7 @@ def export_masks(
         "config": dict(config),
     }
     write_json(record, sidecar)
+    log_enlargement(photo, picture.size, size)
     logging.info("found: %s", format_fractions(fractions))
     logging.info("wrote %s", ", ".join(map(str, [output, *(paths[name] for name in masks)])))
     if stale:

@@ -8,6 +8,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from msst_jax.io.metadata import NO_METADATA, PictureMetadata, read_metadata
+from msst_jax.io.write_options import DEFAULT_OPTIONS, WriteOptions
 from msst_jax.video.blend_schedule import BlendSchedule
 from msst_jax.video.io.frame_folder import DEFAULT_RATE
 
@@ -29,6 +31,7 @@ class PhotoJob:
       compare: also write the comparison sheet.
       quiet: no progress bar.
       model: the feed-forward model to use in place of optimization, see `find_feedforward`; "" = none.
+      writing: how the stylized pictures are encoded, and whether they keep the photo's metadata.
     """
 
     photo: str
@@ -40,6 +43,7 @@ class PhotoJob:
     compare: bool = False
     quiet: bool = False
     model: str = ""
+    writing: WriteOptions = DEFAULT_OPTIONS
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,11 @@ def blend_path(output: Path, ratio: float) -> Path:
 def sibling_path(output: Path, suffix: str) -> Path:
     """out.png, "inputs" to out_inputs.png."""
     return output.with_name(f"{output.stem}_{suffix}{output.suffix}")
+
+
+def kept_metadata(writing: WriteOptions, photo: str | Path) -> PictureMetadata:
+    """The metadata that the stylized pictures of a photo keep."""
+    return read_metadata(photo) if writing.keep_metadata else NO_METADATA
 
 
 def recorded_config(

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from msst_jax.errors import UserError
 from msst_jax.io.files import check_outputs, check_writable, write_json
 from msst_jax.io.images import check_output_format, save_picture, to_picture
+from msst_jax.io.metadata import NO_METADATA, PictureMetadata
 from msst_jax.losses.objective import LossWeights
 from msst_jax.models.vgg import VGG
 from msst_jax.pipelines.job import (
@@ -21,6 +22,7 @@ from msst_jax.pipelines.job import (
     EXIT_NOTHING_BETTER,
     PhotoJob,
     blend_path,
+    kept_metadata,
     recorded_config,
     sibling_path,
 )
@@ -66,7 +68,7 @@ def run(config: ConfigDict, job: PhotoJob) -> int:
 def _check_outputs(job: PhotoJob) -> None:
     """Every file that may be written can be, and none is an input."""
     check_writable(job.output)
-    check_output_format(job.output)
+    check_output_format(job.output, job.writing)
     images = [job.output, sibling_path(job.output, "inputs")]
     if len(job.blend_ratios) > 1:
         images += [blend_path(job.output, ratio) for ratio in job.blend_ratios]
@@ -117,12 +119,12 @@ def _compare(
     count = len(job.blend_ratios)
     naive, without_tv = result.images[count:]
     page = comparison_sheet(separate.images[0], naive, without_tv, result.images[count - 1])
-    _save(page, sibling_path(job.output, "comparison"))
+    _save(job, page, sibling_path(job.output, "comparison"))
     return 0
 
 
-def _save(picture: Image.Image, path: Path) -> None:
-    save_picture(picture, path)
+def _save(job: PhotoJob, picture: Image.Image, path: Path, metadata: PictureMetadata = NO_METADATA) -> None:
+    save_picture(picture, path, job.writing, metadata)
     logging.info("wrote %s", path)
 
 
@@ -132,12 +134,13 @@ def _write_images(
     """The images, each with its JSON, and the sheet of the inputs."""
     count = len(job.blend_ratios)
     images = result.images[:count]
+    metadata = kept_metadata(job.writing, job.photo)
 
     def save(picture: Image.Image, path: Path, ratio: float | list[float], loss: Curves, **more: Any) -> None:
         content = _sidecar(config, job, inputs, weights, result, started)
         if isinstance(ratio, float):
             content["config"]["blend_ratio"] = ratio
-        _save(picture, path)
+        _save(job, picture, path, NO_METADATA if "pictures" in more else metadata)
         write_json({"blend_ratio": ratio, **more, **content, "loss": loss}, path.with_suffix(".json"))
 
     if count == 1:
@@ -149,7 +152,7 @@ def _write_images(
         summed = {name: np.sum([loss[name] for loss in result.losses[:count]], 0).tolist() for name in result.losses[0]}
         strip = blend_strip(job.blend_ratios, images)
         save(strip, job.output, list(job.blend_ratios), summed, pictures=[path.name for path in paths])
-    _save(inputs_sheet(inputs, images[-1]), sibling_path(job.output, "inputs"))
+    _save(job, inputs_sheet(inputs, images[-1]), sibling_path(job.output, "inputs"))
 
 
 def _sidecar(

@@ -13,12 +13,12 @@ from tqdm import tqdm
 
 from msst_jax.errors import UserError
 from msst_jax.io.files import check_outputs, write_json
-from msst_jax.io.images import IMAGE_SUFFIXES, check_output_format, save_image, save_picture, to_picture
+from msst_jax.io.images import IMAGE_SUFFIXES, check_output_format, save_image, save_picture
 from msst_jax.losses.objective import TERMS
 from msst_jax.models.feedforward_model import FeedforwardModel, load_feedforward
 from msst_jax.models.precision import compute_dtype
 from msst_jax.models.stylizer import blend_mixtures
-from msst_jax.pipelines.job import PhotoJob, blend_path, recorded_config
+from msst_jax.pipelines.job import PhotoJob, blend_path, kept_metadata, recorded_config
 from msst_jax.pipelines.model_inputs import check_model_inputs, load_model_segmenter
 from msst_jax.regions.masks import MaskSpec, read_mask
 from msst_jax.regions.segmenter import Segmenter
@@ -26,7 +26,7 @@ from msst_jax.report.sheets import blend_strip
 from msst_jax.report.sidecar import build_sidecar
 from msst_jax.transfer.build import build_input_options
 from msst_jax.transfer.feedforward import PhotoItem, batch_by_size, model_regions, stylize_batch
-from msst_jax.transfer.inputs import PhotoInputs, load_photo, photo_masks
+from msst_jax.transfer.inputs import PhotoInputs, load_photo, log_enlargement, photo_masks
 from msst_jax.transfer.options import InputOptions
 
 
@@ -93,7 +93,7 @@ def _check(job: PhotoJob, model: FeedforwardModel, targets: Mapping[Path, Path])
         raise UserError(f"cannot write to {job.output}: it is a file; the pictures of a folder need a folder")
     for file, output in targets.items():
         _mask_files(job, file)
-        check_output_format(output)
+        check_output_format(output, job.writing)
         check_outputs(output, _written(job, output), [*map(str, targets), *job.masks.values()])
 
 
@@ -157,6 +157,7 @@ def _read_inputs(
     size = (pixels.shape[1], pixels.shape[0])
     given = {name: read_mask(path, picture.size, size) for name, path in mask_files.items()}
     masks = photo_masks(spec, given, segmenter, picture, size, strict=False)
+    log_enlargement(str(file), picture.size, size)
     return PhotoInputs(pixels, masks, model_regions(model, spec), segmenter.record() if segmenter else None)
 
 
@@ -184,12 +185,13 @@ def _write(
     seconds: dict[str, float],
 ) -> None:
     """One photo's images (B, H, W, 3), one for each blend ratio, and the JSON."""
-    picture = to_picture(images[0])
+    metadata = kept_metadata(job.writing, item.file)
     if len(images) > 1:
         for ratio, image in zip(job.blend_ratios, images, strict=True):
-            save_image(image, blend_path(item.output, ratio))
-        picture = blend_strip(job.blend_ratios, images)
-    save_picture(picture, item.output)
+            save_image(image, blend_path(item.output, ratio), job.writing, metadata)
+        save_picture(blend_strip(job.blend_ratios, images), item.output, job.writing)
+    else:
+        save_image(images[0], item.output, job.writing, metadata)
     content = build_sidecar(
         config=recorded_config(config, str(item.file), {}, job.masks),
         inputs=item.inputs,

@@ -77,23 +77,28 @@ def load_photo_inputs(
         segmenter = load_segmenter(options.inputs.segmenter, spec.missing)
     used = segmenter if spec.missing else None
     stacked = photo_masks(spec, given, used, picture, size)
+    log_enlargement(photo, picture.size, size)
     return PhotoInputs(pixels, stacked, tuple(regions), used.record() if used else None)
 
 
 def load_photo(options: InputOptions, file: str) -> tuple[Image.Image, np.ndarray]:
-    """A photo as it is, and (H, W, 3) in [0, 1] at the size that the options ask for; enlarging is logged.
+    """A photo as it is, and (H, W, 3) in [0, 1] at the size that the options ask for.
 
     Raises:
       UserError: as `load_image`.
     """
     picture = read_picture(file, "photo")
     pixels = load_image(file, options.size, square=options.square, what="photo", picture=picture)
-    if max(picture.size) < max(pixels.shape[:2]):
+    return picture, pixels
+
+
+def log_enlargement(file: str, photo_size: Size, size: Size) -> None:
+    """Logs that a photo of a (width, height) has been enlarged, if it has."""
+    if max(photo_size) < max(size):
         logging.info(
             "photo %s of %dx%d pixels is enlarged to %dx%d; --config.size=0 keeps its size",
-            *(file, *picture.size, *pixels.shape[1::-1]),
+            *(file, *photo_size, *size),
         )
-    return picture, pixels
 
 
 def load_styles(options: StylizationOptions, styles: Mapping[str, str], spec: MaskSpec, size: Size) -> list[Region]:

@@ -301,7 +301,7 @@ def test_an_invalid_rate_is_a_one_line_error(text: str):
     assert parse_frame_rate("23.976") == Fraction("23.976")
 
 
-@pytest.mark.parametrize("flag", ["--resume", "--quality=20", "--rate=25"])
+@pytest.mark.parametrize("flag", ["--resume", "--rate=25"])
 def test_video_flags_are_rejected_for_a_photo(model: Path, tmp_path: Path, flag: str):
     save(tmp_path / "photo.png", noise(48, 64))
     code, printed = run_command(["photo.png", f"--model={model}", flag, "-o", "out.png"], tmp_path)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from absl import logging
 from PIL import Image
 
 from msst_jax.errors import UserError
@@ -284,14 +285,15 @@ def test_a_person_is_segmented_by_default_and_the_inputs_record_the_network(tmp_
 
 @pytest.mark.parametrize(
     ("size", "lines"),
-    [(64, ["of 32x24 pixels is enlarged to 64x48; --config.size=0 keeps its size"]), (32, []), (16, []), (0, [])],
+    [(64, ["of 32x24 pixels is enlarged to 64x48; --config.size=0 keeps its size"]), (32, []), (24, []), (0, [])],
 )
 def test_that_a_photo_is_enlarged_is_said_in_one_line_and_that_a_style_is_not(
-    scene: Path, caplog: pytest.LogCaptureFixture, size: int, lines: list[str]
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, size: int, lines: list[str]
 ):
+    scene = make_scene(tmp_path)
     options = build_options(quick_config(size=size))
-    with caplog.at_level("INFO"):
-        load_photo_inputs(options, str(scene / "photo.png"), {"background": str(scene / "a.png")}, {})
+    logging.set_verbosity(logging.INFO)
+    load_photo_inputs(options, str(scene / "photo.png"), {"background": str(scene / "a.png")}, {})
     assert [record.getMessage() for record in caplog.records] == [
         f"photo {scene / 'photo.png'} {line}" for line in lines
     ]
