@@ -18,7 +18,7 @@ from msst_jax.io.tiff_directories import HEIGHT, WIDTH, Directory, is_tiff, read
 
 MAX_PIXELS = 178_000_000  # just under Pillow's own limit for decompression bombs
 HEAD = 32  # bytes that tell the format
-_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
+_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis")
 
 
 def decode_picture(path: str | Path, what: str = "picture") -> Image.Image:
@@ -83,16 +83,15 @@ def _open(stream: IO[bytes], path: Path, label: str, files: ExitStack) -> Image.
         raise UserError(
             f"{label} is a raw file of a camera, which opens as a thumbnail at best; develop it to TIFF, PNG or JPEG"
         )
-    if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
-        _register_heif(label)
     stream.seek(0)
     profile = None
     if head.startswith(png_chunks.SIGNATURE):
         stream, profile = png_chunks.readable_png(stream)
     try:
-        opened = files.enter_context(Image.open(stream))
+        opened = _open_heif(stream, label) if _is_heif(head) else Image.open(stream)
     except UnidentifiedImageError:
         raise UserError(_why_unidentified(label, head, pages)) from None
+    files.enter_context(opened)
     if profile:
         opened.info["icc_profile"] = profile
     if pages:
@@ -126,8 +125,12 @@ def _full_page(pages: list[Directory], below: list[Directory], label: str) -> in
     return full
 
 
-def _register_heif(label: str) -> None:
-    """Lets Pillow read HEIC files, if pillow-heif is installed.
+def _is_heif(head: bytes) -> bool:
+    return head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS
+
+
+def _open_heif(stream: IO[bytes], label: str) -> Image.Image:
+    """Opens a HEIC file, if pillow-heif is installed.
 
     Raises:
       UserError: it is not.
@@ -138,3 +141,4 @@ def _register_heif(label: str) -> None:
         raise UserError(
             f"{label} is a HEIC picture; install what reads it with `pip install pillow-heif`, or save it as JPEG"
         ) from None
+    return Image.open(stream)

@@ -92,13 +92,13 @@ def tiff_gray() -> Iterator[PictureKind]:
                     yield _tiff("gray, 2, 4, 8 bits", name, samples, expected, bits=bits, fill_order=order, **options)
             yield _tiff("gray, 2, 4, 8 bits", f"8 bits, {variant}", row_of(GRAYS), expected, **options)
             plain = photometric == tiff.BLACK_IS_ZERO
-            read_16 = expected if plain or not big_endian else "1 x 16-bit samples, which is not supported"
-            yield _tiff("gray, 16 bits", variant, scaled(GRAYS, 16), read_16, bits=16, **options)
-            for bits in (12, 32):
-                read = expected if plain and not big_endian else f"1 x {bits}-bit samples, which is not supported"
-                yield _tiff(
-                    "gray, 12 or 32 bits", f"{bits} bits, {variant}", scaled(GRAYS, bits), read, bits=bits, **options
-                )
+            for bits in (12, 16, 32):
+                row = "gray, 16 bits" if bits == 16 else "gray, 12 or 32 bits"
+                read: Any = expected
+                if big_endian + (not plain) >= (2 if bits == 16 else 1):
+                    row += ", big-endian and white is zero" if bits == 16 else ", big-endian or white is zero"
+                    read = f"1 x {bits}-bit samples, which is not supported"
+                yield _tiff(row, f"{bits} bits, {variant}", scaled(GRAYS, bits), read, bits=bits, **options)
     yield _tiff("gray, 64 bits", "", scaled(GRAYS, 32), "1 x 64-bit samples, which is not supported", bits=64)
     yield PictureKind(
         ("TIFF", "gray, 1 bit"),
