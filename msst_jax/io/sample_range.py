@@ -114,7 +114,7 @@ def _sample_range(opened: Image.Image, page: Directory | None, label: str) -> Sa
     if expected is None:
         kind = f"{describe_samples(page)}" if page is not None else f"{opened.format} numbers"
         raise UserError(f"{label} holds {kind} and does not say which is black and which is white; {SUPPORTED}")
-    if page is not None and page.number(PHOTOMETRIC, 1) == WHITE_IS_ZERO:
+    if page is not None and page.number(PHOTOMETRIC, WHITE_IS_ZERO) == WHITE_IS_ZERO:
         return SampleRange(expected.white, expected.black)
     return expected
 
