@@ -5,6 +5,7 @@ In memory an image is a float32 array in [0, 1], shape (H, W, 3), sRGB; a pictur
 
 import io
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
@@ -35,7 +36,21 @@ def read_picture(path: str | Path, what: str = "picture", backdrop: str = "white
     Raises:
       UserError: missing file, folder, not an image, damaged, or larger than MAX_PIXELS.
     """
-    path = Path(path)
+    return _read(Path(path), what, lambda picture: _to_rgb(picture, backdrop))
+
+
+def open_picture(path: str | Path, what: str = "picture") -> Image.Image:
+    """Reads a picture in the mode that it is stored in, for files whose numbers are no colors, such as masks.
+
+    EXIF orientation is applied.
+
+    Raises:
+      UserError: as `read_picture`.
+    """
+    return _read(Path(path), what, lambda picture: picture)
+
+
+def _read(path: Path, what: str, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
     try:
         if path.is_dir():
             raise UserError(f"{what} {path} is a folder; give a picture file")
@@ -47,7 +62,7 @@ def read_picture(path: str | Path, what: str = "picture", backdrop: str = "white
                 if opened.width * opened.height > MAX_PIXELS:
                     raise Image.DecompressionBombError
                 opened.load()
-                return _to_rgb(_apply_orientation(opened), backdrop)
+                return convert(_apply_orientation(opened))
     except Image.DecompressionBombError:
         raise UserError(f"{what} {path} has more than {MAX_PIXELS // 10**6} megapixels; make it smaller") from None
     except UnidentifiedImageError:

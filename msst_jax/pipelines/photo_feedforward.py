@@ -20,7 +20,8 @@ from msst_jax.models.precision import compute_dtype
 from msst_jax.models.stylizer import blend_mixtures
 from msst_jax.pipelines.job import PhotoJob, blend_path, recorded_config
 from msst_jax.pipelines.model_inputs import check_model_inputs, load_model_segmenter
-from msst_jax.regions.masks import MaskSpec, read_mask
+from msst_jax.regions.mask_files import read_mask
+from msst_jax.regions.masks import MaskSpec
 from msst_jax.regions.segmenter import Segmenter
 from msst_jax.report.sheets import blend_strip
 from msst_jax.report.sidecar import build_sidecar

@@ -1,7 +1,7 @@
 """Image sequences: a folder of numbered images read as a constant-rate video."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -24,12 +24,15 @@ class FrameFolder:
       info: properties of the video; the first readable image sets the size.
     """
 
-    def __init__(self, folder: Path, rate: Fraction = DEFAULT_RATE):
+    def __init__(
+        self, folder: Path, rate: Fraction = DEFAULT_RATE, read: Callable[[Path], np.ndarray | None] | None = None
+    ):
         """Lists the images and reads the first readable one.
 
         Args:
           folder: the folder of images; see `IMAGE_SUFFIXES`.
           rate: frames per second, above 0 and up to MAX_RATE.
+          read: a file to uint8 (H, W, 3), or None if it cannot be read; None = the picture over black.
 
         Raises:
           UserError: not a folder, no images in it, none of them readable, or a rate out of range.
@@ -41,12 +44,13 @@ class FrameFolder:
             )
         if not folder.is_dir():
             raise UserError(f"{folder} is not a folder; give a folder of numbered images")
+        self._read = read or _read
         self.files = list_frames(folder)
         if not self.files:
             raise UserError(
                 f"{folder} has no images ({', '.join(IMAGE_SUFFIXES)}); give a video, or a folder of frames"
             )
-        first = next((image for image in map(_read, self.files) if image is not None), None)
+        first = next((image for image in map(self._read, self.files) if image is not None), None)
         if first is None:
             raise UserError(f"none of the {len(self.files)} images in {folder} can be read; give other copies")
         height, width = first.shape[:2]
@@ -70,7 +74,7 @@ class FrameFolder:
         """
         size, period, skipped = (self.info.width, self.info.height), self.info.time_base, []
         for index, file in enumerate(self.files):
-            image = _read(file)
+            image = self._read(file)
             if image is None:
                 skipped.append(file.name)
                 continue
