@@ -9,7 +9,8 @@ from ml_collections import ConfigDict
 
 from msst_jax.cli.flags import parse_region_files
 from msst_jax.errors import UserError
-from msst_jax.io.images import IMAGE_SUFFIXES, OUTPUT_SUFFIXES
+from msst_jax.io.images import OUTPUT_SUFFIXES
+from msst_jax.io.picture_formats import IMAGE_SUFFIXES
 from msst_jax.pipelines.job import Job, MasksJob, PhotoJob, VideoJob
 from msst_jax.presets.validation import check_number
 from msst_jax.video.blend_schedule import parse_blend_schedule

@@ -15,10 +15,10 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from msst_jax.errors import UserError
 from msst_jax.io.files import write_atomically
+from msst_jax.io.picture_formats import register_plugins
 
 MIN_SIDE = 16  # VGG halves the image three times before relu4_1
 MAX_PIXELS = 178_000_000  # just under Pillow's own limit for decompression bombs
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 OUTPUT_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 
 
@@ -56,6 +56,7 @@ def _read(path: Path, what: str, convert: Callable[[Image.Image], Image.Image]) 
             raise UserError(f"{what} {path} is a folder; give a picture file")
         if not path.exists():
             raise UserError(f"{what} {path} does not exist; check the name")
+        register_plugins()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns about large images and odd metadata
             with Image.open(path) as opened:

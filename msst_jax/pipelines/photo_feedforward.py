@@ -13,7 +13,8 @@ from tqdm import tqdm
 
 from msst_jax.errors import UserError
 from msst_jax.io.files import check_outputs, write_json
-from msst_jax.io.images import IMAGE_SUFFIXES, check_output_format, save_image, save_picture, to_picture
+from msst_jax.io.folders import list_pictures
+from msst_jax.io.images import check_output_format, save_image, save_picture, to_picture
 from msst_jax.losses.objective import TERMS
 from msst_jax.models.feedforward_model import FeedforwardModel, load_feedforward
 from msst_jax.models.precision import compute_dtype
@@ -41,7 +42,8 @@ def run(config: ConfigDict, job: PhotoJob) -> int:
     """
     started = time.perf_counter()
     options = build_input_options(config)
-    targets = _targets(job)
+    photo = Path(job.photo)
+    targets = folder_targets(photo, job.output) if photo.is_dir() else {photo: job.output}
     model = load_feedforward(job.model, compute_dtype(config.dtype))
     _check(job, model, targets)
     spec = MaskSpec(model.regions, tuple(job.masks), options.masks)
@@ -63,23 +65,22 @@ def run(config: ConfigDict, job: PhotoJob) -> int:
     return 0
 
 
-def _targets(job: PhotoJob) -> dict[Path, Path]:
-    """{photo: output}.
+def folder_targets(folder: Path, output: Path) -> dict[Path, Path]:
+    """{photo: output} of the photos of a folder, see `list_pictures`; the outputs lie in the folder `output`.
 
     Raises:
       UserError: a folder without images, or with two of one name.
     """
-    photo = Path(job.photo)
-    if not photo.is_dir():
-        return {photo: job.output}
-    files = sorted(path for path in photo.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    listing = list_pictures(folder)
+    files = listing.pictures
     if not files:
         raise UserError(
-            f"{photo} has no images ({', '.join(IMAGE_SUFFIXES)}); give a picture, or a folder that has some"
+            f"{folder} has no images{listing.describe_nothing()}; give a picture, or a folder that has some"
         )
-    targets = {file: job.output / f"{file.stem}.png" for file in files}
+    listing.warn(folder)
+    targets = {file: output / f"{file.stem}.png" for file in files}
     if len(set(targets.values())) < len(files):
-        raise UserError(f"{photo} has pictures that differ in their ending only; rename one")
+        raise UserError(f"{folder} has pictures that differ in their ending only; rename one")
     return targets
 
 
