@@ -15,7 +15,9 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from msst_jax.errors import UserError
 from msst_jax.io.files import write_atomically
+from msst_jax.io.paths import STANDARD_STREAM
 from msst_jax.io.picture_formats import register_plugins
+from msst_jax.io.streams import read_input, write_output
 
 MIN_SIDE = 16  # VGG halves the image three times before relu4_1
 MAX_PIXELS = 178_000_000  # just under Pillow's own limit for decompression bombs
@@ -52,14 +54,11 @@ def open_picture(path: str | Path, what: str = "picture") -> Image.Image:
 
 def _read(path: Path, what: str, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
     try:
-        if path.is_dir():
-            raise UserError(f"{what} {path} is a folder; give a picture file")
-        if not path.exists():
-            raise UserError(f"{what} {path} does not exist; check the name")
+        source = _find_source(path, what)
         register_plugins()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns about large images and odd metadata
-            with Image.open(path) as opened:
+            with Image.open(source) as opened:
                 if opened.width * opened.height > MAX_PIXELS:
                     raise Image.DecompressionBombError
                 opened.load()
@@ -67,12 +66,27 @@ def _read(path: Path, what: str, convert: Callable[[Image.Image], Image.Image]) 
     except Image.DecompressionBombError:
         raise UserError(f"{what} {path} has more than {MAX_PIXELS // 10**6} megapixels; make it smaller") from None
     except UnidentifiedImageError:
-        problem = "is empty" if path.stat().st_size == 0 else "is not a picture that Pillow can read"
+        problem = "is empty" if _is_empty(source) else "is not a picture that Pillow can read"
         raise UserError(f"{what} {path} {problem}; give a PNG, JPEG, WebP or TIFF file") from None
     except UserError:
         raise
     except Exception as error:  # Pillow's decoders raise many kinds of errors on damaged data
         raise UserError(f"{what} {path} is damaged or cannot be read ({error}); give another copy") from error
+
+
+def _find_source(path: Path, what: str) -> Path | io.BytesIO:
+    """The file, or the content of standard input; UserError if there is none."""
+    if path == STANDARD_STREAM:
+        return io.BytesIO(read_input(what))
+    if path.is_dir():
+        raise UserError(f"{what} {path} is a folder; give a picture file")
+    if not path.exists():
+        raise UserError(f"{what} {path} does not exist; check the name")
+    return path
+
+
+def _is_empty(source: Path | io.BytesIO) -> bool:
+    return not (source.getbuffer().nbytes if isinstance(source, io.BytesIO) else source.stat().st_size)
 
 
 def _apply_orientation(picture: Image.Image) -> Image.Image:
@@ -191,21 +205,26 @@ def to_picture(image: np.ndarray | jax.Array) -> Image.Image:
 
 
 def check_output_format(path: Path) -> None:
-    """Raises UserError if the suffix of `path` is not an image format that can be written."""
-    if path.suffix.lower() not in OUTPUT_SUFFIXES:
+    """Raises UserError if the suffix of `path` is not an image format that can be written; "-" gets PNG."""
+    if path != STANDARD_STREAM and path.suffix.lower() not in OUTPUT_SUFFIXES:
         raise UserError(
             f"cannot write {path}: unknown picture ending {path.suffix!r}; use one of {', '.join(OUTPUT_SUFFIXES)}"
         )
 
 
 def save_picture(picture: Image.Image, path: str | Path) -> None:
-    """Writes a Pillow image atomically; the suffix of `path` chooses the format.
+    """Writes a Pillow image atomically; the suffix of `path` chooses the format. To "-", standard output, goes a PNG.
 
     Raises:
       UserError: unknown suffix, unwritable path, or an image too large for the format.
     """
     path = Path(path)
     check_output_format(path)
+    if path == STANDARD_STREAM:
+        content = io.BytesIO()
+        picture.save(content, "PNG")
+        write_output(content.getvalue())
+        return
     try:
         write_atomically(path, lambda temporary: picture.save(temporary, quality=95))
     except ValueError as error:  # WebP and JPEG limit the longest side

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from msst_jax.errors import UserError
 from msst_jax.io.files import check_outputs, check_writable, write_json
 from msst_jax.io.images import check_output_format, save_picture, to_picture
+from msst_jax.io.paths import STANDARD_STREAM
 from msst_jax.losses.objective import LossWeights
 from msst_jax.models.vgg import VGG
 from msst_jax.pipelines.job import (
@@ -21,6 +22,8 @@ from msst_jax.pipelines.job import (
     EXIT_NOTHING_BETTER,
     PhotoJob,
     blend_path,
+    check_standard_output,
+    log_written,
     recorded_config,
     sibling_path,
 )
@@ -65,6 +68,9 @@ def run(config: ConfigDict, job: PhotoJob) -> int:
 
 def _check_outputs(job: PhotoJob) -> None:
     """Every file that may be written can be, and none is an input."""
+    if job.output == STANDARD_STREAM:
+        check_standard_output(job)
+        return
     check_writable(job.output)
     check_output_format(job.output)
     images = [job.output, sibling_path(job.output, "inputs")]
@@ -123,7 +129,7 @@ def _compare(
 
 def _save(picture: Image.Image, path: Path) -> None:
     save_picture(picture, path)
-    logging.info("wrote %s", path)
+    log_written(path)
 
 
 def _write_images(
@@ -138,7 +144,8 @@ def _write_images(
         if isinstance(ratio, float):
             content["config"]["blend_ratio"] = ratio
         _save(picture, path)
-        write_json({"blend_ratio": ratio, **more, **content, "loss": loss}, path.with_suffix(".json"))
+        if path != STANDARD_STREAM:
+            write_json({"blend_ratio": ratio, **more, **content, "loss": loss}, path.with_suffix(".json"))
 
     if count == 1:
         save(to_picture(images[0]), job.output, job.blend_ratios[0], result.losses[0])
@@ -149,7 +156,8 @@ def _write_images(
         summed = {name: np.sum([loss[name] for loss in result.losses[:count]], 0).tolist() for name in result.losses[0]}
         strip = blend_strip(job.blend_ratios, images)
         save(strip, job.output, list(job.blend_ratios), summed, pictures=[path.name for path in paths])
-    _save(inputs_sheet(inputs, images[-1]), sibling_path(job.output, "inputs"))
+    if job.output != STANDARD_STREAM:
+        _save(inputs_sheet(inputs, images[-1]), sibling_path(job.output, "inputs"))
 
 
 def _sidecar(

@@ -15,11 +15,12 @@ from msst_jax.errors import UserError
 from msst_jax.io.files import check_outputs, write_json
 from msst_jax.io.folders import list_pictures
 from msst_jax.io.images import check_output_format, save_image, save_picture, to_picture
+from msst_jax.io.paths import STANDARD_STREAM
 from msst_jax.losses.objective import TERMS
 from msst_jax.models.feedforward_model import FeedforwardModel, load_feedforward
 from msst_jax.models.precision import compute_dtype
 from msst_jax.models.stylizer import blend_mixtures
-from msst_jax.pipelines.job import PhotoJob, blend_path, recorded_config
+from msst_jax.pipelines.job import PhotoJob, blend_path, check_standard_output, log_written, recorded_config
 from msst_jax.pipelines.model_inputs import check_model_inputs, load_model_segmenter
 from msst_jax.regions.mask_files import read_mask
 from msst_jax.regions.masks import MaskSpec
@@ -93,8 +94,12 @@ def _check(job: PhotoJob, model: FeedforwardModel, targets: Mapping[Path, Path])
         raise UserError("a list of blend ratios makes a strip of one photo; give one photo, or one ratio")
     if job.output.is_file() and Path(job.photo).is_dir():
         raise UserError(f"cannot write to {job.output}: it is a file; the pictures of a folder need a folder")
+    if job.output == STANDARD_STREAM:
+        check_standard_output(job)
     for file, output in targets.items():
         _mask_files(job, file)
+        if output == STANDARD_STREAM:
+            continue
         check_output_format(output)
         check_outputs(output, _written(job, output), [*map(str, targets), *job.masks.values()])
 
@@ -192,6 +197,9 @@ def _write(
             save_image(image, blend_path(item.output, ratio))
         picture = blend_strip(job.blend_ratios, images)
     save_picture(picture, item.output)
+    log_written(item.output)
+    if item.output == STANDARD_STREAM:
+        return
     content = build_sidecar(
         config=recorded_config(config, str(item.file), {}, job.masks),
         inputs=item.inputs,
@@ -208,4 +216,3 @@ def _write(
     ratios = list(job.blend_ratios)
     record = {"blend_ratio": ratios if len(ratios) > 1 else ratios[0], **content}
     write_json({**record, "loss": {name: [] for name in ("total", *TERMS)}}, item.output.with_suffix(".json"))
-    logging.info("wrote %s", item.output)
