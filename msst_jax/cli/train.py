@@ -1,17 +1,18 @@
 """The command train.py, or msst-train: flags, and how errors end it."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from absl import flags
 from ml_collections import ConfigDict
 
-from msst_jax.cli.flags import Command, parse_command, parse_region_files, run_command
+from msst_jax.cli.flags import Command, parse_command, parse_region_files, resolve_config_paths, run_command
 from msst_jax.errors import UserError
+from msst_jax.io.paths import user_path
 from msst_jax.pipelines.train import TrainJob, run
 from msst_jax.presets.lookup import load_preset
 from msst_jax.runtime.console import configure_logging
 from msst_jax.runtime.devices import initialize_distributed, request_deterministic_ops
+from msst_jax.training.data.photos import TFDS_PREFIX
 
 USAGE = """Trains the feed-forward model, or the person segmenter. The same command continues a run.
 
@@ -49,7 +50,9 @@ def _run(argv: Sequence[str]) -> int:
         raise UserError(f"{' '.join(command.arguments)} belongs to no flag; photos are given with --photos DIR")
     request_deterministic_ops()
     initialize_distributed()
-    return run(command.config, _build_job(command))
+    job = _build_job(command)
+    resolve_config_paths(command.config, ("segmenter", "start"))
+    return run(command.config, job)
 
 
 def _template(config: ConfigDict) -> ConfigDict:
@@ -67,10 +70,12 @@ def _build_job(command: Command) -> TrainJob:
     if not values.photos:
         raise UserError("no photos were given; add --photos DIR")
     return TrainJob(
-        workdir=Path(values.workdir),
-        photos=values.photos,
+        workdir=user_path(values.workdir, "--workdir"),
+        photos=[
+            place if place.startswith(TFDS_PREFIX) else str(user_path(place, "--photos")) for place in values.photos
+        ],
         styles=parse_region_files(values.style, "style"),
-        masks=values.masks,
+        masks=[str(user_path(place, "--masks")) for place in values.masks],
         restart=values.restart,
         quiet=values.quiet,
     )

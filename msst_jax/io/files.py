@@ -42,7 +42,8 @@ def write_text(path: Path, text: str) -> None:
 def atomic_path(path: Path, folder: bool = False, place: Path | None = None) -> Iterator[Path]:
     """A temporary file, or folder, that is renamed to `path` when the block ends, and removed if that fails.
 
-    An error inside the block is not converted, since it need not concern the file; see `os_errors_as_user_errors`.
+    A link stays: the file that it leads to is replaced. An error inside the block is not converted, since it need not
+    concern the file; see `os_errors_as_user_errors`.
 
     Args:
       path: the final path. An existing folder must be empty.
@@ -52,19 +53,38 @@ def atomic_path(path: Path, folder: bool = False, place: Path | None = None) -> 
     Raises:
       UserError: the file system refuses the temporary file or the rename.
     """
+    target = follow_link(path)
     with os_errors_as_user_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = _make_temporary(path, folder, place or path.parent)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = _make_temporary(path, folder, place or target.parent)
     try:
         yield temporary
         with os_errors_as_user_errors(path):
             temporary.chmod((0o777 if folder else 0o666) & ~_umask())
-            os.replace(temporary, path)
+            os.replace(temporary, target)
     finally:
         if folder:
             shutil.rmtree(temporary, ignore_errors=True)
         else:
             temporary.unlink(missing_ok=True)
+
+
+def follow_link(path: Path) -> Path:
+    """The file or folder that a link leads to, which need not exist yet; any other path as it is.
+
+    Raises:
+      UserError: the link leads to itself.
+    """
+    if not path.is_symlink():
+        return path
+    try:
+        target = Path(os.path.realpath(path))
+        target.stat()  # of links in a circle, realpath returns one
+    except FileNotFoundError:
+        return target
+    except OSError as error:
+        raise UserError(f"cannot write {path}: the link leads nowhere ({error.strerror}); choose another") from error
+    return target
 
 
 @contextmanager
@@ -98,7 +118,7 @@ def check_writable(path: Path, example: str = "out.png") -> None:
         if path.is_dir():
             name = Path(example).with_suffix(path.suffix or Path(example).suffix)
             raise UserError(f"cannot write {path}: it is a folder; give a file name such as {path / name}")
-        existing = next(folder for folder in path.parents if folder.exists())
+        existing = next(folder for folder in follow_link(path).parents if folder.exists())
         with tempfile.NamedTemporaryFile(prefix=f".{path.stem}-", suffix=path.suffix, dir=existing):
             pass
     except OSError as error:
@@ -116,13 +136,13 @@ def check_outputs(output: Path, written: Iterable[Path], inputs: Iterable[str]) 
     Raises:
       UserError: one of the files cannot be written, or is one of the inputs.
     """
-    resolved = {path.resolve(): path for path in written}
+    resolved = {os.path.realpath(path): path for path in written}  # unlike resolve, takes links in a circle
     for path in resolved.values():
         if path != output and path.is_dir():
             raise UserError(f"cannot write {path} beside {output}: it is a folder; choose another name with -o")
         check_writable(path)
     for file in inputs:
-        if Path(file).resolve() in resolved:
+        if os.path.realpath(file) in resolved:
             raise UserError(f"the output {output} would overwrite the input {file}; choose another name with -o")
 
 

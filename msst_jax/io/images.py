@@ -3,6 +3,7 @@
 In memory an image is a float32 array in [0, 1], shape (H, W, 3), sRGB; a picture is a Pillow image.
 """
 
+import io
 from pathlib import Path
 
 import jax
@@ -13,17 +14,12 @@ from msst_jax.errors import UserError
 from msst_jax.io.color_profile import to_srgb
 from msst_jax.io.files import write_atomically
 from msst_jax.io.metadata import NO_METADATA, PictureMetadata
+from msst_jax.io.paths import STANDARD_STREAM
 from msst_jax.io.picture_file import MAX_PIXELS, decode_picture
-from msst_jax.io.write_options import (
-    DEFAULT_OPTIONS,
-    OUTPUT_SUFFIXES,  # noqa: F401  # beside IMAGE_SUFFIXES, which are read
-    WriteOptions,
-    check_output_format,
-    encoder_parameters,
-)
+from msst_jax.io.streams import write_output
+from msst_jax.io.write_options import DEFAULT_OPTIONS, WriteOptions, check_output_format, encoder_parameters
 
 MIN_SIDE = 16  # VGG halves the image three times before relu4_1
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 
 def read_picture(path: str | Path, what: str = "picture", backdrop: str = "white") -> Image.Image:
@@ -128,7 +124,7 @@ def save_picture(
     options: WriteOptions = DEFAULT_OPTIONS,
     metadata: PictureMetadata = NO_METADATA,
 ) -> None:
-    """Writes a Pillow image atomically; the suffix of `path` chooses the format.
+    """Writes a Pillow image atomically; the suffix of `path` chooses the format; "-", standard output, gets PNG.
 
     Args:
       picture: sRGB, or gray.
@@ -142,6 +138,11 @@ def save_picture(
     path = Path(path)
     check_output_format(path, options)
     parameters = encoder_parameters(path, options, metadata)
+    if path == STANDARD_STREAM:
+        content = io.BytesIO()
+        picture.save(content, "PNG", **parameters)
+        write_output(content.getvalue())
+        return
     try:
         write_atomically(path, lambda temporary: picture.save(temporary, **parameters))
     except ValueError as error:  # WebP and JPEG limit the longest side

@@ -1,6 +1,6 @@
 """Opens picture files of every format that Pillow knows, and says in one line why one cannot be read."""
 
-import importlib
+import io
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,7 +13,10 @@ from msst_jax.errors import UserError
 from msst_jax.io import png_chunks
 from msst_jax.io.camera_raw import is_camera_raw
 from msst_jax.io.exif import apply_orientation
+from msst_jax.io.paths import STANDARD_STREAM
+from msst_jax.io.picture_formats import register_heif
 from msst_jax.io.sample_range import check_planes, to_8_bit, unsupported_samples
+from msst_jax.io.streams import read_input
 from msst_jax.io.tiff_directories import HEIGHT, WIDTH, Directory, is_tiff, read_pages
 
 MAX_PIXELS = 178_000_000  # just under Pillow's own limit for decompression bombs
@@ -41,6 +44,16 @@ def decode_picture(path: str | Path, what: str = "picture") -> Image.Image:
         return apply_orientation(to_8_bit(opened, label), opened, label)
 
 
+def read_stored(path: str | Path, what: str = "picture") -> Image.Image:
+    """Reads a picture file upright, with the numbers and the mode that it is stored in.
+
+    For files whose numbers are no colors, such as masks. Arguments and errors as of `decode_picture`.
+    """
+    with open_picture(path, what) as opened:
+        opened.load()
+        return apply_orientation(opened, opened, f"{what} {path}")
+
+
 @contextmanager
 def open_picture(path: str | Path, what: str = "picture") -> Iterator[Image.Image]:
     """A picture file as Pillow opens it, not loaded yet; errors of the block are converted too.
@@ -55,19 +68,26 @@ def open_picture(path: str | Path, what: str = "picture") -> Iterator[Image.Imag
     path = Path(path)
     label = f"{what} {path}"
     try:
-        if path.is_dir():
-            raise UserError(f"{label} is a folder; give a picture file")
-        if not path.exists():
-            raise UserError(f"{label} does not exist; check the name")
         with warnings.catch_warnings(), ExitStack() as files:
             warnings.simplefilter("ignore")  # Pillow warns about large images and odd metadata
-            yield _open(files.enter_context(path.open("rb")), path, label, files)
+            yield _open(files.enter_context(_stream(path, what)), path, label, files)
     except Image.DecompressionBombError:
         raise UserError(f"{label} has more than {MAX_PIXELS // 10**6} megapixels; make it smaller") from None
     except UserError:
         raise
     except Exception as error:  # Pillow's decoders raise many kinds of errors on damaged data
         raise UserError(f"{label} is damaged or cannot be read ({error}); give another copy") from error
+
+
+def _stream(path: Path, what: str) -> IO[bytes]:
+    """The content of the file, or of standard input; UserError if there is none."""
+    if path == STANDARD_STREAM:
+        return io.BytesIO(read_input(what))
+    if path.is_dir():
+        raise UserError(f"{what} {path} is a folder; give a picture file")
+    if not path.exists():
+        raise UserError(f"{what} {path} does not exist; check the name")
+    return path.open("rb")
 
 
 def _open(stream: IO[bytes], path: Path, label: str, files: ExitStack) -> Image.Image:
@@ -135,10 +155,8 @@ def _open_heif(stream: IO[bytes], label: str) -> Image.Image:
     Raises:
       UserError: it is not.
     """
-    try:
-        importlib.import_module("pillow_heif").register_heif_opener()
-    except ImportError:
+    if not register_heif():
         raise UserError(
             f"{label} is a HEIC picture; install what reads it with `pip install pillow-heif`, or save it as JPEG"
-        ) from None
+        )
     return Image.open(stream)

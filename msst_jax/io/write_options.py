@@ -9,6 +9,7 @@ from absl import logging
 from msst_jax.errors import UserError
 from msst_jax.io.color_profile import srgb_profile
 from msst_jax.io.metadata import PictureMetadata
+from msst_jax.io.paths import STANDARD_STREAM
 
 JPEG, WEBP, TIFF = (".jpg", ".jpeg"), (".webp",), (".tif", ".tiff")
 OUTPUT_SUFFIXES = (".png", *JPEG, *WEBP, *TIFF, ".bmp")
@@ -35,9 +36,13 @@ class WriteOptions:
 DEFAULT_OPTIONS = WriteOptions()
 
 
+def _suffix(path: Path) -> str:
+    return ".png" if path == STANDARD_STREAM else path.suffix.lower()
+
+
 def check_output_format(path: Path, options: WriteOptions = DEFAULT_OPTIONS) -> None:
     """Raises UserError if a picture at `path` cannot be written at all, or not with these options."""
-    suffix = path.suffix.lower()
+    suffix = _suffix(path)
     if suffix not in OUTPUT_SUFFIXES:
         raise UserError(
             f"cannot write {path}: unknown picture ending {path.suffix!r}; use one of {', '.join(OUTPUT_SUFFIXES)}"

@@ -11,6 +11,7 @@ from jax.typing import DTypeLike
 from safetensors import SafetensorError, safe_open
 
 from msst_jax.errors import UserError
+from msst_jax.io.paths import user_path
 from msst_jax.models.pretrained import ASSETS
 from msst_jax.models.serialization import MODEL_FILE, assign_tensors, read_tensors, save_tensors, state_to_tensors
 from msst_jax.models.stylizer import Stylizer
@@ -57,7 +58,7 @@ def find_feedforward(name: str) -> Path:
     Raises:
       UserError: the file does not exist.
     """
-    path = BUILTIN_FILE if name == BUILTIN else Path(name).expanduser()
+    path = BUILTIN_FILE if name == BUILTIN else user_path(name, "--model")
     path = path / MODEL_FILE if path.is_dir() else path
     if not path.exists():
         raise UserError(f"--model {name}: {path} does not exist; give a --workdir of train.py, or {BUILTIN}")

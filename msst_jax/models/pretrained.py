@@ -11,6 +11,7 @@ from jax.typing import DTypeLike
 from safetensors import SafetensorError, safe_open
 
 from msst_jax.errors import UserError
+from msst_jax.io.paths import user_path
 from msst_jax.models.deeplab import PERSON_NETWORK, DeepLabV3
 from msst_jax.models.serialization import assign_tensors, read_tensors
 from msst_jax.models.vgg import VGG, deepest_tap, tap_names
@@ -25,7 +26,7 @@ EMBEDDED_PREFIX = "backbone.embedded."  # of the person segmenter's weights that
 
 def weights_folder() -> Path:
     """The folder of converted weights: $MSST_WEIGHTS, or ~/.cache/msst_jax."""
-    return Path(os.environ.get("MSST_WEIGHTS") or Path.home() / ".cache" / "msst_jax").expanduser()
+    return user_path(os.environ.get("MSST_WEIGHTS") or Path.home() / ".cache" / "msst_jax", "MSST_WEIGHTS")
 
 
 def converted_path(name: str) -> Path:

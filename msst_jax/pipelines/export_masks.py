@@ -14,6 +14,7 @@ from PIL import Image
 from msst_jax.errors import UserError
 from msst_jax.io.files import check_outputs, check_writable, write_json
 from msst_jax.io.images import check_output_format, save_picture
+from msst_jax.io.paths import STANDARD_STREAM
 from msst_jax.models.voc import CLASSES
 from msst_jax.pipelines.job import MasksJob
 from msst_jax.regions.components import remove_small_components
@@ -41,6 +42,8 @@ def run(config: ConfigDict, job: MasksJob) -> int:
     """
     if Path(job.photo).is_dir():
         raise UserError(f"photo {job.photo} is a folder; give a picture, or a fast model with --model")
+    if job.output == STANDARD_STREAM:
+        raise UserError("--regions-only writes several files; give a file name with -o in place of -")
     check_writable(job.output)
     check_output_format(job.output)
     export_masks(build_input_options(config), job.photo, job.output, config=config.to_dict(), protected=job.protected)

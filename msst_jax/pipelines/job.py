@@ -6,9 +6,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from absl import logging
 from ml_collections import ConfigDict
 
+from msst_jax.errors import UserError
 from msst_jax.io.metadata import NO_METADATA, PictureMetadata, read_metadata
+from msst_jax.io.paths import STANDARD_STREAM
+from msst_jax.io.streams import check_output
 from msst_jax.io.write_options import DEFAULT_OPTIONS, WriteOptions
 from msst_jax.video.blend_schedule import BlendSchedule
 from msst_jax.video.io.frame_folder import DEFAULT_RATE
@@ -22,10 +26,10 @@ class PhotoJob:
     """Stylize a photo or, with a model, every photo of a folder.
 
     Attributes:
-      photo: an image file; with a model also a folder.
+      photo: an image file, or "-" for standard input; with a model also a folder.
       styles: {region: file}.
       masks: {region: file}; with a model and a folder of photos also a folder of files named like them.
-      output: an image file; a folder if `photo` is one.
+      output: an image file, or "-" for standard output, which gets neither JSON nor sheets; a folder if `photo` is one.
       blend_ratios: one image each, optimized as one batch.
       seed: of the random start (config.init = "noise").
       compare: also write the comparison sheet.
@@ -95,6 +99,21 @@ class MasksJob:
 Job = PhotoJob | VideoJob | MasksJob
 
 
+def check_standard_output(job: PhotoJob) -> None:
+    """Raises UserError if the job makes more than the one picture that standard output can take."""
+    if len(job.blend_ratios) > 1 or job.compare or Path(job.photo).is_dir():
+        raise UserError(f"-o {job.output} takes one picture, and this run makes several; give a file name with -o")
+    check_output()
+
+
+def log_written(output: Path) -> None:
+    """Says where the picture is."""
+    if output == STANDARD_STREAM:
+        logging.info("wrote the picture to standard output, without the JSON and the sheets that lie beside a file")
+    else:
+        logging.info("wrote %s", output)
+
+
 def blend_path(output: Path, ratio: float) -> Path:
     """Where the image of one of several blend ratios goes."""
     return sibling_path(output, f"blend{ratio:g}")
@@ -106,8 +125,10 @@ def sibling_path(output: Path, suffix: str) -> Path:
 
 
 def kept_metadata(writing: WriteOptions, photo: str | Path) -> PictureMetadata:
-    """The metadata that the stylized pictures of a photo keep."""
-    return read_metadata(photo) if writing.keep_metadata else NO_METADATA
+    """The metadata that the stylized pictures of a photo keep; none of one from standard input, which is read once."""
+    if not writing.keep_metadata or Path(photo) == STANDARD_STREAM:
+        return NO_METADATA
+    return read_metadata(photo)
 
 
 def recorded_config(

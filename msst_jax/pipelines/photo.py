@@ -15,6 +15,7 @@ from msst_jax.errors import UserError
 from msst_jax.io.files import check_outputs, check_writable, write_json
 from msst_jax.io.images import check_output_format, save_picture, to_picture
 from msst_jax.io.metadata import NO_METADATA, PictureMetadata
+from msst_jax.io.paths import STANDARD_STREAM
 from msst_jax.losses.objective import LossWeights
 from msst_jax.models.vgg import VGG
 from msst_jax.pipelines.job import (
@@ -22,7 +23,9 @@ from msst_jax.pipelines.job import (
     EXIT_NOTHING_BETTER,
     PhotoJob,
     blend_path,
+    check_standard_output,
     kept_metadata,
+    log_written,
     recorded_config,
     sibling_path,
 )
@@ -67,6 +70,9 @@ def run(config: ConfigDict, job: PhotoJob) -> int:
 
 def _check_outputs(job: PhotoJob) -> None:
     """Every file that may be written can be, and none is an input."""
+    if job.output == STANDARD_STREAM:
+        check_standard_output(job)
+        return
     check_writable(job.output)
     check_output_format(job.output, job.writing)
     images = [job.output, sibling_path(job.output, "inputs")]
@@ -125,7 +131,7 @@ def _compare(
 
 def _save(job: PhotoJob, picture: Image.Image, path: Path, metadata: PictureMetadata = NO_METADATA) -> None:
     save_picture(picture, path, job.writing, metadata)
-    logging.info("wrote %s", path)
+    log_written(path)
 
 
 def _write_images(
@@ -141,7 +147,8 @@ def _write_images(
         if isinstance(ratio, float):
             content["config"]["blend_ratio"] = ratio
         _save(job, picture, path, NO_METADATA if "pictures" in more else metadata)
-        write_json({"blend_ratio": ratio, **more, **content, "loss": loss}, path.with_suffix(".json"))
+        if path != STANDARD_STREAM:
+            write_json({"blend_ratio": ratio, **more, **content, "loss": loss}, path.with_suffix(".json"))
 
     if count == 1:
         save(to_picture(images[0]), job.output, job.blend_ratios[0], result.losses[0])
@@ -152,7 +159,8 @@ def _write_images(
         summed = {name: np.sum([loss[name] for loss in result.losses[:count]], 0).tolist() for name in result.losses[0]}
         strip = blend_strip(job.blend_ratios, images)
         save(strip, job.output, list(job.blend_ratios), summed, pictures=[path.name for path in paths])
-    _save(job, inputs_sheet(inputs, images[-1]), sibling_path(job.output, "inputs"))
+    if job.output != STANDARD_STREAM:
+        _save(job, inputs_sheet(inputs, images[-1]), sibling_path(job.output, "inputs"))
 
 
 def _sidecar(

@@ -13,14 +13,24 @@ from tqdm import tqdm
 
 from msst_jax.errors import UserError
 from msst_jax.io.files import check_outputs, write_json
-from msst_jax.io.images import IMAGE_SUFFIXES, check_output_format, save_image, save_picture
+from msst_jax.io.folders import list_pictures
+from msst_jax.io.images import check_output_format, save_image, save_picture
+from msst_jax.io.paths import STANDARD_STREAM
 from msst_jax.losses.objective import TERMS
 from msst_jax.models.feedforward_model import FeedforwardModel, load_feedforward
 from msst_jax.models.precision import compute_dtype
 from msst_jax.models.stylizer import blend_mixtures
-from msst_jax.pipelines.job import PhotoJob, blend_path, kept_metadata, recorded_config
+from msst_jax.pipelines.job import (
+    PhotoJob,
+    blend_path,
+    check_standard_output,
+    kept_metadata,
+    log_written,
+    recorded_config,
+)
 from msst_jax.pipelines.model_inputs import check_model_inputs, load_model_segmenter
-from msst_jax.regions.masks import MaskSpec, read_mask
+from msst_jax.regions.mask_files import read_mask
+from msst_jax.regions.masks import MaskSpec
 from msst_jax.regions.segmenter import Segmenter
 from msst_jax.report.sheets import blend_strip
 from msst_jax.report.sidecar import build_sidecar
@@ -40,7 +50,8 @@ def run(config: ConfigDict, job: PhotoJob) -> int:
     """
     started = time.perf_counter()
     options = build_input_options(config)
-    targets = _targets(job)
+    photo = Path(job.photo)
+    targets = folder_targets(photo, job.output) if photo.is_dir() else {photo: job.output}
     model = load_feedforward(job.model, compute_dtype(config.dtype))
     _check(job, model, targets)
     spec = MaskSpec(model.regions, tuple(job.masks), options.masks)
@@ -62,23 +73,22 @@ def run(config: ConfigDict, job: PhotoJob) -> int:
     return 0
 
 
-def _targets(job: PhotoJob) -> dict[Path, Path]:
-    """{photo: output}.
+def folder_targets(folder: Path, output: Path) -> dict[Path, Path]:
+    """{photo: output} of the photos of a folder, see `list_pictures`; the outputs lie in the folder `output`.
 
     Raises:
       UserError: a folder without images, or with two of one name.
     """
-    photo = Path(job.photo)
-    if not photo.is_dir():
-        return {photo: job.output}
-    files = sorted(path for path in photo.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    listing = list_pictures(folder)
+    files = listing.pictures
     if not files:
         raise UserError(
-            f"{photo} has no images ({', '.join(IMAGE_SUFFIXES)}); give a picture, or a folder that has some"
+            f"{folder} has no images{listing.describe_nothing()}; give a picture, or a folder that has some"
         )
-    targets = {file: job.output / f"{file.stem}.png" for file in files}
+    listing.warn(folder)
+    targets = {file: output / f"{file.stem}.png" for file in files}
     if len(set(targets.values())) < len(files):
-        raise UserError(f"{photo} has pictures that differ in their ending only; rename one")
+        raise UserError(f"{folder} has pictures that differ in their ending only; rename one")
     return targets
 
 
@@ -91,9 +101,13 @@ def _check(job: PhotoJob, model: FeedforwardModel, targets: Mapping[Path, Path])
         raise UserError("a list of blend ratios makes a strip of one photo; give one photo, or one ratio")
     if job.output.is_file() and Path(job.photo).is_dir():
         raise UserError(f"cannot write to {job.output}: it is a file; the pictures of a folder need a folder")
+    if job.output == STANDARD_STREAM:
+        check_standard_output(job)
     for file, output in targets.items():
         _mask_files(job, file)
         check_output_format(output, job.writing)
+        if output == STANDARD_STREAM:
+            continue
         check_outputs(output, _written(job, output), [*map(str, targets), *job.masks.values()])
 
 
@@ -192,6 +206,9 @@ def _write(
         save_picture(blend_strip(job.blend_ratios, images), item.output, job.writing)
     else:
         save_image(images[0], item.output, job.writing, metadata)
+    log_written(item.output)
+    if item.output == STANDARD_STREAM:
+        return
     content = build_sidecar(
         config=recorded_config(config, str(item.file), {}, job.masks),
         inputs=item.inputs,
@@ -208,4 +225,3 @@ def _write(
     ratios = list(job.blend_ratios)
     record = {"blend_ratio": ratios if len(ratios) > 1 else ratios[0], **content}
     write_json({**record, "loss": {name: [] for name in ("total", *TERMS)}}, item.output.with_suffix(".json"))
-    logging.info("wrote %s", item.output)

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 from msst_jax.errors import UserError
+from msst_jax.io.paths import user_path
 
 PACKAGE = "msst_jax.configs"
 FOLDER = "configs"
@@ -31,9 +32,9 @@ def preset_path(text: str) -> Path:
     An existing file at that path takes precedence over a preset, unless `text` is a bare name.
 
     Raises:
-      UserError: neither a preset nor a file.
+      UserError: neither a preset nor a file, or a URL.
     """
-    path = Path(text).expanduser()
+    path = user_path(text, "--config")
     bare = path.name == text and not path.suffix
     if not bare and path.is_file():
         return path

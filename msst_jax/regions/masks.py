@@ -1,17 +1,13 @@
-"""Region masks: reads mask files, composes (H, W, K) masks with sum 1 at every pixel; their typed options."""
+"""Region masks: composes (H, W, K) masks with sum 1 at every pixel; their typed options."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from absl import logging
-from PIL import Image
 from scipy import ndimage
 
 from msst_jax.errors import UserError
-from msst_jax.io.images import read_picture
 
 BACKGROUND = "background"
 MAX_UNCLAIMED = 0.001  # area fraction that may lie in no region: rounding at the masks' edges
@@ -85,43 +81,6 @@ class MaskSpec:
             if strict:
                 check_coverage(masks, self.names)
         return feather(masks, self.options.feather_sigma(masks.shape[1::-1]))
-
-
-def read_mask(path: str | Path, photo_size: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
-    """Reads a mask file (gray, white = inside), resized: float32 (H, W) in [0, 1].
-
-    Args:
-      path: any image; color is converted to gray, transparent counts as outside.
-      photo_size: (width, height) of the photo's file; a mask of another aspect ratio is stretched, with a warning.
-      size: (width, height) of the result.
-
-    Raises:
-      UserError: not an image, or nothing is inside.
-    """
-    picture = read_picture(path, "mask", backdrop="black").convert("L")
-    if picture.size != size and not same_aspect_ratio(picture.size, photo_size):
-        logging.warning(
-            "mask %s is %dx%d, the photo %dx%d: the mask is stretched to fit", path, *picture.size, *photo_size
-        )
-    brightest = int(np.asarray(picture).max())
-    if brightest < 128:
-        problem = (
-            "is black: nothing is inside" if brightest == 0 else f"is dark: its brightest value is {brightest} of 255"
-        )
-        raise UserError(f"mask {path} {problem}; paint the region white")
-    if picture.size != size:
-        picture = picture.resize(size, Image.Resampling.BILINEAR)
-    mask = np.asarray(picture, np.float32) / np.float32(255.0)
-    if mask.max() < 0.5:
-        raise UserError(f"mask {path} is too thin: it vanishes at {size[0]}x{size[1]}; paint it larger")
-    return mask
-
-
-def same_aspect_ratio(size: tuple[int, int], photo_size: tuple[int, int]) -> bool:
-    """Whether a (width, height) has the photo's aspect ratio, up to rounding of a side."""
-    larger, smaller = sorted((size, photo_size), reverse=True)
-    scale = smaller[0] / larger[0]
-    return abs(larger[1] * scale - smaller[1]) < 1
 
 
 def compose_masks(

@@ -1,6 +1,8 @@
 """Contact sheets: inputs, blend strips, comparisons of losses, class overlays."""
 
+import math
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -13,8 +15,21 @@ from msst_jax.transfer.inputs import PhotoInputs
 # One color per region, in order; the palette is safe for color blindness (Okabe & Ito 2008).
 REGION_COLORS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (204, 121, 167), (240, 228, 66), (213, 94, 0))
 GAP = 8
+MIN_FONT = 14  # pixels; captions that would have to be smaller are wrapped
+MIN_COLUMN = 120  # width of wrapped captions above narrow pictures
 OVERLAY = 0.6  # opacity of the class colors over the photo
 MAX_SIDE = 16000  # WebP supports no more
+
+Box = tuple[int, int, int, int]
+
+
+class Cell(NamedTuple):
+    """Where a picture of a sheet and its caption go, in pixels; boxes are (left, top, right, bottom)."""
+
+    picture: Box
+    lines: tuple[tuple[str, Box], ...]
+    """The lines of the caption, each with its box."""
+    font_size: int
 
 
 def sheet(pictures: Sequence[tuple[str, Image.Image]], height: int, columns: int = 0) -> Image.Image:
@@ -25,31 +40,96 @@ def sheet(pictures: Sequence[tuple[str, Image.Image]], height: int, columns: int
       height: of every image, in pixels.
       columns: images per row; 0 = all in one row.
     """
-    columns = columns or len(pictures)
-    caption = max(14, height // 16)
-    scaled = [
-        p.resize((max(1, round(p.width * height / p.height)), height), Image.Resampling.LANCZOS) for _, p in pictures
-    ]
-    rows = [range(start, min(start + columns, len(scaled))) for start in range(0, len(scaled), columns)]
-    row_height = height + caption + 2 * GAP
-    width = max(sum(scaled[i].width + GAP for i in row) for row in rows) + GAP
-    page = Image.new("RGB", (width, len(rows) * row_height + GAP), "white")
+    sizes = [(max(1, round(picture.width * height / picture.height)), height) for _, picture in pictures]
+    cells = sheet_cells([caption for caption, _ in pictures], sizes, columns)
+    boxes = [box for cell in cells for box in (cell.picture, *(box for _, box in cell.lines))]
+    page = Image.new("RGB", (max(box[2] for box in boxes) + GAP, max(cell.picture[3] for cell in cells) + GAP), "white")
     draw = ImageDraw.Draw(page)
-    for row_index, row in enumerate(rows):
-        x, y = GAP, row_index * row_height + GAP
-        for i in row:
-            draw.text((x, y), pictures[i][0], fill="black", font=_font(pictures[i][0], caption, scaled[i].width))
-            page.paste(scaled[i], (x, y + caption + GAP))
-            x += scaled[i].width + GAP
+    for (_, picture), size, cell in zip(pictures, sizes, cells, strict=True):
+        page.paste(picture.resize(size, Image.Resampling.LANCZOS), cell.picture[:2])
+        for text, box in cell.lines:
+            draw.text(box[:2], text, fill="black", font=ImageFont.load_default(cell.font_size))
     page.thumbnail((MAX_SIDE, MAX_SIDE))
     return page
 
 
-def _font(text: str, size: int, width: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-    """The largest font up to `size` in which `text` is no wider than `width`, but not below 8 pixels."""
-    while size > 8 and ImageFont.load_default(size).getlength(text) > width:
-        size -= 1
-    return ImageFont.load_default(size)
+def sheet_cells(captions: Sequence[str], sizes: Sequence[tuple[int, int]], columns: int = 0) -> list[Cell]:
+    """The layout of a sheet: captions stand above their pictures, in rows, and no two boxes overlap.
+
+    A caption that is wider than its picture shrinks to MIN_FONT, then wraps; words that a narrow picture has no room
+    for widen its cell.
+
+    Args:
+      captions: one per picture.
+      sizes: (width, height) of the pictures, all of one height.
+      columns: pictures per row; 0 = all in one row.
+    """
+    columns = columns or len(captions)
+    cells: list[Cell] = []
+    top = GAP
+    for start in range(0, len(captions), columns):
+        row = slice(start, start + columns)
+        cells += _row_cells(captions[row], sizes[row], top)
+        top = cells[-1].picture[3] + GAP
+    return cells
+
+
+def _row_cells(captions: Sequence[str], sizes: Sequence[tuple[int, int]], top: int) -> list[Cell]:
+    """As `sheet_cells`, for one row, whose captions start at `top`."""
+    height = sizes[0][1]
+    font_size = max(14, height // 16)
+    fitted = [_fit_caption(caption, width, font_size) for caption, (width, _) in zip(captions, sizes, strict=True)]
+    # Descenders of the last line reach into the gap.
+    caption_height = max(font_size, *((len(lines) - 1) * _line_height(size) + size for lines, size in fitted))
+    picture_top = top + caption_height + GAP
+    cells: list[Cell] = []
+    left = GAP
+    for (lines, size), (width, _) in zip(fitted, sizes, strict=True):
+        tops = range(top, top + len(lines) * _line_height(size), _line_height(size))
+        boxes = [
+            (left, y, left + _text_width(line, size), y + _line_height(size))
+            for y, line in zip(tops, lines, strict=True)
+        ]
+        cells.append(
+            Cell((left, picture_top, left + width, picture_top + height), tuple(zip(lines, boxes, strict=True)), size)
+        )
+        left = max(left + width, *(box[2] for box in boxes)) + GAP
+    return cells
+
+
+def _fit_caption(text: str, width: int, size: int) -> tuple[list[str], int]:
+    """The lines of a caption above a picture of a width, and their font size, at most `size`."""
+    for smaller in range(size, min(size, MIN_FONT) - 1, -1):
+        if _text_width(text, smaller) <= width:
+            return [text], smaller
+    size = min(size, MIN_FONT)
+    width = max(width, MIN_COLUMN)
+    lines: list[str] = []
+    for word in (part for whole in text.split() for part in _break_word(whole, width, size)):
+        if lines and _text_width(f"{lines[-1]} {word}", size) <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines, size
+
+
+def _break_word(word: str, width: int, size: int) -> list[str]:
+    """A word in parts that fit a width."""
+    parts = [""]
+    for letter in word:
+        if parts[-1] and _text_width(parts[-1] + letter, size) > width:
+            parts.append("")
+        parts[-1] += letter
+    return parts
+
+
+def _text_width(text: str, size: int) -> int:
+    return math.ceil(ImageFont.load_default(size).getlength(text))
+
+
+def _line_height(size: int) -> int:
+    """That of letters with descenders and accents, which are up to a fifth higher than the font is large."""
+    return math.ceil(1.2 * size)
 
 
 def regions_overlay(inputs: PhotoInputs) -> Image.Image:

@@ -11,7 +11,8 @@ from msst_jax.errors import UserError
 from msst_jax.io.images import load_image, read_picture
 from msst_jax.models.vgg import deepest_tap, tap_names
 from msst_jax.regions.inference import class_probabilities
-from msst_jax.regions.masks import MaskOptions, MaskSpec, compose_masks, read_mask
+from msst_jax.regions.mask_files import read_mask
+from msst_jax.regions.masks import MaskOptions, MaskSpec, compose_masks
 from msst_jax.regions.segmenter import Segmenter, Size, load_segmenter
 from msst_jax.regions.selection import region_classes, region_masks
 from msst_jax.transfer.options import InputOptions, StylizationOptions

@@ -9,11 +9,20 @@ from absl import logging
 from PIL import Image
 
 from msst_jax.errors import UserError
-from msst_jax.regions.masks import read_mask, same_aspect_ratio
+from msst_jax.regions.mask_files import (
+    ADVICE,
+    INSIDE,
+    NotAMaskError,
+    is_colored,
+    mask_series,
+    read_mask,
+    same_aspect_ratio,
+)
 from msst_jax.regions.segmenter import Size
 from msst_jax.video.io.formats import VIDEO_SUFFIXES
+from msst_jax.video.io.frame_folder import FrameFolder, list_frames
 from msst_jax.video.io.reader import open_video
-from msst_jax.video.io.types import VideoInfo, VideoSource, number_frames
+from msst_jax.video.io.types import Frame, VideoInfo, VideoSource, number_frames
 
 MaskReader = Callable[[int], np.ndarray]
 """The number of a frame to its masks, uint8 (H, W, G), white = inside. Numbers must increase from call to call."""
@@ -31,7 +40,8 @@ def open_masks(masks: Mapping[str, str], video: VideoInfo, size: Size) -> MaskRe
       size: (width, height) of the masks returned.
 
     Raises:
-      UserError: files that cannot be read, or a folder whose number of images is not that of the frames.
+      UserError: files that cannot be read or are no masks, or a folder whose number of images is not that of the
+        frames. The reader raises it for a later frame that is no mask.
     """
     width, height = size
     readers = [_open_mask(name, Path(file).expanduser(), video, size) for name, file in masks.items()]
@@ -50,7 +60,7 @@ def _open_mask(name: str, path: Path, video: VideoInfo, size: Size) -> MaskReade
         mask = read_mask(path, (video.width, video.height), size)
         still = np.round(mask * 255).astype(np.uint8)
         return lambda number: still
-    masks = open_video(path)
+    masks = _open_folder(name, path) if path.is_dir() else open_video(path)
     count, frames = masks.info.frames, video.frames
     if path.is_dir() and frames and count != frames:
         raise UserError(f"--mask {name}={path} has {count} images, {video.path} {frames} frames; give one for each")
@@ -64,22 +74,53 @@ def _open_mask(name: str, path: Path, video: VideoInfo, size: Size) -> MaskReade
     return _read_frame_masks(name, masks, size, masks_per_frame)
 
 
+def _open_folder(name: str, folder: Path) -> FrameFolder:
+    """The masks of a folder as gray frames (H, W, 3); all are stored in the same way, see `mask_series`."""
+    read_gray = mask_series(list_frames(folder), f"--mask {name}={folder}")
+
+    def read(file: Path) -> np.ndarray | None:
+        try:
+            return np.asarray(read_gray(file).convert("RGB"))
+        except NotAMaskError:
+            raise
+        except UserError:
+            return None
+
+    return FrameFolder(folder, read=read)
+
+
+def _gray(frame: Frame, label: str) -> np.ndarray:
+    """The mask (H, W) that a frame shows.
+
+    Raises:
+      NotAMaskError: it is in color.
+    """
+    picture = Image.fromarray(frame.image)
+    if is_colored(picture):
+        raise NotAMaskError(f"{label} is in color at {float(frame.time):.2f} s; {ADVICE} and black elsewhere")
+    return np.asarray(picture.convert("L"))
+
+
 def _read_frame_masks(name: str, masks: VideoSource, size: Size, masks_per_frame: Fraction) -> MaskReader:
     """A reader of a mask video or folder; a mask that cannot be decoded is replaced by the previous one."""
+    label = f"--mask {name}={masks.info.path}"
     frames = number_frames(masks.frames(), masks.info.rate)
     upcoming = next(frames, None)
     assert upcoming is not None  # a video without any frame cannot be opened
-    last, current, warned = 0, upcoming[1].image, False
+    last, current, brightest, warned = 0, _gray(upcoming[1], label), 0, False
 
     def read(number: int) -> np.ndarray:
-        nonlocal upcoming, last, current, warned
+        nonlocal upcoming, last, current, brightest, warned
         mask_number = int(number * masks_per_frame)
         while upcoming is not None and upcoming[0] <= mask_number:
-            last, current = upcoming[0], upcoming[1].image
+            last, current = upcoming[0], _gray(upcoming[1], label)
+            brightest = max(brightest, int(current.max()))
             upcoming = next(frames, None)
+            if upcoming is None and brightest < INSIDE:
+                logging.warning("%s is dark in every frame (up to %d of 255): nothing is inside", label, brightest)
         if upcoming is None and last < mask_number and not warned:
-            logging.warning("--mask %s=%s ends before the video: its last frame is repeated", name, masks.info.path)
+            logging.warning("%s ends before the video: its last frame is repeated", label)
             warned = True
-        return np.asarray(Image.fromarray(current).convert("L").resize(size, Image.Resampling.BILINEAR))
+        return np.asarray(Image.fromarray(current).resize(size, Image.Resampling.BILINEAR))
 
     return read

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from msst_jax.errors import UserError
-from msst_jax.io.files import os_errors_as_user_errors, write_atomically, write_text
+from msst_jax.io.files import follow_link, os_errors_as_user_errors, write_atomically, write_text
 from msst_jax.video.io.segments import PackedPackets
 
 RUN_FILE = "run.json"
@@ -155,8 +155,9 @@ class ResumeFolder:
 
 
 def resume_path(output: Path) -> Path:
-    """The resume folder of an output file."""
-    return output.with_name(f"{output.name}.part")
+    """The resume folder of an output file; beside the file that a link leads to, since its parts are renamed to it."""
+    target = follow_link(output)
+    return target.with_name(f"{target.name}.part")
 
 
 def segment_length(batch: int, rate: Fraction) -> int:

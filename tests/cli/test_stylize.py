@@ -241,7 +241,10 @@ def test_regions_that_a_segmenter_finds_are_told_from_masks_in_the_json(tmp_path
         (["photo.png", *TWO[:2]], "creates its weights), or give --mask dog=FILE"),
         (["photo.png", *TWO[:2], "--mask=dog=nope.png"], "mask nope.png does not exist"),
         (["photo.png", *TWO[:2], "--mask=dog=black.png"], "mask black.png is black: nothing is inside; paint"),
-        (["photo.png", *TWO[:2], "--mask=dog=white.png"], "region 'background' is empty: the other regions leave"),
+        (
+            ["photo.png", *TWO[:2], "--mask=dog=photo.png"],
+            "mask photo.png is a picture in color; give it in gray, white",
+        ),
         (["photo.png", TWO[0], TWO[2]], "% of the photo lies in no region (dog); add --style background=FILE"),
         (["photo.png", TWO[1], TWO[2]], "region 'dog' has a mask but no style; add --style dog=FILE"),
         (["photo.png", *TWO, "-o", "in.txt"], "unknown picture ending '.txt'; use one of .png"),
@@ -287,7 +290,6 @@ def test_bad_input_ends_with_one_line_and_exit_code_2_and_writes_nothing(scene: 
     (scene / "folder.png").mkdir()
     save(scene / "strip.png", np.zeros((20, 20000, 3), np.uint8))
     save(scene / "black.png", np.zeros((24, 32), np.uint8))
-    save(scene / "white.png", np.full((24, 32), 255, np.uint8))
     (scene / "broken.py").write_text("def get_config(:\n")
     (scene / "number.py").write_text("def get_config():\n    return 3\n")
     (scene / "raises.py").write_text("1 / 0\n")
@@ -306,13 +308,22 @@ def test_bad_input_ends_with_one_line_and_exit_code_2_and_writes_nothing(scene: 
     assert {file: file.stat().st_mtime_ns for file in scene.iterdir()} == before
 
 
+def test_a_white_mask_is_said_before_the_region_that_it_leaves_empty(scene: Path):
+    save(scene / "white.png", np.full((24, 32), 255, np.uint8))
+    code, stderr = run_command(["photo.png", *TWO[:2], "--mask=dog=white.png"], scene)
+    said, failed = stderr.splitlines()
+    assert said == "mask white.png is white everywhere: its region is the whole photo"
+    assert failed.startswith("stylize.py: region 'background' is empty: the other regions leave nothing for it")
+    assert code == 2
+
+
 def quick_flags(**changes: Any) -> list[str]:
     return [f"--config.{name}={value!r}".replace("'", '"') for name, value in {**QUICK, **changes}.items()]
 
 
 @pytest.mark.parametrize("quiet", [True, False])
 def test_quiet_prints_nothing_and_otherwise_a_stretched_mask_and_the_output_are_named(scene: Path, quiet: bool):
-    save(scene / "other.png", noise(10, 11))
+    save(scene / "other.png", noise(10, 11)[..., 0])
     more = ["-o", "new/folder/out.jpg", *(["--quiet"] if quiet else [])]
     code, stderr = run_script(["photo.png", *TWO[:2], "--mask=dog=other.png", *more, *quick_flags()], scene)
     assert code == 0

@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from msst_jax.errors import UserError
-from msst_jax.io.files import check_writable, write_atomically, write_json
+from msst_jax.io.files import (
+    atomic_path,
+    check_outputs,
+    check_writable,
+    write_atomically,
+    write_json,
+    write_text,
+)
 
 
 @pytest.mark.parametrize("failure", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
@@ -73,3 +80,50 @@ def test_unwritable_json_is_a_one_line_error_and_leaves_nothing(tmp_path: Path):
     with pytest.raises(TypeError):
         write_json({"a": object()}, tmp_path / "a.json")
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_an_output_that_is_a_link_is_written_through(tmp_path: Path, there: bool):
+    target, link = tmp_path / "data" / "real.txt", tmp_path / "a.txt"
+    if there:
+        target.parent.mkdir()
+        target.write_text("old")
+    link.symlink_to(target)
+    check_writable(link)
+    write_text(link, "new")
+    assert link.is_symlink()
+    assert target.read_text() == "new"
+    assert {file.name for file in tmp_path.iterdir()} == {"a.txt", "data"}
+    assert {file.name for file in target.parent.iterdir()} == {target.name}
+
+
+def test_a_linked_output_that_fails_leaves_link_and_target(tmp_path: Path):
+    (tmp_path / "real.txt").write_text("old")
+    (tmp_path / "a.txt").symlink_to("real.txt")
+
+    def fail(temporary: Path) -> None:
+        temporary.write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(UserError):
+        write_atomically(tmp_path / "a.txt", fail)
+    assert {file.name for file in tmp_path.iterdir()} == {"a.txt", "real.txt"}
+    assert (tmp_path / "a.txt").read_text() == "old"
+
+
+def test_an_output_folder_that_is_a_link_is_written_through(tmp_path: Path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "frames").symlink_to("real")
+    with atomic_path(tmp_path / "frames", folder=True) as temporary:
+        (temporary / "1.png").touch()
+    assert (tmp_path / "frames").is_symlink()
+    assert (tmp_path / "real" / "1.png").exists()
+
+
+def test_a_link_to_itself_is_no_output(tmp_path: Path):
+    (tmp_path / "a.png").symlink_to("a.png")
+    message = r"^cannot write \S+a.png: the link leads nowhere \(.*\); choose another$"
+    with pytest.raises(UserError, match=message):
+        check_writable(tmp_path / "a.png")
+    with pytest.raises(UserError, match=message):
+        check_outputs(tmp_path / "a.png", [tmp_path / "a.png"], ["b.png"])

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from msst_jax.errors import UserError
-from msst_jax.io.images import OUTPUT_SUFFIXES, load_image, read_picture, save_image, to_picture
+from msst_jax.io.images import load_image, read_picture, save_image, to_picture
+from msst_jax.io.write_options import OUTPUT_SUFFIXES
 from reference.torchvision_compat import torchvision
 from tests.helpers.pictures import noise, save
 from tests.helpers.png import png_chunk, png_header

@@ -282,7 +282,7 @@ def test_photos_changed_since_the_run_started_are_reported_on_resume(tmp_path: P
     for name, side in change.items():
         (tmp_path / name).unlink(missing_ok=True)
         if side:
-            save(tmp_path / name, noise(side, side))
+            save(tmp_path / name, noise(side, side)[..., 0])
     with pytest.raises(UserError) as caught:
         run(config, job(tmp_path))
     assert message.format(tmp_path) in str(caught.value)

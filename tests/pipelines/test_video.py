@@ -263,6 +263,17 @@ def test_a_folder_of_frames_gets_the_requested_rate(model: Path, tmp_path: Path,
     assert (info.rate, info.frames, info.duration) == (NTSC, 5, 5 / NTSC)
 
 
+@pytest.mark.parametrize("name", ["out.mp4", "frames"])
+def test_an_output_that_is_a_link_is_written_through(model: Path, tmp_path: Path, left, name: str):
+    path = make_video(tmp_path / "a.mp4", moving(2))
+    (tmp_path / "disk").mkdir()
+    link = tmp_path / name
+    link.symlink_to(tmp_path / "disk" / f"real{link.suffix}")
+    assert len(read_frames(stylize(path, link, model, masks=left))) == 2
+    assert link.is_symlink()
+    assert [file.name for file in (tmp_path / "disk").iterdir()] == [f"real{link.suffix}"]
+
+
 @pytest.mark.parametrize(("ending", "size"), [(".mp4", (40, 30)), (".gif", (41, 31))])
 def test_a_resized_mp4_has_even_sides(model: Path, tmp_path: Path, left, ending: str, size: tuple[int, int]):
     path = make_video(tmp_path / "a.mp4", moving(2))

@@ -130,13 +130,14 @@ def test_a_name_too_long_for_the_resume_folder_is_a_one_line_error(model: Path, 
     )
 
 
-@pytest.mark.parametrize("mask", ["none.png", "bad.png", "black.png", "thin", "text.mp4"])
+@pytest.mark.parametrize("mask", ["none.png", "bad.png", "black.png", "color.png", "thin", "text.mp4"])
 def test_an_unusable_mask_is_rejected_before_any_work(model: Path, tmp_path: Path, mask: str, monkeypatch):
     path = make_video(tmp_path / "a.mp4", moving(2))
     (tmp_path / "bad.png").write_text("no picture")
     (tmp_path / "text.mp4").write_text("no video")
     (tmp_path / "thin").mkdir()
     save(tmp_path / "black.png", np.zeros((48, 64), np.uint8))
+    save(tmp_path / "color.png", noise(48, 64))
     monkeypatch.setattr("msst_jax.pipelines.video.load_feedforward", lambda *_: pytest.fail("work was begun"))
     assert_rejected(path, tmp_path / "out.mp4", model, mask, masks={"person": str(tmp_path / mask)})
 

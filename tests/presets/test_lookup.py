@@ -56,7 +56,8 @@ def test_a_clone_takes_its_own_presets_although_another_one_is_installed(tmp_pat
     (tmp_path / "msst_jax").mkdir()
     for name in ("__init__.py", "errors.py"):
         shutil.copy(ROOT / "msst_jax" / name, tmp_path / "msst_jax" / name)
-    shutil.copytree(ROOT / "msst_jax" / "presets", tmp_path / "msst_jax" / "presets")
+    for room in ("io", "presets"):
+        shutil.copytree(ROOT / "msst_jax" / room, tmp_path / "msst_jax" / room)
     lines = "import msst_jax.configs; from msst_jax.presets.lookup import preset_folder; print(preset_folder())"
     done = subprocess.run([sys.executable, "-c", lines], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert Path(done.stdout.strip()) == tmp_path / "configs"

@@ -1,15 +1,12 @@
 """Masks sum to 1 at every pixel, whatever the mask files look like."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
-from PIL import Image
 
 from msst_jax.cli.flags import parse_region_files
 from msst_jax.errors import UserError
-from msst_jax.regions.masks import area_fractions, compose_masks, feather, read_mask, to_one_hot
-from tests.helpers.pictures import save, stripe
+from msst_jax.regions.masks import area_fractions, compose_masks, feather, to_one_hot
+from tests.helpers.pictures import stripe
 
 
 def mask(begin: float, end: float, height: int = 4, width: int = 10) -> np.ndarray:
@@ -85,48 +82,6 @@ def test_a_single_region_covers_the_whole_photo():
 def test_mismatched_regions_and_styles_are_rejected(found, names, message):
     with pytest.raises(UserError, match=message):
         compose_masks({name: mask(*ends) for name, ends in found.items()}, names)
-
-
-def test_a_mask_of_another_aspect_ratio_is_stretched_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    path = save(tmp_path / "m.png", stripe(10, 20, 0, 0.5))
-    found = read_mask(path, (40, 30), (40, 30))
-    assert found.shape == (30, 40)
-    assert found[:, :18].min() == 1
-    assert found[:, 22:].max() == 0
-    assert "m.png is 20x10, the photo 40x30: the mask is stretched to fit" in caplog.text
-
-
-def test_a_mask_of_the_photos_size_is_resized_without_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    path = save(tmp_path / "m.png", stripe(10, 20, 0, 0.5))
-    assert read_mask(path, (20, 10), (40, 20)).shape == (20, 40)
-    assert not caplog.text
-
-
-@pytest.mark.parametrize("size", [(20, 13), (60, 40), (150, 100), (20, 14)])
-def test_a_mask_of_the_photos_aspect_ratio_is_resized_without_a_warning(tmp_path: Path, caplog, size: tuple[int, int]):
-    """Such as those of --regions-only: at the size of the photo, at the working size, or as exported by an editor."""
-    path = save(tmp_path / "m.png", stripe(size[1], size[0], 0, 0.5))
-    assert read_mask(path, (300, 200), (40, 27)).shape == (27, 40)
-    assert not caplog.text
-    square = save(tmp_path / "square.png", stripe(32, 32, 0, 0.5))
-    read_mask(square, (300, 200), (32, 32))
-    assert not caplog.text
-    read_mask(square, (300, 200), (40, 27))
-    assert "square.png is 32x32, the photo 300x200" in caplog.text
-
-
-@pytest.mark.parametrize("level", [0, 100])
-def test_a_black_or_dark_mask_is_rejected(tmp_path: Path, level: int):
-    path = save(tmp_path / "m.png", np.full((8, 8), level, np.uint8))
-    found = {0: "is black: nothing is inside", 100: "is dark: its brightest value is 100 of 255"}[level]
-    with pytest.raises(UserError, match=rf"m.png {found}; paint the region white"):
-        read_mask(path, (8, 8), (8, 8))
-
-
-def test_transparent_pixels_of_a_mask_are_outside_the_region(tmp_path: Path):
-    picture = Image.new("RGBA", (2, 1), (255, 255, 255, 255))
-    picture.putpixel((1, 0), (255, 255, 255, 0))
-    assert read_mask(save(tmp_path / "m.png", picture), (2, 1), (2, 1)).tolist() == [[1, 0]]
 
 
 def test_region_files_keep_their_order_and_equals_signs():

@@ -1,9 +1,20 @@
 """Sheets show every image with its caption."""
 
-import numpy as np
-from PIL import Image
+from itertools import combinations
 
-from msst_jax.report.sheets import blend_strip, comparison_sheet, inputs_sheet, regions_overlay, sheet
+import numpy as np
+import pytest
+from PIL import Image, ImageFont
+
+from msst_jax.report.sheets import (
+    Box,
+    blend_strip,
+    comparison_sheet,
+    inputs_sheet,
+    regions_overlay,
+    sheet,
+    sheet_cells,
+)
 from msst_jax.transfer.inputs import PhotoInputs
 
 
@@ -38,3 +49,47 @@ def test_every_sheet_shows_its_images(inputs: PhotoInputs):
         pictures = [inputs.photo] * 4
         pictures[place] = red
         assert has_color(comparison_sheet(*pictures), (255, 0, 0))
+
+
+NAMES = ["person", "dog+cat", "aeroplane+bicycle+bird+boat+bottle", "sofa", "sky", "background", "Äpfel", "statue"]
+
+
+def captions_of(count: int) -> list[str]:
+    regions = ", ".join(f"{name} {100 // count}%" for name in NAMES[:count])
+    return ["photo", f"regions: {regions}", *(f"style of {name}" for name in NAMES[:count]), "result"]
+
+
+def overlap(one: Box, other: Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+@pytest.mark.parametrize("columns", [0, 2])
+@pytest.mark.parametrize("width", [20, 90, 256, 800], ids=lambda width: f"{width}-wide")
+@pytest.mark.parametrize("count", [1, 2, 4, 8], ids=lambda count: f"{count}-regions")
+def test_captions_are_whole_legible_and_overlap_nothing(count: int, width: int, columns: int):
+    captions = captions_of(count)
+    cells = sheet_cells(captions, [(width, 384)] * len(captions), columns)
+    boxes = [box for cell in cells for box in (cell.picture, *(box for _, box in cell.lines))]
+    assert not [pair for pair in combinations(boxes, 2) if overlap(*pair)]
+    for cell, caption in zip(cells, captions, strict=True):
+        assert cell.font_size >= 14
+        assert "".join(line for line, _ in cell.lines).replace(" ", "") == caption.replace(" ", "")
+        for line, (left, top, right, bottom) in cell.lines:
+            ink = ImageFont.load_default(cell.font_size).getbbox(line)
+            assert left + ink[2] <= right + 1
+            assert top + ink[3] <= bottom
+            assert bottom <= cell.picture[1]
+
+
+def test_a_sheet_is_as_large_as_its_captions_need():
+    white = Image.new("RGB", (90, 400), "white")
+    page = np.asarray(sheet([(caption, white) for caption in captions_of(4)], 384))
+    ink = np.argwhere(page.min(-1) < 128)
+    assert (ink.min(0) >= 8).all()
+    assert (ink.max(0) < np.array(page.shape[:2]) - 4).all()
+
+
+def test_captions_that_fit_leave_the_layout_to_the_pictures():
+    cells = sheet_cells(["photo", "result"], [(100, 384), (50, 384)])
+    assert [cell.picture for cell in cells] == [(8, 40, 108, 424), (116, 40, 166, 424)]
+    assert {cell.font_size for cell in cells} == {24, 20}

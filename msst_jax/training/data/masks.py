@@ -1,21 +1,24 @@
 """Mask files of training photos: finds and checks the given ones, or segments the photos into the workdir."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
 from msst_jax.errors import UserError
 from msst_jax.io.images import save_picture, to_picture
 from msst_jax.regions.inference import class_probabilities
+from msst_jax.regions.mask_files import mask_series
 from msst_jax.regions.masks import foreground
 from msst_jax.regions.segmenter import Segmenter, load_segmenter
 from msst_jax.regions.selection import region_classes, region_masks
 from msst_jax.training.data.photos import Photos
 
+SAMPLED_PHOTOS = 64  # whose masks are looked at to tell how all masks are stored
 MIN_SPECK = 0.3  # percent of the photo: smaller components of segmented regions are removed
 
 
@@ -44,7 +47,7 @@ def check_masks(photos: Photos, folders: Sequence[Path], names: Sequence[str], *
       all_needed: a photo without a mask is an error.
 
     Raises:
-      UserError: no such folder, photos that share a name, or a photo without a mask.
+      UserError: no such folder, photos that share a name, a photo without a mask, or pictures that are no masks.
     """
     for folder in folders:
         if not folder.is_dir():
@@ -65,6 +68,17 @@ def check_masks(photos: Photos, folders: Sequence[Path], names: Sequence[str], *
             f"{photos.name(missing[0])}); add the masks, or set how such photos are used with "
             "--config.without_mask=background or, for the fast model, random"
         )
+    mask_reader(photos, folders, names)
+
+
+def mask_reader(
+    photos: Photos, folders: Sequence[Path], names: Sequence[str], *, quiet: bool = False
+) -> Callable[[Path], Image.Image]:
+    """A reader of the photos' mask files, see `mask_series`; it looks at those of some photos."""
+    some = range(0, len(photos), max(1, len(photos) // SAMPLED_PHOTOS))
+    found = (mask_files(folders, names, photos.name(index)) for index in some)
+    files = [file for masks in found for file in masks.values()]
+    return mask_series(files, f"masks {', '.join(map(str, folders))}", quiet=quiet)
 
 
 def photos_without_mask(photos: Photos, folders: Sequence[Path], names: Sequence[str], minimum: int) -> list[int]:

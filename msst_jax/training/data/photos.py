@@ -10,7 +10,8 @@ from absl import logging
 from PIL import Image
 
 from msst_jax.errors import UserError, first_line
-from msst_jax.io.images import IMAGE_SUFFIXES, read_picture
+from msst_jax.io.folders import list_pictures
+from msst_jax.io.images import read_picture
 
 TFDS_PREFIX = "tfds:"
 INDEX_FILE = "index.csv"
@@ -136,9 +137,11 @@ def find_photos(places: Sequence[str], leave_out: str = "") -> Photos:
 def _list_folder(folder: Path, place: str, leave_out: str) -> list[Path]:
     """The image files of a folder (`place` in messages) and its subfolders, see `find_photos`."""
     excluded = _read_excluded(folder, leave_out) if leave_out else set()
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    listing = list_pictures(folder, deep=True)
+    found = listing.pictures
     if not found:
-        raise UserError(f"photos {place} has no images ({', '.join(IMAGE_SUFFIXES)}); give a folder that has some")
+        raise UserError(f"photos {place} has no images{listing.describe_nothing()}; give a folder that has some")
+    listing.warn(folder)
     kept = [path for path in found if path.stem not in excluded]
     if not kept:
         raise UserError(f"all {len(found)} photos of {place} are left out as {leave_out}; give others")

@@ -9,9 +9,8 @@ from absl import logging
 from PIL import Image
 
 from msst_jax.errors import UserError
-from msst_jax.io.images import read_picture
 from msst_jax.training.data.augment import CropOptions, random_crop
-from msst_jax.training.data.masks import mask_files
+from msst_jax.training.data.masks import mask_files, mask_reader
 from msst_jax.training.data.photos import Photos
 
 PHOTOS_PER_HELD_OUT = 10  # at most one photo in so many is held out
@@ -37,6 +36,7 @@ class PhotoExamples:
         self.size = size
         self.damaged: dict[int, UserError] = {}
         self.small: set[int] = set()
+        self._read_mask = mask_reader(photos, masks, names, quiet=True)
 
     def __len__(self) -> int:
         """The number of photos, including damaged ones."""
@@ -70,12 +70,11 @@ class PhotoExamples:
         if min(photo.size) < self.size:
             self.small.add(index)
         files = mask_files(self.masks, self.names, name)
-        return {"photo": photo, "masks": {region: _read_mask(file, photo) for region, file in files.items()}}
+        return {"photo": photo, "masks": {region: self._fit_mask(file, photo) for region, file in files.items()}}
 
-
-def _read_mask(file: Path, photo: Image.Image) -> Image.Image:
-    mask = read_picture(file, "mask", backdrop="black").convert("L")
-    return mask if mask.size == photo.size else mask.resize(photo.size, Image.Resampling.BILINEAR)
+    def _fit_mask(self, file: Path, photo: Image.Image) -> Image.Image:
+        mask = self._read_mask(file)
+        return mask if mask.size == photo.size else mask.resize(photo.size, Image.Resampling.BILINEAR)
 
 
 def make_batches(

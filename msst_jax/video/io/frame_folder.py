@@ -1,7 +1,7 @@
 """Image sequences: a folder of numbered images read as a constant-rate video."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,7 +9,8 @@ import numpy as np
 from absl import logging
 
 from msst_jax.errors import UserError
-from msst_jax.io.images import IMAGE_SUFFIXES, read_picture
+from msst_jax.io.folders import list_pictures
+from msst_jax.io.images import read_picture
 from msst_jax.video.io.color import SRGB_TAGS, infer_matrix
 from msst_jax.video.io.types import MAX_RATE, Frame, VideoInfo
 
@@ -24,12 +25,15 @@ class FrameFolder:
       info: properties of the video; the first readable image sets the size.
     """
 
-    def __init__(self, folder: Path, rate: Fraction = DEFAULT_RATE):
+    def __init__(
+        self, folder: Path, rate: Fraction = DEFAULT_RATE, read: Callable[[Path], np.ndarray | None] | None = None
+    ):
         """Lists the images and reads the first readable one.
 
         Args:
-          folder: the folder of images; see `IMAGE_SUFFIXES`.
+          folder: the folder of images; see `list_pictures`.
           rate: frames per second, above 0 and up to MAX_RATE.
+          read: a file to uint8 (H, W, 3), or None if it cannot be read; None = the picture over black.
 
         Raises:
           UserError: not a folder, no images in it, none of them readable, or a rate out of range.
@@ -41,12 +45,13 @@ class FrameFolder:
             )
         if not folder.is_dir():
             raise UserError(f"{folder} is not a folder; give a folder of numbered images")
-        self.files = list_frames(folder)
+        self._read = read or _read
+        listing = list_pictures(folder)
+        self.files = sorted(listing.pictures, key=_natural_order)
         if not self.files:
-            raise UserError(
-                f"{folder} has no images ({', '.join(IMAGE_SUFFIXES)}); give a video, or a folder of frames"
-            )
-        first = next((image for image in map(_read, self.files) if image is not None), None)
+            raise UserError(f"{folder} has no images{listing.describe_nothing()}; give a video, or a folder of frames")
+        listing.warn(folder)
+        first = next((image for image in map(self._read, self.files) if image is not None), None)
         if first is None:
             raise UserError(f"none of the {len(self.files)} images in {folder} can be read; give other copies")
         height, width = first.shape[:2]
@@ -70,7 +75,7 @@ class FrameFolder:
         """
         size, period, skipped = (self.info.width, self.info.height), self.info.time_base, []
         for index, file in enumerate(self.files):
-            image = _read(file)
+            image = self._read(file)
             if image is None:
                 skipped.append(file.name)
                 continue
@@ -90,7 +95,7 @@ class FrameFolder:
 
 def list_frames(folder: Path) -> list[Path]:
     """The images of a folder, in the order of the numbers in their names."""
-    return sorted((path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES), key=_natural_order)
+    return sorted(list_pictures(folder).pictures, key=_natural_order)
 
 
 def _natural_order(file: Path) -> tuple[list[str | int], str]:
