@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from msst_jax.errors import UserError
-from msst_jax.io.files import write_atomically
+from msst_jax.io.files import check_regular_file, write_atomically
 
 MIN_SIDE = 16  # VGG halves the image three times before relu4_1
 MAX_PIXELS = 178_000_000  # just under Pillow's own limit for decompression bombs
@@ -33,7 +33,7 @@ def read_picture(path: str | Path, what: str = "picture", backdrop: str = "white
       backdrop: the color behind transparent pixels.
 
     Raises:
-      UserError: missing file, folder, not an image, damaged, or larger than MAX_PIXELS.
+      UserError: missing file, folder, pipe or device, not an image, damaged, or larger than MAX_PIXELS.
     """
     path = Path(path)
     try:
@@ -41,6 +41,7 @@ def read_picture(path: str | Path, what: str = "picture", backdrop: str = "white
             raise UserError(f"{what} {path} is a folder; give a picture file")
         if not path.exists():
             raise UserError(f"{what} {path} does not exist; check the name")
+        check_regular_file(path, what)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns about large images and odd metadata
             with Image.open(path) as opened:

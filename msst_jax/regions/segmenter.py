@@ -10,6 +10,7 @@ from absl import logging
 from safetensors import SafetensorError, safe_open
 
 from msst_jax.errors import UserError
+from msst_jax.io.files import check_regular_file
 from msst_jax.models import pretrained, serialization
 from msst_jax.models.deeplab import PERSON_NETWORK, SEGMENTERS, TORCHVISION_NETWORKS
 from msst_jax.models.voc import CLASSES
@@ -137,6 +138,7 @@ def _resolve_network(name: str) -> tuple[str, Path | None]:
     path = Path(name).expanduser()
     path = path / serialization.MODEL_FILE if path.is_dir() else path
     networks = ", ".join(SEGMENTERS)
+    check_regular_file(path, "segmenter")
     try:
         with safe_open(path, "numpy") as file:
             network = (file.metadata() or {}).get("network")

@@ -3,13 +3,15 @@
 import errno
 import json
 import math
+import os
 import re
+import socket
 from pathlib import Path
 
 import pytest
 
 from msst_jax.errors import UserError
-from msst_jax.io.files import check_writable, write_atomically, write_json
+from msst_jax.io.files import check_regular_file, check_writable, write_atomically, write_json
 
 
 @pytest.mark.parametrize("failure", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
@@ -73,3 +75,17 @@ def test_unwritable_json_is_a_one_line_error_and_leaves_nothing(tmp_path: Path):
     with pytest.raises(TypeError):
         write_json({"a": object()}, tmp_path / "a.json")
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+def test_only_regular_files_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("file")
+    for name in ("file", "link", "missing"):
+        check_regular_file(tmp_path / name, "photo")
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.chdir(tmp_path)  # the path of a socket is short
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("socket")
+    for path, kind in (("pipe", "pipe"), ("socket", "socket"), (os.devnull, "device"), (".", "folder")):
+        with pytest.raises(UserError, match=rf"^photo {re.escape(path)} is a {kind}; give a regular file$"):
+            check_regular_file(Path(path), "photo")

@@ -17,6 +17,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from msst_jax.errors import UserError
+from msst_jax.io.files import check_regular_file
 from msst_jax.video.io.color import HDR_TRANSFERS, Orientation, RgbDecoder, infer_matrix
 from msst_jax.video.io.frame_folder import DEFAULT_RATE, FrameFolder
 from msst_jax.video.io.timestamps import TimestampNormalizer
@@ -112,8 +113,9 @@ def open_container(path: Path) -> Iterator[InputContainer]:
     """Opens a media file for the duration of the block.
 
     Raises:
-      UserError: missing, empty, unreadable, or not a media file.
+      UserError: missing, empty, unreadable, not a regular file, or not a media file.
     """
+    check_regular_file(path, "video")
     try:
         # Without "file:", a name such as "a:b.mp4" would be taken for a URL.
         container = av.open(f"file:{path}", "r", container_options=DEMUXER_OPTIONS, metadata_errors="replace")
