@@ -21,7 +21,7 @@ USAGE = """Gives every region of a photo or a video a style of its own.
 {command} PHOTO --mask person=person.png --style person=A.jpg --style background=B.jpg -o out.png
 {command} PHOTO --regions-only -o masks.png   segments it: overlay, masks, area fractions
 {command} PHOTO|FOLDER --model DIR|builtin    with a trained feed-forward model, at once
-{command} VIDEO --model DIR|builtin -o out.mp4  a video: .mp4, .webm, .gif or a folder of frames
+{command} VIDEO --model DIR|builtin -o out.mp4  a video: .mp4, .mov, .mkv, .webm, .gif or a folder
 """
 PRESETS = ("photo", "quickstart", "seed", "seed_fast", "video")  # the first is the default
 
@@ -64,7 +64,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_integer(
         "quality",
         None,
-        "Of .mp4 (1 to 51, default 18) and .webm (0 to 63, default 24); lower is better.",
+        "Of H.264 (1 to 51, default 18) and .webm (0 to 63, default 24); lower is better.",
         flag_values=values,
     )
     flags.DEFINE_string(

@@ -34,7 +34,7 @@ from msst_jax.transfer.objective import load_loss_network
 from msst_jax.transfer.options import InputOptions, StylizationOptions
 from msst_jax.video.batching import FrameBatch, batch_frames
 from msst_jax.video.feedforward import feedforward_stylizer
-from msst_jax.video.io.formats import CONTAINER_FORMATS
+from msst_jax.video.io.formats import CONTAINER_FORMATS, pixel_format
 from msst_jax.video.io.frame_folder import list_frames
 from msst_jax.video.io.reader import open_video
 from msst_jax.video.io.segments import SegmentOptions
@@ -120,7 +120,7 @@ def _check(config: ConfigDict, job: VideoJob) -> None:
 def frame_size(video: VideoInfo, options: InputOptions, output: Path) -> Size:
     """(width, height) of the frames: the video's own, or as the options say.
 
-    Where the size changes anyway, an .mp4 gets even sides, which all players show.
+    Where the size changes anyway, H.264 gets even sides, which all players show.
 
     Raises:
       UserError: too small or too large.
@@ -130,7 +130,8 @@ def frame_size(video: VideoInfo, options: InputOptions, output: Path) -> Size:
         size = fit_size(*own, options.size, options.square)
     except UserError as error:
         raise UserError(f"video {video.path}: {error}") from None
-    if size == own or output.suffix.lower() != ".mp4":
+    container_format = CONTAINER_FORMATS.get(output.suffix.lower())
+    if size == own or container_format is None or pixel_format(container_format, size) == "yuv420p":
         return size
     width, height = (side - side % 2 for side in size)
     return width, height

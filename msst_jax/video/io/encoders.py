@@ -1,4 +1,4 @@
-"""Frame sinks: encoded video files (MP4, WebM), animated GIFs and folders of PNG frames."""
+"""Frame sinks: encoded video files (MP4, QuickTime, Matroska, WebM), animated GIFs and folders of PNG frames."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -12,7 +12,7 @@ from av.filter import Graph
 from av.video.stream import VideoStream
 from PIL import Image
 
-from msst_jax.video.io.audio import AudioTracks
+from msst_jax.video.io.extras import describe_output
 from msst_jax.video.io.formats import ContainerFormat, pixel_format
 from msst_jax.video.io.segments import (
     EncoderSettings,
@@ -24,6 +24,7 @@ from msst_jax.video.io.segments import (
     unpack,
 )
 from msst_jax.video.io.timestamps import TimestampQuantizer
+from msst_jax.video.io.tracks import SideTracks
 from msst_jax.video.io.types import Frame, VideoInfo
 
 GIF_TIME_BASE = Fraction(1, 100)  # seconds
@@ -47,7 +48,7 @@ class FrameSink(Protocol):
 
 
 class VideoFileSink:
-    """An MP4 or WebM file, encoded in independent segments, with the audio of the source video; see `FrameSink`."""
+    """A video file, encoded in independent segments, with audio, subtitles and tags of the source; see `FrameSink`."""
 
     def __init__(
         self,
@@ -83,12 +84,18 @@ class VideoFileSink:
             {**container_format.options, "crf": str(container_format.crf if crf is None else crf)},
         )
         self._encoder = SegmentEncoder(settings, video, size)
-        self._container = av.open(f"file:{file}", "w", container_options=container_format.file_options(video.time_base))
+        self._container = av.open(
+            f"file:{file}",
+            "w",
+            container_format.muxer,
+            container_options=container_format.file_options(video.time_base),
+        )
         stream = self._container.add_stream(container_format.encoder, rate=video.rate, options=dict(settings.options))
         assert isinstance(stream, VideoStream)
         configure_encoder(stream.codec_context, settings, video, size)
         self._stream = stream
-        self._audio = AudioTracks(video, self._container, container_format.audio_codecs, container_format.audio_encoder)
+        describe_output(video.extras, self._container, stream, container_format.tags, None)
+        self._tracks = SideTracks(video, self._container, container_format)
 
     def write(self, frame: Frame) -> None:
         """See `FrameSink`."""
@@ -103,7 +110,7 @@ class VideoFileSink:
         packets = unpack(packed, self._stream, self._time_base)
         for dts, packet in zip(packed["dts"].tolist(), packets, strict=True):
             self._container.mux(packet)
-            self._audio.write_until(dts * self._time_base)
+            self._tracks.write_until(dts * self._time_base)
 
     def _end_segment(self) -> None:
         """Muxes only whole segments, so that the file does not depend on where an earlier run was interrupted."""
@@ -118,14 +125,14 @@ class VideoFileSink:
         """See `FrameSink`."""
         if self._frames % self._segments.frames:
             self._end_segment()
-        self._audio.finish(end)
+        self._tracks.finish(end)
         self._container.close()
 
     def close(self) -> None:
         """See `FrameSink`."""
         with suppress(av.FFmpegError, OSError):
             self._container.close()
-        self._audio.close()
+        self._tracks.close()
 
 
 class GifSink:

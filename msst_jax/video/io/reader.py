@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 from msst_jax.errors import UserError
 from msst_jax.io.files import check_regular_file
 from msst_jax.video.io.color import HDR_TRANSFERS, Orientation, RgbDecoder, infer_matrix
+from msst_jax.video.io.extras import read_extras
 from msst_jax.video.io.frame_folder import DEFAULT_RATE, FrameFolder
 from msst_jax.video.io.timestamps import TimestampNormalizer
 from msst_jax.video.io.types import MAX_RATE, AudioInfo, ColorTags, Frame, VideoInfo, VideoSource
@@ -216,6 +217,7 @@ def _video_info(
         ),
         audio_streams=tuple(map(_audio_info, audio_streams)),
         start=start,
+        extras=read_extras(container, stream, start),
     )
 
 

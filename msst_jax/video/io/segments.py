@@ -25,7 +25,7 @@ video's time base) and key (bool, whether it is a keyframe).
 
 
 class SegmentOptions(NamedTuple):
-    """How .mp4 and .webm files are encoded in segments.
+    """How video files are encoded in segments.
 
     Attributes:
       frames: frames per segment.

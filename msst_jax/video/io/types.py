@@ -3,8 +3,8 @@
 `open_video` reads a video from a file or a folder, `video_writer` writes one.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -59,6 +59,52 @@ class AudioInfo(NamedTuple):
     channels: int
 
 
+class SubtitleInfo(NamedTuple):
+    """One subtitle stream.
+
+    Attributes:
+      stream: its index in the file.
+      codec: FFmpeg's name.
+    """
+
+    stream: int
+    codec: str
+
+
+class Chapter(NamedTuple):
+    """A chapter: begin and end in seconds of the video, and its tags, of which players show "title"."""
+
+    start: Fraction
+    end: Fraction
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What a video file holds beside its frames and its audio.
+
+    Attributes:
+      subtitles: the subtitle streams, in the order of the file.
+      chapters: in the order of their begin.
+      tags: descriptive tags of the file, such as "title"; names in lower case.
+      video_tags: descriptive tags of the video stream.
+      video_disposition: flags of the video stream, see `av.stream.Disposition`.
+      attachments: indices in the file of attached files, such as fonts.
+      unsupported: what no output can hold, in words for the user.
+    """
+
+    subtitles: tuple[SubtitleInfo, ...] = ()
+    chapters: tuple[Chapter, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    video_tags: Mapping[str, str] = field(default_factory=dict)
+    video_disposition: int = 0
+    attachments: tuple[int, ...] = ()
+    unsupported: tuple[str, ...] = ()
+
+
+NO_EXTRAS = Extras()
+
+
 @dataclass(frozen=True)
 class VideoInfo:
     """Properties of a video that are known before its frames are read.
@@ -76,6 +122,7 @@ class VideoInfo:
       audio_streams: the audio streams, in the order of the file.
       start: seconds on the clock of the file that are time 0 of the video: its first frame or its first audio sample,
         whichever is earlier.
+      extras: what else is in the file.
     """
 
     path: Path
@@ -89,6 +136,7 @@ class VideoInfo:
     colors: ColorTags
     audio_streams: tuple[AudioInfo, ...] = ()
     start: Fraction = Fraction(0)
+    extras: Extras = NO_EXTRAS
 
 
 class VideoSource(Protocol):
