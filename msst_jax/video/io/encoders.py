@@ -1,6 +1,5 @@
 """Frame sinks: encoded video files (MP4, QuickTime, Matroska, WebM), animated GIFs and folders of PNG frames."""
 
-from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +12,7 @@ from av.video.stream import VideoStream
 from PIL import Image
 
 from msst_jax.video.io.extras import describe_output
+from msst_jax.video.io.filtering import pull_frames
 from msst_jax.video.io.formats import ContainerFormat, pixel_format
 from msst_jax.video.io.segments import (
     EncoderSettings,
@@ -180,7 +180,7 @@ class GifSink:
             self._container.close()
 
     def _encode_ready(self) -> None:
-        for frame in _pull_frames(self._palette_graph):
+        for frame in pull_frames(self._palette_graph):
             self._encode(frame)
 
     def _encode(self, frame: av.VideoFrame | None) -> None:
@@ -205,14 +205,6 @@ def _build_palette_graph(size: tuple[int, int]) -> Graph:
     use.link_to(sink)
     graph.configure()
     return graph
-
-
-def _pull_frames(graph: Graph) -> Iterator[av.VideoFrame]:
-    while True:
-        try:
-            yield graph.vpull()
-        except (BlockingIOError, EOFError):
-            return
 
 
 class FrameFolderSink:

@@ -12,9 +12,9 @@ from av.stream import Discard
 from av.subtitles.stream import SubtitleStream
 
 from msst_jax.video.io.audio import CopiedTrack, Track, TranscodedTrack
+from msst_jax.video.io.decoding import open_container
 from msst_jax.video.io.extras import copy_attachments
 from msst_jax.video.io.formats import ContainerFormat
-from msst_jax.video.io.reader import open_container
 from msst_jax.video.io.subtitles import ConvertedSubtitles, kept_subtitles
 from msst_jax.video.io.types import AudioInfo, SubtitleInfo, VideoInfo
 
