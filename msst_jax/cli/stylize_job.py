@@ -1,5 +1,6 @@
 """From the flags of stylize.py to a job."""
 
+import re
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -15,7 +16,7 @@ from msst_jax.presets.validation import check_number
 from msst_jax.video.blend_schedule import parse_blend_schedule
 from msst_jax.video.io.formats import GIF, VIDEO_OUTPUT_SUFFIXES, VIDEO_SUFFIXES
 from msst_jax.video.io.frame_folder import DEFAULT_RATE
-from msst_jax.video.io.types import MAX_RATE
+from msst_jax.video.io.types import MAX_RATE, Part
 
 
 class StylizeFlags(NamedTuple):
@@ -32,6 +33,8 @@ class StylizeFlags(NamedTuple):
     model: str = ""
     quality: int | None = None
     rate: str | None = None
+    start: str | None = None
+    end: str | None = None
     resume: bool = False
     quiet: bool = False
 
@@ -68,6 +71,7 @@ def build_job(flags: StylizeFlags, photos: Sequence[str], config: ConfigDict) ->
             crf=flags.quality,
             rate=parse_frame_rate(flags.rate),
             resume=flags.resume,
+            part=parse_part(flags.start, flags.end),
         )
     ratios = parse_blend_ratios(blend)
     if flags.regions_only:
@@ -114,7 +118,10 @@ def check_flags(flags: StylizeFlags, photos: Sequence[str]) -> None:
         if flags.rate is not None and not Path(photos[0]).is_dir():
             raise UserError(f"--rate is for a folder of frames, and {photos[0]} has a rate of its own; leave it out")
         return
-    given = {"--resume": flags.resume, "--quality": flags.quality is not None, "--rate": flags.rate is not None}
+    given = {
+        "--resume": flags.resume,
+        **{f"--{name}": getattr(flags, name) is not None for name in ("quality", "rate", "start", "end")},
+    }
     for flag in (flag for flag, present in given.items() if present):
         raise UserError(f"{flag} is for videos; give a video file, or a folder of frames with -o out.mp4")
 
@@ -148,6 +155,35 @@ def parse_frame_rate(text: str | None) -> Fraction:
             f"--rate {text!r} is not a number of frames per second up to {MAX_RATE}; write 25 or 30000/1001"
         )
     return rate
+
+
+def parse_part(start: str | None, end: str | None) -> Part:
+    """What --start and --end say.
+
+    Raises:
+      UserError: no times, or an end that is not after the start.
+    """
+    part = Part(
+        Fraction(0) if start is None else _parse_time("start", start),
+        None if end is None else _parse_time("end", end),
+    )
+    if part.end is not None and part.end <= part.start:
+        raise UserError(f"--end {end} is not after --start {start or 0}; give a later end")
+    return part
+
+
+def _parse_time(flag: str, text: str) -> Fraction:
+    """ "90", "1:30.5" or "00:01:30" to seconds.
+
+    Raises:
+      UserError: none of these.
+    """
+    if not re.fullmatch(r"((\d+:)?[0-5]?\d:)?\d+(\.\d*)?", text):
+        raise UserError(f"--{flag} {text!r} is no time in a video; write seconds such as 90.5, or 00:01:30.5")
+    seconds = Fraction(0)
+    for unit in text.split(":"):
+        seconds = 60 * seconds + Fraction(unit)
+    return seconds
 
 
 def default_output(photo: str, regions_only: bool, video: bool = False) -> Path:

@@ -16,7 +16,7 @@ from msst_jax.video.io.reader import open_video
 from msst_jax.video.io.types import VideoInfo, VideoSource, number_frames
 
 MaskReader = Callable[[int], np.ndarray]
-"""The number of a frame to its masks, uint8 (H, W, G), white = inside. Numbers must increase from call to call."""
+"""The number of a frame in the whole video to its masks, uint8 (H, W, G), white = inside; numbers must increase."""
 
 
 def open_masks(masks: Mapping[str, str], video: VideoInfo, size: Size) -> MaskReader:
@@ -51,7 +51,7 @@ def _open_mask(name: str, path: Path, video: VideoInfo, size: Size) -> MaskReade
         still = np.round(mask * 255).astype(np.uint8)
         return lambda number: still
     masks = open_video(path)
-    count, frames = masks.info.frames, video.frames
+    count, frames = masks.info.frames, video.source_frames
     if path.is_dir() and frames and count != frames:
         raise UserError(f"--mask {name}={path} has {count} images, {video.path} {frames} frames; give one for each")
     if not same_aspect_ratio((masks.info.width, masks.info.height), (video.width, video.height)):

@@ -94,7 +94,7 @@ class VideoFileSink:
         assert isinstance(stream, VideoStream)
         configure_encoder(stream.codec_context, settings, video, size)
         self._stream = stream
-        describe_output(video.extras, self._container, stream, container_format.tags, None)
+        describe_output(video.extras, self._container, stream, container_format.tags, video.end)
         self._tracks = SideTracks(video, self._container, container_format)
 
     def write(self, frame: Frame) -> None:

@@ -1,5 +1,6 @@
 """Image sequences: a folder of numbered images read as a constant-rate video."""
 
+import math
 import re
 from collections.abc import Iterator
 from fractions import Fraction
@@ -11,7 +12,8 @@ from absl import logging
 from msst_jax.errors import UserError
 from msst_jax.io.images import IMAGE_SUFFIXES, read_picture
 from msst_jax.video.io.color import SRGB_TAGS, infer_matrix
-from msst_jax.video.io.types import MAX_RATE, Frame, VideoInfo
+from msst_jax.video.io.part import PartStart, check_part, cut_info
+from msst_jax.video.io.types import MAX_RATE, WHOLE, Frame, Part, VideoInfo
 
 DEFAULT_RATE = Fraction(25)  # frames per second
 
@@ -24,15 +26,16 @@ class FrameFolder:
       info: properties of the video; the first readable image sets the size.
     """
 
-    def __init__(self, folder: Path, rate: Fraction = DEFAULT_RATE):
+    def __init__(self, folder: Path, rate: Fraction = DEFAULT_RATE, part: Part = WHOLE):
         """Lists the images and reads the first readable one.
 
         Args:
           folder: the folder of images; see `IMAGE_SUFFIXES`.
           rate: frames per second, above 0 and up to MAX_RATE.
+          part: what of it is read.
 
         Raises:
-          UserError: not a folder, no images in it, none of them readable, or a rate out of range.
+          UserError: not a folder, no images in it, none of them readable, a rate out of range, or a part without any.
         """
         rate = Fraction(rate).limit_denominator(10**6)  # FFmpeg's rationals have 32-bit terms
         if not 0 < rate <= MAX_RATE:
@@ -50,7 +53,7 @@ class FrameFolder:
         if first is None:
             raise UserError(f"none of the {len(self.files)} images in {folder} can be read; give other copies")
         height, width = first.shape[:2]
-        self.info = VideoInfo(
+        whole = VideoInfo(
             path=folder,
             width=width,
             height=height,
@@ -60,7 +63,12 @@ class FrameFolder:
             frames=len(self.files),
             pixel_aspect=Fraction(1),
             colors=SRGB_TAGS._replace(matrix=infer_matrix(SRGB_TAGS.matrix, width, height)),
+            source_frames=len(self.files),
         )
+        start = math.ceil(part.start * rate)
+        check_part(whole, part, start / rate if start < len(self.files) else None)
+        self.info = cut_info(whole, part, PartStart(start, start / rate))
+        self.files = self.files[start : start + (self.info.frames or 0)]
 
     def frames(self) -> Iterator[Frame]:
         """See `VideoSource`.

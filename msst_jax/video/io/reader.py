@@ -18,11 +18,12 @@ from msst_jax.video.io.decoding import DecodeStats, decode_frames, open_containe
 from msst_jax.video.io.deinterlacing import deinterlace
 from msst_jax.video.io.extras import read_extras
 from msst_jax.video.io.frame_folder import DEFAULT_RATE, FrameFolder
+from msst_jax.video.io.part import cut_info, find_start, seek_before
 from msst_jax.video.io.timestamps import TimestampNormalizer
-from msst_jax.video.io.types import MAX_RATE, AudioInfo, ColorTags, Frame, VideoInfo, VideoSource
+from msst_jax.video.io.types import MAX_RATE, WHOLE, AudioInfo, ColorTags, Frame, Part, VideoInfo, VideoSource
 
 
-def open_video(path: str | Path, rate: Fraction = DEFAULT_RATE) -> VideoSource:
+def open_video(path: str | Path, rate: Fraction = DEFAULT_RATE, part: Part = WHOLE) -> VideoSource:
     """Opens a video file, or a folder of images as a video in the order of the numbers in their names.
 
     Frames are 8-bit RGB, rotated as the file declares, with transparency composited over black. 10-bit and HDR videos
@@ -31,20 +32,21 @@ def open_video(path: str | Path, rate: Fraction = DEFAULT_RATE) -> VideoSource:
     Args:
       path: the file or folder.
       rate: frames per second of a folder, above 0 and up to MAX_RATE; files have their own.
+      part: what of it is read; it begins with the first frame at or after its start, at time 0.
 
     Raises:
-      UserError: nothing at `path`, no video stream, an unknown codec, not a single decodable frame, or a rate out of
-        range.
+      UserError: nothing at `path`, no video stream, an unknown codec, not a single decodable frame, a rate out of
+        range, or a part without frames.
     """
     path = Path(path).expanduser()
     # Path.is_dir would raise for a name that is too long.
-    return FrameFolder(path, rate) if os.path.isdir(path) else VideoFile(path)
+    return FrameFolder(path, rate, part) if os.path.isdir(path) else VideoFile(path, part)
 
 
 class VideoFile:
     """A video file; see `VideoSource`."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, part: Part = WHOLE):
         """Decodes the first frame, for properties that the container may not store (size, rotation, color tags).
 
         Raises:
@@ -58,7 +60,8 @@ class VideoFile:
             self._orientation = Orientation(cast(bytes | None, first.side_data.get("DISPLAYMATRIX")))
             self._stored_size = (first.width, first.height)
             self._timestamps = _timestamp_normalizer(stream, first)
-            self.info = _video_info(path, container, stream, first, self._orientation, self._timestamps)
+            whole = _video_info(path, container, stream, first, self._orientation, self._timestamps)
+        self.info = cut_info(whole, part, find_start(whole, part, self._timestamps))
         transfer = HDR_TRANSFERS.get(self.info.colors.transfer)
         if transfer is not None:
             logging.warning("video %s is HDR (%s): it is not tone-mapped, and colors look washed out", path, transfer)
@@ -70,8 +73,14 @@ class VideoFile:
         to_rgb = RgbDecoder(*self._stored_size, self.info.colors.matrix)
         with open_container(self.info.path) as container:
             stream = select_video_stream(container, self.info.path)
+            if self.info.part.start:
+                seek_before(container, self.info.start)
             for decoded, picture in deinterlace(decode_frames(container, stream, stats), self.info.path):
                 last = self._frame_timing(decoded, last)
+                if last.time < 0:  # before the part
+                    continue
+                if self.info.end is not None and last.time >= self.info.end:
+                    return
                 yield Frame(self._orientation.apply(to_rgb(picture)), last.time, last.duration)
         _warn_if_incomplete(self.info, stats, last.time + last.duration if last else Fraction(0))
 
@@ -82,7 +91,7 @@ class VideoFile:
             time = self._timestamps.time(decoded.pts) - self.info.start
             if last is None or time > last.time:
                 return _FrameTiming(time, duration)
-        return _FrameTiming(last.time + last.duration if last else Fraction(0), duration)
+        return _FrameTiming(last.time + last.duration if last else -self.info.part.start, duration)
 
 
 class _FrameTiming(NamedTuple):
@@ -111,6 +120,7 @@ def _video_info(
     start = min([*starts, timestamps.time(first.pts or 0)]) // timestamps.time_base * timestamps.time_base
     width, height = orientation.size(first.width, first.height)
     duration = _video_duration(container, stream, start)
+    frames = _frame_count(stream, duration, 1 / timestamps.period)
     return VideoInfo(
         path=path,
         width=width,
@@ -118,7 +128,8 @@ def _video_info(
         rate=1 / timestamps.period,
         time_base=timestamps.time_base,
         duration=duration,
-        frames=_frame_count(stream, duration, 1 / timestamps.period),
+        frames=frames,
+        source_frames=frames,
         pixel_aspect=orientation.pixel_aspect(stream.sample_aspect_ratio or Fraction(1)),
         colors=ColorTags(
             infer_matrix(first.colorspace, first.width, first.height), first.color_primaries, first.color_trc

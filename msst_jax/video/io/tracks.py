@@ -1,5 +1,6 @@
 """Tracks beside the video: audio and subtitles, demuxed separately from the frames, cut along, and remuxed."""
 
+import math
 from collections.abc import Iterator
 from contextlib import ExitStack
 from fractions import Fraction
@@ -15,9 +16,11 @@ from msst_jax.video.io.audio import CopiedTrack, Track, TranscodedTrack
 from msst_jax.video.io.decoding import open_container
 from msst_jax.video.io.extras import copy_attachments
 from msst_jax.video.io.formats import ContainerFormat
+from msst_jax.video.io.part import seek_before
 from msst_jax.video.io.subtitles import ConvertedSubtitles, kept_subtitles
-from msst_jax.video.io.types import AudioInfo, SubtitleInfo, VideoInfo
+from msst_jax.video.io.types import WHOLE, AudioInfo, SubtitleInfo, VideoInfo
 
+INTERLEAVING = 10  # seconds; streams of a file are interleaved more closely than that
 DISCONTINUITY = Fraction(1, 10)  # seconds; where timestamps jump back further, the clock of the source has restarted
 
 
@@ -51,7 +54,7 @@ class SideTracks:
             for subtitle in subtitles:
                 self._tracks[subtitle.stream] = _add_subtitles(subtitle, source, output, container_format)
             copy_attachments(source, attachments, output)
-            self._packets = _demux(source, tuple(self._tracks))
+            self._packets = _cut(_demux(source, tuple(self._tracks), video), video)
         self._next = next(self._packets, None)
 
     def write_until(self, time: Fraction | None) -> None:
@@ -79,8 +82,7 @@ class SideTracks:
         self._files.close()
 
     def _seconds(self, packet: av.Packet) -> Fraction:
-        timestamp = packet.dts if packet.dts is not None else packet.pts
-        return Fraction(-1) if timestamp is None else timestamp * packet.time_base - self._start
+        return _seconds(packet, self._start)
 
     def _write(self, packet: av.Packet) -> None:
         stream = packet.stream_index
@@ -142,16 +144,42 @@ def _add_subtitles(
     return ConvertedSubtitles(stream, output, container_format.subtitle_encoder)
 
 
-def _demux(source: InputContainer, streams: tuple[int, ...]) -> Iterator[av.Packet]:
-    """Packets of the given streams, in the order of the file, up to the first read error."""
+def _demux(source: InputContainer, streams: tuple[int, ...], video: VideoInfo) -> Iterator[av.Packet]:
+    """Packets of the given streams, in the order of the file, up to the first read error; of a part, from it on."""
     for stream in source.streams:
         if stream.index not in streams:
             stream.discard = Discard.all
     if not streams:
         return
+    if video.part.start:
+        seek_before(source, video.start)
     try:
         for packet in source.demux(*(source.streams[index] for index in streams)):
             if packet.size:
                 yield packet
     except (av.FFmpegError, OSError):
         return  # the frames end at the same place, and the reader logs a warning
+
+
+def _cut(packets: Iterator[av.Packet], video: VideoInfo) -> Iterator[av.Packet]:
+    """The packets that begin in a part of a video, and the subtitles that last into it, shortened."""
+    for packet in packets:
+        begin = _seconds(packet, video.start)
+        length = (packet.duration or 0) * packet.time_base
+        if video.end is not None and begin >= video.end:
+            if begin >= video.end + INTERLEAVING:
+                return
+            continue
+        if packet.stream.type == "subtitle" and video.part != WHOLE:
+            end = begin + length if video.end is None else min(begin + length, video.end)
+            begin = max(begin, Fraction(0)) if end > 0 else begin
+            packet.pts = packet.dts = math.ceil((begin + video.start) / packet.time_base)
+            packet.duration = round((end - begin) / packet.time_base)
+        if begin >= 0 or not video.part.start:
+            yield packet
+
+
+def _seconds(packet: av.Packet, start: Fraction) -> Fraction:
+    """When a packet begins, on a clock that shows 0 at `start`; before 0 if it does not say so."""
+    timestamp = packet.dts if packet.dts is not None else packet.pts
+    return Fraction(-1) if timestamp is None else timestamp * packet.time_base - start

@@ -105,6 +105,16 @@ class Extras:
 NO_EXTRAS = Extras()
 
 
+class Part(NamedTuple):
+    """A part of a video, in seconds from its start; `end` None = to the end."""
+
+    start: Fraction = Fraction(0)
+    end: Fraction | None = None
+
+
+WHOLE = Part()
+
+
 @dataclass(frozen=True)
 class VideoInfo:
     """Properties of a video that are known before its frames are read.
@@ -123,6 +133,10 @@ class VideoInfo:
       start: seconds on the clock of the file that are time 0 of the video: its first frame or its first audio sample,
         whichever is earlier.
       extras: what else is in the file.
+      source_frames: number of frames of the whole file, None if unknown.
+      part: of the file that this is; all else but `source_frames` is about the part alone.
+      end: seconds of this part at which it is cut, None = it goes on to the end of the file.
+      first_number: number of the first frame in the whole file.
     """
 
     path: Path
@@ -137,6 +151,10 @@ class VideoInfo:
     audio_streams: tuple[AudioInfo, ...] = ()
     start: Fraction = Fraction(0)
     extras: Extras = NO_EXTRAS
+    source_frames: int | None = None
+    part: Part = WHOLE
+    end: Fraction | None = None
+    first_number: int = 0
 
 
 class VideoSource(Protocol):
@@ -151,8 +169,8 @@ class VideoSource(Protocol):
         """
 
 
-def number_frames(frames: Iterable[Frame], rate: Fraction) -> Iterator[tuple[int, Frame]]:
-    """Yields (index, frame), from index 0.
+def number_frames(frames: Iterable[Frame], rate: Fraction, start: int = 0) -> Iterator[tuple[int, Frame]]:
+    """Yields (index, frame), from index `start`.
 
     At a constant rate, indices follow the frame times: a frame that could not be decoded leaves a gap. Elsewhere frames
     are counted.
@@ -160,11 +178,12 @@ def number_frames(frames: Iterable[Frame], rate: Fraction) -> Iterator[tuple[int
     Args:
       frames: frames of a video, in order.
       rate: frames per second of the video.
+      start: index of the first frame.
     """
-    index, constant, first = -1, True, None
+    index, constant, first = start - 1, True, None
     for frame in frames:
         first = frame.time if first is None else first  # the audio may begin before the first frame
         position = (frame.time - first) * rate
         constant = constant and position.denominator == 1
-        index = max(index + 1, int(position)) if constant else index + 1
+        index = max(index + 1, start + int(position)) if constant else index + 1
         yield index, frame
