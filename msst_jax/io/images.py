@@ -22,10 +22,17 @@ OUTPUT_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 
 
 def read_picture(path: str | Path, what: str = "picture", backdrop: str = "white") -> Image.Image:
-    """Reads any image format that Pillow supports as 8-bit sRGB.
+    """Reads any image format that Pillow supports as 8-bit sRGB, over a backdrop; see `read_layers`."""
+    return read_layers(path, what, backdrop)[0]
+
+
+def read_layers(
+    path: str | Path, what: str = "picture", backdrop: str = "white"
+) -> tuple[Image.Image, Image.Image | None]:
+    """Reads any image format that Pillow supports as 8-bit sRGB, and its alpha channel (8-bit gray, 255 = opaque).
 
     EXIF orientation is applied, transparency is composited over `backdrop`, an embedded color profile is
-    converted to sRGB; CMYK, palette, gray and 16-bit gray become RGB.
+    converted to sRGB; CMYK, palette, gray and 16-bit gray become RGB. Without transparency there is no alpha.
 
     Args:
       path: the file.
@@ -67,14 +74,15 @@ def _apply_orientation(picture: Image.Image) -> Image.Image:
         return picture
 
 
-def _to_rgb(picture: Image.Image, backdrop: str) -> Image.Image:
+def _to_rgb(picture: Image.Image, backdrop: str) -> tuple[Image.Image, Image.Image | None]:
     if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
-        return _gray_to_8_bit(picture).convert("RGB")
-    picture = _to_srgb(picture)
+        return _gray_to_8_bit(picture).convert("RGB"), None
+    picture, alpha = _to_srgb(picture), None
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
+        alpha = picture.getchannel("A")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, backdrop), picture)
-    return picture.convert("RGB")
+    return picture.convert("RGB"), alpha
 
 
 def _gray_to_8_bit(picture: Image.Image) -> Image.Image:

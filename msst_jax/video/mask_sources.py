@@ -11,6 +11,7 @@ from PIL import Image
 from msst_jax.errors import UserError
 from msst_jax.regions.masks import read_mask, same_aspect_ratio
 from msst_jax.regions.segmenter import Size
+from msst_jax.video.io.color import BLACK
 from msst_jax.video.io.formats import VIDEO_SUFFIXES
 from msst_jax.video.io.reader import open_video
 from msst_jax.video.io.types import VideoInfo, VideoSource, number_frames
@@ -50,7 +51,7 @@ def _open_mask(name: str, path: Path, video: VideoInfo, size: Size) -> MaskReade
         mask = read_mask(path, (video.width, video.height), size)
         still = np.round(mask * 255).astype(np.uint8)
         return lambda number: still
-    masks = open_video(path)
+    masks = open_video(path, backdrop=BLACK)
     count, frames = masks.info.frames, video.source_frames
     if path.is_dir() and frames and count != frames:
         raise UserError(f"--mask {name}={path} has {count} images, {video.path} {frames} frames; give one for each")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 import av
+import numpy as np
 from absl import logging
 from av.filter import Graph
 from av.video.stream import VideoStream
@@ -13,7 +14,7 @@ from PIL import Image
 
 from msst_jax.video.io.extras import describe_output
 from msst_jax.video.io.filtering import pull_frames
-from msst_jax.video.io.formats import ContainerFormat, pixel_format
+from msst_jax.video.io.formats import ALPHA_FORMAT, ContainerFormat, encoder_options, pixel_format
 from msst_jax.video.io.segments import (
     EncoderSettings,
     PackedPackets,
@@ -35,7 +36,12 @@ class FrameSink(Protocol):
     """Writes frames, given in the order of their times.
 
     Except in `close`, errors of the file system (OSError) and of FFmpeg (av.FFmpegError) are passed on.
+
+    Attributes:
+      holds_alpha: whether the alpha channel of frames is written.
     """
+
+    holds_alpha: bool
 
     def write(self, frame: Frame) -> None:
         """Appends a frame."""
@@ -78,11 +84,9 @@ class VideoFileSink:
         self._segments = segments
         self._frames = 0
         self._packets: list[av.Packet] = []
-        settings = EncoderSettings(
-            container_format.encoder,
-            pixel_format(container_format, size),
-            {**container_format.options, "crf": str(container_format.crf if crf is None else crf)},
-        )
+        pixels = pixel_format(container_format, size, video.has_alpha)
+        settings = EncoderSettings(container_format.encoder, pixels, encoder_options(container_format, crf, pixels))
+        self.holds_alpha = pixels == ALPHA_FORMAT
         self._encoder = SegmentEncoder(settings, video, size)
         self._container = av.open(
             f"file:{file}",
@@ -99,10 +103,16 @@ class VideoFileSink:
 
     def write(self, frame: Frame) -> None:
         """See `FrameSink`."""
-        self._packets += self._encoder.encode(frame.image, self._quantizer.quantize(frame))
+        self._packets += self._encoder.encode(self._layers(frame), self._quantizer.quantize(frame))
         self._frames += 1
         if self._frames % self._segments.frames == 0:
             self._end_segment()
+
+    def _layers(self, frame: Frame) -> np.ndarray:
+        """uint8 (H, W, 3), or (H, W, 4) where the file has alpha."""
+        if not self.holds_alpha:
+            return frame.image
+        return np.dstack([frame.image, np.full_like(frame.image[..., 0], 255) if frame.alpha is None else frame.alpha])
 
     def write_segment(self, packed: PackedPackets) -> None:
         """Muxes an encoded segment, of this run or an earlier one, interleaved with the audio."""
@@ -137,6 +147,8 @@ class VideoFileSink:
 
 class GifSink:
     """A GIF that loops forever, with a palette of 256 colors per frame; see `FrameSink`."""
+
+    holds_alpha = False
 
     def __init__(self, file: Path, size: tuple[int, int]):
         """Opens the file for frames of size (width, height).
@@ -208,7 +220,9 @@ def _build_palette_graph(size: tuple[int, int]) -> Graph:
 
 
 class FrameFolderSink:
-    """A folder of 000001.png, 000002.png, ...; without audio and timestamps; see `FrameSink`."""
+    """A folder of 000001.png, 000002.png, ..., RGBA where a frame is transparent; see `FrameSink`."""
+
+    holds_alpha = True
 
     def __init__(self, folder: Path):
         """Takes an existing folder."""
@@ -218,7 +232,10 @@ class FrameFolderSink:
     def write(self, frame: Frame) -> None:
         """See `FrameSink`."""
         self._frames += 1
-        Image.fromarray(frame.image).save(self._folder / f"{self._frames:06d}.png")
+        layers = frame.image
+        if frame.alpha is not None and frame.alpha.min() < 255:
+            layers = np.dstack([layers, frame.alpha])
+        Image.fromarray(layers).save(self._folder / f"{self._frames:06d}.png")
 
     def finish(self, end: Fraction | None) -> None:
         """See `FrameSink`; every frame is written already."""

@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 GIF = ".gif"
+ALPHA_FORMAT = "yuva420p"  # of VP9, by FFmpeg's name
 MP4_MIN_TIMESCALE = 10_000  # ticks per second
 
 
@@ -25,6 +26,7 @@ class ContainerFormat(NamedTuple):
       subtitle_encoder: converts all other text, by FFmpeg's name.
       tags: descriptive tags of a file that the container stores; None = all.
       attachments: whether it holds attached files.
+      alpha: whether it holds an alpha channel.
     """
 
     encoder: str
@@ -39,6 +41,7 @@ class ContainerFormat(NamedTuple):
     subtitle_encoder: str
     tags: frozenset[str] | None = None
     attachments: bool = False
+    alpha: bool = False
 
 
 def _mp4_options(time_base: Fraction) -> dict[str, str]:
@@ -103,6 +106,7 @@ CONTAINER_FORMATS = {
         muxer="webm",
         subtitle_codecs=frozenset({"webvtt"}),
         subtitle_encoder="webvtt",
+        alpha=True,
     ),
 }
 
@@ -116,10 +120,19 @@ VIDEO_SUFFIXES = (
 )
 
 
-def pixel_format(container_format: ContainerFormat, size: tuple[int, int]) -> str:
-    """FFmpeg's pixel format for frames of size (width, height).
+def pixel_format(container_format: ContainerFormat, size: tuple[int, int], has_alpha: bool = False) -> str:
+    """FFmpeg's pixel format for frames of size (width, height), with alpha if the container holds it.
 
     4:2:0 chroma, except for H.264 with an odd side: x264 cannot subsample that, VP9 can.
     """
+    if has_alpha and container_format.alpha:
+        return ALPHA_FORMAT
     odd = container_format.encoder == "libx264" and any(side % 2 for side in size)
     return "yuv444p" if odd else "yuv420p"
+
+
+def encoder_options(container_format: ContainerFormat, crf: int | None, pixel_format: str) -> dict[str, str]:
+    """The private options of the video encoder; crf None = the default of the format."""
+    options = {**container_format.options, "crf": str(container_format.crf if crf is None else crf)}
+    # libvpx refuses alternate reference frames together with alpha.
+    return {**options, "auto-alt-ref": "0"} if pixel_format == ALPHA_FORMAT else options

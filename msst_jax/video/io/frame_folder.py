@@ -10,8 +10,8 @@ import numpy as np
 from absl import logging
 
 from msst_jax.errors import UserError
-from msst_jax.io.images import IMAGE_SUFFIXES, read_picture
-from msst_jax.video.io.color import SRGB_TAGS, infer_matrix
+from msst_jax.io.images import IMAGE_SUFFIXES, read_layers
+from msst_jax.video.io.color import SRGB_TAGS, WHITE, infer_matrix
 from msst_jax.video.io.part import PartStart, check_part, cut_info
 from msst_jax.video.io.types import MAX_RATE, WHOLE, Frame, Part, VideoInfo
 
@@ -26,13 +26,14 @@ class FrameFolder:
       info: properties of the video; the first readable image sets the size.
     """
 
-    def __init__(self, folder: Path, rate: Fraction = DEFAULT_RATE, part: Part = WHOLE):
+    def __init__(self, folder: Path, rate: Fraction = DEFAULT_RATE, part: Part = WHOLE, backdrop: str = WHITE):
         """Lists the images and reads the first readable one.
 
         Args:
           folder: the folder of images; see `IMAGE_SUFFIXES`.
           rate: frames per second, above 0 and up to MAX_RATE.
           part: what of it is read.
+          backdrop: the color behind transparent pixels.
 
         Raises:
           UserError: not a folder, no images in it, none of them readable, a rate out of range, or a part without any.
@@ -49,10 +50,11 @@ class FrameFolder:
             raise UserError(
                 f"{folder} has no images ({', '.join(IMAGE_SUFFIXES)}); give a video, or a folder of frames"
             )
-        first = next((image for image in map(_read, self.files) if image is not None), None)
+        self._backdrop = backdrop
+        first = next((found for found in map(self._read, self.files) if found is not None), None)
         if first is None:
             raise UserError(f"none of the {len(self.files)} images in {folder} can be read; give other copies")
-        height, width = first.shape[:2]
+        height, width = first[0].shape[:2]
         whole = VideoInfo(
             path=folder,
             width=width,
@@ -64,6 +66,7 @@ class FrameFolder:
             pixel_aspect=Fraction(1),
             colors=SRGB_TAGS._replace(matrix=infer_matrix(SRGB_TAGS.matrix, width, height)),
             source_frames=len(self.files),
+            has_alpha=first[1] is not None,
         )
         start = math.ceil(part.start * rate)
         check_part(whole, part, start / rate if start < len(self.files) else None)
@@ -78,22 +81,31 @@ class FrameFolder:
         """
         size, period, skipped = (self.info.width, self.info.height), self.info.time_base, []
         for index, file in enumerate(self.files):
-            image = _read(file)
-            if image is None:
+            found = self._read(file)
+            if found is None:
                 skipped.append(file.name)
                 continue
+            image, alpha = found
             if image.shape[1::-1] != size:
-                found = "{}x{}".format(*image.shape[1::-1])
+                other = "{}x{}".format(*image.shape[1::-1])
                 raise UserError(
-                    f"frame {file} is {found}, but the first frame is {size[0]}x{size[1]}; make them one size"
+                    f"frame {file} is {other}, but the first frame is {size[0]}x{size[1]}; make them one size"
                 )
-            yield Frame(image, index * period, period)
+            yield Frame(image, index * period, period, alpha)
         if skipped:
             names = f"{', '.join(skipped[:3])}{', ...' if len(skipped) > 3 else ''}"
             read = len(self.files) - len(skipped)
             logging.warning(
                 "%s: %d of %d frames could be read; skipped %s", self.info.path, read, len(self.files), names
             )
+
+    def _read(self, file: Path) -> tuple[np.ndarray, np.ndarray | None] | None:
+        """An image over the backdrop as uint8 (H, W, 3), and its alpha (H, W), if any; None if it cannot be read."""
+        try:
+            picture, alpha = read_layers(file, "frame", self._backdrop)
+        except UserError:
+            return None
+        return np.asarray(picture), None if alpha is None else np.asarray(alpha)
 
 
 def list_frames(folder: Path) -> list[Path]:
@@ -105,11 +117,3 @@ def _natural_order(file: Path) -> tuple[list[str | int], str]:
     """Sorts frame 2 before frame 10; text and numbers alternate, so that only values of one type are compared."""
     parts = re.split(r"(\d+)", file.stem)
     return [int(part) if index % 2 else part for index, part in enumerate(parts)], file.name
-
-
-def _read(file: Path) -> np.ndarray | None:
-    """An image as uint8 (H, W, 3), transparency composited over black; None if it cannot be read."""
-    try:
-        return np.asarray(read_picture(file, "frame", backdrop="black"))
-    except UserError:
-        return None

@@ -13,7 +13,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from msst_jax.errors import UserError
-from msst_jax.video.io.color import HDR_TRANSFERS, Orientation, RgbDecoder, infer_matrix
+from msst_jax.video.io.color import HDR_TRANSFERS, WHITE, Orientation, RgbDecoder, has_alpha, infer_matrix
 from msst_jax.video.io.decoding import DecodeStats, decode_frames, open_container, select_video_stream
 from msst_jax.video.io.deinterlacing import deinterlace
 from msst_jax.video.io.extras import read_extras
@@ -23,16 +23,19 @@ from msst_jax.video.io.timestamps import TimestampNormalizer
 from msst_jax.video.io.types import MAX_RATE, WHOLE, AudioInfo, ColorTags, Frame, Part, VideoInfo, VideoSource
 
 
-def open_video(path: str | Path, rate: Fraction = DEFAULT_RATE, part: Part = WHOLE) -> VideoSource:
+def open_video(
+    path: str | Path, rate: Fraction = DEFAULT_RATE, part: Part = WHOLE, backdrop: str = WHITE
+) -> VideoSource:
     """Opens a video file, or a folder of images as a video in the order of the numbers in their names.
 
-    Frames are 8-bit RGB, rotated as the file declares, with transparency composited over black. 10-bit and HDR videos
-    are scaled to 8 bits without tone mapping (`VideoInfo.colors` says how to interpret the values).
+    Frames are 8-bit RGB, rotated as the file declares, with transparency composited over a backdrop. 10-bit and HDR
+    videos are scaled to 8 bits without tone mapping (`VideoInfo.colors` says how to interpret the values).
 
     Args:
       path: the file or folder.
       rate: frames per second of a folder, above 0 and up to MAX_RATE; files have their own.
       part: what of it is read; it begins with the first frame at or after its start, at time 0.
+      backdrop: the color behind transparent pixels, see `BACKDROPS`.
 
     Raises:
       UserError: nothing at `path`, no video stream, an unknown codec, not a single decodable frame, a rate out of
@@ -40,18 +43,21 @@ def open_video(path: str | Path, rate: Fraction = DEFAULT_RATE, part: Part = WHO
     """
     path = Path(path).expanduser()
     # Path.is_dir would raise for a name that is too long.
-    return FrameFolder(path, rate, part) if os.path.isdir(path) else VideoFile(path, part)
+    if os.path.isdir(path):
+        return FrameFolder(path, rate, part, backdrop)
+    return VideoFile(path, part, backdrop)
 
 
 class VideoFile:
     """A video file; see `VideoSource`."""
 
-    def __init__(self, path: Path, part: Part = WHOLE):
+    def __init__(self, path: Path, part: Part = WHOLE, backdrop: str = WHITE):
         """Decodes the first frame, for properties that the container may not store (size, rotation, color tags).
 
         Raises:
           UserError: see `open_video`.
         """
+        self._backdrop = backdrop
         with open_container(path) as container:
             stream = select_video_stream(container, path)
             first = next(decode_frames(container, stream, DecodeStats()), None)
@@ -70,7 +76,7 @@ class VideoFile:
         """See `VideoSource`."""
         stats = DecodeStats()
         last: _FrameTiming | None = None
-        to_rgb = RgbDecoder(*self._stored_size, self.info.colors.matrix)
+        to_rgb = RgbDecoder(*self._stored_size, self.info.colors.matrix, self._backdrop)
         with open_container(self.info.path) as container:
             stream = select_video_stream(container, self.info.path)
             if self.info.part.start:
@@ -81,7 +87,9 @@ class VideoFile:
                     continue
                 if self.info.end is not None and last.time >= self.info.end:
                     return
-                yield Frame(self._orientation.apply(to_rgb(picture)), last.time, last.duration)
+                image, alpha = to_rgb(picture)
+                alpha = self._orientation.apply(alpha) if alpha is not None and self.info.has_alpha else None
+                yield Frame(self._orientation.apply(image), last.time, last.duration, alpha)
         _warn_if_incomplete(self.info, stats, last.time + last.duration if last else Fraction(0))
 
     def _frame_timing(self, decoded: av.VideoFrame, last: "_FrameTiming | None") -> "_FrameTiming":
@@ -130,6 +138,7 @@ def _video_info(
         duration=duration,
         frames=frames,
         source_frames=frames,
+        has_alpha=_declares_alpha(stream, first),
         pixel_aspect=orientation.pixel_aspect(stream.sample_aspect_ratio or Fraction(1)),
         colors=ColorTags(
             infer_matrix(first.colorspace, first.width, first.height), first.color_primaries, first.color_trc
@@ -138,6 +147,13 @@ def _video_info(
         start=start,
         extras=read_extras(container, stream, start),
     )
+
+
+def _declares_alpha(stream: VideoStream, first: av.VideoFrame) -> bool:
+    """Whether a video has transparency; a GIF is always decoded with alpha, so that its first frame decides."""
+    if first.format.has_palette or stream.codec_context.name == "gif":
+        return bool(first.to_ndarray(format="rgba")[..., 3].min() < 255)
+    return has_alpha(first)
 
 
 def _frame_count(stream: VideoStream, duration: Fraction | None, rate: Fraction) -> int | None:

@@ -22,11 +22,13 @@ class Frame(NamedTuple):
       image: uint8 (H, W, 3), RGB as the video encodes it (see `ColorTags`), after the display rotation.
       time: presentation time in seconds from the start of the video; greater than that of the previous frame.
       duration: display duration in seconds.
+      alpha: uint8 (H, W), 255 = opaque; None if the video has none. The image is composited over a backdrop already.
     """
 
     image: np.ndarray
     time: Fraction
     duration: Fraction
+    alpha: np.ndarray | None = None
 
 
 class ColorTags(NamedTuple):
@@ -137,6 +139,7 @@ class VideoInfo:
       part: of the file that this is; all else but `source_frames` is about the part alone.
       end: seconds of this part at which it is cut, None = it goes on to the end of the file.
       first_number: number of the first frame in the whole file.
+      has_alpha: whether frames have an alpha channel.
     """
 
     path: Path
@@ -155,6 +158,7 @@ class VideoInfo:
     part: Part = WHOLE
     end: Fraction | None = None
     first_number: int = 0
+    has_alpha: bool = False
 
 
 class VideoSource(Protocol):

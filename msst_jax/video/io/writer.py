@@ -30,6 +30,7 @@ class VideoWriter:
         """Takes the output path, for messages, its sink, and the (width, height) of frames."""
         self.frames = 0
         self.trim_audio_to_frames = False
+        self._warned = False
         self._path = path
         self._sink = sink
         self._shape = (size[1], size[0], 3)
@@ -44,9 +45,17 @@ class VideoWriter:
         """
         if frame.image.shape != self._shape or frame.image.dtype != np.uint8:
             raise ValueError(f"expected uint8 {self._shape}, got {frame.image.dtype} {frame.image.shape}")
+        if frame.alpha is not None and not self._sink.holds_alpha:
+            self._warn_of_transparency(frame.alpha)
         with encoder_errors_as_user_errors(self._path):
             self._sink.write(frame)
         self.count(frame.time + frame.duration)
+
+    def _warn_of_transparency(self, alpha: np.ndarray) -> None:
+        """Warns with the first transparent frame; an alpha channel may be opaque throughout."""
+        if not self._warned and alpha.min() < 255:
+            logging.warning("%s cannot hold transparency: the frames are stylized over white", self._path)
+            self._warned = True
 
     def write_segment(self, packed: PackedPackets) -> None:
         """Appends a segment that an earlier run encoded (no GIF, no folder); call `count` for each of its frames.
