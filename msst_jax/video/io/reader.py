@@ -13,13 +13,14 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from msst_jax.errors import UserError
-from msst_jax.video.io.color import HDR_TRANSFERS, WHITE, Orientation, RgbDecoder, has_alpha, infer_matrix
+from msst_jax.video.io.color import BT709_TAGS, WHITE, Orientation, RgbDecoder, has_alpha, infer_matrix
 from msst_jax.video.io.decoding import DecodeStats, decode_frames, open_container, select_video_stream
 from msst_jax.video.io.deinterlacing import deinterlace
 from msst_jax.video.io.extras import read_extras
 from msst_jax.video.io.frame_folder import DEFAULT_RATE, FrameFolder
 from msst_jax.video.io.part import cut_info, find_start, seek_before
 from msst_jax.video.io.timestamps import TimestampNormalizer
+from msst_jax.video.io.tone_mapping import HDR_TRANSFERS
 from msst_jax.video.io.types import MAX_RATE, WHOLE, AudioInfo, ColorTags, Frame, Part, VideoInfo, VideoSource
 
 
@@ -28,8 +29,8 @@ def open_video(
 ) -> VideoSource:
     """Opens a video file, or a folder of images as a video in the order of the numbers in their names.
 
-    Frames are 8-bit RGB, rotated as the file declares, with transparency composited over a backdrop. 10-bit and HDR
-    videos are scaled to 8 bits without tone mapping (`VideoInfo.colors` says how to interpret the values).
+    Frames are 8-bit RGB (`VideoInfo.colors` says how to interpret it), rotated as the file declares, with transparency
+    composited over a backdrop; HDR videos are tone-mapped to SDR, interlaced frames are deinterlaced.
 
     Args:
       path: the file or folder.
@@ -65,18 +66,19 @@ class VideoFile:
                 raise UserError(f"video {path} has no frame that can be decoded; give another copy")
             self._orientation = Orientation(cast(bytes | None, first.side_data.get("DISPLAYMATRIX")))
             self._stored_size = (first.width, first.height)
+            self._stored_colors = _color_tags(first)
             self._timestamps = _timestamp_normalizer(stream, first)
             whole = _video_info(path, container, stream, first, self._orientation, self._timestamps)
         self.info = cut_info(whole, part, find_start(whole, part, self._timestamps))
-        transfer = HDR_TRANSFERS.get(self.info.colors.transfer)
+        transfer = HDR_TRANSFERS.get(self._stored_colors.transfer)
         if transfer is not None:
-            logging.warning("video %s is HDR (%s): it is not tone-mapped, and colors look washed out", path, transfer)
+            logging.warning("video %s is HDR (%s): it is tone-mapped to SDR (BT.709)", path, transfer)
 
     def frames(self) -> Iterator[Frame]:
         """See `VideoSource`."""
         stats = DecodeStats()
         last: _FrameTiming | None = None
-        to_rgb = RgbDecoder(*self._stored_size, self.info.colors.matrix, self._backdrop)
+        to_rgb = RgbDecoder(*self._stored_size, self._stored_colors, self._backdrop)
         with open_container(self.info.path) as container:
             stream = select_video_stream(container, self.info.path)
             if self.info.part.start:
@@ -140,13 +142,16 @@ def _video_info(
         source_frames=frames,
         has_alpha=_declares_alpha(stream, first),
         pixel_aspect=orientation.pixel_aspect(stream.sample_aspect_ratio or Fraction(1)),
-        colors=ColorTags(
-            infer_matrix(first.colorspace, first.width, first.height), first.color_primaries, first.color_trc
-        ),
+        colors=BT709_TAGS if first.color_trc in HDR_TRANSFERS else _color_tags(first),
         audio_streams=tuple(map(_audio_info, audio_streams)),
         start=start,
         extras=read_extras(container, stream, start),
     )
+
+
+def _color_tags(first: av.VideoFrame) -> ColorTags:
+    matrix = infer_matrix(first.colorspace, first.width, first.height)
+    return ColorTags(matrix, first.color_primaries, first.color_trc)
 
 
 def _declares_alpha(stream: VideoStream, first: av.VideoFrame) -> bool:

@@ -13,6 +13,7 @@ from PIL import Image
 from msst_jax.errors import UserError
 from msst_jax.video.io.color import BLACK
 from msst_jax.video.io.reader import open_video
+from msst_jax.video.io.tone_mapping import light_to_pq, tone_map
 from tests.helpers.pictures import noise, save
 from tests.helpers.videos import FILM, NTSC, UNEVEN, Tone, constant_rate_times, make_sound, make_video, moving, to_ycbcr
 
@@ -215,12 +216,36 @@ def test_colors_follow_the_tagged_matrix_or_else_the_default_for_the_size(
     np.testing.assert_allclose(next(video.frames()).image[8, 8].astype(int), GREEN, atol=2)
 
 
-def test_an_hdr_video_is_read_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+@pytest.mark.parametrize(("transfer", "name"), [(16, "PQ"), (18, "HLG")])
+def test_an_hdr_video_is_tone_mapped_to_sdr_and_tagged_so(tmp_path: Path, transfer: int, name: str, caplog):
+    signal = {16: light_to_pq(np.array(100.0)), 18: 0.5}[transfer]
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("ffv1", rate=25, width=64, height=48, pix_fmt="yuv420p10le")
+        context = stream.codec_context
+        context.colorspace, context.color_primaries, context.color_trc, context.color_range = 9, 9, transfer, 1
+        frame = av.VideoFrame(64, 48, "yuv420p10le")
+        for plane, level in zip(frame.planes, (round(64 + 876 * float(signal)), 512, 512), strict=True):
+            plane.update(np.full(plane.buffer_size // 2, level, np.uint16).tobytes())
+        frame.colorspace, frame.color_primaries, frame.color_trc, frame.color_range = 9, 9, transfer, 1
+        out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    video = open_video(path)
+    assert tuple(video.info.colors) == (1, 1, 1)
+    image = next(video.frames()).image
+    gray = tone_map(np.full((1, 1, 3), round(65535 * float(signal)), np.uint16), transfer)[0, 0]
+    np.testing.assert_allclose(image.astype(int), np.broadcast_to(gray, image.shape), atol=2)
+    assert logged_warnings(caplog) == [f"video {path} is HDR ({name}): it is tone-mapped to SDR (BT.709)"]
+
+
+def test_wide_colors_that_are_not_hdr_are_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     path = make_video(
-        tmp_path / "a.mkv", [flat(GREEN)], form="yuv420p10le", color_trc=16, color_primaries=9, colorspace=9
+        tmp_path / "a.mkv", [flat((120, 120, 120))], form="yuv420p10le", color_trc=14, color_primaries=9, colorspace=9
     )
-    assert tuple(open_video(path).info.colors) == (9, 9, 16)
-    assert "a.mkv is HDR (PQ)" in caplog.text
+    video = open_video(path)
+    assert tuple(video.info.colors) == (9, 9, 14)
+    np.testing.assert_allclose(next(video.frames()).image[20, 20], (120, 120, 120), atol=3)
+    assert not logged_warnings(caplog)
 
 
 def test_audio_streams_are_listed(tmp_path: Path):

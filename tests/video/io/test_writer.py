@@ -259,12 +259,21 @@ def test_colors_are_preserved_and_stored_as_tagged(tmp_path: Path, suffix, color
 
 @pytest.mark.parametrize("suffix", [".mp4", ".webm"])
 def test_the_color_tags_of_the_source_are_kept(tmp_path: Path, suffix: str):
-    tags = {"colorspace": 9, "color_primaries": 9, "color_trc": 18}
+    tags = {"colorspace": 9, "color_primaries": 9, "color_trc": 14}
     path = make_video(tmp_path / "a.mkv", [np.full((48, 64, 3), COLORS[0], np.uint8)] * 2, form="yuv420p10le", **tags)
     video = transcode(path, tmp_path / f"out{suffix}")
-    assert tuple(video.info.colors) == (9, 9, 18)
+    assert tuple(video.info.colors) == (9, 9, 14)
     (one, _), (two, _) = video.frames(), open_video(path).frames()
     np.testing.assert_allclose(one.image.astype(int), two.image, atol=3)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webm"])
+def test_a_tone_mapped_video_is_tagged_as_sdr(tmp_path: Path, suffix: str):
+    tags = {"colorspace": 9, "color_primaries": 9, "color_trc": 18}
+    path = make_video(tmp_path / "a.mkv", [np.full((48, 64, 3), COLORS[0], np.uint8)] * 2, form="yuv420p10le", **tags)
+    transcode(path, tmp_path / f"out{suffix}")
+    frame, _ = first_frame_planes(tmp_path / f"out{suffix}")
+    assert (frame.format.name, frame.colorspace, frame.color_primaries, frame.color_trc) == ("yuv420p", 1, 1, 1)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".webm"])
