@@ -61,7 +61,7 @@ def read_extras(container: InputContainer, video: VideoStream, start: Fraction) 
         video_tags=_stream_tags(video),
         video_disposition=video.disposition & _KEPT_DISPOSITIONS,
         attachments=tuple(stream.index for stream in streams if isinstance(stream, AttachmentStream)),
-        unsupported=tuple(_describe_unsupported(container, video)),
+        unsupported=tuple(dict.fromkeys(_describe_unsupported(container, video))),  # phones write several of a kind
     )
 
 
