@@ -22,7 +22,7 @@ USAGE = """Gives every region of a photo or a video a style of its own.
 {command} PHOTO --mask person=person.png --style person=A.jpg --style background=B.jpg -o out.png
 {command} PHOTO --regions-only -o masks.png   segments it: overlay, masks, area fractions
 {command} PHOTO|FOLDER --model DIR|builtin    with a trained feed-forward model, at once
-{command} VIDEO --model DIR|builtin -o out.mp4  a video: .mp4, .webm, .gif or a folder of frames
+{command} VIDEO --model DIR|builtin -o out.mp4  a video: .mp4, .mov, .mkv, .webm, .gif or a folder
 """
 PRESETS = ("photo", "quickstart", "seed", "seed_fast", "video")  # the first is the default
 
@@ -65,8 +65,8 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_integer(
         "quality",
         None,
-        "Of .jpg and .webp (1 to 100, default 95; higher is better), of .mp4 (1 to 51, default 18) and .webm (0 to 63, "
-        "default 24; lower is better).",
+        "Of .jpg and .webp (1 to 100, default 95; higher is better), of H.264 (1 to 51, default 18) and .webm videos "
+        "(0 to 63, default 24; lower is better).",
         flag_values=values,
     )
     flags.DEFINE_enum(
@@ -82,6 +82,8 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "rate", None, "Frames a second of a folder of frames, such as 25 or 30000/1001.", flag_values=values
     )
+    flags.DEFINE_string("start", None, "Where in a video to start: seconds, or HH:MM:SS.", flag_values=values)
+    flags.DEFINE_string("end", None, "Where in a video to end: seconds, or HH:MM:SS.", flag_values=values)
     flags.DEFINE_boolean("resume", False, "Continue an interrupted video.", flag_values=values)
     flags.DEFINE_boolean("quiet", False, "No progress bar and no messages but errors.", flag_values=values)
 

@@ -1,5 +1,6 @@
 """From the flags of stylize.py to a job."""
 
+import re
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -17,7 +18,7 @@ from msst_jax.presets.validation import check_number
 from msst_jax.video.blend_schedule import parse_blend_schedule
 from msst_jax.video.io.formats import GIF, VIDEO_OUTPUT_SUFFIXES, VIDEO_SUFFIXES
 from msst_jax.video.io.frame_folder import DEFAULT_RATE
-from msst_jax.video.io.types import MAX_RATE
+from msst_jax.video.io.types import MAX_RATE, Part
 
 
 class StylizeFlags(NamedTuple):
@@ -36,6 +37,8 @@ class StylizeFlags(NamedTuple):
     rate: str | None = None
     subsampling: str | None = None
     metadata: str = "keep"
+    start: str | None = None
+    end: str | None = None
     resume: bool = False
     quiet: bool = False
 
@@ -88,6 +91,7 @@ def build_job(flags: StylizeFlags, photos: Sequence[str], config: ConfigDict) ->
             crf=flags.quality,
             rate=parse_frame_rate(flags.rate),
             resume=flags.resume,
+            part=parse_part(flags.start, flags.end),
         )
     ratios = parse_blend_ratios(blend)
     if flags.regions_only:
@@ -141,7 +145,10 @@ def check_flags(flags: StylizeFlags, photos: Sequence[str]) -> None:
     encoding = {"--quality": flags.quality, "--subsampling": flags.subsampling}
     if flags.regions_only and (unused := [flag for flag, value in encoding.items() if value is not None]):
         raise UserError(f"{unused[0]} is for stylized pictures and videos; leave it out with --regions-only")
-    given = {"--resume": flags.resume, "--rate": flags.rate is not None}
+    given = {
+        "--resume": flags.resume,
+        **{f"--{name}": getattr(flags, name) is not None for name in ("rate", "start", "end")},
+    }
     for flag in (flag for flag, present in given.items() if present):
         raise UserError(f"{flag} is for videos; give a video file, or a folder of frames with -o out.mp4")
 
@@ -175,6 +182,35 @@ def parse_frame_rate(text: str | None) -> Fraction:
             f"--rate {text!r} is not a number of frames per second up to {MAX_RATE}; write 25 or 30000/1001"
         )
     return rate
+
+
+def parse_part(start: str | None, end: str | None) -> Part:
+    """What --start and --end say.
+
+    Raises:
+      UserError: no times, or an end that is not after the start.
+    """
+    part = Part(
+        Fraction(0) if start is None else _parse_time("start", start),
+        None if end is None else _parse_time("end", end),
+    )
+    if part.end is not None and part.end <= part.start:
+        raise UserError(f"--end {end} is not after --start {start or 0}; give a later end")
+    return part
+
+
+def _parse_time(flag: str, text: str) -> Fraction:
+    """ "90", "1:30.5" or "00:01:30" to seconds.
+
+    Raises:
+      UserError: none of these.
+    """
+    if not re.fullmatch(r"((\d+:)?[0-5]?\d:)?\d+(\.\d*)?", text):
+        raise UserError(f"--{flag} {text!r} is no time in a video; write seconds such as 90.5, or 00:01:30.5")
+    seconds = Fraction(0)
+    for unit in text.split(":"):
+        seconds = 60 * seconds + Fraction(unit)
+    return seconds
 
 
 def default_output(photo: str, regions_only: bool, video: bool = False) -> Path:

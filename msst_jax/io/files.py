@@ -4,6 +4,7 @@ import json
 import math
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -123,6 +124,34 @@ def check_writable(path: Path, example: str = "out.png") -> None:
             pass
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}; choose another output") from error
+
+
+def check_regular_file(path: Path, what: str) -> None:
+    """Refuses what is no regular file; opening a pipe would wait forever. Passes what does not exist.
+
+    Args:
+      path: the file to read.
+      what: its role, named in the error ("photo", "video", "weights").
+
+    Raises:
+      UserError: a folder, pipe, socket or device.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return  # missing or unreachable: whoever opens it says so
+    if not stat.S_ISREG(mode):
+        kind = next((name for is_kind, name in _SPECIAL_FILES.items() if is_kind(mode)), "special file")
+        raise UserError(f"{what} {path} is a {kind}; give a regular file")
+
+
+_SPECIAL_FILES: Mapping[Callable[[int], bool], str] = {
+    stat.S_ISDIR: "folder",
+    stat.S_ISFIFO: "pipe",
+    stat.S_ISSOCK: "socket",
+    stat.S_ISCHR: "device",
+    stat.S_ISBLK: "device",
+}
 
 
 def check_outputs(output: Path, written: Iterable[Path], inputs: Iterable[str]) -> None:

@@ -23,10 +23,18 @@ MIN_SIDE = 16  # VGG halves the image three times before relu4_1
 
 
 def read_picture(path: str | Path, what: str = "picture", backdrop: str = "white") -> Image.Image:
-    """Reads any image format that Pillow supports as 8-bit sRGB; docs/formats.md lists how each is understood.
+    """Reads any image format that Pillow supports as 8-bit sRGB, over a backdrop; see `read_layers`."""
+    return read_layers(path, what, backdrop)[0]
+
+
+def read_layers(
+    path: str | Path, what: str = "picture", backdrop: str = "white"
+) -> tuple[Image.Image, Image.Image | None]:
+    """Reads any image format that Pillow supports as 8-bit sRGB, and its alpha channel (8-bit gray, 255 = opaque).
 
     EXIF orientation is applied, an embedded color profile is converted to sRGB, transparency is composited over
-    `backdrop`, samples of more than 8 bits are scaled by what the file says.
+    `backdrop`, samples of more than 8 bits are scaled by what the file says; docs/formats.md lists how each is
+    understood. Without transparency there is no alpha.
 
     Args:
       path: the file.
@@ -37,9 +45,10 @@ def read_picture(path: str | Path, what: str = "picture", backdrop: str = "white
       UserError: as `decode_picture`.
     """
     picture = to_srgb(decode_picture(path, what), f"{what} {path}")
-    if picture.mode == "RGBA":
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, backdrop), picture).convert("RGB")
-    return picture
+    if picture.mode != "RGBA":
+        return picture, None
+    flat = Image.alpha_composite(Image.new("RGBA", picture.size, backdrop), picture).convert("RGB")
+    return flat, picture.getchannel("A")
 
 
 def fit_size(width: int, height: int, size: int, square: bool = False) -> tuple[int, int]:

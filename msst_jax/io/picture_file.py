@@ -13,6 +13,7 @@ from msst_jax.errors import UserError
 from msst_jax.io import png_chunks
 from msst_jax.io.camera_raw import is_camera_raw
 from msst_jax.io.exif import apply_orientation
+from msst_jax.io.files import check_regular_file
 from msst_jax.io.paths import STANDARD_STREAM
 from msst_jax.io.picture_formats import register_heif
 from msst_jax.io.sample_range import check_planes, to_8_bit, unsupported_samples
@@ -87,6 +88,7 @@ def _stream(path: Path, what: str) -> IO[bytes]:
         raise UserError(f"{what} {path} is a folder; give a picture file")
     if not path.exists():
         raise UserError(f"{what} {path} does not exist; check the name")
+    check_regular_file(path, what)
     return path.open("rb")
 
 

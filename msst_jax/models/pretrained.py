@@ -11,6 +11,7 @@ from jax.typing import DTypeLike
 from safetensors import SafetensorError, safe_open
 
 from msst_jax.errors import UserError
+from msst_jax.io.files import check_regular_file
 from msst_jax.io.paths import user_path
 from msst_jax.models.deeplab import PERSON_NETWORK, DeepLabV3
 from msst_jax.models.serialization import assign_tensors, read_tensors
@@ -55,6 +56,7 @@ def find_vgg(name: str, deepest: str) -> Path:
 
 def _has_layers(path: Path, taps: Sequence[str]) -> bool:
     """Whether a weights file has every convolution among `taps`; True for a damaged one, which fails when loaded."""
+    check_regular_file(path, "weights")
     try:
         with safe_open(path, "numpy") as file:
             names = set(file.keys())

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from msst_jax.errors import UserError
-from msst_jax.io.files import write_atomically
+from msst_jax.io.files import check_regular_file, write_atomically
 
 MODEL_FILE = "model.safetensors"  # the trained weights in a workdir of train.py
 # The variables in a weights file; BatchNorm statistics are not nnx.Param.
@@ -26,8 +26,9 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
     """All tensors of a safetensors file as float32.
 
     Raises:
-      UserError: missing or damaged file.
+      UserError: missing or damaged file, or not a regular one.
     """
+    check_regular_file(path, "weights")
     try:
         return {name: np.asarray(value, np.float32) for name, value in load_file(path).items()}
     except FileNotFoundError:

@@ -16,6 +16,7 @@ from msst_jax.io.streams import check_output
 from msst_jax.io.write_options import DEFAULT_OPTIONS, WriteOptions
 from msst_jax.video.blend_schedule import BlendSchedule
 from msst_jax.video.io.frame_folder import DEFAULT_RATE
+from msst_jax.video.io.types import WHOLE, Part
 
 EXIT_NOTHING_BETTER = 1
 EXIT_INTERRUPTED = 130
@@ -66,6 +67,7 @@ class VideoJob:
       crf: constant rate factor, see `video_writer`; None = the container's default.
       rate: frames a second of a folder of frames.
       resume: continue an interrupted run.
+      part: of the video that is stylized.
     """
 
     video: str
@@ -79,6 +81,7 @@ class VideoJob:
     crf: int | None = None
     rate: Fraction = DEFAULT_RATE
     resume: bool = False
+    part: Part = WHOLE
 
 
 @dataclass(frozen=True)

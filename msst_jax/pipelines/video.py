@@ -34,11 +34,11 @@ from msst_jax.transfer.objective import load_loss_network
 from msst_jax.transfer.options import InputOptions, StylizationOptions
 from msst_jax.video.batching import FrameBatch, batch_frames
 from msst_jax.video.feedforward import feedforward_stylizer
-from msst_jax.video.io.formats import CONTAINER_FORMATS
+from msst_jax.video.io.formats import CONTAINER_FORMATS, pixel_format
 from msst_jax.video.io.frame_folder import list_frames
 from msst_jax.video.io.reader import open_video
 from msst_jax.video.io.segments import SegmentOptions
-from msst_jax.video.io.types import VideoInfo, number_frames
+from msst_jax.video.io.types import WHOLE, VideoInfo, number_frames
 from msst_jax.video.io.writer import check_video_output, video_writer
 from msst_jax.video.mask_sources import open_masks
 from msst_jax.video.optimization import FrameOptimization, optimization_stylizer
@@ -78,12 +78,13 @@ def run(config: ConfigDict, job: VideoJob) -> int:
     started = time.perf_counter()
     _check(config, job)
     options = build_options(config)
-    video = open_video(job.video, job.rate)
+    video = open_video(job.video, job.rate, job.part)
     size = frame_size(video.info, options.inputs, job.output)
     masks = open_masks(job.masks, video.info, size)
     with _progress(video.info, job.quiet) as (bar, note), interrupt_event() as stop:
         stylizer = _build_stylizer(options, job, size, stop, note)
-        source = batch_frames(number_frames(video.frames(), video.info.rate), masks, size, stylizer.batch)
+        numbered = number_frames(video.frames(), video.info.rate, video.info.first_number)
+        source = batch_frames(numbered, masks, size, stylizer.batch)
         kept = _open_resume_folder(config, job, video.info, stylizer)
         if job.resume and not kept.batches:
             logging.warning("there is nothing to resume in %s: starting again", kept.folder)
@@ -120,7 +121,7 @@ def _check(config: ConfigDict, job: VideoJob) -> None:
 def frame_size(video: VideoInfo, options: InputOptions, output: Path) -> Size:
     """(width, height) of the frames: the video's own, or as the options say.
 
-    Where the size changes anyway, an .mp4 gets even sides, which all players show.
+    Where the size changes anyway, H.264 gets even sides, which all players show.
 
     Raises:
       UserError: too small or too large.
@@ -130,7 +131,8 @@ def frame_size(video: VideoInfo, options: InputOptions, output: Path) -> Size:
         size = fit_size(*own, options.size, options.square)
     except UserError as error:
         raise UserError(f"video {video.path}: {error}") from None
-    if size == own or output.suffix.lower() != ".mp4":
+    container_format = CONTAINER_FORMATS.get(output.suffix.lower())
+    if size == own or container_format is None or pixel_format(container_format, size) == "yuv420p":
         return size
     width, height = (side - side % 2 for side in size)
     return width, height
@@ -198,6 +200,7 @@ def _open_resume_folder(config: ConfigDict, job: VideoJob, video: VideoInfo, sty
     identity = {  # the keys are those of folders that earlier versions wrote
         "clip": _fingerprint(job.video),
         "rate of frames": str(video.rate),
+        "part": None if job.part == WHOLE else [str(side) for side in job.part],
         "model or weights": hashlib.sha256(stylizer.weights.read_bytes()).hexdigest(),
         "segmenter": stylizer.segmenter.record() if stylizer.segmenter else None,
         "styles": {name: _fingerprint(file) for name, file in job.styles.items()},
@@ -279,6 +282,7 @@ def _sidecar(
             "rate": str(video.rate),
             "duration": float(stats.end),
             "sounds": [audio.codec for audio in video.audio_streams],
+            **({} if job.part == WHOLE else {"part": [None if side is None else float(side) for side in job.part]}),
         },
         "blend": job.blend._asdict(),
         **build_sidecar(

@@ -10,6 +10,7 @@ from absl import logging
 from safetensors import SafetensorError, safe_open
 
 from msst_jax.errors import UserError
+from msst_jax.io.files import check_regular_file
 from msst_jax.io.paths import user_path
 from msst_jax.models import pretrained, serialization
 from msst_jax.models.deeplab import PERSON_NETWORK, SEGMENTERS, TORCHVISION_NETWORKS
@@ -138,6 +139,7 @@ def _resolve_network(name: str) -> tuple[str, Path | None]:
     path = user_path(name, "--segmenter")
     path = path / serialization.MODEL_FILE if path.is_dir() else path
     networks = ", ".join(SEGMENTERS)
+    check_regular_file(path, "segmenter")
     try:
         with safe_open(path, "numpy") as file:
             network = (file.metadata() or {}).get("network")

@@ -19,13 +19,14 @@ from msst_jax.regions.mask_files import (
     same_aspect_ratio,
 )
 from msst_jax.regions.segmenter import Size
+from msst_jax.video.io.color import BLACK
 from msst_jax.video.io.formats import VIDEO_SUFFIXES
-from msst_jax.video.io.frame_folder import FrameFolder, list_frames
+from msst_jax.video.io.frame_folder import FrameFolder, FrameLayers, list_frames
 from msst_jax.video.io.reader import open_video
 from msst_jax.video.io.types import Frame, VideoInfo, VideoSource, number_frames
 
 MaskReader = Callable[[int], np.ndarray]
-"""The number of a frame to its masks, uint8 (H, W, G), white = inside. Numbers must increase from call to call."""
+"""The number of a frame in the whole video to its masks, uint8 (H, W, G), white = inside; numbers must increase."""
 
 
 def open_masks(masks: Mapping[str, str], video: VideoInfo, size: Size) -> MaskReader:
@@ -60,8 +61,8 @@ def _open_mask(name: str, path: Path, video: VideoInfo, size: Size) -> MaskReade
         mask = read_mask(path, (video.width, video.height), size)
         still = np.round(mask * 255).astype(np.uint8)
         return lambda number: still
-    masks = _open_folder(name, path) if path.is_dir() else open_video(path)
-    count, frames = masks.info.frames, video.frames
+    masks = _open_folder(name, path) if path.is_dir() else open_video(path, backdrop=BLACK)
+    count, frames = masks.info.frames, video.source_frames
     if path.is_dir() and frames and count != frames:
         raise UserError(f"--mask {name}={path} has {count} images, {video.path} {frames} frames; give one for each")
     if not same_aspect_ratio((masks.info.width, masks.info.height), (video.width, video.height)):
@@ -78,9 +79,9 @@ def _open_folder(name: str, folder: Path) -> FrameFolder:
     """The masks of a folder as gray frames (H, W, 3); all are stored in the same way, see `mask_series`."""
     read_gray = mask_series(list_frames(folder), f"--mask {name}={folder}")
 
-    def read(file: Path) -> np.ndarray | None:
+    def read(file: Path) -> FrameLayers | None:
         try:
-            return np.asarray(read_gray(file).convert("RGB"))
+            return np.asarray(read_gray(file).convert("RGB")), None
         except NotAMaskError:
             raise
         except UserError:

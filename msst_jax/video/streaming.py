@@ -134,5 +134,5 @@ def _write(batch: FrameBatch, images: np.ndarray | None, writer: VideoWriter, ke
             writer.count(timing.time + timing.duration)
         return
     images = kept.images(batch.number) if images is None else images
-    for image, timing in zip(images, batch.timings, strict=True):
-        writer.write(Frame(image, timing.time, timing.duration))
+    for image, timing, alpha in zip(images, batch.timings, batch.alphas, strict=True):
+        writer.write(Frame(image, timing.time, timing.duration, alpha))

@@ -9,6 +9,8 @@ import av
 import numpy as np
 from av.audio.stream import AudioStream
 from av.stream import Disposition
+from av.subtitles.stream import SubtitleStream
+from av.subtitles.subtitle import SubtitleSet
 from av.video.stream import VideoStream
 
 from msst_jax.video.io.reader import open_video
@@ -99,6 +101,74 @@ def make_video(
             out.mux(track.encode(_samples(tone)))
             out.mux(track.encode(None))
     return path
+
+
+ASS_HEADER = """[Script Info]
+ScriptType: v4.00+
+
+[V4+ Styles]
+Format: Name, Fontname, Fontsize, PrimaryColour, SecondaryColour, OutlineColour, BackColour, Bold, Italic, \
+Underline, StrikeOut, ScaleX, ScaleY, Spacing, Angle, BorderStyle, Outline, Shadow, Alignment, MarginL, MarginR, \
+MarginV, Encoding
+Style: Default,Arial,16,&Hffffff,&Hffffff,&H0,&H0,0,0,0,0,100,100,0,0,1,1,0,2,10,10,10,1
+
+[Events]
+Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
+"""
+
+
+def add_subtitles(out: av.container.OutputContainer, codec: str) -> SubtitleStream:
+    """Adds a stream of text subtitles to an output; codec by FFmpeg's name."""
+    stream = out.add_stream(codec)
+    assert isinstance(stream, SubtitleStream)
+    stream.codec_context.subtitle_header = ASS_HEADER.replace("\n", "\r\n").encode()
+    stream.codec_context.time_base = Fraction(1, 1000)
+    return stream
+
+
+def make_rich_video(path: Path) -> Path:
+    """Encodes a second of an .mp4 or .mkv with all that a file can hold beside frames and audio.
+
+    Two audio tracks, of which the second is the default; two subtitle tracks, of which the second is forced; chapters,
+    tags, titles and languages; an .mkv also has an attached font and a tag that no other container knows.
+    """
+    matroska = path.suffix == ".mkv"
+    with av.open(str(path), "w") as out:
+        video = out.add_stream("libx264", rate=10, width=64, height=48, pix_fmt="yuv420p")
+        video.metadata["title"], video.disposition = "Main view", Disposition.default
+        sounds = [_add_audio(out, Tone("aac", language=language, seconds=1)) for language in ("eng", "fra")]
+        sounds[1].disposition = Disposition.default
+        texts = [add_subtitles(out, codec) for codec in (("subrip", "ass") if matroska else ("mov_text", "mov_text"))]
+        texts[1].disposition = Disposition.forced
+        for stream, language in zip(texts, ("fra", "eng"), strict=True):
+            stream.metadata.update(language=language, title=f"Text {language}")
+        sounds[1].metadata["title"] = "Dubbed"
+        out.metadata.update(title="A walk", artist="Somebody", comment="none", date="2024", genre="Test")
+        if matroska:
+            out.metadata["mood"] = "calm"
+            out.add_attachment("font.ttf", "font/ttf", b"glyphs")
+        out.set_chapters([_chapter(1, 0, 400, "One"), _chapter(2, 400, 1000, "Two")])
+        for index, image in enumerate(moving(10)):
+            frame = av.VideoFrame.from_ndarray(image)
+            frame.pts, frame.time_base = index, Fraction(1, 10)
+            out.mux(video.encode(frame))
+        out.mux(video.encode(None))
+        for track in sounds:
+            out.mux(track.encode(_samples(Tone("aac", seconds=1))))
+            out.mux(track.encode(None))
+        for stream in texts:
+            for number, begin in enumerate((100, 500)):
+                text = rf"{number},0,Default,,0,0,0,,{stream.metadata['language']} {{\i1}}{number}{{\i0}}\Nnext"
+                packet = stream.codec_context.encode_subtitle(SubtitleSet.create(text.encode(), 0, 300))
+                packet.stream, packet.time_base = stream, Fraction(1, 1000)
+                packet.pts = packet.dts = begin
+                packet.duration = 300
+                out.mux(packet)
+    return path
+
+
+def _chapter(number: int, begin: int, end: int, title: str) -> dict[str, Any]:
+    return {"id": number, "start": begin, "end": end, "time_base": Fraction(1, 1000), "metadata": {"title": title}}
 
 
 def make_sound(path: Path, tone: Tone, cover: bool = False) -> Path:

@@ -3,7 +3,9 @@
 import errno
 import json
 import math
+import os
 import re
+import socket
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from msst_jax.errors import UserError
 from msst_jax.io.files import (
     atomic_path,
     check_outputs,
+    check_regular_file,
     check_writable,
     write_atomically,
     write_json,
@@ -127,3 +130,17 @@ def test_a_link_to_itself_is_no_output(tmp_path: Path):
         check_writable(tmp_path / "a.png")
     with pytest.raises(UserError, match=message):
         check_outputs(tmp_path / "a.png", [tmp_path / "a.png"], ["b.png"])
+
+
+def test_only_regular_files_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("file")
+    for name in ("file", "link", "missing"):
+        check_regular_file(tmp_path / name, "photo")
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.chdir(tmp_path)  # the path of a socket is short
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("socket")
+    for path, kind in (("pipe", "pipe"), ("socket", "socket"), (os.devnull, "device"), (".", "folder")):
+        with pytest.raises(UserError, match=rf"^photo {re.escape(path)} is a {kind}; give a regular file$"):
+            check_regular_file(Path(path), "photo")

@@ -109,7 +109,10 @@ def test_unwritable_outputs_are_rejected_before_any_work(model: Path, tmp_path: 
     for output, message in (
         (path, "would overwrite"),
         (tmp_path / ".." / tmp_path.name / "a.mp4", "would overwrite"),
-        (tmp_path / "out.avi", "unknown video ending '.avi'; use one of .mp4, .webm, .gif, or no ending for a folder"),
+        (
+            tmp_path / "out.avi",
+            "unknown video ending '.avi'; use one of .mp4, .m4v, .mov, .mkv, .webm, .gif, or no ending for a folder",
+        ),
         (tmp_path / "out.png", "unknown video ending"),
         (tmp_path / "full", "the folder is not empty"),
         (path / "out.mp4", "Not a directory"),

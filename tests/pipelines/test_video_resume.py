@@ -25,7 +25,7 @@ from tests.helpers.videos import Tone, make_video
 pytestmark = pytest.mark.usefixtures("small_batches")
 
 COUNT = 11  # frames: the last batch of 2 and the last segment of 4 are not full
-ENDINGS = [".mp4", ".webm", ".gif", ""]
+ENDINGS = [".mp4", ".mov", ".mkv", ".webm", ".gif", ""]
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from absl import logging
 from PIL import Image
 
 from msst_jax.errors import UserError, first_line
+from msst_jax.io.files import check_regular_file
 from msst_jax.io.folders import list_pictures
 from msst_jax.io.images import read_picture
 
@@ -161,6 +162,7 @@ def _read_excluded(folder: Path, column: str) -> set[str]:
     if path is None:
         logging.info("%s has no %s: no photo is left out as %s", folder, INDEX_FILE, column)
         return set()
+    check_regular_file(path, "the list of photos")
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))

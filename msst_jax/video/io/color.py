@@ -6,13 +6,17 @@ import numpy as np
 from av import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
+from msst_jax.video.io.tone_mapping import HDR_TRANSFERS, tone_map
 from msst_jax.video.io.types import ColorTags
 
 # Code points of ITU-T H.273.
 UNSPECIFIED = 2
 BT709, BT470BG, SMPTE170M, BT2020 = 1, 5, 6, 9
+BT709_TAGS = ColorTags(BT709, BT709, BT709)
 SRGB_TAGS = ColorTags(UNSPECIFIED, BT709, BT709)  # sRGB has BT.709 primaries; players treat the two curves alike
-HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
+WHITE, BLACK = "white", "black"
+BACKDROPS = {WHITE: 255, BLACK: 0}
+"""Gray levels behind transparent pixels: white for pictures, as for photos; black for masks, outside of them."""
 # Matrices that swscale supports: beside the usual ones FCC, SMPTE 240M and both forms of BT.2020.
 _MATRICES = {1: 1, 4: 4, 5: 5, 6: 6, 7: 7, 9: 9, 10: 9}
 # H.273 matrices as swscale's SWS_CS_* numbers, which differ.
@@ -57,7 +61,7 @@ class Orientation:
         return 1 / ratio if self._transposed else ratio
 
     def apply(self, image: np.ndarray) -> np.ndarray:
-        """The image (H, W, 3) as displayed, contiguous."""
+        """The image (H, W, ...) as displayed, contiguous."""
         image = image.swapaxes(0, 1) if self._transposed else image
         image = image[:, ::-1] if self._flip_x else image
         image = image[::-1] if self._flip_y else image
@@ -67,24 +71,42 @@ class Orientation:
 class RgbDecoder:
     """Converts decoded frames of any pixel format to RGB; reuses the swscale context between frames."""
 
-    def __init__(self, width: int, height: int, matrix: int):
-        """Sets the output size and the H.273 color matrix; frames of a stream that changes its size are resized."""
+    def __init__(self, width: int, height: int, colors: ColorTags, backdrop: str = WHITE):
+        """Sets how frames are converted.
+
+        Args:
+          width: of the output; frames of a stream that changes its size are resized.
+          height: of the output.
+          colors: of the frames; those with an HDR transfer function are tone-mapped to SDR.
+          backdrop: the color behind transparent pixels, one of BACKDROPS.
+        """
         self._size = {"width": width, "height": height}
-        self._matrix = matrix
+        self._colors = colors
+        self._backdrop = BACKDROPS[backdrop]
         self._reformatter = VideoReformatter()
 
-    def __call__(self, frame: VideoFrame) -> np.ndarray:
-        """The frame as uint8 (H, W, 3), as stored (not rotated); transparency is composited over black."""
+    def __call__(self, frame: VideoFrame) -> tuple[np.ndarray, np.ndarray | None]:
+        """The frame as stored (not rotated): uint8 (H, W, 3) over the backdrop, and its alpha uint8 (H, W), if any."""
         if not frame.format.is_rgb:
-            frame.colorspace = self._matrix
-        rgb_format = "rgba" if has_alpha(frame) else "rgb24"
+            frame.colorspace = self._colors.matrix
+        transparent, hdr = has_alpha(frame), self._colors.transfer in HDR_TRANSFERS
+        rgb_format = ("rgba64le" if hdr else "rgba") if transparent else ("rgb48le" if hdr else "rgb24")
         image = self._reformatter.reformat(
             frame, format=rgb_format, interpolation=_SWSCALE_FLAGS, **self._size
         ).to_ndarray()
-        if rgb_format == "rgb24":
-            return image
-        premultiplied = image[..., :3].astype(np.uint16) * image[..., 3:] + 127
-        return (premultiplied // 255).astype(np.uint8)
+        alpha = image[..., 3] if transparent else None
+        if hdr:
+            image = tone_map(image[..., :3], self._colors.transfer)
+            alpha = None if alpha is None else (np.asarray(alpha, np.uint16) >> 8).astype(np.uint8)
+        if alpha is None:
+            return image, None
+        return composite(image[..., :3], alpha, self._backdrop), np.ascontiguousarray(alpha)
+
+
+def composite(image: np.ndarray, alpha: np.ndarray, backdrop: int) -> np.ndarray:
+    """uint8 (H, W, 3), not premultiplied, over a gray level, by its alpha uint8 (H, W): uint8 (H, W, 3)."""
+    weight = alpha[..., None].astype(np.uint16)
+    return ((image * weight + backdrop * (255 - weight) + 127) // 255).astype(np.uint8)
 
 
 def has_alpha(frame: VideoFrame) -> bool:
@@ -102,8 +124,8 @@ class RgbEncoder:
         self._reformatter = VideoReformatter()
 
     def __call__(self, image: np.ndarray) -> VideoFrame:
-        """Converts uint8 (H, W, 3) to a frame without timestamp."""
-        frame = VideoFrame.from_ndarray(image, format="rgb24")
+        """Converts uint8 (H, W, 3), or (H, W, 4) with alpha, to a frame without timestamp."""
+        frame = VideoFrame.from_ndarray(image, format="rgba" if image.shape[2] == 4 else "rgb24")
         return self._reformatter.reformat(
             frame,
             format=self._pixel_format,

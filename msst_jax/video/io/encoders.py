@@ -1,19 +1,20 @@
-"""Frame sinks: encoded video files (MP4, WebM), animated GIFs and folders of PNG frames."""
+"""Frame sinks: encoded video files (MP4, QuickTime, Matroska, WebM), animated GIFs and folders of PNG frames."""
 
-from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
 
 import av
+import numpy as np
 from absl import logging
 from av.filter import Graph
 from av.video.stream import VideoStream
 from PIL import Image
 
-from msst_jax.video.io.audio import AudioTracks
-from msst_jax.video.io.formats import ContainerFormat, pixel_format
+from msst_jax.video.io.extras import describe_output
+from msst_jax.video.io.filtering import pull_frames
+from msst_jax.video.io.formats import ALPHA_FORMAT, ContainerFormat, encoder_options, pixel_format
 from msst_jax.video.io.segments import (
     EncoderSettings,
     PackedPackets,
@@ -24,6 +25,7 @@ from msst_jax.video.io.segments import (
     unpack,
 )
 from msst_jax.video.io.timestamps import TimestampQuantizer
+from msst_jax.video.io.tracks import SideTracks
 from msst_jax.video.io.types import Frame, VideoInfo
 
 GIF_TIME_BASE = Fraction(1, 100)  # seconds
@@ -34,7 +36,12 @@ class FrameSink(Protocol):
     """Writes frames, given in the order of their times.
 
     Except in `close`, errors of the file system (OSError) and of FFmpeg (av.FFmpegError) are passed on.
+
+    Attributes:
+      holds_alpha: whether the alpha channel of frames is written.
     """
+
+    holds_alpha: bool
 
     def write(self, frame: Frame) -> None:
         """Appends a frame."""
@@ -47,7 +54,7 @@ class FrameSink(Protocol):
 
 
 class VideoFileSink:
-    """An MP4 or WebM file, encoded in independent segments, with the audio of the source video; see `FrameSink`."""
+    """A video file, encoded in independent segments, with audio, subtitles and tags of the source; see `FrameSink`."""
 
     def __init__(
         self,
@@ -77,25 +84,35 @@ class VideoFileSink:
         self._segments = segments
         self._frames = 0
         self._packets: list[av.Packet] = []
-        settings = EncoderSettings(
-            container_format.encoder,
-            pixel_format(container_format, size),
-            {**container_format.options, "crf": str(container_format.crf if crf is None else crf)},
-        )
+        pixels = pixel_format(container_format, size, video.has_alpha)
+        settings = EncoderSettings(container_format.encoder, pixels, encoder_options(container_format, crf, pixels))
+        self.holds_alpha = pixels == ALPHA_FORMAT
         self._encoder = SegmentEncoder(settings, video, size)
-        self._container = av.open(f"file:{file}", "w", container_options=container_format.file_options(video.time_base))
+        self._container = av.open(
+            f"file:{file}",
+            "w",
+            container_format.muxer,
+            container_options=container_format.file_options(video.time_base),
+        )
         stream = self._container.add_stream(container_format.encoder, rate=video.rate, options=dict(settings.options))
         assert isinstance(stream, VideoStream)
         configure_encoder(stream.codec_context, settings, video, size)
         self._stream = stream
-        self._audio = AudioTracks(video, self._container, container_format.audio_codecs, container_format.audio_encoder)
+        describe_output(video.extras, self._container, stream, container_format.tags, video.end)
+        self._tracks = SideTracks(video, self._container, container_format)
 
     def write(self, frame: Frame) -> None:
         """See `FrameSink`."""
-        self._packets += self._encoder.encode(frame.image, self._quantizer.quantize(frame))
+        self._packets += self._encoder.encode(self._layers(frame), self._quantizer.quantize(frame))
         self._frames += 1
         if self._frames % self._segments.frames == 0:
             self._end_segment()
+
+    def _layers(self, frame: Frame) -> np.ndarray:
+        """uint8 (H, W, 3), or (H, W, 4) where the file has alpha."""
+        if not self.holds_alpha:
+            return frame.image
+        return np.dstack([frame.image, np.full_like(frame.image[..., 0], 255) if frame.alpha is None else frame.alpha])
 
     def write_segment(self, packed: PackedPackets) -> None:
         """Muxes an encoded segment, of this run or an earlier one, interleaved with the audio."""
@@ -103,7 +120,7 @@ class VideoFileSink:
         packets = unpack(packed, self._stream, self._time_base)
         for dts, packet in zip(packed["dts"].tolist(), packets, strict=True):
             self._container.mux(packet)
-            self._audio.write_until(dts * self._time_base)
+            self._tracks.write_until(dts * self._time_base)
 
     def _end_segment(self) -> None:
         """Muxes only whole segments, so that the file does not depend on where an earlier run was interrupted."""
@@ -118,18 +135,20 @@ class VideoFileSink:
         """See `FrameSink`."""
         if self._frames % self._segments.frames:
             self._end_segment()
-        self._audio.finish(end)
+        self._tracks.finish(end)
         self._container.close()
 
     def close(self) -> None:
         """See `FrameSink`."""
         with suppress(av.FFmpegError, OSError):
             self._container.close()
-        self._audio.close()
+        self._tracks.close()
 
 
 class GifSink:
     """A GIF that loops forever, with a palette of 256 colors per frame; see `FrameSink`."""
+
+    holds_alpha = False
 
     def __init__(self, file: Path, size: tuple[int, int]):
         """Opens the file for frames of size (width, height).
@@ -173,7 +192,7 @@ class GifSink:
             self._container.close()
 
     def _encode_ready(self) -> None:
-        for frame in _pull_frames(self._palette_graph):
+        for frame in pull_frames(self._palette_graph):
             self._encode(frame)
 
     def _encode(self, frame: av.VideoFrame | None) -> None:
@@ -200,16 +219,10 @@ def _build_palette_graph(size: tuple[int, int]) -> Graph:
     return graph
 
 
-def _pull_frames(graph: Graph) -> Iterator[av.VideoFrame]:
-    while True:
-        try:
-            yield graph.vpull()
-        except (BlockingIOError, EOFError):
-            return
-
-
 class FrameFolderSink:
-    """A folder of 000001.png, 000002.png, ...; without audio and timestamps; see `FrameSink`."""
+    """A folder of 000001.png, 000002.png, ..., RGBA where a frame is transparent; see `FrameSink`."""
+
+    holds_alpha = True
 
     def __init__(self, folder: Path):
         """Takes an existing folder."""
@@ -219,7 +232,10 @@ class FrameFolderSink:
     def write(self, frame: Frame) -> None:
         """See `FrameSink`."""
         self._frames += 1
-        Image.fromarray(frame.image).save(self._folder / f"{self._frames:06d}.png")
+        layers = frame.image
+        if frame.alpha is not None and frame.alpha.min() < 255:
+            layers = np.dstack([layers, frame.alpha])
+        Image.fromarray(layers).save(self._folder / f"{self._frames:06d}.png")
 
     def finish(self, end: Fraction | None) -> None:
         """See `FrameSink`; every frame is written already."""

@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 GIF = ".gif"
+ALPHA_FORMAT = "yuva420p"  # of VP9, by FFmpeg's name
 MP4_MIN_TIMESCALE = 10_000  # ticks per second
 
 
@@ -20,6 +21,12 @@ class ContainerFormat(NamedTuple):
       file_options: options of the muxer, by the time base in seconds.
       audio_codecs: audio codecs that are copied into the container.
       audio_encoder: transcodes all others, by FFmpeg's name.
+      muxer: the container, by FFmpeg's name.
+      subtitle_codecs: subtitle codecs that are copied into the container.
+      subtitle_encoder: converts all other text, by FFmpeg's name.
+      tags: descriptive tags of a file that the container stores; None = all.
+      attachments: whether it holds attached files.
+      alpha: whether it holds an alpha channel.
     """
 
     encoder: str
@@ -29,6 +36,12 @@ class ContainerFormat(NamedTuple):
     file_options: Callable[[Fraction], dict[str, str]]
     audio_codecs: frozenset[str]
     audio_encoder: str
+    muxer: str
+    subtitle_codecs: frozenset[str]
+    subtitle_encoder: str
+    tags: frozenset[str] | None = None
+    attachments: bool = False
+    alpha: bool = False
 
 
 def _mp4_options(time_base: Fraction) -> dict[str, str]:
@@ -40,25 +53,60 @@ def _mp4_options(time_base: Fraction) -> dict[str, str]:
     return {"movflags": "+faststart", "movie_timescale": str(timescale)}
 
 
+def _matroska_options(time_base: Fraction) -> dict[str, str]:
+    """Without a random segment UID, so that equal runs write equal files."""
+    return {"fflags": "+bitexact"}
+
+
+TEXT_SUBTITLES = frozenset({"subrip", "srt", "ass", "ssa", "mov_text", "webvtt", "text"})
+MOV_TAGS = frozenset({"title", "artist", "album", "comment", "copyright", "date", "genre"})
+MP4_TAGS = MOV_TAGS | {
+    *("album_artist", "composer", "description", "synopsis", "show", "network", "episode_id", "keywords", "grouping"),
+    *("lyrics", "season_number", "episode_sort", "hd_video", "media_type", "compilation"),
+}
+_MP4 = ContainerFormat(
+    encoder="libx264",
+    crf=18,
+    crf_range=(1, 51),
+    options={"bf": "0"},  # with B-frames, the duration of an MP4 with a variable frame rate would be wrong
+    file_options=_mp4_options,
+    audio_codecs=frozenset({"aac", "mp3", "ac3", "eac3", "alac", "flac", "opus"}),
+    audio_encoder="aac",
+    muxer="mp4",
+    subtitle_codecs=frozenset({"mov_text"}),
+    subtitle_encoder="mov_text",
+    tags=MP4_TAGS,
+)
+_PCM = frozenset({f"pcm_{kind}" for kind in ("s16le", "s16be", "s24le", "s24be", "s32le", "s32be", "f32le", "f32be")})
+
 CONTAINER_FORMATS = {
-    # With B-frames, the duration of an MP4 with a variable frame rate would be wrong.
-    ".mp4": ContainerFormat(
-        encoder="libx264",
-        crf=18,
-        crf_range=(1, 51),
-        options={"bf": "0"},
-        file_options=_mp4_options,
-        audio_codecs=frozenset({"aac", "mp3", "ac3", "eac3", "alac", "flac", "opus"}),
-        audio_encoder="aac",
+    ".mp4": _MP4,
+    ".m4v": _MP4,
+    ".mov": _MP4._replace(
+        muxer="mov", tags=MOV_TAGS, audio_codecs=frozenset({"aac", "mp3", "ac3", "eac3", "alac"}) | _PCM
+    ),
+    ".mkv": _MP4._replace(
+        file_options=_matroska_options,
+        audio_codecs=frozenset({*_MP4.audio_codecs, "vorbis", "mp2", "dts", "truehd", "wavpack", "pcm_s16le"})
+        | {"pcm_s24le", "pcm_s32le", "pcm_f32le"},
+        muxer="matroska",
+        subtitle_codecs=frozenset({"subrip", "ass", "webvtt", "dvd_subtitle", "dvb_subtitle", "hdmv_pgs_subtitle"}),
+        subtitle_encoder="subrip",
+        tags=None,
+        attachments=True,
     ),
     ".webm": ContainerFormat(
         encoder="libvpx-vp9",
         crf=24,
         crf_range=(0, 63),
         options={"row-mt": "1", "cpu-used": "4", "deadline": "good"},
-        file_options=lambda time_base: {"fflags": "+bitexact"},  # else the muxer writes a random segment UID
+        file_options=_matroska_options,
         audio_codecs=frozenset({"opus", "vorbis"}),
         audio_encoder="libopus",
+        muxer="webm",
+        subtitle_codecs=frozenset({"webvtt"}),
+        subtitle_encoder="webvtt",
+        alpha=True,
     ),
 }
 
@@ -72,10 +120,19 @@ VIDEO_SUFFIXES = (
 )
 
 
-def pixel_format(container_format: ContainerFormat, size: tuple[int, int]) -> str:
-    """FFmpeg's pixel format for frames of size (width, height).
+def pixel_format(container_format: ContainerFormat, size: tuple[int, int], has_alpha: bool = False) -> str:
+    """FFmpeg's pixel format for frames of size (width, height), with alpha if the container holds it.
 
     4:2:0 chroma, except for H.264 with an odd side: x264 cannot subsample that, VP9 can.
     """
+    if has_alpha and container_format.alpha:
+        return ALPHA_FORMAT
     odd = container_format.encoder == "libx264" and any(side % 2 for side in size)
     return "yuv444p" if odd else "yuv420p"
+
+
+def encoder_options(container_format: ContainerFormat, crf: int | None, pixel_format: str) -> dict[str, str]:
+    """The private options of the video encoder; crf None = the default of the format."""
+    options = {**container_format.options, "crf": str(container_format.crf if crf is None else crf)}
+    # libvpx refuses alternate reference frames together with alpha.
+    return {**options, "auto-alt-ref": "0"} if pixel_format == ALPHA_FORMAT else options

@@ -1,9 +1,7 @@
 """Video reading: any file that FFmpeg can decode, or a folder of numbered images, as RGB frames with exact times."""
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -12,75 +10,88 @@ import av
 from absl import logging
 from av.audio.stream import AudioStream
 from av.container import InputContainer
-from av.stream import Disposition
-from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from msst_jax.errors import UserError
-from msst_jax.video.io.color import HDR_TRANSFERS, Orientation, RgbDecoder, infer_matrix
+from msst_jax.video.io.color import BT709_TAGS, WHITE, Orientation, RgbDecoder, has_alpha, infer_matrix
+from msst_jax.video.io.decoding import DecodeStats, decode_frames, open_container, select_video_stream
+from msst_jax.video.io.deinterlacing import deinterlace
+from msst_jax.video.io.extras import read_extras
 from msst_jax.video.io.frame_folder import DEFAULT_RATE, FrameFolder
+from msst_jax.video.io.part import cut_info, find_start, seek_before
 from msst_jax.video.io.timestamps import TimestampNormalizer
-from msst_jax.video.io.types import MAX_RATE, AudioInfo, ColorTags, Frame, VideoInfo, VideoSource
-
-# Playlists and reference files must not make FFmpeg open network addresses.
-DEMUXER_OPTIONS = {"protocol_whitelist": "file"}
-# FFmpeg's demuxer that renders text files as video.
-TEXT_DEMUXER = "tty"
-# VP8 and VP9 store alpha as a second image, which FFmpeg's native decoders ignore.
-ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+from msst_jax.video.io.tone_mapping import HDR_TRANSFERS
+from msst_jax.video.io.types import MAX_RATE, WHOLE, AudioInfo, ColorTags, Frame, Part, VideoInfo, VideoSource
 
 
-def open_video(path: str | Path, rate: Fraction = DEFAULT_RATE) -> VideoSource:
+def open_video(
+    path: str | Path, rate: Fraction = DEFAULT_RATE, part: Part = WHOLE, backdrop: str = WHITE
+) -> VideoSource:
     """Opens a video file, or a folder of images as a video in the order of the numbers in their names.
 
-    Frames are 8-bit RGB, rotated as the file declares, with transparency composited over black. 10-bit and HDR videos
-    are scaled to 8 bits without tone mapping (`VideoInfo.colors` says how to interpret the values).
+    Frames are 8-bit RGB (`VideoInfo.colors` says how to interpret it), rotated as the file declares, with transparency
+    composited over a backdrop; HDR videos are tone-mapped to SDR, interlaced frames are deinterlaced.
 
     Args:
       path: the file or folder.
       rate: frames per second of a folder, above 0 and up to MAX_RATE; files have their own.
+      part: what of it is read; it begins with the first frame at or after its start, at time 0.
+      backdrop: the color behind transparent pixels, see `BACKDROPS`.
 
     Raises:
-      UserError: nothing at `path`, no video stream, an unknown codec, not a single decodable frame, or a rate out of
-        range.
+      UserError: nothing at `path`, no video stream, an unknown codec, not a single decodable frame, a rate out of
+        range, or a part without frames.
     """
     path = Path(path).expanduser()
     # Path.is_dir would raise for a name that is too long.
-    return FrameFolder(path, rate) if os.path.isdir(path) else VideoFile(path)
+    if os.path.isdir(path):
+        return FrameFolder(path, rate, part, backdrop)
+    return VideoFile(path, part, backdrop)
 
 
 class VideoFile:
     """A video file; see `VideoSource`."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, part: Part = WHOLE, backdrop: str = WHITE):
         """Decodes the first frame, for properties that the container may not store (size, rotation, color tags).
 
         Raises:
           UserError: see `open_video`.
         """
+        self._backdrop = backdrop
         with open_container(path) as container:
-            stream = _select_video_stream(container, path)
-            first = next(_decode_frames(container, stream, _DecodeStats()), None)
+            stream = select_video_stream(container, path)
+            first = next(decode_frames(container, stream, DecodeStats()), None)
             if first is None:
                 raise UserError(f"video {path} has no frame that can be decoded; give another copy")
             self._orientation = Orientation(cast(bytes | None, first.side_data.get("DISPLAYMATRIX")))
             self._stored_size = (first.width, first.height)
+            self._stored_colors = _color_tags(first)
             self._timestamps = _timestamp_normalizer(stream, first)
-            self.info = _video_info(path, container, stream, first, self._orientation, self._timestamps)
-        transfer = HDR_TRANSFERS.get(self.info.colors.transfer)
+            whole = _video_info(path, container, stream, first, self._orientation, self._timestamps)
+        self.info = cut_info(whole, part, find_start(whole, part, self._timestamps))
+        transfer = HDR_TRANSFERS.get(self._stored_colors.transfer)
         if transfer is not None:
-            logging.warning("video %s is HDR (%s): it is not tone-mapped, and colors look washed out", path, transfer)
+            logging.warning("video %s is HDR (%s): it is tone-mapped to SDR (BT.709)", path, transfer)
 
     def frames(self) -> Iterator[Frame]:
         """See `VideoSource`."""
-        stats = _DecodeStats()
+        stats = DecodeStats()
         last: _FrameTiming | None = None
-        to_rgb = RgbDecoder(*self._stored_size, self.info.colors.matrix)
+        to_rgb = RgbDecoder(*self._stored_size, self._stored_colors, self._backdrop)
         with open_container(self.info.path) as container:
-            stream = _select_video_stream(container, self.info.path)
-            for decoded in _decode_frames(container, stream, stats):
+            stream = select_video_stream(container, self.info.path)
+            if self.info.part.start:
+                seek_before(container, self.info.start)
+            for decoded, picture in deinterlace(decode_frames(container, stream, stats), self.info.path):
                 last = self._frame_timing(decoded, last)
-                yield Frame(self._orientation.apply(to_rgb(decoded)), last.time, last.duration)
+                if last.time < 0:  # before the part
+                    continue
+                if self.info.end is not None and last.time >= self.info.end:
+                    return
+                image, alpha = to_rgb(picture)
+                alpha = self._orientation.apply(alpha) if alpha is not None and self.info.has_alpha else None
+                yield Frame(self._orientation.apply(image), last.time, last.duration, alpha)
         _warn_if_incomplete(self.info, stats, last.time + last.duration if last else Fraction(0))
 
     def _frame_timing(self, decoded: av.VideoFrame, last: "_FrameTiming | None") -> "_FrameTiming":
@@ -90,93 +101,12 @@ class VideoFile:
             time = self._timestamps.time(decoded.pts) - self.info.start
             if last is None or time > last.time:
                 return _FrameTiming(time, duration)
-        return _FrameTiming(last.time + last.duration if last else Fraction(0), duration)
+        return _FrameTiming(last.time + last.duration if last else -self.info.part.start, duration)
 
 
 class _FrameTiming(NamedTuple):
     time: Fraction
     duration: Fraction
-
-
-@dataclass
-class _DecodeStats:
-    """Counts of decoded frames, of those of them that are corrupt, and of read and decode errors."""
-
-    frames: int = 0
-    corrupt: int = 0
-    errors: int = 0
-
-
-@contextmanager
-def open_container(path: Path) -> Iterator[InputContainer]:
-    """Opens a media file for the duration of the block.
-
-    Raises:
-      UserError: missing, empty, unreadable, or not a media file.
-    """
-    try:
-        # Without "file:", a name such as "a:b.mp4" would be taken for a URL.
-        container = av.open(f"file:{path}", "r", container_options=DEMUXER_OPTIONS, metadata_errors="replace")
-    except FileNotFoundError as error:
-        raise UserError(f"video {path} does not exist; check the name") from error
-    except (av.error.InvalidDataError, av.error.EOFError) as error:
-        problem = "is empty" if path.stat().st_size == 0 else "is no video that can be read, or is damaged"
-        raise UserError(f"video {path} {problem}; give another copy") from error
-    except (av.FFmpegError, OSError) as error:
-        raise UserError(f"video {path} cannot be read ({error.strerror}); give another file") from error
-    with container:
-        yield container
-
-
-def _select_video_stream(container: InputContainer, path: Path) -> VideoStream:
-    """The video stream that players show; cover art of audio files does not count.
-
-    Raises:
-      UserError: no such stream, or its codec is unknown.
-    """
-    candidates = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
-    if not candidates or container.format.name == TEXT_DEMUXER:
-        found = "only sound" if container.streams.audio else "nothing that moves"
-        raise UserError(f"{path} has no video, {found}; give a video file")
-    best = container.streams.best("video")
-    stream = next((stream for stream in candidates if best and stream.index == best.index), candidates[0])
-    if stream.codec_context is None:
-        raise UserError(f"video {path} is in a codec that is not known; convert it to H.264 first")
-    return stream
-
-
-def _decode_frames(container: InputContainer, stream: VideoStream, stats: _DecodeStats) -> Iterator[av.VideoFrame]:
-    """All frames that can be decoded; errors are counted and skipped."""
-    decode = _decoder(stream)
-    for packet in _demux(container, stream, stats):
-        try:
-            frames = decode(packet)
-        except av.FFmpegError:
-            stats.errors += 1
-            continue
-        for frame in frames:
-            stats.frames += 1
-            stats.corrupt += frame.is_corrupt
-            yield frame
-
-
-def _demux(container: InputContainer, stream: VideoStream, stats: _DecodeStats) -> Iterator[av.Packet | None]:
-    """Packets of a stream up to the first read error; the last one, empty or None, flushes the decoder."""
-    try:
-        yield from container.demux(stream)
-    except (av.FFmpegError, OSError):
-        stats.errors += 1
-        yield None
-
-
-def _decoder(stream: VideoStream) -> Callable[[av.Packet | None], list[av.VideoFrame]]:
-    codec = stream.codec_context.codec.canonical_name
-    has_alpha = any(key.lower() == "alpha_mode" and value == "1" for key, value in stream.metadata.items())
-    if not has_alpha or ALPHA_DECODERS.get(codec) not in av.codecs_available:
-        return stream.codec_context.decode
-    decoder = cast(VideoCodecContext, av.CodecContext.create(ALPHA_DECODERS[codec], "r"))
-    decoder.extradata = stream.codec_context.extradata
-    return decoder.decode
 
 
 def _timestamp_normalizer(stream: VideoStream, first: av.VideoFrame) -> TimestampNormalizer:
@@ -200,6 +130,7 @@ def _video_info(
     start = min([*starts, timestamps.time(first.pts or 0)]) // timestamps.time_base * timestamps.time_base
     width, height = orientation.size(first.width, first.height)
     duration = _video_duration(container, stream, start)
+    frames = _frame_count(stream, duration, 1 / timestamps.period)
     return VideoInfo(
         path=path,
         width=width,
@@ -207,14 +138,27 @@ def _video_info(
         rate=1 / timestamps.period,
         time_base=timestamps.time_base,
         duration=duration,
-        frames=_frame_count(stream, duration, 1 / timestamps.period),
+        frames=frames,
+        source_frames=frames,
+        has_alpha=_declares_alpha(stream, first),
         pixel_aspect=orientation.pixel_aspect(stream.sample_aspect_ratio or Fraction(1)),
-        colors=ColorTags(
-            infer_matrix(first.colorspace, first.width, first.height), first.color_primaries, first.color_trc
-        ),
+        colors=BT709_TAGS if first.color_trc in HDR_TRANSFERS else _color_tags(first),
         audio_streams=tuple(map(_audio_info, audio_streams)),
         start=start,
+        extras=read_extras(container, stream, start),
     )
+
+
+def _color_tags(first: av.VideoFrame) -> ColorTags:
+    matrix = infer_matrix(first.colorspace, first.width, first.height)
+    return ColorTags(matrix, first.color_primaries, first.color_trc)
+
+
+def _declares_alpha(stream: VideoStream, first: av.VideoFrame) -> bool:
+    """Whether a video has transparency; a GIF is always decoded with alpha, so that its first frame decides."""
+    if first.format.has_palette or stream.codec_context.name == "gif":
+        return bool(first.to_ndarray(format="rgba")[..., 3].min() < 255)
+    return has_alpha(first)
 
 
 def _frame_count(stream: VideoStream, duration: Fraction | None, rate: Fraction) -> int | None:
@@ -240,7 +184,7 @@ def _video_duration(container: InputContainer, stream: VideoStream, start: Fract
     return Fraction(container.duration, av.time_base) if container.duration and len(container.streams) == 1 else None
 
 
-def _warn_if_incomplete(info: VideoInfo, stats: _DecodeStats, end: Fraction) -> None:
+def _warn_if_incomplete(info: VideoInfo, stats: DecodeStats, end: Fraction) -> None:
     """Warns if frames were lost; FFmpeg raises no error for a truncated file.
 
     Args:

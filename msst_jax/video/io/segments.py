@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
+from itertools import repeat
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import av
 import numpy as np
 from av.codec.context import Flags
+from av.packet import PacketSideData, packet_sidedata_type_from_literal
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
@@ -15,17 +17,19 @@ from msst_jax.video.io.color import RgbEncoder
 from msst_jax.video.io.types import VideoInfo
 
 LIMITED_RANGE = 1  # AVCOL_RANGE_MPEG
+ALPHA_DATA: Final = "matroska_block_additional"  # of VP9: a second image, which holds the alpha channel
 
 PackedPackets = Mapping[str, np.ndarray]
 """The encoded packets of a segment, in decoding order.
 
 data: uint8, the packets one after the other; per packet size (int64, bytes), pts, dts, duration (int64, ticks of the
-video's time base) and key (bool, whether it is a keyframe).
+video's time base) and key (bool, whether it is a keyframe). With alpha also alpha (uint8, its encoded images one after
+the other) and alpha_size (int64, bytes per packet).
 """
 
 
 class SegmentOptions(NamedTuple):
-    """How .mp4 and .webm files are encoded in segments.
+    """How video files are encoded in segments.
 
     Attributes:
       frames: frames per segment.
@@ -95,7 +99,7 @@ class SegmentEncoder:
         """Encodes a frame; returns the packets that are ready.
 
         Args:
-          image: uint8 (H, W, 3), RGB.
+          image: uint8 (H, W, 3), RGB, or (H, W, 4) with alpha.
           pts: presentation timestamp in ticks of the video's time base.
 
         Raises:
@@ -127,7 +131,13 @@ def pack(packets: Sequence[av.Packet], durations: Mapping[int, int]) -> PackedPa
       durations: ticks, by presentation timestamp.
     """
     timestamps = [packet.pts for packet in packets if packet.pts is not None]
+    alphas = [bytes(packet.get_sidedata(ALPHA_DATA)) if packet.has_sidedata(ALPHA_DATA) else b"" for packet in packets]
+    alpha: dict[str, np.ndarray] = {
+        "alpha": np.frombuffer(b"".join(alphas), np.uint8),
+        "alpha_size": np.array([len(data) for data in alphas], np.int64),
+    }
     return {
+        **(alpha if any(alphas) else dict[str, np.ndarray]()),
         "data": np.frombuffer(b"".join(map(bytes, packets)), np.uint8),
         "size": np.array([packet.size for packet in packets], np.int64),
         "pts": np.array(timestamps, np.int64),
@@ -139,13 +149,23 @@ def pack(packets: Sequence[av.Packet], durations: Mapping[int, int]) -> PackedPa
 
 def unpack(packed: PackedPackets, stream: VideoStream, time_base: Fraction) -> Iterator[av.Packet]:
     """Restores the packets of `pack` for an output stream; `time_base` is that of their timestamps, in seconds."""
-    data, offset = packed["data"].tobytes(), 0
-    for index, size in enumerate(packed["size"].tolist()):
-        packet = av.Packet(data[offset : offset + size])
+    alphas = _split(packed["alpha"], packed["alpha_size"]) if "alpha" in packed else repeat(b"")
+    for index, (data, alpha) in enumerate(zip(_split(packed["data"], packed["size"]), alphas, strict=False)):
+        packet = av.Packet(data)
         packet.time_base = time_base
         packet.pts, packet.dts = int(packed["pts"][index]), int(packed["dts"][index])
         packet.duration = int(packed["duration"][index])
         packet.is_keyframe = bool(packed["key"][index])
         packet.stream = stream
-        offset += size
+        if alpha:
+            side_data = PacketSideData(packet_sidedata_type_from_literal(ALPHA_DATA), len(alpha))  # type: ignore[call-arg]
+            side_data.update(alpha)
+            packet.set_sidedata(side_data)
         yield packet
+
+
+def _split(data: np.ndarray, sizes: np.ndarray) -> Iterator[bytes]:
+    content, offset = data.tobytes(), 0
+    for size in sizes.tolist():
+        yield content[offset : offset + size]
+        offset += size

@@ -3,8 +3,8 @@
 `open_video` reads a video from a file or a folder, `video_writer` writes one.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -22,11 +22,13 @@ class Frame(NamedTuple):
       image: uint8 (H, W, 3), RGB as the video encodes it (see `ColorTags`), after the display rotation.
       time: presentation time in seconds from the start of the video; greater than that of the previous frame.
       duration: display duration in seconds.
+      alpha: uint8 (H, W), 255 = opaque; None if the video has none. The image is composited over a backdrop already.
     """
 
     image: np.ndarray
     time: Fraction
     duration: Fraction
+    alpha: np.ndarray | None = None
 
 
 class ColorTags(NamedTuple):
@@ -59,6 +61,62 @@ class AudioInfo(NamedTuple):
     channels: int
 
 
+class SubtitleInfo(NamedTuple):
+    """One subtitle stream.
+
+    Attributes:
+      stream: its index in the file.
+      codec: FFmpeg's name.
+    """
+
+    stream: int
+    codec: str
+
+
+class Chapter(NamedTuple):
+    """A chapter: begin and end in seconds of the video, and its tags, of which players show "title"."""
+
+    start: Fraction
+    end: Fraction
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What a video file holds beside its frames and its audio.
+
+    Attributes:
+      subtitles: the subtitle streams, in the order of the file.
+      chapters: in the order of their begin.
+      tags: descriptive tags of the file, such as "title"; names in lower case.
+      video_tags: descriptive tags of the video stream.
+      video_disposition: flags of the video stream, see `av.stream.Disposition`.
+      attachments: indices in the file of attached files, such as fonts.
+      unsupported: what no output can hold, in words for the user.
+    """
+
+    subtitles: tuple[SubtitleInfo, ...] = ()
+    chapters: tuple[Chapter, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    video_tags: Mapping[str, str] = field(default_factory=dict)
+    video_disposition: int = 0
+    attachments: tuple[int, ...] = ()
+    unsupported: tuple[str, ...] = ()
+
+
+NO_EXTRAS = Extras()
+
+
+class Part(NamedTuple):
+    """A part of a video, in seconds from its start; `end` None = to the end."""
+
+    start: Fraction = Fraction(0)
+    end: Fraction | None = None
+
+
+WHOLE = Part()
+
+
 @dataclass(frozen=True)
 class VideoInfo:
     """Properties of a video that are known before its frames are read.
@@ -76,6 +134,12 @@ class VideoInfo:
       audio_streams: the audio streams, in the order of the file.
       start: seconds on the clock of the file that are time 0 of the video: its first frame or its first audio sample,
         whichever is earlier.
+      extras: what else is in the file.
+      source_frames: number of frames of the whole file, None if unknown.
+      part: of the file that this is; all else but `source_frames` is about the part alone.
+      end: seconds of this part at which it is cut, None = it goes on to the end of the file.
+      first_number: number of the first frame in the whole file.
+      has_alpha: whether frames have an alpha channel.
     """
 
     path: Path
@@ -89,6 +153,12 @@ class VideoInfo:
     colors: ColorTags
     audio_streams: tuple[AudioInfo, ...] = ()
     start: Fraction = Fraction(0)
+    extras: Extras = NO_EXTRAS
+    source_frames: int | None = None
+    part: Part = WHOLE
+    end: Fraction | None = None
+    first_number: int = 0
+    has_alpha: bool = False
 
 
 class VideoSource(Protocol):
@@ -103,8 +173,8 @@ class VideoSource(Protocol):
         """
 
 
-def number_frames(frames: Iterable[Frame], rate: Fraction) -> Iterator[tuple[int, Frame]]:
-    """Yields (index, frame), from index 0.
+def number_frames(frames: Iterable[Frame], rate: Fraction, start: int = 0) -> Iterator[tuple[int, Frame]]:
+    """Yields (index, frame), from index `start`.
 
     At a constant rate, indices follow the frame times: a frame that could not be decoded leaves a gap. Elsewhere frames
     are counted.
@@ -112,11 +182,12 @@ def number_frames(frames: Iterable[Frame], rate: Fraction) -> Iterator[tuple[int
     Args:
       frames: frames of a video, in order.
       rate: frames per second of the video.
+      start: index of the first frame.
     """
-    index, constant, first = -1, True, None
+    index, constant, first = start - 1, True, None
     for frame in frames:
         first = frame.time if first is None else first  # the audio may begin before the first frame
         position = (frame.time - first) * rate
         constant = constant and position.denominator == 1
-        index = max(index + 1, int(position)) if constant else index + 1
+        index = max(index + 1, start + int(position)) if constant else index + 1
         yield index, frame

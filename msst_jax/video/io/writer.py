@@ -12,6 +12,7 @@ from absl import logging
 from msst_jax.errors import UserError
 from msst_jax.io.files import atomic_path, check_writable, os_errors_as_user_errors
 from msst_jax.video.io.encoders import FrameFolderSink, FrameSink, GifSink, VideoFileSink
+from msst_jax.video.io.extras import dropped_extras
 from msst_jax.video.io.formats import CONTAINER_FORMATS, GIF, VIDEO_OUTPUT_SUFFIXES, pixel_format
 from msst_jax.video.io.segments import DEFAULT_SEGMENTS, PackedPackets, SegmentOptions
 from msst_jax.video.io.types import Frame, VideoInfo
@@ -29,6 +30,7 @@ class VideoWriter:
         """Takes the output path, for messages, its sink, and the (width, height) of frames."""
         self.frames = 0
         self.trim_audio_to_frames = False
+        self._warned = False
         self._path = path
         self._sink = sink
         self._shape = (size[1], size[0], 3)
@@ -43,12 +45,20 @@ class VideoWriter:
         """
         if frame.image.shape != self._shape or frame.image.dtype != np.uint8:
             raise ValueError(f"expected uint8 {self._shape}, got {frame.image.dtype} {frame.image.shape}")
+        if frame.alpha is not None and not self._sink.holds_alpha:
+            self._warn_of_transparency(frame.alpha)
         with encoder_errors_as_user_errors(self._path):
             self._sink.write(frame)
         self.count(frame.time + frame.duration)
 
+    def _warn_of_transparency(self, alpha: np.ndarray) -> None:
+        """Warns with the first transparent frame; an alpha channel may be opaque throughout."""
+        if not self._warned and alpha.min() < 255:
+            logging.warning("%s cannot hold transparency: the frames are stylized over white", self._path)
+            self._warned = True
+
     def write_segment(self, packed: PackedPackets) -> None:
-        """Appends a segment that an earlier run encoded (.mp4 and .webm only); call `count` for each of its frames.
+        """Appends a segment that an earlier run encoded (no GIF, no folder); call `count` for each of its frames.
 
         Raises:
           UserError: the file cannot be written.
@@ -85,20 +95,21 @@ def video_writer(
 ) -> Iterator[VideoWriter]:
     """Opens a writer whose output appears at `path` when the block ends; if the block fails, nothing is left behind.
 
-    Frame times are exact in .mp4, rounded to a millisecond in .webm and to 1/100 s in .gif (a frame less than 2/100 s
-    after the previous one is dropped); a folder stores none. The size is kept to the pixel: H.264 is encoded with 4:2:0
-    chroma (yuv420p) if both sides are even, else with 4:4:4 (yuv444p, which some players do not support). Colors are
-    tagged as the source's, in limited range. The audio of the source is copied if the container can hold its codec, and
-    else transcoded to AAC or Opus, mono or stereo. A GIF and a folder have no audio.
+    Frame times are exact in .mp4 and .mov, rounded to a millisecond in .mkv and .webm and to 1/100 s in .gif (a frame
+    less than 2/100 s after the previous one is dropped); a folder stores none. The size is kept to the pixel: H.264 is
+    encoded with 4:2:0 chroma (yuv420p) if both sides are even, else with 4:4:4 (yuv444p, which some players do not
+    support). Colors are tagged as the source's, in limited range. The audio of the source is copied if the container
+    can hold its codec, and else transcoded to AAC or Opus, mono or stereo; subtitles, chapters and tags go with it, see
+    `dropped_extras`. A GIF and a folder hold nothing but frames.
 
     Args:
-      path: .mp4 (H.264), .webm (VP9), .gif, or without a suffix a folder of 000001.png, 000002.png, ...
+      path: .mp4, .m4v, .mov, .mkv (H.264), .webm (VP9), .gif, or without a suffix a folder of 000001.png, ...
       video: the source, for rate, time base, pixel aspect ratio, colors and audio.
       width: pixels of the frames; 0 = as the source.
       height: pixels of the frames; 0 = as the source.
-      crf: constant rate factor, smaller is better: 1 to 51 for .mp4 (default 18), 0 to 63 for .webm (default 24); not
+      crf: constant rate factor, smaller is better: 1 to 51 for H.264 (default 18), 0 to 63 for .webm (default 24); not
         for other formats.
-      segments: how .mp4 and .webm are encoded; the content of the file depends on the number of frames per segment.
+      segments: how all but GIFs and folders are encoded; the file depends on the number of frames per segment.
 
     Raises:
       UserError: an unusable path or crf, an unwritable location, an encoder failure, or no frames.
@@ -175,11 +186,15 @@ def _open_sink(
 
 
 def _warn_about_limits(path: Path, video: VideoInfo, size: tuple[int, int]) -> None:
-    """Warns of what the output format loses: audio, pixel aspect ratio, compatibility with players."""
+    """Warns of what the output format loses: streams, tags, pixel aspect ratio, compatibility with players."""
     suffix = path.suffix.lower()
-    if video.audio_streams and suffix not in CONTAINER_FORMATS:
-        logging.warning("%s has no audio: that of %s is dropped", path, video.path)
-    if video.pixel_aspect != 1 and suffix != ".mp4":
+    container_format = CONTAINER_FORMATS.get(suffix)
+    dropped = dropped_extras(video.extras, container_format)
+    if video.audio_streams and container_format is None:
+        dropped.insert(0, "audio")
+    if dropped:
+        logging.warning("%s has no %s: that of %s is dropped", path, ", ".join(dropped), video.path)
+    if video.pixel_aspect != 1 and (container_format is None or suffix == ".webm"):
         logging.warning("%s cannot store the pixel aspect ratio of %s: it will look stretched", path, video.path)
-    if suffix in CONTAINER_FORMATS and pixel_format(CONTAINER_FORMATS[suffix], size) != "yuv420p":
+    if container_format is not None and pixel_format(container_format, size) != "yuv420p":
         logging.warning("%s is %dx%d: players that require even sides cannot show it", path, *size)

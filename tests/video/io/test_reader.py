@@ -11,7 +11,9 @@ import pytest
 from PIL import Image
 
 from msst_jax.errors import UserError
+from msst_jax.video.io.color import BLACK
 from msst_jax.video.io.reader import open_video
+from msst_jax.video.io.tone_mapping import light_to_pq, tone_map
 from tests.helpers.pictures import noise, save
 from tests.helpers.videos import FILM, NTSC, UNEVEN, Tone, constant_rate_times, make_sound, make_video, moving, to_ycbcr
 
@@ -140,23 +142,46 @@ def test_the_pixel_aspect_ratio_follows_the_display_rotation(tmp_path: Path):
     ("name", "codec", "form"),
     [("a.webm", "libvpx-vp9", "yuva420p"), ("a.mov", "prores_ks", "yuva444p10le"), ("a.mkv", "ffv1", "bgra")],
 )
-def test_alpha_is_composited_over_black(tmp_path: Path, name: str, codec: str, form: str):
+def test_alpha_is_composited_over_white_and_kept(tmp_path: Path, name: str, codec: str, form: str):
     rgba = flat((*GREEN, 255))
     rgba[:24, :, 3], rgba[24:, :32, 3] = 0, 128
     options = {"auto-alt-ref": "0", "crf": "5"} if codec == "libvpx-vp9" else {}
-    image = read_images(make_video(tmp_path / name, [rgba] * 2, codec=codec, form=form, options=options))[1]
-    np.testing.assert_allclose(image[8, 30], (0, 0, 0), atol=3)
-    np.testing.assert_allclose(image[40, 10], np.array(GREEN) / 2, atol=4)
-    np.testing.assert_allclose(image[40, 50], GREEN, atol=4)
+    path = make_video(tmp_path / name, [rgba] * 2, codec=codec, form=form, options=options)
+    video = open_video(path)
+    frame = list(video.frames())[1]
+    assert video.info.has_alpha
+    assert frame.alpha is not None
+    np.testing.assert_allclose(frame.alpha.astype(int), rgba[..., 3], atol=4)
+    np.testing.assert_allclose(frame.image[8, 30], (255, 255, 255), atol=3)
+    np.testing.assert_allclose(frame.image[40, 10], (np.array(GREEN) + 255) / 2, atol=4)
+    np.testing.assert_allclose(frame.image[40, 50], GREEN, atol=4)
+    over_black = list(open_video(path, backdrop=BLACK).frames())[1].image  # as of masks
+    np.testing.assert_allclose(over_black[8, 30], (0, 0, 0), atol=3)
+    np.testing.assert_allclose(over_black[40, 10], np.array(GREEN) / 2, atol=4)
 
 
-def test_transparent_gif_pixels_are_black(tmp_path: Path):
+def test_transparent_gif_pixels_are_white(tmp_path: Path):
     gif = Image.fromarray(flat((*GREEN, 0)))
     gif.paste((200, 40, 30, 255), (0, 0, 32, 48))
     gif.save(tmp_path / "a.gif")
-    (image,) = read_images(tmp_path / "a.gif")
-    assert image[20, 50].tolist() == [0, 0, 0]
-    np.testing.assert_allclose(image[20, 10], (200, 40, 30), atol=3)
+    (frame,) = open_video(tmp_path / "a.gif").frames()
+    assert frame.image[20, 50].tolist() == [255, 255, 255]
+    np.testing.assert_allclose(frame.image[20, 10], (200, 40, 30), atol=3)
+    assert frame.alpha is not None
+    assert (frame.alpha[20, 50], frame.alpha[20, 10]) == (0, 255)
+
+
+def test_an_opaque_gif_has_no_alpha_though_its_pixel_format_has(tmp_path: Path):
+    Image.fromarray(flat(GREEN)).save(tmp_path / "a.gif")
+    video = open_video(tmp_path / "a.gif")
+    assert not video.info.has_alpha
+    assert next(video.frames()).alpha is None
+
+
+def test_alpha_follows_the_display_rotation(tmp_path: Path):
+    rgba = np.dstack([noise(48, 64), noise(48, 64, 1)[..., 0]])
+    video = open_video(make_video(tmp_path / "a.mov", [rgba], codec="qtrle", form="argb", rotation=(90,)))
+    np.testing.assert_array_equal(next(video.frames()).alpha, np.rot90(rgba[..., 3]))
 
 
 @pytest.mark.parametrize(
@@ -191,12 +216,36 @@ def test_colors_follow_the_tagged_matrix_or_else_the_default_for_the_size(
     np.testing.assert_allclose(next(video.frames()).image[8, 8].astype(int), GREEN, atol=2)
 
 
-def test_an_hdr_video_is_read_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+@pytest.mark.parametrize(("transfer", "name"), [(16, "PQ"), (18, "HLG")])
+def test_an_hdr_video_is_tone_mapped_to_sdr_and_tagged_so(tmp_path: Path, transfer: int, name: str, caplog):
+    signal = {16: light_to_pq(np.array(100.0)), 18: 0.5}[transfer]
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("ffv1", rate=25, width=64, height=48, pix_fmt="yuv420p10le")
+        context = stream.codec_context
+        context.colorspace, context.color_primaries, context.color_trc, context.color_range = 9, 9, transfer, 1
+        frame = av.VideoFrame(64, 48, "yuv420p10le")
+        for plane, level in zip(frame.planes, (round(64 + 876 * float(signal)), 512, 512), strict=True):
+            plane.update(np.full(plane.buffer_size // 2, level, np.uint16).tobytes())
+        frame.colorspace, frame.color_primaries, frame.color_trc, frame.color_range = 9, 9, transfer, 1
+        out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    video = open_video(path)
+    assert tuple(video.info.colors) == (1, 1, 1)
+    image = next(video.frames()).image
+    gray = tone_map(np.full((1, 1, 3), round(65535 * float(signal)), np.uint16), transfer)[0, 0]
+    np.testing.assert_allclose(image.astype(int), np.broadcast_to(gray, image.shape), atol=2)
+    assert logged_warnings(caplog) == [f"video {path} is HDR ({name}): it is tone-mapped to SDR (BT.709)"]
+
+
+def test_wide_colors_that_are_not_hdr_are_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     path = make_video(
-        tmp_path / "a.mkv", [flat(GREEN)], form="yuv420p10le", color_trc=16, color_primaries=9, colorspace=9
+        tmp_path / "a.mkv", [flat((120, 120, 120))], form="yuv420p10le", color_trc=14, color_primaries=9, colorspace=9
     )
-    assert tuple(open_video(path).info.colors) == (9, 9, 16)
-    assert "a.mkv is HDR (PQ)" in caplog.text
+    video = open_video(path)
+    assert tuple(video.info.colors) == (9, 9, 14)
+    np.testing.assert_allclose(next(video.frames()).image[20, 20], (120, 120, 120), atol=3)
+    assert not logged_warnings(caplog)
 
 
 def test_audio_streams_are_listed(tmp_path: Path):
@@ -307,9 +356,13 @@ def test_an_unreadable_image_is_skipped_with_a_warning_and_the_others_keep_their
     assert logged_warnings(caplog) == [f"{folder}: 3 of 4 frames could be read; skipped frame_2.png"]
 
 
-def test_transparent_images_of_a_folder_are_composited_over_black(tmp_path: Path):
+def test_transparent_images_of_a_folder_are_composited_over_white(tmp_path: Path):
     save(tmp_path / "1.png", flat((*GREEN, 0)))
-    assert read_images(tmp_path)[0].max() == 0
+    (frame,) = open_video(tmp_path).frames()
+    assert frame.image.min() == 255
+    assert frame.alpha is not None
+    assert frame.alpha.max() == 0
+    assert next(open_video(tmp_path, backdrop=BLACK).frames()).image.max() == 0
 
 
 def test_an_unusable_folder_or_rate_is_a_one_line_error(folder: Path):

@@ -69,6 +69,18 @@ def test_a_variable_frame_rate_is_preserved(tmp_path: Path, suffix: str, toleran
     assert abs(video.info.duration - (times[-1] + Fraction(1, 25))) <= max(tolerance, MILLISECOND)
 
 
+@pytest.mark.parametrize(("suffix", "tolerance"), [(".m4v", 0), (".mov", 0), (".mkv", MILLISECOND)])
+def test_uneven_frame_times_and_audio_reach_quicktime_and_matroska(tmp_path: Path, suffix: str, tolerance: Fraction):
+    path = make_video(
+        tmp_path / "a.mp4", moving(10), UNEVEN, time_base=Fraction(1, 30000), sounds=[Tone("aac", seconds=0.7)]
+    )
+    video = transcode(path, tmp_path / f"out{suffix}")
+    wanted = [frame.time for frame in open_video(path).frames()]
+    times = [frame.time - next(video.frames()).time for frame in video.frames()]
+    assert max(abs(one - two) for one, two in zip(times, wanted, strict=True)) <= tolerance
+    assert [data for _, data in sound_packets(tmp_path / f"out{suffix}")] == [data for _, data in sound_packets(path)]
+
+
 @pytest.mark.parametrize("rate", [Fraction("23.976023976023978"), Fraction(1, 3), Fraction(1000)])
 @pytest.mark.parametrize("suffix", [".mp4", ".webm"])
 def test_any_rate_of_an_image_sequence_is_preserved(tmp_path: Path, rate: Fraction, suffix: str):
@@ -137,7 +149,8 @@ def test_a_rotated_source_is_written_upright_without_a_display_matrix(tmp_path: 
 
 def test_non_square_pixels_are_warned_about_where_the_format_cannot_store_them(tmp_path: Path, caplog):
     path = make_video(tmp_path / "a.mp4", moving(2), sample_aspect_ratio=Fraction(4, 3))
-    transcode(path, tmp_path / "out.mp4")
+    for suffix in (".mp4", ".m4v", ".mov", ".mkv"):
+        assert transcode(path, tmp_path / f"out{suffix}").info.pixel_aspect == Fraction(4, 3)
     assert not messages(caplog)
     transcode(path, tmp_path / "out.webm")
     assert "out.webm cannot store the pixel aspect ratio of" in caplog.text
@@ -259,12 +272,21 @@ def test_colors_are_preserved_and_stored_as_tagged(tmp_path: Path, suffix, color
 
 @pytest.mark.parametrize("suffix", [".mp4", ".webm"])
 def test_the_color_tags_of_the_source_are_kept(tmp_path: Path, suffix: str):
-    tags = {"colorspace": 9, "color_primaries": 9, "color_trc": 18}
+    tags = {"colorspace": 9, "color_primaries": 9, "color_trc": 14}
     path = make_video(tmp_path / "a.mkv", [np.full((48, 64, 3), COLORS[0], np.uint8)] * 2, form="yuv420p10le", **tags)
     video = transcode(path, tmp_path / f"out{suffix}")
-    assert tuple(video.info.colors) == (9, 9, 18)
+    assert tuple(video.info.colors) == (9, 9, 14)
     (one, _), (two, _) = video.frames(), open_video(path).frames()
     np.testing.assert_allclose(one.image.astype(int), two.image, atol=3)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webm"])
+def test_a_tone_mapped_video_is_tagged_as_sdr(tmp_path: Path, suffix: str):
+    tags = {"colorspace": 9, "color_primaries": 9, "color_trc": 18}
+    path = make_video(tmp_path / "a.mkv", [np.full((48, 64, 3), COLORS[0], np.uint8)] * 2, form="yuv420p10le", **tags)
+    transcode(path, tmp_path / f"out{suffix}")
+    frame, _ = first_frame_planes(tmp_path / f"out{suffix}")
+    assert (frame.format.name, frame.colorspace, frame.color_primaries, frame.color_trc) == ("yuv420p", 1, 1, 1)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".webm"])

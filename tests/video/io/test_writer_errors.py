@@ -18,10 +18,13 @@ from tests.helpers.videos import Tone, make_video, transcode
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("out.avi", r"unknown video ending '.avi'; use one of .mp4, .webm, .gif, or no ending for a folder"),
+        (
+            "out.avi",
+            r"unknown video ending '.avi'; use one of .mp4, .m4v, .mov, .mkv, .webm, .gif, or no ending for a folder",
+        ),
         ("folder.mp4", "it is a folder; give a file name such as .*folder.mp4/out.mp4"),
         ("full", "the folder is not empty; empty it, or give another"),
-        ("file", "it is a file; give a folder, or one of .mp4, .webm, .gif"),
+        ("file", "it is a file; give a folder, or one of .mp4, .m4v, .mov, .mkv, .webm, .gif"),
         ("file/out.mp4", "Not a directory; choose another output"),
         ("n" * 300 + ".mp4", "File name too long; choose another output"),
         ("n" * 300, "File name too long; choose another output"),
