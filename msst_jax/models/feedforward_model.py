@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from msst_jax.errors import UserError
 from msst_jax.models.pretrained import ASSETS
-from msst_jax.models.serialization import MODEL_FILE, assign_tensors, read_tensors, save_tensors, state_to_tensors
+from msst_jax.models.serialization import assign_tensors, read_tensors, save_tensors, state_to_tensors, weights_path
 from msst_jax.models.stylizer import Stylizer
 
 BUILTIN = "builtin"
@@ -57,8 +57,7 @@ def find_feedforward(name: str) -> Path:
     Raises:
       UserError: the file does not exist.
     """
-    path = BUILTIN_FILE if name == BUILTIN else Path(name).expanduser()
-    path = path / MODEL_FILE if path.is_dir() else path
+    path = BUILTIN_FILE if name == BUILTIN else weights_path(name)
     if not path.exists():
         raise UserError(f"--model {name}: {path} does not exist; give a --workdir of train.py, or {BUILTIN}")
     return path

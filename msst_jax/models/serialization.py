@@ -22,6 +22,12 @@ MAX_LISTED = 12  # problems of one kind in an error; a wrong file may have hundr
 Model = TypeVar("Model", bound=nnx.Module)
 
 
+def weights_path(name: str) -> Path:
+    """The weights file of a workdir of train.py, or the path itself; it need not exist."""
+    path = Path(name).expanduser()
+    return path / MODEL_FILE if path.is_dir() else path
+
+
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
     """All tensors of a safetensors file as float32.
 

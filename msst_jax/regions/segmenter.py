@@ -134,8 +134,7 @@ def _resolve_network(name: str) -> tuple[str, Path | None]:
     """
     if name in SEGMENTERS:
         return name, None
-    path = Path(name).expanduser()
-    path = path / serialization.MODEL_FILE if path.is_dir() else path
+    path = serialization.weights_path(name)
     networks = ", ".join(SEGMENTERS)
     try:
         with safe_open(path, "numpy") as file:

@@ -45,7 +45,7 @@ def state_of(workdir: Path, step: int) -> Any:
         (["--style=cat"], "--style 'cat' is not NAME=FILE"),
         (["--style=person=a.png"], "--style names the region 'person' twice"),
         (["photos"], "photos belongs to no flag; photos are given with --photos DIR"),
-        (["--workdir=a.png/run"], "cannot write a.png/run/styles/person.png: "),
+        (["--workdir=a.png/run"], "cannot write a.png/run: Not a directory"),
         (["--config.stpes=3"], "no field 'stpes' Did you mean \"steps\""),
         (["--config.steps=many"], "flag --config.steps=many: invalid literal for int()"),
         (["--config.steps=0"], "config.steps is 0; it must be an integer of at least 1"),

@@ -64,8 +64,8 @@ def load_initial_params(options: SegmenterOptions) -> dict[str, np.ndarray]:
         return {}
     if options.start == NETWORK:
         return conv5_from_vgg16()
-    path = pretrained.EMBEDDED_PERSON if options.start == PERSON_NETWORK else Path(options.start).expanduser()
-    path = path / serialization.MODEL_FILE if path.is_dir() else path
+    start = options.start
+    path = pretrained.EMBEDDED_PERSON if start == PERSON_NETWORK else serialization.weights_path(start)
     network = pretrained.load_person_segmenter(path)  # validates the tensors
     return serialization.state_to_tensors(nnx.state(network, TRAINABLE))
 
