@@ -32,23 +32,29 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
     """All tensors of a safetensors file as float32.
 
     Raises:
-      UserError: missing or damaged file.
+      UserError: missing or damaged file, or values that are not finite.
     """
     try:
-        return {name: np.asarray(value, np.float32) for name, value in load_file(path).items()}
+        tensors = {name: np.asarray(value, np.float32) for name, value in load_file(path).items()}
     except FileNotFoundError:
         raise UserError(f"weights {path} do not exist; check the name") from None
     except (SafetensorError, OSError) as error:
         raise UserError(f"weights {path} are damaged ({error}); convert them again") from error
+    if name := _first_nonfinite(tensors):
+        raise UserError(f"weights {path} are not finite (the first: {name}); convert them again, or train again")
+    return tensors
 
 
 def save_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
     """Writes tensors as float16 safetensors, atomically.
 
     Raises:
-      UserError: as `write_atomically`.
+      UserError: as `write_atomically`, or values that are not finite as float16.
     """
-    half = {name: value.astype(np.float16) for name, value in tensors.items()}
+    with np.errstate(over="ignore"):
+        half = {name: value.astype(np.float16) for name, value in tensors.items()}
+    if name := _first_nonfinite(half):
+        raise UserError(f"cannot write {path}: {name} is not finite, or too large for float16; give other weights")
 
     def write(temporary: Path) -> None:
         try:
@@ -57,6 +63,11 @@ def save_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mappin
             raise OSError(error) from error
 
     write_atomically(path, write)
+
+
+def _first_nonfinite(tensors: Mapping[str, np.ndarray]) -> str:
+    """The name of the first tensor with a NaN or an infinity; "" if there is none."""
+    return next((name for name, value in tensors.items() if not np.all(np.isfinite(value))), "")
 
 
 def parameter_shapes(model: nnx.Module) -> dict[str, tuple[int, ...]]:

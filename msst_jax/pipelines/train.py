@@ -15,7 +15,7 @@ from msst_jax.io.fingerprint import Fingerprint, file_fingerprint, fingerprint, 
 from msst_jax.io.lock import locked_folder, log_takeover
 from msst_jax.models.deeplab import SEGMENTERS
 from msst_jax.models.serialization import MODEL_FILE, weights_path
-from msst_jax.pipelines.job import EXIT_INTERRUPTED
+from msst_jax.pipelines.job import EXIT_INTERRUPTED, EXIT_NOTHING_BETTER
 from msst_jax.presets.validation import check_stylizer_config, check_training_config
 from msst_jax.regions.segmenter import Segmenter, best_available
 from msst_jax.runtime.devices import broadcast_from_host0, run_on_all_hosts
@@ -32,6 +32,7 @@ from msst_jax.training.data.masks import check_masks, generate_masks, load_segme
 from msst_jax.training.data.photos import Photos, find_photos
 from msst_jax.training.data.pipeline import PhotoExamples
 from msst_jax.training.loop import TrainResult, check_batch_size, train
+from msst_jax.training.metrics import METRICS_FILE, loss_rise, read_records
 from msst_jax.training.task import TaskSpec
 from msst_jax.training.tasks import person_segmenter, stylizer
 
@@ -88,7 +89,8 @@ def run(config: ConfigDict, job: TrainJob) -> int:
     """Trains the task of the config, or continues a run; returns the exit code.
 
     Raises:
-      UserError: bad input, a workdir of another run, a run that diverges, a full disk.
+      UserError: bad input, a workdir of another run, a full disk.
+      DivergenceError: the run diverges; see `loop.train`.
     """
     check_training_config(config)
     check_batch_size(config.batch, jax.device_count())
@@ -116,7 +118,9 @@ def _train(config: ConfigDict, job: TrainJob, inputs: TrainInputs) -> int:
     )
     result = train(build_loop_options(config), inputs.task.build(samples), batches, job.workdir, quiet=job.quiet)
     _log_summary(result, training, job)
-    return EXIT_INTERRUPTED if result.interrupted else 0
+    if result.interrupted:
+        return EXIT_INTERRUPTED
+    return EXIT_NOTHING_BETTER if _is_worse(job.workdir) else 0
 
 
 def _read_inputs(config: ConfigDict, job: TrainJob) -> TrainInputs:
@@ -206,6 +210,19 @@ def _split(config: ConfigDict, inputs: TrainInputs, masks: Sequence[Path]) -> tu
     training = PhotoExamples(photos, inside, masks, names, config.size)
     training.damaged = shown.damaged  # known already
     return training, crops
+
+
+def _is_worse(folder: Path) -> bool:
+    """Whether the loss has risen since the start of the run, which is logged then."""
+    path = folder / METRICS_FILE
+    rise = loss_rise(read_records(path)) if path.exists() else None
+    if rise:
+        logging.error(
+            "the loss rose from %.4g at the start to %.4g: the model got worse; lower config.learning_rate in another "
+            "--workdir",
+            *rise,
+        )
+    return rise is not None
 
 
 def _log_summary(result: TrainResult, examples: PhotoExamples, job: TrainJob) -> None:

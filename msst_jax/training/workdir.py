@@ -128,6 +128,8 @@ def clear_workdir(workdir: Path) -> None:
         read_run(workdir)
     for name in RUN_FOLDERS:
         shutil.rmtree(workdir / name, ignore_errors=True)
+        if (workdir / name).is_file():
+            (workdir / name).unlink()
     for pattern in (CONFIG_FILE, FILES_FILE, METRICS_FILE, MODEL_FILE, "events.out.tfevents.*"):
         for path in workdir.glob(pattern):
             path.unlink()
