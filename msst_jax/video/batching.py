@@ -13,10 +13,11 @@ from msst_jax.video.mask_sources import MaskReader
 
 
 class FrameTiming(NamedTuple):
-    """Presentation time and duration of a frame, in seconds."""
+    """Presentation time and duration of a frame, in seconds, and its name, see `Frame`."""
 
     time: Fraction
     duration: Fraction
+    name: str = ""
 
 
 class FrameBatch(NamedTuple):
@@ -42,7 +43,8 @@ def batch_frames(
     pending: list[tuple[np.ndarray, np.ndarray, FrameTiming]] = []
     batch = 0
     for number, frame in frames:
-        pending.append((_resize_frame(frame.image, size), masks(number), FrameTiming(frame.time, frame.duration)))
+        timing = FrameTiming(frame.time, frame.duration, frame.name)
+        pending.append((_resize_frame(frame.image, size), masks(number), timing))
         if len(pending) == count:
             yield _build_batch(batch, pending, count)
             pending, batch = [], batch + 1

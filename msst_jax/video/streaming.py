@@ -139,4 +139,4 @@ def _write(batch: FrameBatch, images: np.ndarray | None, writer: VideoWriter, ke
         return
     images = kept.images(batch.number) if images is None else images
     for image, timing in zip(images, batch.timings, strict=True):
-        writer.write(Frame(image, timing.time, timing.duration))
+        writer.write(Frame(image, timing.time, timing.duration, name=timing.name))

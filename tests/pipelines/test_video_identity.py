@@ -137,6 +137,19 @@ def test_a_description_of_a_run_that_makes_no_sense_is_one_line(begun: Path, con
     assert make(begun) == 0
 
 
+def test_numbered_frames_keep_their_names_through_an_interruption(begun: Path, monkeypatch, caplog):
+    """Of frames with a gap, into a folder."""
+    Path("frames/1.png").rename("frames/8.png")
+    job = video_job(Path("frames"), Path("out"), masks={"person": "left.png"}, model=str(begun), resume=True)
+    with monkeypatch.context() as patch:
+        at_batch(patch, 1, interrupt)
+        assert run_job(video_config(), job) == EXIT_INTERRUPTED
+    assert run_job(video_config(), job) == 0
+    names = sorted(path.name for path in Path("frames").iterdir())
+    assert sorted(path.name for path in Path("out").iterdir()) == names
+    assert "frames: 3 of 9 frames are missing (the first: 1); those before are shown longer" in caplog.messages
+
+
 def test_a_second_run_into_one_output_is_refused_and_disturbs_nothing(begun: Path):
     with locked_folder(Path("out.gif.part"), "x"):
         before = {path.name: path.read_bytes() for path in Path("out.gif.part").iterdir()}

@@ -209,7 +209,7 @@ def _pull_frames(graph: Graph) -> Iterator[av.VideoFrame]:
 
 
 class FrameFolderSink:
-    """A folder of 000001.png, 000002.png, ...; without audio and timestamps; see `FrameSink`."""
+    """A folder of PNGs named as the frames of the source, or 000001.png, ...; without audio; see `FrameSink`."""
 
     def __init__(self, folder: Path):
         """Takes an existing folder."""
@@ -219,7 +219,7 @@ class FrameFolderSink:
     def write(self, frame: Frame) -> None:
         """See `FrameSink`."""
         self._frames += 1
-        Image.fromarray(frame.image).save(self._folder / f"{self._frames:06d}.png")
+        Image.fromarray(frame.image).save(self._folder / f"{frame.name or f'{self._frames:06d}'}.png")
 
     def finish(self, end: Fraction | None) -> None:
         """See `FrameSink`; every frame is written already."""

@@ -1,6 +1,5 @@
 """Image sequences: a folder of numbered images read as a constant-rate video."""
 
-import re
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -11,13 +10,14 @@ from absl import logging
 from msst_jax.errors import UserError
 from msst_jax.io.images import IMAGE_SUFFIXES, read_picture
 from msst_jax.video.io.color import SRGB_TAGS, infer_matrix
+from msst_jax.video.io.frame_numbers import natural_order, number_files
 from msst_jax.video.io.types import MAX_RATE, Frame, VideoInfo
 
 DEFAULT_RATE = Fraction(25)  # frames per second
 
 
 class FrameFolder:
-    """The images of a folder as a constant-rate video, in the order of the numbers in their names; see `VideoSource`.
+    """The images of a folder as a video, at the times that the numbers in their names say; see `number_files`.
 
     Attributes:
       files: the images, in order.
@@ -49,15 +49,20 @@ class FrameFolder:
         first = next((image for image in map(_read, self.files) if image is not None), None)
         if first is None:
             raise UserError(f"none of the {len(self.files)} images in {folder} can be read; give other copies")
+        self._numbered, remarks = number_files(self.files)
+        self._names = _output_names([frame.file for frame in self._numbered])
+        for remark in remarks:
+            logging.warning("%s: %s", folder, remark)
         height, width = first.shape[:2]
+        last = self._numbered[-1]
         self.info = VideoInfo(
             path=folder,
             width=width,
             height=height,
             rate=rate,
             time_base=1 / rate,
-            duration=len(self.files) / rate,
-            frames=len(self.files),
+            duration=(last.position + last.periods) / rate,
+            frames=len(self._numbered),
             pixel_aspect=Fraction(1),
             colors=SRGB_TAGS._replace(matrix=infer_matrix(SRGB_TAGS.matrix, width, height)),
         )
@@ -69,7 +74,7 @@ class FrameFolder:
           UserError: an image differs in size from the first.
         """
         size, period, skipped = (self.info.width, self.info.height), self.info.time_base, []
-        for index, file in enumerate(self.files):
+        for file, position, periods in self._numbered:
             image = _read(file)
             if image is None:
                 skipped.append(file.name)
@@ -79,24 +84,24 @@ class FrameFolder:
                 raise UserError(
                     f"frame {file} is {found}, but the first frame is {size[0]}x{size[1]}; make them one size"
                 )
-            yield Frame(image, index * period, period)
+            yield Frame(image, position * period, periods * period, name=self._names.get(file, ""))
         if skipped:
             names = f"{', '.join(skipped[:3])}{', ...' if len(skipped) > 3 else ''}"
-            read = len(self.files) - len(skipped)
+            total = len(self._numbered)
             logging.warning(
-                "%s: %d of %d frames could be read; skipped %s", self.info.path, read, len(self.files), names
+                "%s: %d of %d frames could be read; skipped %s", self.info.path, total - len(skipped), total, names
             )
 
 
 def list_frames(folder: Path) -> list[Path]:
     """The images of a folder, in the order of the numbers in their names."""
-    return sorted((path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES), key=_natural_order)
+    return sorted((path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES), key=natural_order)
 
 
-def _natural_order(file: Path) -> tuple[list[str | int], str]:
-    """Sorts frame 2 before frame 10; text and numbers alternate, so that only values of one type are compared."""
-    parts = re.split(r"(\d+)", file.stem)
-    return [int(part) if index % 2 else part for index, part in enumerate(parts)], file.name
+def _output_names(files: list[Path]) -> dict[Path, str]:
+    """The names of the frames in an output folder: their own, unless two differ only in their ending."""
+    distinct = len({file.stem.casefold() for file in files}) == len(files)
+    return {file: file.stem for file in files} if distinct else {}
 
 
 def _read(file: Path) -> np.ndarray | None:

@@ -22,11 +22,13 @@ class Frame(NamedTuple):
       image: uint8 (H, W, 3), RGB as the video encodes it (see `ColorTags`), after the display rotation.
       time: presentation time in seconds from the start of the video; greater than that of the previous frame.
       duration: display duration in seconds.
+      name: of its file without the ending, if it comes from a folder of frames whose names are distinct.
     """
 
     image: np.ndarray
     time: Fraction
     duration: Fraction
+    name: str = ""
 
 
 class ColorTags(NamedTuple):
