@@ -10,7 +10,7 @@ from typing import Any
 from absl import logging
 
 from msst_jax.errors import UserError
-from msst_jax.io.files import write_atomically, write_json
+from msst_jax.io.files import remove_temporary_files, write_atomically, write_json
 from msst_jax.io.fingerprint import Fingerprint
 from msst_jax.models.serialization import MODEL_FILE
 from msst_jax.training.metrics import METRICS_FILE
@@ -18,6 +18,7 @@ from msst_jax.training.run_record import CONFIG_FILE, FILES_FILE, STEPS, WAYS_OU
 
 STYLES = "styles"
 CHECKPOINTS = "checkpoints"
+RUN_FILES = (CONFIG_FILE, FILES_FILE, METRICS_FILE, MODEL_FILE)
 RUN_FOLDERS = (CHECKPOINTS, "samples", "masks", STYLES)
 
 
@@ -73,6 +74,17 @@ def _continue(workdir: Path, run: dict[str, Any], used: Mapping[str, Fingerprint
         write_json({**used}, workdir / FILES_FILE)
     if old != run:
         write_json(run, workdir / CONFIG_FILE)
+    _remove_temporary_files(workdir)
+
+
+def _remove_temporary_files(workdir: Path) -> None:
+    """Removes what a killed run has left of files that it was writing."""
+    for name in RUN_FILES:
+        remove_temporary_files(workdir, name)
+    for name in RUN_FOLDERS:
+        if name != CHECKPOINTS:  # they have a way of their own
+            for folder in (workdir / name, *(path for path in (workdir / name).glob("*") if path.is_dir())):
+                remove_temporary_files(folder)
 
 
 def _check_steps(workdir: Path, before: int, steps: int) -> None:
@@ -126,11 +138,12 @@ def clear_workdir(workdir: Path) -> None:
     """
     if not (workdir / FILES_FILE).exists():  # beside it, a damaged config.json too is that of a run
         read_run(workdir)
+    _remove_temporary_files(workdir)
     for name in RUN_FOLDERS:
         shutil.rmtree(workdir / name, ignore_errors=True)
         if (workdir / name).is_file():
             (workdir / name).unlink()
-    for pattern in (CONFIG_FILE, FILES_FILE, METRICS_FILE, MODEL_FILE, "events.out.tfevents.*"):
+    for pattern in (*RUN_FILES, "events.out.tfevents.*"):
         for path in workdir.glob(pattern):
             path.unlink()
 

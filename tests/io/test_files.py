@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from msst_jax.errors import UserError
-from msst_jax.io.files import check_writable, write_atomically, write_json
+from msst_jax.io.files import atomic_path, check_writable, remove_temporary_files, write_atomically, write_json
 
 
 @pytest.mark.parametrize("failure", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
@@ -73,3 +73,22 @@ def test_unwritable_json_is_a_one_line_error_and_leaves_nothing(tmp_path: Path):
     with pytest.raises(TypeError):
         write_json({"a": object()}, tmp_path / "a.json")
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_killed_writes_left_is_removed_and_nothing_else(tmp_path: Path):
+    mine = {".hidden", ".out-mine.png", ".out-abcdefgh.json", "out-abcdefgh.png", ".other-abcdefgh.png"}
+    for name in (*mine, ".out-abcdefgh.png", ".out-12_45678.png"):
+        (tmp_path / name).touch()
+    remove_temporary_files(tmp_path, "out.png")
+    assert {path.name for path in tmp_path.iterdir()} == mine
+    remove_temporary_files(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {".hidden", ".out-mine.png", "out-abcdefgh.png"}
+
+
+def test_the_temporary_files_of_atomic_writes_are_those_that_are_removed(tmp_path: Path):
+    with atomic_path(tmp_path / "out.png") as temporary:
+        (tmp_path / "kept").touch()
+        assert temporary.exists()
+        remove_temporary_files(tmp_path, "out.png")
+        assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+        temporary.touch()

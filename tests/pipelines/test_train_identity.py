@@ -270,3 +270,15 @@ def test_a_damaged_record_of_the_files_is_written_again_with_a_warning(begun: Tr
     assert run(tiny_config(), begun) == 0
     assert f"{path} is damaged: photos and masks are taken to be those of the start" in caplog.messages
     assert path.read_text() == before
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_what_a_killed_run_was_writing_is_removed(begun: TrainJob, restart: bool):
+    (begun.workdir / "samples").mkdir()
+    left = [".config-abcdefgh.json", ".model-abcdefgh.safetensors", "samples/.0000004-abcdefgh.jpg"]
+    for name in left:
+        (begun.workdir / name).touch()
+    (begun.workdir / ".mine").touch()
+    assert run(tiny_config(), replace(begun, restart=restart)) == 0
+    assert not [name for name in left if (begun.workdir / name).exists()]
+    assert (begun.workdir / ".mine").exists()
