@@ -1,4 +1,4 @@
-"""UserError, the one exception whose message the scripts show to the user as a single line."""
+"""UserError, the one exception whose message the scripts show to the user as a single line, and its kinds."""
 
 
 class UserError(Exception):
@@ -6,6 +6,13 @@ class UserError(Exception):
 
     The message is one line: what is wrong, what was found, what to do. Scripts print it to
     stderr and exit with code 2; from Python it is an ordinary exception.
+    """
+
+
+class DivergenceError(UserError):
+    """Numbers that are not finite any more, or too large to be stored: the input is valid, the settings do not work.
+
+    Scripts exit with code 1, as where nothing better than the start was found.
     """
 
 

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from msst_jax.errors import UserError
+from msst_jax.errors import DivergenceError, UserError
 from msst_jax.io.paths import user_path
-from msst_jax.pipelines.job import EXIT_INTERRUPTED
+from msst_jax.pipelines.job import EXIT_INTERRUPTED, EXIT_NOTHING_BETTER
 from msst_jax.presets.lookup import preset_path
 from msst_jax.presets.validation import check_fields
 from msst_jax.runtime.console import print_line
@@ -164,7 +164,7 @@ def run_command(argv: Sequence[str], action: Callable[[Sequence[str]], int], int
       interrupted: what Ctrl-C prints.
 
     Returns:
-      That of the action, 2 for bad input, 130 after Ctrl-C.
+      That of the action, 1 if it diverges, 2 for bad input, 130 after Ctrl-C.
     """
     # As absl's app.run does; grain's workers, too, ask for the global flags.
     flags.FLAGS.mark_as_parsed()
@@ -177,7 +177,7 @@ def run_command(argv: Sequence[str], action: Callable[[Sequence[str]], int], int
         return 0
     except UserError as error:
         print(f"{program}: {error}", file=sys.stderr)
-        return EXIT_BAD_INPUT
+        return EXIT_NOTHING_BETTER if isinstance(error, DivergenceError) else EXIT_BAD_INPUT
     except KeyboardInterrupt:
         print_line(program, interrupted)
         return EXIT_INTERRUPTED

@@ -39,7 +39,10 @@ def define_flags(values: flags.FlagValues) -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs one command line; returns the exit code: 0 done, 2 bad input, 130 interrupted."""
+    """Runs one command line; returns the exit code.
+
+    0 done, 1 diverged or worse than at the start, 2 bad input, 130 interrupted.
+    """
     return run_command(argv, _run, "interrupted; the same command continues from the last checkpoint")
 
 

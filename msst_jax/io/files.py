@@ -105,6 +105,18 @@ def _make_temporary(path: Path, folder: bool, place: Path) -> Path:
     return Path(name)
 
 
+def remove_temporary_files(folder: Path, pattern: str = "*.*") -> None:
+    """Removes what killed runs have left of atomic writes in a folder where nothing else writes now.
+
+    Args:
+      folder: where the files lie.
+      pattern: of the names that the files would have had, with an ending.
+    """
+    stem, _, suffix = pattern.rpartition(".")
+    for path in folder.glob(f".{stem}-????????.{suffix}"):
+        path.unlink(missing_ok=True)
+
+
 def check_writable(path: Path, example: str = "out.png") -> None:
     """Fails now, not after minutes of work, if `path` cannot be written. Leaves nothing behind, not even a folder.
 

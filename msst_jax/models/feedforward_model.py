@@ -12,9 +12,8 @@ from safetensors import SafetensorError, safe_open
 
 from msst_jax.errors import UserError
 from msst_jax.io.files import check_regular_file
-from msst_jax.io.paths import user_path
 from msst_jax.models.pretrained import ASSETS
-from msst_jax.models.serialization import MODEL_FILE, assign_tensors, read_tensors, save_tensors, state_to_tensors
+from msst_jax.models.serialization import assign_tensors, read_tensors, save_tensors, state_to_tensors, weights_path
 from msst_jax.models.stylizer import Stylizer
 
 BUILTIN = "builtin"
@@ -59,8 +58,7 @@ def find_feedforward(name: str) -> Path:
     Raises:
       UserError: the file does not exist, or is no regular file.
     """
-    path = BUILTIN_FILE if name == BUILTIN else user_path(name, "--model")
-    path = path / MODEL_FILE if path.is_dir() else path
+    path = BUILTIN_FILE if name == BUILTIN else weights_path(name, "--model")
     if not path.exists():
         raise UserError(f"--model {name}: {path} does not exist; give a --workdir of train.py, or {BUILTIN}")
     check_regular_file(path, "--model")

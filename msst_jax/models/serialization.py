@@ -22,28 +22,48 @@ MAX_LISTED = 12  # problems of one kind in an error; a wrong file may have hundr
 Model = TypeVar("Model", bound=nnx.Module)
 
 
+def weights_path(name: str, what: str) -> Path:
+    """The weights file of a workdir of train.py, or the path itself; it need not exist.
+
+    Args:
+      name: as the user gives it.
+      what: names it in errors, such as "--model".
+
+    Raises:
+      UserError: as `user_path`.
+    """
+    path = user_path(name, what)
+    return path / MODEL_FILE if path.is_dir() else path
+
+
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
     """All tensors of a safetensors file as float32.
 
     Raises:
-      UserError: missing or damaged file, or not a regular one.
+      UserError: missing or damaged file, not a regular one, or values that are not finite.
     """
     check_regular_file(path, "weights")
     try:
-        return {name: np.asarray(value, np.float32) for name, value in load_file(path).items()}
+        tensors = {name: np.asarray(value, np.float32) for name, value in load_file(path).items()}
     except FileNotFoundError:
         raise UserError(f"weights {path} do not exist; check the name") from None
     except (SafetensorError, OSError) as error:
         raise UserError(f"weights {path} are damaged ({error}); convert them again") from error
+    if name := _first_nonfinite(tensors):
+        raise UserError(f"weights {path} are not finite (the first: {name}); convert them again, or train again")
+    return tensors
 
 
 def save_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
     """Writes tensors as float16 safetensors, atomically.
 
     Raises:
-      UserError: as `write_atomically`.
+      UserError: as `write_atomically`, or values that are not finite as float16.
     """
-    half = {name: value.astype(np.float16) for name, value in tensors.items()}
+    with np.errstate(over="ignore"):
+        half = {name: value.astype(np.float16) for name, value in tensors.items()}
+    if name := _first_nonfinite(half):
+        raise UserError(f"cannot write {path}: {name} is not finite, or too large for float16; give other weights")
 
     def write(temporary: Path) -> None:
         try:
@@ -52,6 +72,11 @@ def save_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mappin
             raise OSError(error) from error
 
     write_atomically(path, write)
+
+
+def _first_nonfinite(tensors: Mapping[str, np.ndarray]) -> str:
+    """The name of the first tensor with a NaN or an infinity; "" if there is none."""
+    return next((name for name, value in tensors.items() if not np.all(np.isfinite(value))), "")
 
 
 def parameter_shapes(model: nnx.Module) -> dict[str, tuple[int, ...]]:

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from msst_jax.errors import UserError
 from msst_jax.io.files import check_outputs, write_json
+from msst_jax.io.finite import check_finite
 from msst_jax.io.folders import list_pictures
 from msst_jax.io.images import check_output_format, save_image, save_picture
 from msst_jax.io.paths import STANDARD_STREAM
@@ -187,6 +188,7 @@ def _stylize(
     compiled = time.perf_counter()
     images = [np.asarray(program(model.network, photos, masks, mixture)) for mixture in mixtures]
     seconds = {"compile": compiled - started, "optimize": time.perf_counter() - compiled}
+    check_finite(images, f"the result of {batch[0].file} is not finite; give another --model")
     return np.stack(images, 1), seconds
 
 

@@ -1,6 +1,7 @@
 """Trains a model, files to files: folders of photos in, a workdir with checkpoints, metrics and the model out."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -10,13 +11,15 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
+from msst_jax.io.fingerprint import Fingerprint, file_fingerprint, fingerprint, relative_names
+from msst_jax.io.lock import locked_folder, log_takeover
 from msst_jax.models.deeplab import SEGMENTERS
-from msst_jax.models.serialization import MODEL_FILE
-from msst_jax.pipelines.job import EXIT_INTERRUPTED
+from msst_jax.models.serialization import MODEL_FILE, weights_path
+from msst_jax.pipelines.job import EXIT_INTERRUPTED, EXIT_NOTHING_BETTER
 from msst_jax.presets.validation import check_stylizer_config, check_training_config
 from msst_jax.regions.segmenter import Segmenter, best_available
 from msst_jax.runtime.devices import broadcast_from_host0, run_on_all_hosts
-from msst_jax.training import workdir
+from msst_jax.training import run_record, workdir
 from msst_jax.training.build import (
     build_crop_options,
     build_loop_options,
@@ -26,9 +29,10 @@ from msst_jax.training.build import (
 from msst_jax.training.data import pipeline
 from msst_jax.training.data.augment import center_crop
 from msst_jax.training.data.masks import check_masks, generate_masks, load_segmenter_if_needed, mask_files
-from msst_jax.training.data.photos import Photos, file_sizes, find_photos
+from msst_jax.training.data.photos import Photos, find_photos
 from msst_jax.training.data.pipeline import PhotoExamples
 from msst_jax.training.loop import TrainResult, check_batch_size, train
+from msst_jax.training.metrics import METRICS_FILE, loss_rise, read_records
 from msst_jax.training.task import TaskSpec
 from msst_jax.training.tasks import person_segmenter, stylizer
 
@@ -85,13 +89,20 @@ def run(config: ConfigDict, job: TrainJob) -> int:
     """Trains the task of the config, or continues a run; returns the exit code.
 
     Raises:
-      UserError: bad input, a workdir of another run, a run that diverges, a full disk.
+      UserError: bad input, a workdir of another run, a full disk.
+      DivergenceError: the run diverges; see `loop.train`.
     """
     check_training_config(config)
     check_batch_size(config.batch, jax.device_count())
     config = _resolve_segmenter(config, job)
     inputs = run_on_all_hosts(lambda: _read_inputs(config, job))
-    run_on_all_hosts(lambda: _prepare(config, job, inputs))
+    with ExitStack() as held:
+        run_on_all_hosts(lambda: _prepare(config, job, inputs, held))
+        return _train(config, job, inputs)
+
+
+def _train(config: ConfigDict, job: TrainJob, inputs: TrainInputs) -> int:
+    """Trains in a workdir that is prepared; returns the exit code."""
     masks = run_on_all_hosts(lambda: _masks(config, inputs, job))
     training, held_out = run_on_all_hosts(lambda: _split(config, inputs, masks))
     samples = {field: np.stack([crop[field] for crop in held_out]) for field in ("photo", "masks")}
@@ -107,7 +118,9 @@ def run(config: ConfigDict, job: TrainJob) -> int:
     )
     result = train(build_loop_options(config), inputs.task.build(samples), batches, job.workdir, quiet=job.quiet)
     _log_summary(result, training, job)
-    return EXIT_INTERRUPTED if result.interrupted else 0
+    if result.interrupted:
+        return EXIT_INTERRUPTED
+    return EXIT_NOTHING_BETTER if _is_worse(job.workdir) else 0
 
 
 def _read_inputs(config: ConfigDict, job: TrainJob) -> TrainInputs:
@@ -136,19 +149,26 @@ def _resolve_segmenter(config: ConfigDict, job: TrainJob) -> ConfigDict:
     return resolved
 
 
-def _prepare(config: ConfigDict, job: TrainJob, inputs: TrainInputs) -> None:
-    if jax.process_index() == 0:
-        used = _used_files(inputs, [*map(Path, job.masks)])
-        workdir.prepare_workdir(
-            job.workdir, config.to_dict(), job.photos, job.styles, job.masks, used, restart=job.restart
-        )
+def _prepare(config: ConfigDict, job: TrainJob, inputs: TrainInputs, held: ExitStack) -> None:
+    """Holds the workdir, until `held` is closed, and prepares it; only host 0 does."""
+    if jax.process_index() > 0:
+        return
+    previous = held.enter_context(locked_folder(job.workdir, "take another --workdir"))
+    used = _used_files(config, inputs, [*map(Path, job.masks)])
+    workdir.prepare_workdir(job.workdir, config.to_dict(), job.photos, job.styles, job.masks, used, restart=job.restart)
+    log_takeover(job.workdir, previous)
 
 
-def _used_files(inputs: TrainInputs, folders: Sequence[Path]) -> dict[str, dict[str, int]]:
-    """{"photos": {file: bytes}, "masks": {file: bytes}}; not the masks that the run makes itself."""
+def _used_files(config: ConfigDict, inputs: TrainInputs, folders: Sequence[Path]) -> dict[str, Fingerprint]:
+    """The fingerprints of photos, masks and weights; not of the masks that the run makes itself."""
     photos, names = inputs.photos, inputs.task.regions
-    found = (mask_files(folders, names, photos.name(index)) for index in range(len(photos)))
-    return {"photos": photos.sizes(), "masks": file_sizes(file for files in found for file in files.values())}
+    masks: dict[Path, list[Path]] = {folder: [] for folder in folders}
+    for index in range(len(photos)):
+        for file in mask_files(folders, names, photos.name(index)).values():
+            masks[next(folder for folder in folders if file.is_relative_to(folder))].append(file)
+    weights = {field: weights_path(config[field]) for field in run_record.WEIGHTS_FIELDS if config.get(field)}
+    named = {field: file_fingerprint(path) for field, path in weights.items() if path.is_file()}  # else a name
+    return {"photos": photos.fingerprint(), "masks": fingerprint(relative_names(masks)), **named}
 
 
 def _masks(config: ConfigDict, inputs: TrainInputs, job: TrainJob) -> list[Path]:
@@ -190,6 +210,19 @@ def _split(config: ConfigDict, inputs: TrainInputs, masks: Sequence[Path]) -> tu
     training = PhotoExamples(photos, inside, masks, names, config.size)
     training.damaged = shown.damaged  # known already
     return training, crops
+
+
+def _is_worse(folder: Path) -> bool:
+    """Whether the loss has risen since the start of the run, which is logged then."""
+    path = folder / METRICS_FILE
+    rise = loss_rise(read_records(path)) if path.exists() else None
+    if rise:
+        logging.error(
+            "the loss rose from %.4g at the start to %.4g: the model got worse; lower config.learning_rate in another "
+            "--workdir",
+            *rise,
+        )
+    return rise is not None
 
 
 def _log_summary(result: TrainResult, examples: PhotoExamples, job: TrainJob) -> None:

@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,9 +16,11 @@ from tqdm import tqdm
 
 from msst_jax.errors import UserError
 from msst_jax.io.files import check_outputs, write_json
+from msst_jax.io.fingerprint import Fingerprint, file_fingerprint, fingerprint, relative_names
 from msst_jax.io.images import fit_size
 from msst_jax.models.feedforward_model import load_feedforward
 from msst_jax.models.precision import compute_dtype
+from msst_jax.models.serialization import weights_path
 from msst_jax.pipelines.job import EXIT_INTERRUPTED, VideoJob, recorded_config
 from msst_jax.pipelines.model_inputs import check_model_inputs, load_model_segmenter
 from msst_jax.presets.validation import check_number
@@ -42,10 +44,11 @@ from msst_jax.video.io.types import WHOLE, VideoInfo, number_frames
 from msst_jax.video.io.writer import check_video_output, video_writer
 from msst_jax.video.mask_sources import open_masks
 from msst_jax.video.optimization import FrameOptimization, optimization_stylizer
-from msst_jax.video.resume import ChunkPlan, ResumeFolder, resume_path, segment_length
+from msst_jax.video.resume import SEGMENTER_WEIGHTS, ChunkPlan, ResumeFolder, resume_path, segment_length
 from msst_jax.video.streaming import FrameStylizer, VideoStats, stream_video
 from msst_jax.video.temporal_masks import build_mask_spec
 
+PATH_FIELDS = ("photo", "styles", "masks", "segmenter")  # what they name counts by its content
 MIN_FRACTION = 1e-4  # mean area fraction below which a region counts as absent
 
 
@@ -73,8 +76,14 @@ def run(config: ConfigDict, job: VideoJob) -> int:
     """Stylizes a video and writes it with its JSON; returns the exit code.
 
     Raises:
-      UserError: bad input. Batches that were finished before a failure are kept, see `resume_path`.
+      UserError: bad input, or another run is at work in the resume folder. Batches that were finished before a failure
+        are kept, see `resume_path`.
     """
+    with ExitStack() as held:
+        return _run(config, job, held)
+
+
+def _run(config: ConfigDict, job: VideoJob, held: ExitStack) -> int:
     started = time.perf_counter()
     _check(config, job)
     options = build_options(config)
@@ -85,7 +94,7 @@ def run(config: ConfigDict, job: VideoJob) -> int:
         stylizer = _build_stylizer(options, job, size, stop, note)
         numbered = number_frames(video.frames(), video.info.rate, video.info.first_number)
         source = batch_frames(numbered, masks, size, stylizer.batch)
-        kept = _open_resume_folder(config, job, video.info, stylizer)
+        kept = held.enter_context(_open_resume_folder(config, job, video.info, stylizer))
         if job.resume and not kept.batches:
             logging.warning("there is nothing to resume in %s: starting again", kept.folder)
         try:
@@ -197,31 +206,29 @@ def _check_styles(job: VideoJob) -> None:
 def _open_resume_folder(config: ConfigDict, job: VideoJob, video: VideoInfo, stylizer: VideoStylizer) -> ResumeFolder:
     """The folder of finished batches, with those of an earlier run if it was the same."""
     segment = segment_length(stylizer.batch, video.rate) if job.output.suffix.lower() in CONTAINER_FORMATS else 0
+    named = weights_path(config.segmenter)
     identity = {  # the keys are those of folders that earlier versions wrote
         "clip": _fingerprint(job.video),
         "rate of frames": str(video.rate),
         "part": None if job.part == WHOLE else [str(side) for side in job.part],
         "model or weights": hashlib.sha256(stylizer.weights.read_bytes()).hexdigest(),
         "segmenter": stylizer.segmenter.record() if stylizer.segmenter else None,
+        **({SEGMENTER_WEIGHTS: file_fingerprint(named)} if named.is_file() else {}),
         "styles": {name: _fingerprint(file) for name, file in job.styles.items()},
         "masks": {name: _fingerprint(file) for name, file in job.masks.items()},
         "blend": job.blend._asdict(),
         "quality": job.crf,
         "seed": job.seed,
-        **{f"config.{name}": value for name, value in config.to_dict().items()},
+        **{f"config.{name}": value for name, value in config.to_dict().items() if name not in PATH_FIELDS},
         **environment(),
     }
     return ResumeFolder(resume_path(job.output), ChunkPlan(stylizer.batch, segment), identity, resume=job.resume)
 
 
-def _fingerprint(file: str) -> list[Any]:
-    """Name, size and time of a file, or of each frame of a folder: whether it is still the same."""
+def _fingerprint(file: str) -> Fingerprint:
+    """Of a file, whatever its name, or of the frames of a folder, wherever it lies."""
     path = Path(file).expanduser()
-    files = list_frames(path) if path.is_dir() else [path]
-    try:
-        return [[one.name, one.stat().st_size, one.stat().st_mtime_ns] for one in files]
-    except OSError as error:
-        raise UserError(f"{error.filename} cannot be read ({error.strerror}); remove it, or give another") from error
+    return fingerprint(relative_names({path: list_frames(path)})) if path.is_dir() else file_fingerprint(path)
 
 
 def _write_video(

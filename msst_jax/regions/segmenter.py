@@ -11,7 +11,6 @@ from safetensors import SafetensorError, safe_open
 
 from msst_jax.errors import UserError
 from msst_jax.io.files import check_regular_file
-from msst_jax.io.paths import user_path
 from msst_jax.models import pretrained, serialization
 from msst_jax.models.deeplab import PERSON_NETWORK, SEGMENTERS, TORCHVISION_NETWORKS
 from msst_jax.models.voc import CLASSES
@@ -136,8 +135,7 @@ def _resolve_network(name: str) -> tuple[str, Path | None]:
     """
     if name in SEGMENTERS:
         return name, None
-    path = user_path(name, "--segmenter")
-    path = path / serialization.MODEL_FILE if path.is_dir() else path
+    path = serialization.weights_path(name, "--segmenter")
     networks = ", ".join(SEGMENTERS)
     check_regular_file(path, "segmenter")
     try:

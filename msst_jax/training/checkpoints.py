@@ -14,6 +14,7 @@ from absl import logging
 from orbax.checkpoint import v1 as ocp
 
 from msst_jax.errors import UserError, first_line
+from msst_jax.training.run_record import WAYS_OUT
 
 Result = TypeVar("Result")
 
@@ -28,8 +29,10 @@ def open_checkpoints(folder: Path, *, keep_last: int, keep_every: int) -> Iterat
       keep_every: checkpoints at multiples of this step are never deleted; 0 = none.
 
     Raises:
-      UserError: as `save`.
+      UserError: as `save`, or a file in place of the folder.
     """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is no folder; {WAYS_OUT}")
     policies = ocp.training.preservation_policies
     preserved = [policies.LatestN(keep_last), *([policies.EveryNSteps(keep_every)] if keep_every else [])]
     checkpoints = ocp.training.Checkpointer(
@@ -97,7 +100,7 @@ def restore(checkpoints: ocp.training.Checkpointer, state: Any) -> tuple[Any, di
             checkpoints.delete(damaged_step)
         return restored
     if damaged:
-        raise UserError(f"no checkpoint in {checkpoints.directory} can be read; start again with --restart")
+        raise UserError(f"no checkpoint in {checkpoints.directory} can be read; {WAYS_OUT}")
     return None
 
 

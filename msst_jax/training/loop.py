@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import jax
+import numpy as np
 from absl import logging
 from tqdm import tqdm
 
-from msst_jax.errors import UserError
+from msst_jax.errors import DivergenceError, UserError
+from msst_jax.io.finite import check_finite
 from msst_jax.io.images import save_picture
 from msst_jax.losses.objective import Terms
 from msst_jax.models.serialization import MODEL_FILE
-from msst_jax.runtime.devices import on_any_host
+from msst_jax.runtime.devices import on_any_host, run_on_all_hosts
 from msst_jax.runtime.interrupt import interrupt_event
 from msst_jax.training import checkpoints
 from msst_jax.training.metrics import METRICS_FILE, MetricsWriter, read_records
@@ -38,6 +40,10 @@ from msst_jax.training.task import Task
 HELD_OUT_PREFIX = "held_out_"  # of the names of evaluation metrics
 DISPATCH_AHEAD = 2  # steps that the devices may run ahead of the host
 MAX_SKIPPED = 10  # consecutive non-finite steps that end the run
+AFTER_DIVERGENCE = (
+    "the earlier checkpoints are intact: lower config.learning_rate, or use float32, in another --workdir or with "
+    "--restart"
+)
 
 StepObserver = Callable[[int, Terms], None]
 """(step, its metrics)."""
@@ -91,7 +97,9 @@ def train(
       quiet: no progress bar.
 
     Raises:
-      UserError: ten steps in a row were not finite, or the disk is full.
+      DivergenceError: ten steps in a row, the weights, or the loss on held-out photos were not finite; nothing of that
+        is written, and earlier checkpoints stay.
+      UserError: no checkpoint can be read, or the disk is full.
     """
     optimizer = build_train_optimizer(options.optimization)
     state = init_train_state(task, optimizer, options.seed)
@@ -102,8 +110,15 @@ def train(
             batches.set_state(position)
             logging.info("continuing from step %d", state.step)
             _export_newest(task, workdir, state)  # the run may have been killed between a checkpoint and its export
+        elif (workdir / METRICS_FILE).exists():
+            logging.warning("there is no checkpoint in %s: starting from step 0", folder)
+
+        def evaluate(step: int, state: TrainState) -> None:
+            _check_storable(step, state)
+            run_on_all_hosts(lambda: sample(step, state))
 
         def save_checkpoint(step: int, state: TrainState) -> None:
+            _check_storable(step, state)
             checkpoints.save(saved, step, state, batches.get_state())
             _export_newest(task, workdir, state)
 
@@ -113,7 +128,7 @@ def train(
             advance = partial(_advance, step, replicate(task.frozen))
             should_stop = partial(_should_stop, stop.is_set, options.log_every)
             state = replicate(state)
-            state = _run_steps(options, advance, state, timed, observe, sample, save_checkpoint, should_stop)
+            state = _run_steps(options, advance, state, timed, observe, evaluate, save_checkpoint, should_stop)
     return TrainResult(state, int(state.step) < options.optimization.steps)
 
 
@@ -121,6 +136,17 @@ def _export_newest(task: Task, workdir: Path, state: TrainState) -> None:
     """Exports the EMA parameters, unless the task has a score and an evaluation has exported its best ones."""
     if jax.process_index() == 0 and not (task.score and _best_score(task, workdir) > -math.inf):
         task.save(workdir / MODEL_FILE, jax.device_get(state.ema))
+
+
+def _check_storable(step: int, state: TrainState) -> None:
+    """Raises DivergenceError, on all hosts, if weights are not finite or, if exported, too large for float16."""
+    for weights, dtype in ((state.params, np.float32), (state.ema, np.float16)):
+        largest = np.finfo(dtype).max
+        if not all(np.all(np.abs(leaf) <= largest) for leaf in jax.tree.leaves(jax.device_get(weights))):
+            raise DivergenceError(
+                f"the training has diverged: at step {step} its weights are not finite, or too large to be stored; "
+                f"{AFTER_DIVERGENCE}"
+            )
 
 
 def _should_stop(requested: Callable[[], bool], every: int, step: int) -> bool:
@@ -253,9 +279,16 @@ class _Recorder:
         self.last_step, self.last_time, self.last_waited = step, now, waited
 
     def sample(self, step: int, state: TrainState) -> None:
-        """Evaluates the EMA parameters, and exports them if their score is the best so far."""
+        """Evaluates the EMA parameters, and exports them if their score is the best so far.
+
+        Raises:
+          DivergenceError: their loss is not finite.
+        """
         params = jax.device_get(state.ema)
         scalars, picture = self.task.evaluate(params)  # on one device; the others are idle meanwhile
+        check_finite(
+            scalars.get("loss", 0.0), f"at step {step} the loss on held-out photos is not finite; {AFTER_DIVERGENCE}"
+        )
         score = self.task.score
         if score and scalars[score] > self.best:
             self.best = scalars[score]
@@ -282,10 +315,10 @@ def _check_skipped(step: int, terms: Terms) -> None:
     """Checks for non-finite steps; reading the metrics waits for the step.
 
     Raises:
-      UserError: too many consecutive steps were not finite.
+      DivergenceError: too many consecutive steps were not finite.
     """
     if terms["skipped_in_a_row"] >= MAX_SKIPPED:
-        raise UserError(
-            f"the loss or its gradient was not finite in {MAX_SKIPPED} steps in a row, up to step {step}; the earlier "
-            "checkpoints are intact: lower config.learning_rate, or use float32, in another --workdir or with --restart"
+        raise DivergenceError(
+            f"the loss or its gradient was not finite in {MAX_SKIPPED} steps in a row, up to step {step}; "
+            f"{AFTER_DIVERGENCE}"
         )

@@ -5,10 +5,11 @@ import math
 import socket
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from absl import logging
 from PIL import Image
 from tensorboardX import summary
 from tensorboardX.proto.event_pb2 import Event, SessionLog
@@ -19,6 +20,7 @@ from msst_jax.errors import UserError
 from msst_jax.io.files import write_text
 
 METRICS_FILE = "metrics.jsonl"
+CHANCE = 1.25  # a factor by which the losses of single batches differ
 
 
 class MetricsWriter:
@@ -85,18 +87,38 @@ def _append(path: Path, data: bytes) -> None:
 
 
 def read_records(path: Path) -> list[dict[str, float]]:
-    """The records of a run; a last line that is truncated (the run was killed) is left out."""
-    records = []
-    for line in path.read_text().splitlines():
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return records
+    """The records of a run; damaged lines are left out, such as the last one of a run that was killed."""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return [record for record in map(_parse, lines) if record is not None]
+
+
+def _parse(line: str) -> dict[str, float] | None:
+    try:
+        record = json.loads(line)
+        return record if isinstance(record["step"], int) else None
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def loss_rise(records: Sequence[Mapping[str, float]]) -> tuple[float, float] | None:
+    """(Loss at the start, at the end) of a run that got worse; None of any other.
+
+    Batches differ, so that all losses of the last tenth of the records must be above the first one; if those are few,
+    by CHANCE.
+    """
+    losses = [record["loss"] for record in records if record.get("loss") is not None]
+    last = losses[-min(max(3, len(losses) // 10), len(losses) // 2) :]
+    if len(losses) < 2 or min(last) <= losses[0] * (CHANCE if len(last) < 10 else 1):
+        return None
+    return losses[0], float(np.median(last))
 
 
 def _drop_after(path: Path, step: int) -> None:
     """Removes the records of later steps."""
     if path.exists():
-        kept = [record for record in read_records(path) if record["step"] <= step]
+        records = read_records(path)
+        damaged = path.read_bytes().count(b"\n") - len(records)  # the last line may be cut short by a kill
+        if damaged > 0:
+            logging.warning("%s: %d damaged lines are left out", path, damaged)
+        kept = [record for record in records if record["step"] <= step]
         write_text(path, "".join(json.dumps(record) + "\n" for record in kept))

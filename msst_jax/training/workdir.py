@@ -1,4 +1,4 @@
-"""The workdir of a training run: records its config, styles and input files, and checks that a resumed run matches."""
+"""The workdir of a training run: creates it, checks that a resumed run is the same, and clears it."""
 
 import hashlib
 import json
@@ -7,16 +7,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from msst_jax.errors import UserError
-from msst_jax.io.files import write_atomically, write_json
-from msst_jax.models.serialization import MODEL_FILE
+from absl import logging
 
-CONFIG_FILE = "config.json"
-FILES_FILE = "used_files.json"  # a file of its own: thousands of photos would bury the config
-# Fields that may change when a run continues: they do not affect the result.
-MUTABLE_FIELDS = ("workers", "log_every", "sample_every", "checkpoint_every", "keep_last", "keep_every")
+from msst_jax.errors import UserError
+from msst_jax.io.files import remove_temporary_files, write_atomically, write_json
+from msst_jax.io.fingerprint import Fingerprint
+from msst_jax.models.serialization import MODEL_FILE
+from msst_jax.training.metrics import METRICS_FILE
+from msst_jax.training.run_record import CONFIG_FILE, FILES_FILE, STEPS, WAYS_OUT, differences, read_files, read_run
+
 STYLES = "styles"
-RUN_FOLDERS = ("checkpoints", "samples", "masks", STYLES)
+CHECKPOINTS = "checkpoints"
+RUN_FILES = (CONFIG_FILE, FILES_FILE, METRICS_FILE, MODEL_FILE)
+RUN_FOLDERS = (CHECKPOINTS, "samples", "masks", STYLES)
 
 
 def prepare_workdir(
@@ -25,13 +28,14 @@ def prepare_workdir(
     photos: Sequence[str],
     styles: Mapping[str, str],
     masks: Sequence[str],
-    used: Mapping[str, Mapping[str, int]],
+    used: Mapping[str, Fingerprint],
     *,
     restart: bool = False,
 ) -> None:
     """Creates the workdir of a run, or checks that it belongs to the same run.
 
-    Writes config.json, used_files.json and a copy of every style image (styles/REGION.ENDING).
+    Writes config.json, used_files.json and a copy of every style image (styles/REGION.ENDING). What counts is the
+    content of files, not where they lie.
 
     Args:
       workdir: the folder.
@@ -39,39 +43,65 @@ def prepare_workdir(
       photos: folders of photos, or tfds:NAME.
       styles: {region: file}.
       masks: folders of masks.
-      used: {"photos": {file: size}, "masks": {file: size}}; the order and crops of a resumed run depend on them.
+      used: the fingerprints of "photos" and "masks", on which order and crops depend, and of the weights that
+        config.segmenter and config.start name.
       restart: first remove the files of an earlier run.
 
     Raises:
-      UserError: the folder belongs to another run (names what differs), or is unwritable.
+      UserError: the folder belongs to another run (names what differs), is damaged or unwritable, or config.steps are
+        fewer than those done.
     """
     _check_outside(workdir, [*photos, *masks, *styles.values()])
     files = {region: {"file": Path(file).name, "sha256": _sha256(Path(file))} for region, file in styles.items()}
     record = {"config": dict(config), "photos": [*photos], "masks": [*masks], "styles": files}
     run = json.loads(json.dumps(record))  # tuples become lists, as they will when read back
-    if restart and (workdir / CONFIG_FILE).exists():
+    if restart and any((workdir / name).exists() for name in (CONFIG_FILE, FILES_FILE)):
         clear_workdir(workdir)
     if (workdir / CONFIG_FILE).exists():
-        _check_same_run(workdir, run, used)
+        _continue(workdir, run, used)
     else:
         _create(workdir, run, styles, used)
 
 
-def _check_same_run(workdir: Path, run: Mapping[str, Any], used: Mapping[str, Mapping[str, int]]) -> None:
-    """Raises UserError if the run in the workdir is another one, or its files have changed."""
-    changes = differences(_read(workdir / CONFIG_FILE), run) or _changed_files(workdir / FILES_FILE, used)
-    if changes:
-        raise UserError(
-            f"workdir {workdir} holds another run: {'; '.join(changes)}; take another --workdir, or start again "
-            "with --restart"
-        )
-    if not (workdir / FILES_FILE).exists():  # the run is of a version that did not write it
+def _continue(workdir: Path, run: dict[str, Any], used: Mapping[str, Fingerprint]) -> None:
+    """Records what may change; UserError if the run in the workdir is another one, or its files have changed."""
+    old = read_run(workdir)
+    recorded = read_files(workdir, old)
+    if found := differences(old, run, recorded or used, used):
+        raise UserError(f"workdir {workdir} holds another run: {'; '.join(found)}; {WAYS_OUT}")
+    _check_steps(workdir, old["config"][STEPS], run["config"][STEPS])
+    if recorded != used:  # those of an earlier version are without contents
         write_json({**used}, workdir / FILES_FILE)
+    if old != run:
+        write_json(run, workdir / CONFIG_FILE)
+    _remove_temporary_files(workdir)
 
 
-def _create(
-    workdir: Path, run: Mapping[str, Any], styles: Mapping[str, str], used: Mapping[str, Mapping[str, int]]
-) -> None:
+def _remove_temporary_files(workdir: Path) -> None:
+    """Removes what a killed run has left of files that it was writing."""
+    for name in RUN_FILES:
+        remove_temporary_files(workdir, name)
+    for name in RUN_FOLDERS:
+        if name != CHECKPOINTS:  # they have a way of their own
+            for folder in (workdir / name, *(path for path in (workdir / name).glob("*") if path.is_dir())):
+                remove_temporary_files(folder)
+
+
+def _check_steps(workdir: Path, before: int, steps: int) -> None:
+    """Says that the steps have changed; UserError if the run has taken more already."""
+    folder = workdir / CHECKPOINTS
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    done = max((int(name) for name in names if name.isdecimal()), default=0)
+    if steps < done:
+        raise UserError(
+            f"config.steps is {steps}, but the run in {workdir} has taken {done}; give at least {done}, or another "
+            "--workdir"
+        )
+    if steps != before:
+        logging.info("config.steps was %d, now %d: from here on the learning rate falls to 0 there", before, steps)
+
+
+def _create(workdir: Path, run: Mapping[str, Any], styles: Mapping[str, str], used: Mapping[str, Fingerprint]) -> None:
     """Writes the files of a new run; UserError if the folder holds files where it would write."""
     if any((workdir / name).exists() for name in RUN_FOLDERS if name != STYLES):  # a killed run may have left styles
         names = ", ".join(name for name in RUN_FOLDERS if (workdir / name).exists())
@@ -87,46 +117,9 @@ def recorded_field(workdir: Path, field: str) -> Any:
     """config.FIELD of the run in a workdir; None if there is no run.
 
     Raises:
-      UserError: its config.json cannot be read.
+      UserError: its config.json is damaged, or not of a run.
     """
-    config = _read(workdir / CONFIG_FILE).get("config") if (workdir / CONFIG_FILE).exists() else None
-    return config.get(field) if isinstance(config, dict) else None
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """The differences between two runs (contents of CONFIG_FILE), a phrase each."""
-    phrases = []
-    old_config, new_config = old.get("config", {}), new["config"]
-    for field in sorted({*old_config, *new_config} - {*MUTABLE_FIELDS}):
-        if old_config.get(field) != new_config.get(field):
-            phrases.append(f"config.{field} was {old_config.get(field)!r}, now {new_config.get(field)!r}")
-    for field in ("photos", "masks"):
-        if old.get(field) != new[field]:
-            phrases.append(f"{field} were {old.get(field)}, now {new[field]}")
-    old_styles = {region: style["sha256"] for region, style in old.get("styles", {}).items()}
-    new_styles = {region: style["sha256"] for region, style in new["styles"].items()}
-    if list(old_styles.items()) != list(new_styles.items()):
-        phrases.append(f"the styles were of {', '.join(old_styles)}, now {', '.join(new_styles)}, or other images")
-    return phrases
-
-
-def _changed_files(record: Path, used: Mapping[str, Mapping[str, int]]) -> list[str]:
-    """How the files of a run have changed since it started: a phrase, or none.
-
-    Masks come and go with their photos, so they are reported only if the photos are the same.
-    """
-    recorded = _read(record) if record.exists() else used
-    for field, new in used.items():
-        old = recorded.get(field, {})
-        lists = {
-            "added": [name for name in new if name not in old],
-            "removed": [name for name in old if name not in new],
-            "of another size": [name for name in new if old.get(name, new[name]) != new[name]],
-        }
-        changes = [f"{len(names)} {change} (the first: {names[0]})" for change, names in lists.items() if names]
-        if changes:
-            return [f"the {field} have changed: {', '.join(changes)}"]
-    return []
+    return read_run(workdir)["config"].get(field) if (workdir / CONFIG_FILE).exists() else None
 
 
 def _check_outside(workdir: Path, inputs: Sequence[str]) -> None:
@@ -143,13 +136,14 @@ def clear_workdir(workdir: Path) -> None:
     Raises:
       UserError: there is no run.
     """
-    if not {"config", "photos", "masks", "styles"} <= _read(workdir / CONFIG_FILE).keys():
-        raise UserError(
-            f"{workdir / CONFIG_FILE} was not written by train.py, so nothing is removed; take another --workdir"
-        )
+    if not (workdir / FILES_FILE).exists():  # beside it, a damaged config.json too is that of a run
+        read_run(workdir)
+    _remove_temporary_files(workdir)
     for name in RUN_FOLDERS:
         shutil.rmtree(workdir / name, ignore_errors=True)
-    for pattern in (CONFIG_FILE, FILES_FILE, "metrics.jsonl", MODEL_FILE, "events.out.tfevents.*"):
+        if (workdir / name).is_file():
+            (workdir / name).unlink()
+    for pattern in (*RUN_FILES, "events.out.tfevents.*"):
         for path in workdir.glob(pattern):
             path.unlink()
 
@@ -159,10 +153,3 @@ def _sha256(path: Path) -> str:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise UserError(f"style {path} cannot be read ({error.strerror}); check the name") from error
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text()))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}); take another --workdir, or use --restart") from error

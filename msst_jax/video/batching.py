@@ -13,10 +13,11 @@ from msst_jax.video.mask_sources import MaskReader
 
 
 class FrameTiming(NamedTuple):
-    """Presentation time and duration of a frame, in seconds."""
+    """Presentation time and duration of a frame, in seconds, and its name, see `Frame`."""
 
     time: Fraction
     duration: Fraction
+    name: str = ""
 
 
 class FrameBatch(NamedTuple):
@@ -49,7 +50,7 @@ def batch_frames(
     batch = 0
     for number, frame in frames:
         alpha = None if frame.alpha is None else _resize(frame.alpha, size)
-        timing = FrameTiming(frame.time, frame.duration)
+        timing = FrameTiming(frame.time, frame.duration, frame.name)
         pending.append((_resize(frame.image, size), masks(number), timing, alpha))
         if len(pending) == count:
             yield _build_batch(batch, pending, count)

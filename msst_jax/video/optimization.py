@@ -10,12 +10,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 from flax import nnx
 
 from msst_jax.losses.objective import LossWeights
 from msst_jax.models.vgg import VGG
 from msst_jax.ops.image import composite, resize, to_uint8
-from msst_jax.optim.minimize import CompiledMinimizer, compile_minimizer, run_minimizer
+from msst_jax.optim.minimize import CompiledMinimizer, Solution, compile_minimizer, run_minimizer
 from msst_jax.optim.optimizer import build_optimizer
 from msst_jax.regions.segmenter import Segmenter
 from msst_jax.transfer.inputs import PhotoInputs, Region
@@ -131,7 +132,16 @@ def _optimize_first(work: FrameOptimization, inputs: PhotoInputs, weights: LossW
     )
     if any(solution.interrupted for solution in solutions):
         raise StylizerStopped
+    _warn_if_not_finite(solutions)
     return pixels[0]
+
+
+def _warn_if_not_finite(solutions: Sequence[Solution]) -> None:
+    """Warns of the first such frame only: there may be thousands."""
+    if not all(np.all(solution.finite) for solution in solutions):
+        logging.log_first_n(
+            logging.WARNING, "the loss of a frame was not finite: it fell back to the best picture so far", 1
+        )
 
 
 def _make_optimize_next(work: FrameOptimization) -> Callable[[PhotoInputs, LossWeights, jax.Array], jax.Array]:
@@ -155,6 +165,7 @@ def _make_optimize_next(work: FrameOptimization) -> Callable[[PhotoInputs, LossW
         )
         if solution.interrupted:
             raise StylizerStopped
+        _warn_if_not_finite([solution])
         return jnp.asarray(solution.best_pixels if work.options.keep == "best" else solution.pixels)[0]
 
     return optimize_next

@@ -2,20 +2,27 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 from zipfile import BadZipFile
 
 import jax
 import numpy as np
 
-from msst_jax.errors import UserError
-from msst_jax.io.files import follow_link, os_errors_as_user_errors, write_atomically, write_text
+from msst_jax.errors import UserError, first_line
+from msst_jax.io.files import follow_link, write_atomically, write_text
+from msst_jax.io.fingerprint import SINGLE, Fingerprint, changes, is_fingerprint
+from msst_jax.io.lock import LOCK_FILE, locked_folder, log_takeover
 from msst_jax.video.io.segments import PackedPackets
 
 RUN_FILE = "run.json"
+SEGMENTER_WEIGHTS = "weights of the segmenter"
+FILES, NAMED_FILES = ("clip", SEGMENTER_WEIGHTS), ("styles", "masks")
+"""The fields of RUN_FILE that are fingerprints, and those that have one for each region."""
+MAX_PHRASE = 60  # characters of a change that is spelled out
 LATER_FIELDS = {"config.remat": False, "config.precondition": 0.0}
 """Fields that earlier versions did not record, with the values that they had then."""
 
@@ -50,33 +57,53 @@ class ResumeFolder:
     """
 
     def __init__(self, folder: Path, plan: ChunkPlan, run: Mapping[str, Any], *, resume: bool):
-        """Creates the folder, or opens that of an earlier run.
+        """Creates the folder, or opens that of an earlier run, and holds it until `close`.
 
         Args:
           folder: see `resume_path`.
           plan: must equal that of the earlier run.
-          run: everything that the result depends on, as JSON; must equal that of the earlier run.
+          run: everything that the result depends on, as JSON; must equal that of the earlier run, see `differences`.
           resume: continue an earlier run, if there is one.
 
         Raises:
-          UserError: there is an earlier run, but `resume` is false or its `run` differs; or an unwritable place.
+          UserError: there is an earlier run, but `resume` is false or its `run` differs; another process is at work in
+            the folder; or an unwritable place.
         """
         self.folder = folder
         self.plan = plan
         self.batches = self.segments = 0
-        run = json.loads(json.dumps({**run, "plan": plan._asdict()}))
-        with os_errors_as_user_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        self.remove_if_empty()
-        if folder.exists():
+        self._lock = ExitStack()
+        previous = self._lock.enter_context(locked_folder(folder, "choose another output"))
+        try:
+            self._open(json.loads(json.dumps({**run, "plan": plan._asdict()})), resume)
+        except BaseException:
+            self.close()
+            raise
+        log_takeover(folder, previous)
+
+    def _open(self, run: dict[str, Any], resume: bool) -> None:
+        if self._is_empty():
+            self._clear()
+        else:
             self._check_same_run(run, resume)
-            for leftover in folder.glob(".*"):  # temporary files of a killed run
-                leftover.unlink() if leftover.is_file() else shutil.rmtree(leftover)
+            for leftover in self.folder.glob(".*"):  # temporary files of a killed run
+                if leftover.name != LOCK_FILE:
+                    _remove(leftover)
             self._count_finished()
-        with os_errors_as_user_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / RUN_FILE).exists():
-            write_text(folder / RUN_FILE, json.dumps(run, indent=1))
+        if not (self.folder / RUN_FILE).exists():
+            write_text(self.folder / RUN_FILE, json.dumps(run, indent=1))
+
+    def __enter__(self) -> Self:
+        """Closes the folder at the end of the block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """See `close`."""
+        self.close()
+
+    def close(self) -> None:
+        """Lets other processes open the folder."""
+        self._lock.close()
 
     def _check_same_run(self, run: Mapping[str, Any], resume: bool) -> None:
         if not resume:
@@ -84,14 +111,16 @@ class ResumeFolder:
                 f"{self.folder} holds an interrupted run; continue it with --resume, or delete it to start again"
             )
         try:
-            previous = {**LATER_FIELDS, **json.loads((self.folder / RUN_FILE).read_text())}
+            previous = {**LATER_FIELDS, **json.loads((self.folder / RUN_FILE).read_text(encoding="utf-8"))}
         except (OSError, ValueError, TypeError) as error:
-            raise UserError(f"{self.folder} is damaged ({error}); delete it to start again") from error
-        changed = [name for name in run if previous.get(name) != run[name]]
+            raise UserError(
+                f"{self.folder} is damaged ({first_line(error)}); choose another output, or delete it to start again"
+            ) from error
+        changed = differences(previous, run)
         if changed:
             raise UserError(
-                f"{self.folder} was created with another {', '.join(changed)}: use the same as then, or delete it to "
-                "start again"
+                f"{self.folder} was created with another {', '.join(changed)}: use the same as then, choose another "
+                "output, or delete it to start again"
             )
 
     def _count_finished(self) -> None:
@@ -119,13 +148,22 @@ class ResumeFolder:
         self.batches = number + 1
 
     def state(self, like: Any) -> Any:
-        """The state after the last stored batch, with the pytree structure of `like`."""
-        stored = _load(self._file("state", self.batches - 1))
-        return jax.tree.unflatten(jax.tree.structure(like), [stored[name] for name in sorted(stored)])
+        """The state after the last stored batch, with the pytree structure of `like`.
+
+        Raises:
+          UserError: the file is damaged.
+        """
+        leaves, structure = jax.tree.flatten(like)
+        stored = _load(self._file("state", self.batches - 1), [f"{index:06d}" for index in range(len(leaves))])
+        return jax.tree.unflatten(structure, [stored[name] for name in sorted(stored)])
 
     def images(self, number: int) -> np.ndarray:
-        """The frames of a batch that is not yet in a segment."""
-        return _load(self._file("batch", number))["images"]
+        """The frames of a batch that is not yet in a segment.
+
+        Raises:
+          UserError: the file is damaged.
+        """
+        return _load(self._file("batch", number), ["images"])["images"]
 
     def add_segment(self, packed: PackedPackets) -> None:
         """Stores an encoded segment, and removes its raw frames.
@@ -140,18 +178,72 @@ class ResumeFolder:
             self._file("batch", number).unlink(missing_ok=True)
 
     def segment(self, number: int) -> PackedPackets:
-        """A stored segment."""
-        return _load(self._file("segment", number))
+        """A stored segment.
+
+        Raises:
+          UserError: the file is damaged.
+        """
+        return _load(self._file("segment", number), ["data"])
 
     def remove_if_empty(self) -> None:
         """Removes the folder if it holds no batch or segment, so that there is nothing to resume."""
-        files = self.folder.iterdir() if self.folder.is_dir() else ()
-        if all(file.name == RUN_FILE or file.name.startswith((".", "state_")) for file in files):
+        if self._is_empty():
             self.remove()
+
+    def _is_empty(self) -> bool:
+        files = self.folder.iterdir() if self.folder.is_dir() else ()
+        return all(file.name == RUN_FILE or file.name.startswith((".", "state_")) for file in files)
 
     def remove(self) -> None:
         """Removes the folder: the output is complete."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._clear()
+        self.close()
+        with suppress(OSError):  # another process has opened it already
+            self.folder.rmdir()
+
+    def _clear(self) -> None:
+        """Removes all but the lock, which must hold until everything else is gone."""
+        for path in self.folder.iterdir() if self.folder.is_dir() else ():
+            if path.name != LOCK_FILE:
+                _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What differs between two runs (contents of RUN_FILE): names, with what changed where that is short."""
+    return [f"{name}{detail}" for name in new if (detail := _difference(name, old.get(name), new[name])) is not None]
+
+
+def _difference(name: str, old: Any, new: Any) -> str | None:
+    """None if there is none."""
+    if name in FILES:
+        change = changes(_by_name(old, new), new) if old is not None else ""  # as of an earlier version
+        return f" ({change})" if change else None
+    if name in NAMED_FILES and isinstance(old, dict):
+        if [*old] != [*new]:  # the order is that of the regions
+            return ""
+        found = [(region, changes(_by_name(old[region], files), files)) for region, files in new.items()]
+        phrases = [f"{region} {change}" for region, change in found if change]
+        return f" ({', '.join(phrases)})" if phrases else None
+    if old == new:
+        return None
+    phrase = f" ({old!r}, now {new!r})"
+    return phrase if len(phrase) < MAX_PHRASE else ""
+
+
+def _by_name(old: Any, new: Fingerprint) -> Fingerprint:
+    """A fingerprint, also of an earlier version: [[name, bytes, time of change], ...], of which the time is dropped."""
+    if is_fingerprint(old):
+        return dict(old)
+    entries = [entry for entry in old if isinstance(entry, list)] if isinstance(old, list) else []
+    files = {name: [size, ""] for name, size, *_ in entries}
+    return dict(zip(new, files.values(), strict=True)) if [*new] == [SINGLE] and len(files) == 1 else files
 
 
 def resume_path(output: Path) -> Path:
@@ -173,9 +265,13 @@ def _save(path: Path, arrays: Mapping[str, Any]) -> None:
     write_atomically(path, write)
 
 
-def _load(path: Path) -> dict[str, np.ndarray]:
+def _load(path: Path, needed: Sequence[str]) -> dict[str, np.ndarray]:
+    """The arrays of a file; UserError if it is damaged or lacks one that is needed."""
     try:
         with path.open("rb") as opened, np.load(opened) as file:  # NumPy leaves a damaged file open
-            return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
-        raise UserError(f"{path} is damaged ({error}); delete its folder to start again") from error
+            arrays = {name: file[name] for name in file.files}
+            return {**{name: arrays[name] for name in needed}, **arrays}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, EOFError, BadZipFile) as error:
+        raise UserError(
+            f"{path} is damaged ({error}); choose another output, or delete its folder to start again"
+        ) from error

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from msst_jax.io.finite import check_finite
 from msst_jax.runtime.prefetch import prefetch
 from msst_jax.video.batching import FrameBatch
 from msst_jax.video.io.types import Frame
@@ -16,6 +17,7 @@ from msst_jax.video.io.writer import VideoWriter
 from msst_jax.video.resume import ResumeFolder
 
 PREFETCHED_BATCHES = 1  # between two stages
+DIVERGED = "give another --model or, without one, lower config.style_weight and the other weights"
 
 
 class StylizerStopped(Exception):
@@ -75,6 +77,7 @@ def stream_video(
       progress: called with the number of frames after each batch.
 
     Raises:
+      DivergenceError: the state after a batch, which holds its last result, is not finite.
       UserError: a frame that cannot be used, or a file system that refuses.
     """
     frames, end = 0, Fraction(0)
@@ -86,6 +89,7 @@ def stream_video(
             if result is not None:
                 fractions = np.asarray(result[1])[: len(batch.timings)].sum(0) + (fractions if fractions.size else 0)
                 images = np.asarray(result[0])[: len(batch.timings)]
+                check_finite(result[2], f"the result is not finite at {float(batch.timings[0].time):.2f} s; {DIVERGED}")
                 kept.add_batch(batch.number, images, _resume_state(result[2], fractions))
             _write(batch, images, writer, kept)
             frames, end = frames + len(batch.timings), batch.timings[-1].time + batch.timings[-1].duration
@@ -135,4 +139,4 @@ def _write(batch: FrameBatch, images: np.ndarray | None, writer: VideoWriter, ke
         return
     images = kept.images(batch.number) if images is None else images
     for image, timing, alpha in zip(images, batch.timings, batch.alphas, strict=True):
-        writer.write(Frame(image, timing.time, timing.duration, alpha))
+        writer.write(Frame(image, timing.time, timing.duration, alpha, timing.name))

@@ -14,7 +14,7 @@ import pytest
 
 from msst_jax.models.feedforward_model import load_feedforward
 from msst_jax.models.serialization import read_tensors
-from msst_jax.pipelines.train import EXIT_INTERRUPTED, run
+from msst_jax.pipelines.train import EXIT_INTERRUPTED, EXIT_NOTHING_BETTER, run
 from msst_jax.training.checkpoints import open_checkpoints
 from tests.helpers.commands import TRAIN, Script, run_command, run_script
 from tests.helpers.pictures import noise, save
@@ -45,7 +45,7 @@ def state_of(workdir: Path, step: int) -> Any:
         (["--style=cat"], "--style 'cat' is not NAME=FILE"),
         (["--style=person=a.png"], "--style names the region 'person' twice"),
         (["photos"], "photos belongs to no flag; photos are given with --photos DIR"),
-        (["--workdir=a.png/run"], "cannot write a.png/run/styles/person.png: "),
+        (["--workdir=a.png/run"], "cannot write a.png/run: Not a directory"),
         (["--config.stpes=3"], "no field 'stpes' Did you mean \"steps\""),
         (["--config.steps=many"], "flag --config.steps=many: invalid literal for int()"),
         (["--config.steps=0"], "config.steps is 0; it must be an integer of at least 1"),
@@ -155,6 +155,26 @@ def test_ctrl_c_saves_a_checkpoint_and_the_model(tmp_path: Path, photos: Path):
     (step,) = checkpoints_of(tmp_path / "run")
     assert re.search(rf"interrupted at step {step}: run/model.safetensors\n$", stderr)
     assert step == max(record["step"] for record in curve(tmp_path / "run"))
+    load_feedforward(str(tmp_path / "run"))
+
+
+def test_a_run_that_diverges_is_one_line_with_exit_code_1_and_writes_neither_model_nor_picture(
+    tmp_path: Path, photos: Path
+):
+    flags = tiny_flags(photos, learning_rate=1e8, sample_every=3)
+    code, stderr = run_command([*flags, "--quiet"], tmp_path, TRAIN)
+    assert re.fullmatch(r"train.py: the training has diverged: at step 2 its weights are not finite, [^\n]*\n", stderr)
+    assert code == EXIT_NOTHING_BETTER
+    assert checkpoints_of(tmp_path / "run") == []
+    assert not (tmp_path / "run" / "samples").exists()
+
+
+def test_a_run_that_got_worse_says_so_with_exit_code_1(tmp_path: Path, photos: Path):
+    flags = tiny_flags(photos, learning_rate=100.0)
+    code, stderr = run_command([*flags, "--quiet"], tmp_path, TRAIN)
+    message = r"the loss rose from [\d.]+ at the start to [\d.e+]+: the model got worse; lower [^\n]*\n"
+    assert re.fullmatch(message, stderr)
+    assert code == EXIT_NOTHING_BETTER
     load_feedforward(str(tmp_path / "run"))
 
 

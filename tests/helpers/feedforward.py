@@ -1,9 +1,11 @@
-"""A small untrained feed-forward model, and video jobs for it."""
+"""A small untrained feed-forward model, video jobs for it, and how they are interrupted."""
 
+import signal
 from pathlib import Path
 from typing import Any
 
 import jax
+import pytest
 from flax import nnx
 from ml_collections import ConfigDict
 
@@ -13,6 +15,7 @@ from msst_jax.models.serialization import MODEL_FILE
 from msst_jax.models.stylizer import Stylizer
 from msst_jax.pipelines.job import VideoJob
 from msst_jax.video.blend_schedule import parse_blend_schedule
+from msst_jax.video.resume import ResumeFolder
 from tests.helpers.pictures import quick_config
 
 NAMES = ("person", "background")
@@ -41,3 +44,20 @@ def video_job(video: Path, output: Path, *, blend: str = "0", **more: Any) -> Vi
     """A job for a video; `more` are fields of `VideoJob`."""
     settings = {"styles": {}, "masks": {}, "quiet": True, **more}
     return VideoJob(video=str(video), output=output, blend=parse_blend_schedule(blend), **settings)
+
+
+def at_batch(monkeypatch: pytest.MonkeyPatch, count: int, action: Any) -> None:
+    """Calls `action` once this run has kept `count` batches."""
+    add, added = ResumeFolder.add_batch, []
+
+    def limited(self: ResumeFolder, *arguments: Any) -> None:
+        add(self, *arguments)
+        added.append(None)
+        if len(added) == count:
+            action()
+
+    monkeypatch.setattr(ResumeFolder, "add_batch", limited)
+
+
+def interrupt() -> None:
+    signal.raise_signal(signal.SIGINT)

@@ -16,6 +16,7 @@ from msst_jax.io.files import (
     check_outputs,
     check_regular_file,
     check_writable,
+    remove_temporary_files,
     write_atomically,
     write_json,
     write_text,
@@ -144,3 +145,22 @@ def test_only_regular_files_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for path, kind in (("pipe", "pipe"), ("socket", "socket"), (os.devnull, "device"), (".", "folder")):
         with pytest.raises(UserError, match=rf"^photo {re.escape(path)} is a {kind}; give a regular file$"):
             check_regular_file(Path(path), "photo")
+
+
+def test_what_killed_writes_left_is_removed_and_nothing_else(tmp_path: Path):
+    mine = {".hidden", ".out-mine.png", ".out-abcdefgh.json", "out-abcdefgh.png", ".other-abcdefgh.png"}
+    for name in (*mine, ".out-abcdefgh.png", ".out-12_45678.png"):
+        (tmp_path / name).touch()
+    remove_temporary_files(tmp_path, "out.png")
+    assert {path.name for path in tmp_path.iterdir()} == mine
+    remove_temporary_files(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {".hidden", ".out-mine.png", "out-abcdefgh.png"}
+
+
+def test_the_temporary_files_of_atomic_writes_are_those_that_are_removed(tmp_path: Path):
+    with atomic_path(tmp_path / "out.png") as temporary:
+        (tmp_path / "kept").touch()
+        assert temporary.exists()
+        remove_temporary_files(tmp_path, "out.png")
+        assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+        temporary.touch()

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -16,29 +15,12 @@ from msst_jax.models.deeplab import SEGMENTERS
 from msst_jax.pipelines import train as train_job
 from msst_jax.pipelines.train import run
 from msst_jax.presets.validation import TRAINING_CHOICES
-from msst_jax.training import workdir
+from msst_jax.training import run_record, workdir
 from msst_jax.training.data.augment import CropOptions, center_crop
-from msst_jax.training.loop import TrainResult
-from msst_jax.training.step import TrainState
 from msst_jax.training.tasks import stylizer
 from tests.helpers.pictures import noise, save
 from tests.helpers.segmenters import animals, convert, converted, fake_networks, painted, refinements
 from tests.helpers.training_runs import job, make_photos, tiny_config
-
-ENDED = TrainState(jnp.int32(6), {}, {}, (), jnp.zeros(2), jnp.int32(2), jnp.int32(0))
-
-
-@pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """The arguments that the loop was called with, and two batches consumed as if trained on."""
-    recorded: list[dict[str, Any]] = []
-
-    def train(config, task, batches, folder, **options: Any) -> TrainResult:
-        recorded.append({"task": task, "batches": [next(batches) for _ in range(2)], "folder": folder, **options})
-        return TrainResult(ENDED, False)
-
-    monkeypatch.setattr(train_job, "train", train)
-    return recorded
 
 
 @pytest.fixture(autouse=True)
@@ -242,10 +224,12 @@ def test_a_workdir_of_another_run_is_rejected_with_the_differences_and_restart_s
     assert "config.width was 4, now 8" in text
     assert "config.content_layers was ['relu1_2'], now ['relu1_1']" in text
     assert "config.learning_rate was 0.001, now 0.5" in text
-    assert text.endswith("take another --workdir, or start again with --restart")
+    assert text.endswith(
+        "take another --workdir, or start again with --restart, which deletes its checkpoints and model"
+    )
     assert run(tiny_config(workers=3, checkpoint_every=1), job(tmp_path)) == 0  # these do not change the result
     swapped = dict(reversed(job(tmp_path).styles.items()))
-    with pytest.raises(UserError, match="the styles were of person, background, now background, person, or other"):
+    with pytest.raises(UserError, match="the styles were of person, background, now background, person;"):
         run(tiny_config(), job(tmp_path, styles=swapped))
     assert left.exists()
     assert run(tiny_config(width=8), job(tmp_path, restart=True)) == 0
@@ -265,12 +249,12 @@ def test_restart_removes_nothing_if_the_new_run_cannot_start(tmp_path: Path, cal
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"photos/99.png": 50, "photos/98.png": 50}, "the photos have changed: 2 added (the first: {}/photos/98.png)"),
-        ({"photos/02.png": 0}, "the photos have changed: 1 removed (the first: {}/photos/02.png); take"),
-        ({"photos/03.png": 41}, "the photos have changed: 1 of another size (the first: {}/photos/03.png)"),
-        ({"photos/03.png": 0, "photos/9.png": 8}, "1 added (the first: {0}/photos/9.png), 1 removed (the first: {0}/p"),
-        ({"masks/01.png": 0}, "the masks have changed: 1 removed (the first: {}/masks/01.png)"),
-        ({"masks/01.png": 80}, "the masks have changed: 1 of another size (the first: {}/masks/01.png)"),
+        ({"photos/99.png": 50, "photos/98.png": 50}, "the photos have changed: 2 added (the first: 98.png)"),
+        ({"photos/02.png": 0}, "the photos have changed: 1 removed (the first: 02.png); take"),
+        ({"photos/03.png": 41}, "the photos have changed: 1 of another size (the first: 03.png)"),
+        ({"photos/03.png": 0, "photos/9.png": 8}, "1 added (the first: 9.png), 1 removed (the first: 03.png"),
+        ({"masks/01.png": 0}, "the masks have changed: 1 removed (the first: 01.png)"),
+        ({"masks/01.png": 80}, "the masks have changed: 1 of another size (the first: 01.png)"),
     ],
     ids=lambda value: "-".join(value).replace("/", "-") if isinstance(value, dict) else "",
 )
@@ -285,8 +269,10 @@ def test_photos_changed_since_the_run_started_are_reported_on_resume(tmp_path: P
             save(tmp_path / name, noise(side, side)[..., 0])
     with pytest.raises(UserError) as caught:
         run(config, job(tmp_path))
-    assert message.format(tmp_path) in str(caught.value)
-    assert str(caught.value).endswith("take another --workdir, or start again with --restart")
+    assert message in str(caught.value)
+    assert str(caught.value).endswith(
+        "take another --workdir, or start again with --restart, which deletes its checkpoints and model"
+    )
     assert run(config, job(tmp_path, restart=True)) == 0
     assert run(config, job(tmp_path)) == 0
 
@@ -302,7 +288,7 @@ def test_files_unused_by_a_run_may_change(tmp_path: Path, calls):
 def test_a_run_without_a_record_of_its_files_continues_and_records_them(tmp_path: Path, calls):
     make_photos(tmp_path, 5)
     assert run(tiny_config(), job(tmp_path)) == 0
-    (tmp_path / "run" / workdir.FILES_FILE).unlink()
+    (tmp_path / "run" / run_record.FILES_FILE).unlink()
     assert run(tiny_config(), job(tmp_path)) == 0
     (tmp_path / "photos" / "04.png").unlink()
     with pytest.raises(UserError, match="the photos have changed: 1 removed"):

@@ -2,6 +2,8 @@
 
 import logging
 import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -123,7 +125,7 @@ def test_if_no_checkpoint_is_readable_none_is_removed_and_the_error_suggests_res
     write(tmp_path, [1, 2])
     for step in (1, 2):
         damage(tmp_path / str(step) / "state")
-    with pytest.raises(UserError, match=r"no checkpoint in .* can be read; start again with --restart$"):
+    with pytest.raises(UserError, match=r"no checkpoint in .* can be read; take another --workdir, or start again"):
         read(tmp_path)
     assert kept_steps(tmp_path) == [1, 2]
 
@@ -154,3 +156,52 @@ def test_a_failed_write_is_a_one_line_error(tmp_path: Path, monkeypatch: pytest.
         monkeypatch.setattr(saved, "save_checkpointables_async", full)
         with pytest.raises(UserError, match=r"^cannot write a checkpoint to .*: RESOURCE_EXHAUSTED: No space left on "):
             checkpoints.save(saved, 1, make_state(1), {})
+
+
+def empty(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.mkdir()
+
+
+def replace_by_file(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.write_text("a file")
+
+
+def zero(folder: Path) -> None:
+    for file in folder.rglob("*"):
+        if file.is_file():
+            file.write_bytes(bytes(file.stat().st_size))
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], object], int]] = {  # of the checkpoints 1 and 2; which one is restored
+    "empty": (lambda folder: empty(folder / "2"), 1),
+    "zeros": (lambda folder: zero(folder / "2"), 1),
+    "a file": (lambda folder: replace_by_file(folder / "2"), 1),
+    "no state": (lambda folder: shutil.rmtree(folder / "2" / "state"), 1),
+    "no position": (lambda folder: shutil.rmtree(folder / "2" / "position"), 1),
+    "no metadata": (lambda folder: (folder / "2" / "_CHECKPOINT_METADATA").unlink(), 2),
+    "empty metadata": (lambda folder: (folder / "2" / "_CHECKPOINT_METADATA").write_bytes(b""), 2),
+    "a stray file": (lambda folder: (folder / ".DS_Store").touch(), 2),
+    "a stray folder": (lambda folder: (folder / "old").mkdir(), 2),
+    "a stray number": (lambda folder: (folder / "99").mkdir(), 2),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_whatever_is_damaged_the_newest_intact_checkpoint_is_restored_and_later_ones_are_saved(
+    tmp_path: Path, damage: str
+):
+    write(tmp_path, [1, 2])
+    damage_it, expected = DAMAGE[damage]
+    damage_it(tmp_path)
+    assert read(tmp_path)[0].step == expected
+    write(tmp_path, list(range(expected + 1, 5)))
+    assert read(tmp_path)[0].step == 4
+
+
+def test_a_file_in_place_of_the_folder_is_one_line_and_is_kept(tmp_path: Path):
+    (tmp_path / "checkpoints").write_text("mine")
+    with pytest.raises(UserError, match=r"checkpoints is no folder; take another --workdir, or start again"):
+        read(tmp_path / "checkpoints")
+    assert (tmp_path / "checkpoints").read_text() == "mine"

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from msst_jax.errors import UserError
+from msst_jax.errors import DivergenceError, UserError
 from msst_jax.training import loop
 from msst_jax.training.loop import check_batch_size, train
-from msst_jax.training.step import TrainState
-from msst_jax.training.task import Terms
+from msst_jax.training.step import TrainState, learning_rate_schedule
+from msst_jax.training.task import Evaluation, Terms
 from tests.helpers.training_runs import SLOPES, Points, curve, line_options, line_task
 
 
@@ -134,6 +134,19 @@ def test_a_finished_run_only_exports_its_model_again(tmp_path: Path):
     assert logged_steps(tmp_path) == list(range(1, 7))
 
 
+def test_a_finished_run_goes_on_to_more_steps_along_their_schedule(tmp_path: Path):
+    short = train(line_options(steps=6), line_task(), Points(), tmp_path, quiet=True)
+    options = line_options(steps=12)
+    longer = train(options, line_task(), Points(), tmp_path, quiet=True)
+    assert (int(short.state.step), int(longer.state.step)) == (6, 12)
+    assert logged_steps(tmp_path) == list(range(1, 13))
+    rates = {record["step"]: record["learning_rate"] for record in curve(tmp_path) if "loss" in record}
+    schedule = learning_rate_schedule(options.optimization)
+    assert [rates[step] for step in range(7, 13)] == [float(schedule(step - 1)) for step in range(7, 13)]
+    whole = train(options, line_task(), Points(), tmp_path / "whole", quiet=True)
+    assert not np.array_equal(whole.state.params["slopes"], longer.state.params["slopes"])  # its first half was another
+
+
 def test_with_a_score_the_best_parameters_are_saved_and_later_worse_ones_are_not(tmp_path: Path, caplog):
     """The initial learning rate is so high that the error oscillates."""
     options = line_options(steps=24, sample_every=2, checkpoint_every=24, learning_rate=1.0, warmup=0)
@@ -213,13 +226,70 @@ def test_ten_nonfinite_steps_in_a_row_stop_the_run_and_keep_earlier_checkpoints(
         r"the loss or its gradient was not finite in 10 steps in a row, up to step 16; the earlier checkpoints "
         r"are intact: lower config.learning_rate, or use float32"
     )
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(DivergenceError, match=message):
         train(options, line_task(), Points(bad=range(6, 50)), tmp_path, quiet=True)
     kept = checkpoint_steps(tmp_path)
     assert kept[-1] == 15
     again = train(options, line_task(), Points(), tmp_path, quiet=True)
     assert np.all(np.isfinite(again.state.params["slopes"]))
     assert int(again.state.skipped) == 9
+
+
+@pytest.mark.parametrize("score", ["", "likeness"])
+@pytest.mark.parametrize("sample_every", [1, 100])
+def test_weights_that_grow_too_large_end_the_run_before_they_are_written(tmp_path: Path, sample_every: int, score: str):
+    """The first step of the warm-up has a learning rate of 0."""
+    options = line_options(steps=6, learning_rate=1e8, checkpoint_every=1, sample_every=sample_every)
+    saved: list[Any] = []
+    message = r"the training has diverged: at step 2 its weights are not finite, or too large to be stored; the "
+    with pytest.raises(DivergenceError, match=message):
+        train(options, line_task(saved, score), Points(), tmp_path, quiet=True)
+    assert checkpoint_steps(tmp_path) == [1]
+    assert saved
+    assert all(np.all(np.abs(leaf) < 10) for params in saved for leaf in jax.tree.leaves(params))
+
+
+def test_a_loss_on_held_out_photos_that_is_not_finite_ends_the_run_before_its_picture(tmp_path: Path):
+    task = line_task()._replace(evaluate=lambda _: Evaluation({"loss": np.nan}, Image.new("RGB", (8, 8))))
+    with pytest.raises(DivergenceError, match=r"^at step 4 the loss on held-out photos is not finite; the earlier"):
+        train(line_options(sample_every=4), task, Points(), tmp_path, quiet=True)
+    assert not (tmp_path / "samples").exists()
+    assert checkpoint_steps(tmp_path) == [2]
+
+
+METRICS_DAMAGE = {
+    "half a line at the end": lambda text: text[:-9],
+    "half a line in the middle": lambda text: text.replace('{"step": 3, ', "{", 1),
+    "a line of zeros": lambda text: "\0" * 40 + "\n" + text,
+    "no text": lambda text: text + "\udcff\udc81\n",
+    "another kind of record": lambda text: text + '[1]\n7\n{"step": null}\n',
+    "empty": lambda text: "",
+}
+
+
+@pytest.mark.parametrize("damage", METRICS_DAMAGE)
+def test_damaged_metrics_lose_only_the_damaged_lines(tmp_path: Path, damage: str, caplog):
+    whole = train(line_options(), line_task(), Points(), tmp_path, quiet=True)
+    before = curve(tmp_path)
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(METRICS_DAMAGE[damage](path.read_text()), errors="surrogateescape")
+    again = train(line_options(steps=8), line_task(), Points(), tmp_path, quiet=True)
+    assert (int(whole.state.step), int(again.state.step)) == (6, 8)
+    records = curve(tmp_path)
+    kept = [record for record in before if record in records]
+    assert len(kept) == {"half a line at the end": 6, "half a line in the middle": 6, "empty": 0}.get(
+        damage, len(before)
+    )
+    assert [record["step"] for record in records if record["step"] > 6] == [7, 8, 8]
+    assert ("damaged lines are left out" in caplog.text) == (damage not in ("half a line at the end", "empty"))
+
+
+def test_a_run_whose_checkpoints_are_gone_says_that_it_starts_again(tmp_path: Path, caplog):
+    whole = train(line_options(), line_task(), Points(), tmp_path, quiet=True)
+    shutil.rmtree(tmp_path / "checkpoints")
+    again = train(line_options(), line_task(), Points(), tmp_path, quiet=True)
+    assert f"there is no checkpoint in {tmp_path / 'checkpoints'}: starting from step 0" in caplog.messages
+    assert_same(again.state, whole.state)
 
 
 @pytest.mark.parametrize(("batch", "devices", "nearest"), [(6, 4, 8), (1, 4, 4), (9, 8, 8)])

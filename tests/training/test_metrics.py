@@ -13,7 +13,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.record_writer import masked_crc32c
 
 from msst_jax.errors import UserError
-from msst_jax.training.metrics import MetricsWriter
+from msst_jax.training.metrics import MetricsWriter, loss_rise
 from tests.helpers.pictures import noise
 from tests.helpers.training_runs import curve
 
@@ -85,3 +85,23 @@ def test_a_full_disk_is_reported_when_an_image_is_written(tmp_path: Path):
 def test_an_unwritable_workdir_is_reported_at_the_start(tmp_path: Path):
     with pytest.raises(UserError, match=r"cannot write .*nowhere/events.out.tfevents.*: No such file or directory"):
         MetricsWriter(tmp_path / "nowhere", 0)
+
+
+@pytest.mark.parametrize(
+    ("losses", "rise"),
+    [
+        ([], None),
+        ([1.0], None),
+        ([3.0, 2.0], None),
+        ([2.0, 3.0], (2.0, 3.0)),
+        ([70.0, 73.0, 889.0, 888.0, 887.0, 889.0], (70.0, 888.0)),
+        ([70.0, 73.0, 60.0, 72.0, 80.0, 74.0], None),
+        ([None, 5.0, None, 7.0], (5.0, 7.0)),
+        ([10.0] * 10 + [1.0] * 80 + [9.0] * 10, None),
+        ([10.0] * 10 + [1.0] * 80 + [11.0] * 10, (10.0, 11.0)),
+    ],
+    ids=["none", "one", "better", "worse", "diverged", "by chance", "skipped", "late", "late and worse"],
+)
+def test_a_run_that_got_worse_is_known_by_its_losses(losses: list[float | None], rise: tuple[float, float] | None):
+    records: list[Any] = [{"step": step, "loss": loss} for step, loss in enumerate(losses)]
+    assert loss_rise([*records, {"step": 9, "held_out_loss": 1e9}]) == rise

@@ -13,7 +13,7 @@ from msst_jax.io import files
 from msst_jax.video.resume import ChunkPlan, ResumeFolder, resume_path, segment_length
 
 PLAN = ChunkPlan(batch=2, segment=4)
-RUN = {"clip": ["a.mp4", 3], "quality": None, "config.size": (1, 2)}
+RUN = {"clip": {"": [3, "ab"]}, "quality": None, "config.size": (1, 2)}
 STATE = {"photo": jnp.zeros((2, 3)), "seen": jnp.asarray(False)}
 
 
@@ -34,7 +34,9 @@ def packed(number: int) -> dict[str, np.ndarray]:
 
 
 def begin(folder: Path, *, resume: bool = False, plan: ChunkPlan = PLAN, **changes: Any) -> ResumeFolder:
-    return ResumeFolder(folder, plan, {**RUN, **changes}, resume=resume)
+    """A resume folder that the next one in the test need not wait for."""
+    with ResumeFolder(folder, plan, {**RUN, **changes}, resume=resume) as opened:
+        return opened
 
 
 def fill(folder: Path, count: int) -> ResumeFolder:
@@ -172,28 +174,31 @@ def test_a_resume_folder_without_a_batch_is_overwritten(folder: Path, left: list
         (folder / name).write_text("{}")
     assert begin(folder).batches == 0
     assert names(folder) == {"run.json"}
-    assert json.loads((folder / "run.json").read_text())["clip"] == ["a.mp4", 3]
+    assert json.loads((folder / "run.json").read_text())["clip"] == {"": [3, "ab"]}
 
 
 def test_a_setting_added_later_keeps_its_old_behavior_on_resume(folder: Path):
     fill(folder, 2)
     assert begin(folder, resume=True, **{"config.remat": False}).batches == 2
-    with pytest.raises(UserError, match=r"was created with another config\.remat: "):
+    with pytest.raises(UserError, match=r"was created with another config\.remat \(False, now True\): "):
         begin(folder, resume=True, **{"config.remat": True})
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"quality": 20}, "quality"),
-        ({"clip": ["b.mp4", 3], "config.size": (2, 2)}, "clip, config.size"),
+        ({"quality": 20}, r"quality \(None, now 20\)"),
+        (
+            {"clip": {"": [3, "ac"]}, "config.size": (2, 2)},
+            r"clip \(of other content\), config.size \(\[1, 2\], now \[2, 2\]\)",
+        ),
         ({"plan": ChunkPlan(3, 6)}, "plan"),
     ],
 )
 def test_changed_settings_are_rejected_by_name_and_keep_the_resume_folder(folder: Path, changes: dict, message: str):
     fill(folder, 2)
     before = names(folder)
-    with pytest.raises(UserError, match=rf"^{folder} was created with another {message}: use the same as then, or del"):
+    with pytest.raises(UserError, match=rf"^{folder} was created with another {message}.*: use the same as then, "):
         begin(folder, resume=True, **changes)
     assert names(folder) == before
 
@@ -229,7 +234,7 @@ def test_a_damaged_file_is_a_one_line_error(folder: Path, name: str, content: by
         "batch": lambda: resume_folder.images(2),
         "segment": lambda: resume_folder.segment(0),
     }
-    with pytest.raises(UserError, match=rf"^{file} is damaged \(.*\); delete its folder to start again$"):
+    with pytest.raises(UserError, match=rf"^{file} is damaged \(.*\); choose another output, or"):
         read[name]()
 
 
@@ -239,7 +244,7 @@ def test_a_damaged_run_description_is_a_one_line_error(folder: Path, content: st
     (folder / "run.json").unlink()
     if content is not None:
         (folder / "run.json").write_text(content)
-    with pytest.raises(UserError, match=rf"^{folder} is damaged \(.*\); delete it to start again$"):
+    with pytest.raises(UserError, match=rf"^{folder} is damaged \(.*\); choose another output, or delete it to start"):
         begin(folder, resume=True)
 
 
@@ -252,3 +257,44 @@ def test_segments_are_full_batches_of_about_two_seconds():
     assert segment_length(16, 25) == 48
     assert segment_length(1, 24) == 48
     assert segment_length(16, 1) == 16
+
+
+def test_styles_in_another_order_are_another_run(folder: Path):
+    """The state is in the order of the regions."""
+    styles = {"a": {"": [3, "ab"]}, "b": {"": [4, "cd"]}}
+    opened = begin(folder, styles=styles)
+    opened.add_batch(0, images(0), state(0))
+    assert begin(folder, resume=True, styles=styles).batches == 1
+    with pytest.raises(UserError, match="was created with another styles: "):
+        begin(folder, resume=True, styles=dict(reversed(styles.items())))
+
+
+@pytest.mark.parametrize("name", ["state", "batch", "segment"])
+def test_a_file_without_its_arrays_is_a_one_line_error(folder: Path, name: str):
+    fill(folder, 3)
+    (file,) = sorted(folder.glob(f"{name}_*"))
+    np.savez(file, other=np.zeros(3))
+    resume_folder = begin(folder, resume=True)
+    read = {"state": lambda: resume_folder.state(STATE), "batch": lambda: resume_folder.images(2)}
+    with pytest.raises(UserError, match=rf"^{file} is damaged \(.*\); choose another output, or"):
+        read.get(name, lambda: resume_folder.segment(0))()
+
+
+def test_a_folder_that_another_run_holds_is_neither_used_nor_changed(folder: Path):
+    with ResumeFolder(folder, PLAN, RUN, resume=False) as first:
+        first.add_batch(0, images(0), state(0))
+        before = names(folder)
+        for resume in (False, True):
+            with pytest.raises(UserError, match=rf"^{folder} is in use by process \d+ on .*, or choose"):
+                begin(folder, resume=resume)
+        assert names(folder) == before
+    assert begin(folder, resume=True).batches == 1
+
+
+def test_the_folder_is_free_again_once_the_output_is_complete(folder: Path):
+    with ResumeFolder(folder, PLAN, RUN, resume=False) as first:
+        first.add_batch(0, images(0), state(0))
+        first.remove()
+        assert not folder.exists()
+        with ResumeFolder(folder, PLAN, RUN, resume=False) as second:
+            assert second.batches == 0

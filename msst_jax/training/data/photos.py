@@ -1,7 +1,7 @@
 """Sources of training photos: image folders, or TensorFlow datasets with random access."""
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +11,7 @@ from PIL import Image
 
 from msst_jax.errors import UserError, first_line
 from msst_jax.io.files import check_regular_file
+from msst_jax.io.fingerprint import Fingerprint, fingerprint, relative_names
 from msst_jax.io.folders import list_pictures
 from msst_jax.io.images import read_picture
 
@@ -30,15 +31,17 @@ class Photos(Protocol):
     def read(self, index: int) -> Image.Image:
         """The photo, 8-bit RGB; UserError if it is damaged."""
 
-    def sizes(self) -> dict[str, int]:
-        """{name: size}: identifies the photos of an earlier run without reading them."""
+    def fingerprint(self) -> Fingerprint:
+        """Identifies the photos of an earlier run."""
 
 
 class FolderPhotos:
     """The images of one or more folders, in the order of their names."""
 
-    def __init__(self, files: Sequence[Path]):
-        self.files = list(files)
+    def __init__(self, files: Mapping[str, Path]):
+        """Takes {name that does not depend on where the folders lie: file}."""
+        self.named = files
+        self.files = list(files.values())
 
     def __len__(self) -> int:
         """The number of photos."""
@@ -52,9 +55,9 @@ class FolderPhotos:
         """The photo, 8-bit RGB; UserError if it is damaged."""
         return read_picture(self.files[index], "photo")
 
-    def sizes(self) -> dict[str, int]:
-        """{file: bytes}."""
-        return file_sizes(self.files)
+    def fingerprint(self) -> Fingerprint:
+        """Of the files."""
+        return fingerprint(self.named)
 
 
 class TfdsPhotos:
@@ -94,21 +97,9 @@ class TfdsPhotos:
         image = np.asarray(self.source[index]["image"])
         return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).convert("RGB")
 
-    def sizes(self) -> dict[str, int]:
-        """{dataset: number of photos}: prepared datasets do not change otherwise."""
-        return {self.spec: len(self)}
-
-
-def file_sizes(files: Iterable[Path]) -> dict[str, int]:
-    """{file: bytes}; -1 for one that cannot be accessed, such as a broken link."""
-
-    def size(file: Path) -> int:
-        try:
-            return file.stat().st_size
-        except OSError:
-            return -1
-
-    return {str(file): size(file) for file in files}
+    def fingerprint(self) -> Fingerprint:
+        """{dataset: [number of photos, ""]}: prepared datasets do not change otherwise."""
+        return {self.spec: [len(self), ""]}
 
 
 def find_photos(places: Sequence[str], leave_out: str = "") -> Photos:
@@ -126,13 +117,13 @@ def find_photos(places: Sequence[str], leave_out: str = "") -> Photos:
         if len(places) > 1:
             raise UserError(f"--photos {TFDS_PREFIX}NAME cannot be combined with others; give one source")
         return TfdsPhotos(places[0].removeprefix(TFDS_PREFIX))
-    files: list[Path] = []
+    files: dict[Path, list[Path]] = {}
     for place in places:
         folder = Path(place).expanduser()
         if not folder.is_dir():
             raise UserError(f"photos {place} is not a folder; give a folder of images, or {TFDS_PREFIX}NAME")
-        files += _list_folder(folder, place, leave_out)
-    return FolderPhotos(files)
+        files[folder] = _list_folder(folder, place, leave_out)
+    return FolderPhotos(relative_names(files))
 
 
 def _list_folder(folder: Path, place: str, leave_out: str) -> list[Path]:

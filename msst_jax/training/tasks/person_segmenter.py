@@ -13,7 +13,6 @@ from PIL import Image
 
 from msst_jax.errors import UserError
 from msst_jax.io.images import to_picture
-from msst_jax.io.paths import user_path
 from msst_jax.losses.objective import Terms
 from msst_jax.losses.segmentation import intersection_over_union, segmentation_loss
 from msst_jax.models import pretrained, serialization
@@ -65,8 +64,9 @@ def load_initial_params(options: SegmenterOptions) -> dict[str, np.ndarray]:
         return {}
     if options.start == NETWORK:
         return conv5_from_vgg16()
-    path = pretrained.EMBEDDED_PERSON if options.start == PERSON_NETWORK else user_path(options.start, "config.start")
-    path = path / serialization.MODEL_FILE if path.is_dir() else path
+    start = options.start
+    builtin = start == PERSON_NETWORK
+    path = pretrained.EMBEDDED_PERSON if builtin else serialization.weights_path(start, "config.start")
     network = pretrained.load_person_segmenter(path)  # validates the tensors
     return serialization.state_to_tensors(nnx.state(network, TRAINABLE))
 

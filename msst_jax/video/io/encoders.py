@@ -220,7 +220,10 @@ def _build_palette_graph(size: tuple[int, int]) -> Graph:
 
 
 class FrameFolderSink:
-    """A folder of 000001.png, 000002.png, ..., RGBA where a frame is transparent; see `FrameSink`."""
+    """A folder of PNGs named as the frames of the source, or 000001.png, ..., RGBA where one is transparent.
+
+    See `FrameSink`.
+    """
 
     holds_alpha = True
 
@@ -235,7 +238,7 @@ class FrameFolderSink:
         layers = frame.image
         if frame.alpha is not None and frame.alpha.min() < 255:
             layers = np.dstack([layers, frame.alpha])
-        Image.fromarray(layers).save(self._folder / f"{self._frames:06d}.png")
+        Image.fromarray(layers).save(self._folder / f"{frame.name or f'{self._frames:06d}'}.png")
 
     def finish(self, end: Fraction | None) -> None:
         """See `FrameSink`; every frame is written already."""

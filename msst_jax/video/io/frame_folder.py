@@ -1,8 +1,8 @@
 """Image sequences: a folder of numbered images read as a constant-rate video."""
 
 import math
-import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from msst_jax.errors import UserError
 from msst_jax.io.folders import list_pictures
 from msst_jax.io.images import read_layers
 from msst_jax.video.io.color import SRGB_TAGS, WHITE, infer_matrix
+from msst_jax.video.io.frame_numbers import NumberedFile, natural_order, number_files
 from msst_jax.video.io.part import PartStart, check_part, cut_info
 from msst_jax.video.io.types import MAX_RATE, WHOLE, Frame, Part, VideoInfo
 
@@ -27,7 +28,7 @@ FrameReader = Callable[[Path], FrameLayers | None]
 
 
 class FrameFolder:
-    """The images of a folder as a constant-rate video, in the order of the numbers in their names; see `VideoSource`.
+    """The images of a folder as a video, at the times that the numbers in their names say; see `number_files`.
 
     Attributes:
       files: the images, in order.
@@ -63,31 +64,33 @@ class FrameFolder:
             raise UserError(f"{folder} is not a folder; give a folder of numbered images")
         self._read = read or partial(_read, backdrop)
         listing = list_pictures(folder)
-        self.files = sorted(listing.pictures, key=_natural_order)
+        self.files = sorted(listing.pictures, key=natural_order)
         if not self.files:
             raise UserError(f"{folder} has no images{listing.describe_nothing()}; give a video, or a folder of frames")
         listing.warn(folder)
         first = next((found for found in map(self._read, self.files) if found is not None), None)
         if first is None:
             raise UserError(f"none of the {len(self.files)} images in {folder} can be read; give other copies")
+        numbered, remarks = number_files(self.files)
+        self._names = _output_names([frame.file for frame in numbered])
+        for remark in remarks:
+            logging.warning("%s: %s", folder, remark)
         height, width = first[0].shape[:2]
+        last = numbered[-1]
         whole = VideoInfo(
             path=folder,
             width=width,
             height=height,
             rate=rate,
             time_base=1 / rate,
-            duration=len(self.files) / rate,
-            frames=len(self.files),
+            duration=(last.position + last.periods) / rate,
+            frames=len(numbered),
             pixel_aspect=Fraction(1),
             colors=SRGB_TAGS._replace(matrix=infer_matrix(SRGB_TAGS.matrix, width, height)),
-            source_frames=len(self.files),
+            source_frames=len(numbered),
             has_alpha=first[1] is not None,
         )
-        start = math.ceil(part.start * rate)
-        check_part(whole, part, start / rate if start < len(self.files) else None)
-        self.info = cut_info(whole, part, PartStart(start, start / rate))
-        self.files = self.files[start : start + (self.info.frames or 0)]
+        self._numbered, self.info = _cut(whole, numbered, part)
 
     def frames(self) -> Iterator[Frame]:
         """See `VideoSource`.
@@ -96,7 +99,7 @@ class FrameFolder:
           UserError: an image differs in size from the first.
         """
         size, period, skipped = (self.info.width, self.info.height), self.info.time_base, []
-        for index, file in enumerate(self.files):
+        for file, position, periods in self._numbered:
             found = self._read(file)
             if found is None:
                 skipped.append(file.name)
@@ -107,12 +110,13 @@ class FrameFolder:
                 raise UserError(
                     f"frame {file} is {other}, but the first frame is {size[0]}x{size[1]}; make them one size"
                 )
-            yield Frame(image, index * period, period, alpha)
+            time = (position - self.info.first_number) * period
+            yield Frame(image, time, periods * period, alpha, self._names.get(file, ""))
         if skipped:
             names = f"{', '.join(skipped[:3])}{', ...' if len(skipped) > 3 else ''}"
-            read = len(self.files) - len(skipped)
+            total = len(self._numbered)
             logging.warning(
-                "%s: %d of %d frames could be read; skipped %s", self.info.path, read, len(self.files), names
+                "%s: %d of %d frames could be read; skipped %s", self.info.path, total - len(skipped), total, names
             )
 
 
@@ -126,10 +130,27 @@ def _read(backdrop: str, file: Path) -> FrameLayers | None:
 
 def list_frames(folder: Path) -> list[Path]:
     """The images of a folder, in the order of the numbers in their names."""
-    return sorted(list_pictures(folder).pictures, key=_natural_order)
+    return sorted(list_pictures(folder).pictures, key=natural_order)
 
 
-def _natural_order(file: Path) -> tuple[list[str | int], str]:
-    """Sorts frame 2 before frame 10; text and numbers alternate, so that only values of one type are compared."""
-    parts = re.split(r"(\d+)", file.stem)
-    return [int(part) if index % 2 else part for index, part in enumerate(parts)], file.name
+def _output_names(files: list[Path]) -> dict[Path, str]:
+    """The names of the frames in an output folder: their own, unless two differ only in their ending."""
+    distinct = len({file.stem.casefold() for file in files}) == len(files)
+    return {file: file.stem for file in files} if distinct else {}
+
+
+def _cut(whole: VideoInfo, numbered: list[NumberedFile], part: Part) -> tuple[list[NumberedFile], VideoInfo]:
+    """The frames that begin in a part, and the properties of the part.
+
+    Raises:
+      UserError: there is none.
+    """
+    kept = [frame for frame in numbered if frame.position >= part.start * whole.rate]
+    check_part(whole, part, kept[0].position / whole.rate if kept else None)
+    if part.end is not None:
+        end = math.ceil(part.end * whole.rate)
+        kept = [
+            frame._replace(periods=min(frame.periods, end - frame.position)) for frame in kept if frame.position < end
+        ]
+    info = cut_info(whole, part, PartStart(kept[0].position, kept[0].position / whole.rate))
+    return kept, replace(info, frames=len(kept))

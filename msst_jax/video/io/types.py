@@ -23,12 +23,14 @@ class Frame(NamedTuple):
       time: presentation time in seconds from the start of the video; greater than that of the previous frame.
       duration: display duration in seconds.
       alpha: uint8 (H, W), 255 = opaque; None if the video has none. The image is composited over a backdrop already.
+      name: of its file without the ending, if it comes from a folder of frames whose names are distinct.
     """
 
     image: np.ndarray
     time: Fraction
     duration: Fraction
     alpha: np.ndarray | None = None
+    name: str = ""
 
 
 class ColorTags(NamedTuple):

@@ -103,7 +103,8 @@ def video_writer(
     `dropped_extras`. A GIF and a folder hold nothing but frames.
 
     Args:
-      path: .mp4, .m4v, .mov, .mkv (H.264), .webm (VP9), .gif, or without a suffix a folder of 000001.png, ...
+      path: .mp4, .m4v, .mov, .mkv (H.264), .webm (VP9), .gif, or without a suffix a folder of PNGs: with the names of
+        the source, if that is a folder too, else 000001.png, 000002.png, ...
       video: the source, for rate, time base, pixel aspect ratio, colors and audio.
       width: pixels of the frames; 0 = as the source.
       height: pixels of the frames; 0 = as the source.

@@ -17,7 +17,7 @@ def test_the_mask_is_cropped_and_mirrored_like_its_photo(tmp_path: Path):
     save(tmp_path / "a.png", photo)
     (tmp_path / "masks").mkdir()
     save(tmp_path / "masks" / "a.png", photo[..., 0])
-    source = PhotoExamples(FolderPhotos([tmp_path / "a.png"]), [0], [tmp_path / "masks"], NAMES, SIZE)
+    source = PhotoExamples(FolderPhotos({"a.png": tmp_path / "a.png"}), [0], [tmp_path / "masks"], NAMES, SIZE)
     for seed in range(8):
         crop = random_crop(source[0], np.random.default_rng(seed), CROP, NAMES)
         np.testing.assert_allclose(crop["masks"][..., 0], crop["photo"][..., 0] / 255, atol=1 / 255)
@@ -68,7 +68,7 @@ def test_a_mask_of_another_size_is_stretched_and_overlapping_regions_share_pixel
         (tmp_path / "masks" / name).mkdir(parents=True)
         save(tmp_path / "masks" / name / "a.png", np.full((7, 9), 255, np.uint8))
     names = ["background", "person", "cat"]
-    source = PhotoExamples(FolderPhotos([tmp_path / "a.png"]), [0], [tmp_path / "masks"], names, SIZE)
+    source = PhotoExamples(FolderPhotos({"a.png": tmp_path / "a.png"}), [0], [tmp_path / "masks"], names, SIZE)
     masks = center_crop(source[0], CROP, names)["masks"]
     np.testing.assert_allclose(masks, np.broadcast_to([0, 0.5, 0.5], masks.shape), atol=1e-6)
 

@@ -27,8 +27,9 @@ def test_photos_of_folders_and_subfolders_are_sorted_by_name(tmp_path: Path):
 def test_an_unreachable_photo_has_a_placeholder_size_instead_of_an_error(tmp_path: Path):
     save(tmp_path / "a.png", noise(20, 24))
     (tmp_path / "b.png").symlink_to(tmp_path / "gone.png")
-    sizes = find_photos([str(tmp_path)]).sizes()
-    assert sizes == {str(tmp_path / "a.png"): (tmp_path / "a.png").stat().st_size, str(tmp_path / "b.png"): -1}
+    found = find_photos([str(tmp_path)]).fingerprint()
+    assert found["b.png"] == [-1, ""]
+    assert found["a.png"][0] == (tmp_path / "a.png").stat().st_size
 
 
 def test_missing_folders_and_folders_without_images_are_reported(tmp_path: Path):
@@ -78,7 +79,7 @@ def test_a_tfds_data_source_is_read_without_tensorflow(monkeypatch: pytest.Monke
     assert requested == [("coco/2017", "validation"), ("flowers", "train")]
     assert len(photos) == 2
     assert photos.name(1) == "00000001"
-    assert photos.sizes() == {"tfds:coco/2017:validation": 2}
+    assert photos.fingerprint() == {"tfds:coco/2017:validation": [2, ""]}
     np.testing.assert_array_equal(photos.read(0), noise(12, 14, 0))
     assert photos.read(1).mode == "RGB"
     assert photo_indices(next(batches(PhotoExamples(photos, [0, 1], [], NAMES, SIZE))))

@@ -340,20 +340,24 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_folder_of_images_is_a_video_in_numeric_order(folder: Path):
+def test_the_numbers_of_a_folder_of_images_are_their_times(folder: Path, caplog):
     video = open_video(folder, NTSC)
     frames = list(video.frames())
     assert [frame.image[0, 0, 0] for frame in frames] == [1, 2, 9, 10]
-    assert [frame.time for frame in frames] == constant_rate_times(4, NTSC)
+    assert [frame.time for frame in frames] == [number / NTSC for number in (0, 1, 8, 9)]
+    assert [frame.duration for frame in frames] == [number / NTSC for number in (1, 7, 1, 1)]
+    assert [frame.name for frame in frames] == ["frame_1", "frame_2", "frame_9", "frame_10"]
     info = video.info
-    assert (info.width, info.height, info.rate, info.frames, info.duration) == (33, 47, NTSC, 4, 4 / NTSC)
+    assert (info.width, info.height, info.rate, info.frames, info.duration) == (33, 47, NTSC, 4, 10 / NTSC)
+    (warning,) = logged_warnings(caplog)
+    assert warning == f"{folder}: 6 of 10 frames are missing (the first: 3); those before are shown longer"
     assert open_video(folder).info.rate == 25
 
 
 def test_an_unreadable_image_is_skipped_with_a_warning_and_the_others_keep_their_times(folder: Path, caplog):
     (folder / "frame_2.png").write_bytes(b"no image")
-    assert read_times(folder) == [Fraction(0), Fraction(2, 25), Fraction(3, 25)]
-    assert logged_warnings(caplog) == [f"{folder}: 3 of 4 frames could be read; skipped frame_2.png"]
+    assert read_times(folder) == [Fraction(0), Fraction(8, 25), Fraction(9, 25)]
+    assert logged_warnings(caplog)[1:] == [f"{folder}: 3 of 4 frames could be read; skipped frame_2.png"]
 
 
 def test_transparent_images_of_a_folder_are_composited_over_white(tmp_path: Path):
