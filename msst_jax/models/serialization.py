@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from msst_jax.errors import UserError
 from msst_jax.io.files import check_regular_file, write_atomically
+from msst_jax.io.paths import user_path
 
 MODEL_FILE = "model.safetensors"  # the trained weights in a workdir of train.py
 # The variables in a weights file; BatchNorm statistics are not nnx.Param.

@@ -206,7 +206,7 @@ def _check_styles(job: VideoJob) -> None:
 def _open_resume_folder(config: ConfigDict, job: VideoJob, video: VideoInfo, stylizer: VideoStylizer) -> ResumeFolder:
     """The folder of finished batches, with those of an earlier run if it was the same."""
     segment = segment_length(stylizer.batch, video.rate) if job.output.suffix.lower() in CONTAINER_FORMATS else 0
-    named = weights_path(config.segmenter)
+    named = weights_path(config.segmenter, "--segmenter")
     identity = {  # the keys are those of folders that earlier versions wrote
         "clip": _fingerprint(job.video),
         "rate of frames": str(video.rate),
