@@ -29,6 +29,7 @@ ENDS = {
     signal.SIGTERM: {143, -signal.SIGTERM},
     signal.SIGKILL: {-signal.SIGKILL},
 }
+SWALLOWED = "Exception ignored in"  # Python prints it of an interrupt that hits a finalizer; the run then goes on
 STARTED = "started"  # a file that a run creates first
 SEED = 15
 
@@ -117,6 +118,7 @@ def trained(folder: Path) -> Any:
 
 
 def photo_case(inputs: Path) -> Case:
+    inputs.mkdir()
     make_scene(inputs)
     values = {**QUICK, "steps": 60}
     numbers = [f"--config.{name}={value!r}".replace("'", '"') for name, value in values.items()]
@@ -159,7 +161,7 @@ def test_after_random_signals_nothing_is_half_written_and_the_result_is_the_same
         number = SIGNALS[kill % len(SIGNALS)]
         code, printed = run_until(case, killed, rng.uniform(0, duration), number)
         assert code in {0, *ENDS[number]}, (kill, number, printed)
-        assert printed.count("Traceback") == 0, printed
+        assert printed.count("Traceback") == printed.count(SWALLOWED), printed
         case.check(killed)
         if code == 0:
             assert case.result(killed) == expected

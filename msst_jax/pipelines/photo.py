@@ -196,6 +196,6 @@ def _exit_code(job: PhotoJob, result: StylizationResult) -> int:
     for ratio, improved in zip(job.blend_ratios, result.improved, strict=False):
         if not improved:
             logging.error("blend %g: nothing better than the start was found", ratio)
-    if not np.any(result.improved[:count]):
-        return EXIT_NOTHING_BETTER
-    return EXIT_INTERRUPTED if result.interrupted else 0
+    if result.interrupted:
+        return EXIT_INTERRUPTED
+    return 0 if np.any(result.improved[:count]) else EXIT_NOTHING_BETTER

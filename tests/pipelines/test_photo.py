@@ -1,9 +1,14 @@
-"""A photo stylized by optimization: the runs of a comparison."""
+"""A photo stylized by optimization: the runs of a comparison, and the exit code."""
 
 from pathlib import Path
 
+import numpy as np
+import pytest
+
 from msst_jax.pipelines import photo
+from msst_jax.pipelines.job import EXIT_INTERRUPTED, EXIT_NOTHING_BETTER
 from msst_jax.transfer.build import build_options
+from msst_jax.transfer.optimization import StylizationResult
 from tests.helpers.pictures import quick_config
 
 
@@ -16,3 +21,19 @@ def test_the_comparison_runs_drop_the_terms_of_their_captions():
     assert naive == last._replace(blend=0.0, tv=0.0)
     assert without_tv == last._replace(tv=0.0)
     assert last.tv > 0
+
+
+@pytest.mark.parametrize(
+    ("interrupted", "improved", "code"),
+    [
+        (False, [True], 0),
+        (False, [False], EXIT_NOTHING_BETTER),
+        (True, [True], EXIT_INTERRUPTED),
+        (True, [False], EXIT_INTERRUPTED),
+    ],
+)
+def test_an_interrupted_run_ends_as_one_even_if_it_found_nothing_better_yet(interrupted: bool, improved, code: int):
+    values = dict.fromkeys(StylizationResult._fields)
+    values.update(interrupted=interrupted, improved=np.array(improved), finite=np.array([True]), evaluations=[1])
+    job = photo.PhotoJob("p", {}, {}, Path("o.png"), [0.1])
+    assert photo._exit_code(job, StylizationResult(**values)) == code
