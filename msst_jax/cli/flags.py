@@ -1,25 +1,24 @@
 """The command line of the scripts: flags and the config that they override, read without global state."""
 
-import sys
 from collections.abc import Callable, Iterable, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from absl import flags, logging
+from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from msst_jax.errors import UserError
-from msst_jax.pipelines.job import EXIT_INTERRUPTED
 from msst_jax.presets.lookup import preset_path
 from msst_jax.presets.validation import check_fields
-from msst_jax.runtime.console import print_line
 
-EXIT_BAD_INPUT = 2
+DISTRIBUTION = "msst_jax"
 HELP = ("--help", "-help", "-h", "--helpshort", "--helpfull")
+VERSION = ("--version", "-version")
 
 
-class HelpRequested(Exception):
-    """The user asks for help, which is the message."""
+class TextRequested(Exception):
+    """The user asks for help, or for the version, which is the message."""
 
 
 class Command(NamedTuple):
@@ -53,29 +52,32 @@ def parse_command(
       template: a config to one with the fields that it must have, or a UserError.
 
     Raises:
-      HelpRequested: with the text to print.
+      TextRequested: --help or --version, with the text to print.
       UserError: anything that is wrong with the flags or the config.
     """
     program, *arguments = argv
-    helping = any(argument in HELP for argument in arguments)
-    arguments, default = ([], True) if helping else _with_preset_file(arguments, presets[0])
+    if any(argument in VERSION for argument in arguments):
+        raise TextRequested(f"{DISTRIBUTION} {metadata.version(DISTRIBUTION)}")
     values = flags.FlagValues()
     define(values)
-    config_flags.DEFINE_config_file(
-        "config",
-        None,
-        f"Preset ({', '.join(presets)}) or file; --config.FIELD=VALUE overrides a field.",
-        flag_values=values,
-        sys_argv=[program, *arguments],
-    )
-    if helping:
-        name = Path(program).name
-        raise HelpRequested(_help(usage.format(command=f"python {name}" if name.endswith(".py") else name), values))
+    helping = any(argument in HELP for argument in arguments)
     try:
+        arguments = [] if helping else values.read_flags_from_files(arguments, force_gnu=False)
+        arguments, default = ([], True) if helping else _with_preset_file(arguments, presets[0])
+        config_flags.DEFINE_config_file(
+            "config",
+            None,
+            f"Preset ({', '.join(presets)}) or file; --config.FIELD=VALUE overrides a field.",
+            flag_values=values,
+            sys_argv=[program, *arguments],
+        )
+        if helping:
+            name = Path(program).name
+            raise TextRequested(_help(usage.format(command=f"python {name}" if name.endswith(".py") else name), values))
         _, *rest = values([program, *arguments])
         config = values["config"].value
         check_fields(config, template(config))
-    except UserError:
+    except (UserError, TextRequested):
         raise
     except Exception as error:  # a config file is a program and can raise anything
         raise UserError(describe_error(error)) from error
@@ -117,13 +119,14 @@ def describe_error(error: Exception) -> str:
     """One line for what absl and ml_collections raise when a flag or a config file cannot be used."""
     reason: object = error
     while isinstance(reason, AttributeError | KeyError):  # ml_collections wraps one in the other
-        reason = reason.args[0]
+        reason = reason.args[0] if reason.args else type(reason).__name__
     text = " ".join(str(reason).split())
-    if isinstance(error, OSError | flags.Error):  # of several lines, the last tells the cause
-        text = str(error).strip().splitlines()[-1].rpartition("failure to load: ")[-1].strip()
+    if isinstance(error, OSError | flags.Error) and text:  # of several lines, the last tells the cause
+        last = str(error).strip().splitlines()[-1]
+        text = last.rpartition("failure to load: ")[-1].removeprefix("ERROR:: ").strip()
     if isinstance(error, OSError):
         return f"the config file cannot be read ({text}); check --config"
-    return f"the config has no field {text}" if text.startswith("'") else text
+    return f"the config has no field {text}" if text.startswith("'") else text or type(error).__name__
 
 
 def parse_region_files(pairs: Iterable[str], flag: str) -> dict[str, str]:
@@ -141,31 +144,3 @@ def parse_region_files(pairs: Iterable[str], flag: str) -> dict[str, str]:
             raise UserError(f"--{flag} names the region {name!r} twice ({files[name]} and {file}); leave one out")
         files[name] = file
     return files
-
-
-def run_command(argv: Sequence[str], action: Callable[[Sequence[str]], int], interrupted: str) -> int:
-    """Runs a command line; what it raises becomes one line on stderr and an exit code.
-
-    Args:
-      argv: the program and its arguments.
-      action: the command; returns its exit code.
-      interrupted: what Ctrl-C prints.
-
-    Returns:
-      That of the action, 2 for bad input, 130 after Ctrl-C.
-    """
-    # As absl's app.run does; grain's workers, too, ask for the global flags.
-    flags.FLAGS.mark_as_parsed()
-    logging.use_absl_handler()
-    program = Path(argv[0]).name  # "stylize.py" or "msst-stylize"
-    try:
-        return action(argv)
-    except HelpRequested as text:
-        print(text)
-        return 0
-    except UserError as error:
-        print(f"{program}: {error}", file=sys.stderr)
-        return EXIT_BAD_INPUT
-    except KeyboardInterrupt:
-        print_line(program, interrupted)
-        return EXIT_INTERRUPTED

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from absl import flags
-from jax.errors import JaxRuntimeError
 from ml_collections import ConfigDict
 
-from msst_jax.cli.flags import Command, parse_command, run_command
+from msst_jax.cli.flags import Command, parse_command
+from msst_jax.cli.run_command import run_command
 from msst_jax.cli.stylize_job import StylizeFlags, build_job, check_flags, is_video
 from msst_jax.errors import UserError
 from msst_jax.models.deeplab import SEGMENTERS
@@ -75,8 +75,13 @@ def define_flags(values: flags.FlagValues) -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs one command line; returns the exit code: 0 done, 1 nothing better, 2 bad input, 130 interrupted."""
-    return run_command(argv, _run, "interrupted; only what is named above was written")
+    """Runs one command line; returns the exit code, see `run_command`."""
+    return run_command(
+        argv,
+        _run,
+        interrupted="interrupted; only what is named above was written",
+        smaller="--config.size, or give fewer blend ratios",
+    )
 
 
 def _run(argv: Sequence[str]) -> int:
@@ -87,12 +92,7 @@ def _run(argv: Sequence[str]) -> int:
     check_flags(typed, command.arguments)
     config = choose_config(command, typed)
     job = build_job(typed, command.arguments, config)
-    try:
-        return run_job(config, job)
-    except (MemoryError, JaxRuntimeError) as error:
-        if isinstance(error, JaxRuntimeError) and "out of memory" not in str(error).lower():
-            raise
-        raise UserError("not enough memory; lower --config.size or give fewer blend ratios") from error
+    return run_job(config, job)
 
 
 def _template(config: ConfigDict) -> ConfigDict:

@@ -6,7 +6,8 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict
 
-from msst_jax.cli.flags import Command, parse_command, parse_region_files, run_command
+from msst_jax.cli.flags import Command, parse_command, parse_region_files
+from msst_jax.cli.run_command import run_command
 from msst_jax.errors import UserError
 from msst_jax.pipelines.train import TrainJob, run
 from msst_jax.presets.lookup import load_preset
@@ -38,8 +39,13 @@ def define_flags(values: flags.FlagValues) -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs one command line; returns the exit code: 0 done, 2 bad input, 130 interrupted."""
-    return run_command(argv, _run, "interrupted; the same command continues from the last checkpoint")
+    """Runs one command line; returns the exit code, see `run_command`."""
+    return run_command(
+        argv,
+        _run,
+        interrupted="interrupted; the same command continues from the last checkpoint",
+        smaller="--config.batch or --config.size",
+    )
 
 
 def _run(argv: Sequence[str]) -> int:

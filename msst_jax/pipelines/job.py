@@ -8,11 +8,11 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from msst_jax.runtime.interrupt import EXIT_INTERRUPTED  # noqa: F401  # beside the other exit code
 from msst_jax.video.blend_schedule import BlendSchedule
 from msst_jax.video.io.frame_folder import DEFAULT_RATE
 
 EXIT_NOTHING_BETTER = 1
-EXIT_INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
