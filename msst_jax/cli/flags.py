@@ -10,6 +10,7 @@ from ml_collections import ConfigDict, config_flags
 
 from msst_jax.errors import UserError
 from msst_jax.presets.lookup import preset_path
+from msst_jax.presets.recorded import RecordedRun, read_recorded_run
 from msst_jax.presets.validation import check_fields
 
 DISTRIBUTION = "msst_jax"
@@ -31,8 +32,19 @@ class Command(NamedTuple):
     """The preset with the overrides of the command line."""
     overrides: dict[str, Any]
     """--config.FIELD=VALUE."""
-    default: bool
-    """No --config was given."""
+    preset: str | None
+    """The value of --config; None = not given."""
+
+    @property
+    def given(self) -> list[str]:
+        """The flags on the command line, but for --config and its fields."""
+        present = dict.fromkeys(self.flags[name].name for name in self.flags if self.flags[name].present)
+        return [name for name in present if name.partition(".")[0] != "config"]
+
+    @property
+    def recorded(self) -> bool:
+        """Whether the config is that of an earlier run."""
+        return self.preset is not None and self.preset.lower().endswith(".json")
 
 
 def parse_command(
@@ -60,46 +72,66 @@ def parse_command(
         raise TextRequested(f"{DISTRIBUTION} {metadata.version(DISTRIBUTION)}")
     values = flags.FlagValues()
     define(values)
-    helping = any(argument in HELP for argument in arguments)
+    about = f"Preset ({', '.join(presets)}), file, or out.json of a run; --config.FIELD=VALUE overrides a field."
+    if any(argument in HELP for argument in arguments):
+        config_flags.DEFINE_config_file("config", None, about, values, sys_argv=[program])
+        name = Path(program).name
+        raise TextRequested(_help(usage.format(command=f"python {name}" if name.endswith(".py") else name), values))
     try:
-        arguments = [] if helping else values.read_flags_from_files(arguments, force_gnu=False)
-        arguments, default = ([], True) if helping else _with_preset_file(arguments, presets[0])
-        config_flags.DEFINE_config_file(
-            "config",
-            None,
-            f"Preset ({', '.join(presets)}) or file; --config.FIELD=VALUE overrides a field.",
-            flag_values=values,
-            sys_argv=[program, *arguments],
-        )
-        if helping:
-            name = Path(program).name
-            raise TextRequested(_help(usage.format(command=f"python {name}" if name.endswith(".py") else name), values))
-        _, *rest = values([program, *arguments])
+        chosen, arguments = _without_preset(values.read_flags_from_files(arguments, force_gnu=False))
+        path = preset_path(chosen or presets[0])
+        if path.suffix.lower() == ".json":
+            rest = _parse_recorded(read_recorded_run(path), values, [program, *arguments], about, template)
+        else:
+            line = [program, f"--config={path}", *arguments]  # where ml_collections wants it
+            config_flags.DEFINE_config_file("config", None, about, values, sys_argv=line)
+            _, *rest = values(line)
         config = values["config"].value
         check_fields(config, template(config))
-    except (UserError, TextRequested):
+    except UserError:
         raise
     except Exception as error:  # a config file is a program and can raise anything
         raise UserError(describe_error(error)) from error
-    return Command(values, rest, config, config_flags.get_override_values(values["config"]), default)
+    return Command(values, rest, config, config_flags.get_override_values(values["config"]), chosen)
 
 
-def _with_preset_file(arguments: Sequence[str], default_preset: str) -> tuple[list[str], bool]:
-    """The arguments with --config=FILE first, where ml_collections wants it, and whether that is the default."""
+def _parse_recorded(
+    recorded: RecordedRun,
+    values: flags.FlagValues,
+    line: Sequence[str],
+    about: str,
+    template: Callable[[ConfigDict], ConfigDict],
+) -> list[str]:
+    """Parses a command line that repeats an earlier run; returns the positional arguments."""
+    config_flags.DEFINE_config_dict("config", _recorded_config(recorded, template), about, values, sys_argv=[*line])
+    _, *rest = values(line)
+    for name, value in recorded.flags.items():
+        if not values[name].present:
+            values[name].value = value
+    return rest
+
+
+def _recorded_config(recorded: RecordedRun, template: Callable[[ConfigDict], ConfigDict]) -> ConfigDict:
+    """The config of an earlier run; fields that it did not have yet are those of the template."""
+    config = template(ConfigDict(recorded.fields)).copy_and_resolve_references()
+    config.update(recorded.fields)
+    return config
+
+
+def _without_preset(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The last value of --config, None without one, and the other arguments."""
     others: list[str] = []
-    presets: list[str] = []
+    chosen = None
     remaining = iter(arguments)
     for argument in remaining:
         name, equals, value = argument.partition("=")
         if name in ("-config", "--config"):
-            value = value if equals else next(remaining, "")
-            if not value:
+            chosen = value if equals else next(remaining, "")
+            if not chosen:
                 raise UserError("--config has no value; give the name of a preset or the path of a file")
-            presets.append(value)
         else:
             others.append(argument)
-    chosen = presets[-1] if presets else default_preset
-    return [f"--config={preset_path(chosen)}", *others], not presets
+    return chosen, others
 
 
 def _help(usage: str, values: flags.FlagValues) -> str:

@@ -17,6 +17,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from msst_jax.errors import UserError
+from msst_jax.video.io.animation import Animation, read_by_pillow
 from msst_jax.video.io.color import HDR_TRANSFERS, Orientation, RgbDecoder, infer_matrix
 from msst_jax.video.io.frame_folder import DEFAULT_RATE, FrameFolder
 from msst_jax.video.io.timestamps import TimestampNormalizer
@@ -46,7 +47,9 @@ def open_video(path: str | Path, rate: Fraction = DEFAULT_RATE) -> VideoSource:
     """
     path = Path(path).expanduser()
     # Path.is_dir would raise for a name that is too long.
-    return FrameFolder(path, rate) if os.path.isdir(path) else VideoFile(path)
+    if os.path.isdir(path):
+        return FrameFolder(path, rate)
+    return Animation(path) if read_by_pillow(path) else VideoFile(path)
 
 
 class VideoFile:
