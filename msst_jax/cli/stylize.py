@@ -23,6 +23,7 @@ from msst_jax.models.deeplab import SEGMENTERS
 from msst_jax.pipelines.job import Job, PhotoJob, VideoJob
 from msst_jax.pipelines.run import run_job
 from msst_jax.presets.lookup import load_preset
+from msst_jax.presets.validation import check_config
 from msst_jax.regions.masks import foreground
 from msst_jax.runtime.console import configure_logging
 from msst_jax.runtime.devices import request_deterministic_ops
@@ -107,6 +108,7 @@ def _run(argv: Sequence[str]) -> int:
     check_flags_apply(run, STYLIZE_FLAGS, command.given)
     config = choose_config(command, typed, run)
     job = build_job(typed, photos, config, run)
+    check_config(config)
     warn_of_inert(command, config, run, job)
     return run_job(config, job)
 
