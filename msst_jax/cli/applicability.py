@@ -93,15 +93,17 @@ class Given(NamedTuple):
 
     Attributes:
       flags: on the command line, by name.
-      fields: of the config: on the command line, or in a preset with another value than the default.
+      fields: of the config, on the command line.
       config: the whole one.
       masked: every region has a mask, so that none is segmented.
+      preset: fields with another value than the default in a preset that the user chose.
     """
 
     flags: Collection[str]
     fields: Collection[str]
     config: ConfigDict
     masked: bool
+    preset: Collection[str] = ()
 
 
 class Condition(NamedTuple):
@@ -151,7 +153,8 @@ def check_flags_apply(run: Run, table: Mapping[str, Run], given: Iterable[str]) 
 def describe_inert(run: Run, table: Mapping[str, Run], given: Given) -> list[str]:
     """What was given and does not act in this run, with the reason, a phrase for each reason."""
     names = [*(f"--{flag}" for flag in given.flags), *(f"config.{field}" for field in given.fields)]
-    alien = [f"config.{field}" for field in given.fields if not table[field] & run]
+    fields = dict.fromkeys([*given.fields, *given.preset])
+    alien = [f"config.{field}" for field in fields if not table[field] & run]
     phrases = [f"{', '.join(alien)} on {NAMES[run]}"] if alien else []
     for condition in CONDITIONS:
         found = [name for name in condition.names if name in names and name not in alien]

@@ -36,6 +36,11 @@ class Command(NamedTuple):
     """The value of --config; None = not given."""
 
     @property
+    def default(self) -> bool:
+        """Whether no --config was given."""
+        return self.preset is None
+
+    @property
     def given(self) -> list[str]:
         """The flags on the command line, but for --config and its fields."""
         present = dict.fromkeys(self.flags[name].name for name in self.flags if self.flags[name].present)
@@ -44,7 +49,7 @@ class Command(NamedTuple):
     @property
     def recorded(self) -> bool:
         """Whether the config is that of an earlier run."""
-        return self.preset is not None and self.preset.lower().endswith(".json")
+        return (self.preset or "").lower().endswith(".json")
 
 
 def parse_command(

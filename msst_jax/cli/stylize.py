@@ -123,7 +123,7 @@ def _template(config: ConfigDict) -> ConfigDict:
 def choose_config(command: Command, typed: StylizeFlags, run: Run) -> ConfigDict:
     """The config; the bundled example and videos have presets of their own, with the same overrides."""
     config, photos = command.config, command.arguments
-    if command.preset is None and (run & VIDEOS or not photos):
+    if command.default and (run & VIDEOS or not photos):
         # Optimizing takes memory, so not at a video's own size.
         name = "quickstart" if not run & VIDEOS else "video" if typed.model else PRESETS[0]
         config = load_preset(name).get_config()
@@ -140,10 +140,10 @@ def choose_config(command: Command, typed: StylizeFlags, run: Run) -> ConfigDict
 
 def warn_of_inert(command: Command, config: ConfigDict, run: Run, job: Job) -> None:
     """Warns of flags and fields that do not act in this run, of a preset that the user chose too."""
-    preset = command.preset is not None and not command.recorded
-    fields = changed_fields(command.config, load_preset(PRESETS[0]).get_config()) if preset else {}
+    chosen = not (command.default or command.recorded)
+    preset = changed_fields(command.config, load_preset(PRESETS[0]).get_config()) if chosen else {}
     masked = isinstance(job, PhotoJob | VideoJob) and bool(job.styles) and set(foreground(job.styles)) <= {*job.masks}
-    given = Given(command.given, {**fields, **command.overrides}, config, masked)
+    given = Given(command.given, command.overrides, config, masked, preset)
     phrases = describe_inert(run, STYLIZE_FIELDS, given)
     if phrases:
         logging.warning("no effect: %s", "; ".join(phrases))

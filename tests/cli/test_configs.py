@@ -118,11 +118,11 @@ def test_the_json_of_a_video_repeats_it(scene: Path, model: Path):
 
 def test_the_command_line_takes_precedence_over_the_json(scene: Path):
     assert run_command(["photo.png", *RUNS["photo, noise and seed"], "-o", "first.png"], scene)[0] == 0
-    changes = ["--config.steps=1", "--seed=8", "--blend=0.1"]
+    changes = ["--config.steps=3", "--seed=8", "--blend=0.1"]
     assert run_command(["other.png", "--config=first.json", *changes, *STYLED[2:], "-o", "again.png"], scene)[0] == 0
     content = json.loads((scene / "again.json").read_text())
     assert (content["photo"], content["seed"], content["blend_ratio"]) == ("other.png", 8, 0.1)
-    assert content["evaluations"] == [1]
+    assert content["evaluations"] == [3]
 
 
 @pytest.mark.parametrize(
