@@ -56,3 +56,16 @@ def test_help_into_a_reader_that_stops_is_no_error(tmp_path: Path):
     command = f"{sys.executable} {ROOT / 'stylize.py'} --help | head -n 0; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+def test_a_signal_while_the_converter_is_imported_is_one_line():
+    program = PROGRAM.replace("from msst_jax.cli import entry\ngetattr(entry, command)()", "import runpy\nrun()")
+    program = program.replace("run()", 'runpy.run_module("convert_weights", run_name="__main__")')
+    done = subprocess.run(
+        [sys.executable, "-c", program, "convert", "", "numpy", "SIGTERM"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (143, "convert_weights: interrupted; nothing was written\n")
