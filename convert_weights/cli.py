@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 
 from msst_jax.errors import UserError
@@ -10,6 +11,7 @@ from msst_jax.io.files import check_writable, write_atomically
 from msst_jax.io.paths import user_path
 from msst_jax.models.pretrained import converted_path, weights_folder
 from msst_jax.runtime.console import ArgumentParser, print_line
+from msst_jax.runtime.interrupt import signals_as_interrupts
 
 from .check import CheckFailed, format_table
 from .convert import convert, round_trip
@@ -18,23 +20,24 @@ from .output import save_tensors
 from .sources import read_source
 from .torch_compat import import_torchvision
 
-INTERRUPTED = 130  # what shells expect after Ctrl-C
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the converter on `arguments`, or on those of the process.
 
     Returns:
-      The exit code: 0 success, 1 the check failed, 2 bad input, 130 interrupted.
+      The exit code: 0 success, 1 the check failed, 2 bad input, 130 interrupted, 143 after SIGTERM.
     """
-    try:
-        _run(_parse(arguments))
-    except CheckFailed as error:
-        return _fail(error, 1)
-    except UserError as error:
-        return _fail(error, 2)
-    except KeyboardInterrupt:
-        return _fail("interrupted; run the command again to continue", INTERRUPTED)
+    with signals_as_interrupts() as received:
+        try:
+            _run(_parse(arguments))
+        except CheckFailed as error:
+            return _fail(error, 1)
+        except UserError as error:
+            return _fail(error, 2)
+        except OSError as error:
+            return _fail(f"{error}; check the file, or give another", 2)
+        except KeyboardInterrupt:
+            return _fail("interrupted; run the command again to continue", received.exit_code)
     return 0
 
 
@@ -49,6 +52,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog=f"python -m {__package__}" if script == "__main__.py" else script,
         description="Converts published weights to files that msst_jax reads.",
     )
+    parser.add_argument("--version", action="version", version=f"msst_jax {metadata.version('msst_jax')}")
     parser.add_argument("name", choices=NETWORKS, metavar="NAME", help=f"one of {', '.join(NETWORKS)}")
     parser.add_argument(
         "--from",

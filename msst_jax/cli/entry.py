@@ -1,21 +1,45 @@
-"""Entry points of the scripts: restart with huge pages before jax is imported, then run the command."""
+"""Entry points of the scripts: ready for signals at once, restarted with huge pages, and only then is jax imported."""
 
+import importlib
+import os
+import signal
 import sys
+from pathlib import Path
 
 from msst_jax.runtime.hugepages import use_hugepages
+from msst_jax.runtime.interrupt import SIGNALS, exit_at_once
+from msst_jax.runtime.streams import open_missing_streams
 
 
 def stylize() -> None:
     """stylize.py and msst-stylize."""
-    use_hugepages()
-    from msst_jax.cli.stylize import main
-
-    sys.exit(main(sys.argv))
+    _run("msst_jax.cli.stylize")
 
 
 def train() -> None:
     """train.py and msst-train."""
-    use_hugepages()
-    from msst_jax.cli.train import main
+    _run("msst_jax.cli.train")
 
-    sys.exit(main(sys.argv))
+
+def _run(module: str) -> None:
+    """Runs the `main` of a module as this program, and ends it."""
+    open_missing_streams()
+    exit_at_once(f"{Path(sys.argv[0]).name}: interrupted; nothing was written")
+    use_hugepages()
+    _leave(importlib.import_module(module).main(sys.argv))
+
+
+def _leave(code: int) -> None:
+    """Ends the process; a signal can no longer change how.
+
+    After an interrupt Python's own clean-up is left out: it crashes where a thread still compiles. Hosts that train
+    together need it, to take leave of each other.
+    """
+    for number in SIGNALS:
+        signal.signal(number, lambda *_: os._exit(code))
+    from msst_jax.runtime.devices import is_distributed
+
+    if code > 128 and not is_distributed():
+        sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)

@@ -1,26 +1,26 @@
 """The command line of the scripts: flags and the config that they override, read without global state."""
 
-import sys
 from collections.abc import Callable, Iterable, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from absl import flags, logging
+from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from msst_jax.errors import DivergenceError, UserError
+from msst_jax.errors import UserError
 from msst_jax.io.paths import user_path
-from msst_jax.pipelines.job import EXIT_INTERRUPTED, EXIT_NOTHING_BETTER
 from msst_jax.presets.lookup import preset_path
+from msst_jax.presets.recorded import RecordedRun, read_recorded_run
 from msst_jax.presets.validation import check_fields
-from msst_jax.runtime.console import print_line
 
-EXIT_BAD_INPUT = 2
+DISTRIBUTION = "msst_jax"
 HELP = ("--help", "-help", "-h", "--helpshort", "--helpfull")
+VERSION = ("--version", "-version")
 
 
-class HelpRequested(Exception):
-    """The user asks for help, which is the message."""
+class TextRequested(Exception):
+    """The user asks for help, or for the version, which is the message."""
 
 
 class Command(NamedTuple):
@@ -33,8 +33,24 @@ class Command(NamedTuple):
     """The preset with the overrides of the command line."""
     overrides: dict[str, Any]
     """--config.FIELD=VALUE."""
-    default: bool
-    """No --config was given."""
+    preset: str | None
+    """The value of --config; None = not given."""
+
+    @property
+    def default(self) -> bool:
+        """Whether no --config was given."""
+        return self.preset is None
+
+    @property
+    def given(self) -> list[str]:
+        """The flags on the command line, but for --config and its fields."""
+        present = dict.fromkeys(self.flags[name].name for name in self.flags if self.flags[name].present)
+        return [name for name in present if name.partition(".")[0] != "config"]
+
+    @property
+    def recorded(self) -> bool:
+        """Whether the config is that of an earlier run."""
+        return (self.preset or "").lower().endswith(".json")
 
 
 def parse_command(
@@ -54,51 +70,74 @@ def parse_command(
       template: a config to one with the fields that it must have, or a UserError.
 
     Raises:
-      HelpRequested: with the text to print.
+      TextRequested: --help or --version, with the text to print.
       UserError: anything that is wrong with the flags or the config.
     """
     program, *arguments = argv
-    helping = any(argument in HELP for argument in arguments)
-    arguments, default = ([], True) if helping else _with_preset_file(arguments, presets[0])
+    if any(argument in VERSION for argument in arguments):
+        raise TextRequested(f"{DISTRIBUTION} {metadata.version(DISTRIBUTION)}")
     values = flags.FlagValues()
     define(values)
-    config_flags.DEFINE_config_file(
-        "config",
-        None,
-        f"Preset ({', '.join(presets)}) or file; --config.FIELD=VALUE overrides a field.",
-        flag_values=values,
-        sys_argv=[program, *arguments],
-    )
-    if helping:
+    about = f"Preset ({', '.join(presets)}), file, or out.json of a run; --config.FIELD=VALUE overrides a field."
+    if any(argument in HELP for argument in arguments):
+        config_flags.DEFINE_config_file("config", None, about, values, sys_argv=[program])
         name = Path(program).name
-        raise HelpRequested(_help(usage.format(command=f"python {name}" if name.endswith(".py") else name), values))
+        raise TextRequested(_help(usage.format(command=f"python {name}" if name.endswith(".py") else name), values))
     try:
-        _, *rest = values([program, *arguments])
+        chosen, arguments = _without_preset(values.read_flags_from_files(arguments, force_gnu=False))
+        path = preset_path(chosen or presets[0])
+        if path.suffix.lower() == ".json":
+            rest = _parse_recorded(read_recorded_run(path), values, [program, *arguments], about, template)
+        else:
+            line = [program, f"--config={path}", *arguments]  # where ml_collections wants it
+            config_flags.DEFINE_config_file("config", None, about, values, sys_argv=line)
+            _, *rest = values(line)
         config = values["config"].value
         check_fields(config, template(config))
     except UserError:
         raise
     except Exception as error:  # a config file is a program and can raise anything
         raise UserError(describe_error(error)) from error
-    return Command(values, rest, config, config_flags.get_override_values(values["config"]), default)
+    return Command(values, rest, config, config_flags.get_override_values(values["config"]), chosen)
 
 
-def _with_preset_file(arguments: Sequence[str], default_preset: str) -> tuple[list[str], bool]:
-    """The arguments with --config=FILE first, where ml_collections wants it, and whether that is the default."""
+def _parse_recorded(
+    recorded: RecordedRun,
+    values: flags.FlagValues,
+    line: Sequence[str],
+    about: str,
+    template: Callable[[ConfigDict], ConfigDict],
+) -> list[str]:
+    """Parses a command line that repeats an earlier run; returns the positional arguments."""
+    config_flags.DEFINE_config_dict("config", _recorded_config(recorded, template), about, values, sys_argv=[*line])
+    _, *rest = values(line)
+    for name, value in recorded.flags.items():
+        if not values[name].present:
+            values[name].value = value
+    return rest
+
+
+def _recorded_config(recorded: RecordedRun, template: Callable[[ConfigDict], ConfigDict]) -> ConfigDict:
+    """The config of an earlier run; fields that it did not have yet are those of the template."""
+    config = template(ConfigDict(recorded.fields)).copy_and_resolve_references()
+    config.update(recorded.fields)
+    return config
+
+
+def _without_preset(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The last value of --config, None without one, and the other arguments."""
     others: list[str] = []
-    presets: list[str] = []
+    chosen = None
     remaining = iter(arguments)
     for argument in remaining:
         name, equals, value = argument.partition("=")
         if name in ("-config", "--config"):
-            value = value if equals else next(remaining, "")
-            if not value:
+            chosen = value if equals else next(remaining, "")
+            if not chosen:
                 raise UserError("--config has no value; give the name of a preset or the path of a file")
-            presets.append(value)
         else:
             others.append(argument)
-    chosen = presets[-1] if presets else default_preset
-    return [f"--config={preset_path(chosen)}", *others], not presets
+    return chosen, others
 
 
 def _help(usage: str, values: flags.FlagValues) -> str:
@@ -118,13 +157,14 @@ def describe_error(error: Exception) -> str:
     """One line for what absl and ml_collections raise when a flag or a config file cannot be used."""
     reason: object = error
     while isinstance(reason, AttributeError | KeyError):  # ml_collections wraps one in the other
-        reason = reason.args[0]
+        reason = reason.args[0] if reason.args else type(reason).__name__
     text = " ".join(str(reason).split())
-    if isinstance(error, OSError | flags.Error):  # of several lines, the last tells the cause
-        text = str(error).strip().splitlines()[-1].rpartition("failure to load: ")[-1].strip()
+    if isinstance(error, OSError | flags.Error) and text:  # of several lines, the last tells the cause
+        last = str(error).strip().splitlines()[-1]
+        text = last.rpartition("failure to load: ")[-1].removeprefix("ERROR:: ").strip()
     if isinstance(error, OSError):
         return f"the config file cannot be read ({text}); check --config"
-    return f"the config has no field {text}" if text.startswith("'") else text
+    return f"the config has no field {text}" if text.startswith("'") else text or type(error).__name__
 
 
 def parse_region_files(pairs: Iterable[str], flag: str) -> dict[str, str]:
@@ -153,31 +193,3 @@ def resolve_config_paths(config: ConfigDict, fields: Iterable[str]) -> None:
     for field in fields:
         if config.get(field):
             config[field] = str(user_path(config[field], f"config.{field}", stream=field == "photo"))
-
-
-def run_command(argv: Sequence[str], action: Callable[[Sequence[str]], int], interrupted: str) -> int:
-    """Runs a command line; what it raises becomes one line on stderr and an exit code.
-
-    Args:
-      argv: the program and its arguments.
-      action: the command; returns its exit code.
-      interrupted: what Ctrl-C prints.
-
-    Returns:
-      That of the action, 1 if it diverges, 2 for bad input, 130 after Ctrl-C.
-    """
-    # As absl's app.run does; grain's workers, too, ask for the global flags.
-    flags.FLAGS.mark_as_parsed()
-    logging.use_absl_handler()
-    program = Path(argv[0]).name  # "stylize.py" or "msst-stylize"
-    try:
-        return action(argv)
-    except HelpRequested as text:
-        print(text)
-        return 0
-    except UserError as error:
-        print(f"{program}: {error}", file=sys.stderr)
-        return EXIT_NOTHING_BETTER if isinstance(error, DivergenceError) else EXIT_BAD_INPUT
-    except KeyboardInterrupt:
-        print_line(program, interrupted)
-        return EXIT_INTERRUPTED

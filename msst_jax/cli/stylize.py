@@ -2,17 +2,30 @@
 
 from collections.abc import Sequence
 
-from absl import flags
-from jax.errors import JaxRuntimeError
+from absl import flags, logging
 from ml_collections import ConfigDict
 
-from msst_jax.cli.flags import Command, parse_command, resolve_config_paths, run_command
-from msst_jax.cli.stylize_job import StylizeFlags, build_job, check_flags, is_video, resolve_paths
+from msst_jax.cli.applicability import (
+    STYLIZE_FIELDS,
+    STYLIZE_FLAGS,
+    VIDEOS,
+    Given,
+    Run,
+    changed_fields,
+    check_flags_apply,
+    describe_inert,
+)
+from msst_jax.cli.flags import Command, parse_command, resolve_config_paths
+from msst_jax.cli.run_command import run_command
+from msst_jax.cli.stylize_job import StylizeFlags, build_job, check_flags, kind_of_run, masks_for, resolve_paths
 from msst_jax.errors import UserError
 from msst_jax.io.write_options import SUBSAMPLINGS
 from msst_jax.models.deeplab import SEGMENTERS
+from msst_jax.pipelines.job import Job, PhotoJob, VideoJob
 from msst_jax.pipelines.run import run_job
 from msst_jax.presets.lookup import load_preset
+from msst_jax.presets.validation import check_config
+from msst_jax.regions.masks import foreground
 from msst_jax.runtime.console import configure_logging
 from msst_jax.runtime.devices import request_deterministic_ops
 
@@ -24,6 +37,7 @@ USAGE = """Gives every region of a photo or a video a style of its own.
 {command} PHOTO|FOLDER --model DIR|builtin    with a trained feed-forward model, at once
 {command} VIDEO --model DIR|builtin -o out.mp4  a video: .mp4, .mov, .mkv, .webm, .gif or a folder
 """
+PATH_FIELDS = ("photo", "segmenter", "weights")
 PRESETS = ("photo", "quickstart", "seed", "seed_fast", "video")  # the first is the default
 
 
@@ -89,8 +103,13 @@ def define_flags(values: flags.FlagValues) -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs one command line; returns the exit code: 0 done, 1 nothing better, 2 bad input, 130 interrupted."""
-    return run_command(argv, _run, "interrupted; only what is named above was written")
+    """Runs one command line; returns the exit code, see `run_command`."""
+    return run_command(
+        argv,
+        _run,
+        interrupted="interrupted; only what is named above was written",
+        smaller="--config.size, or give fewer blend ratios",
+    )
 
 
 def _run(argv: Sequence[str]) -> int:
@@ -98,16 +117,18 @@ def _run(argv: Sequence[str]) -> int:
     typed = StylizeFlags._make(command.flags[name.replace("_", "-")].value for name in StylizeFlags._fields)
     configure_logging(typed.quiet)
     request_deterministic_ops()
-    typed, photos = resolve_paths(typed, command.arguments)
+    resolve_config_paths(command.config, PATH_FIELDS)
+    typed, arguments = resolve_paths(typed, command.arguments)
+    command = command._replace(arguments=arguments)
+    photos = arguments or [file for file in [command.config.photo] if file]
     check_flags(typed, photos)
-    config = choose_config(command._replace(arguments=photos), typed)
-    job = build_job(typed, photos, config)
-    try:
-        return run_job(config, job)
-    except (MemoryError, JaxRuntimeError) as error:
-        if isinstance(error, JaxRuntimeError) and "out of memory" not in str(error).lower():
-            raise
-        raise UserError("not enough memory; lower --config.size or give fewer blend ratios") from error
+    run = kind_of_run(typed, photos)
+    check_flags_apply(run, STYLIZE_FLAGS, command.given)
+    config = choose_config(command, typed, run)
+    job = build_job(typed, photos, config, run)
+    check_config(config)
+    warn_of_inert(command, config, run, job)
+    return run_job(config, job)
 
 
 def _template(config: ConfigDict) -> ConfigDict:
@@ -117,19 +138,31 @@ def _template(config: ConfigDict) -> ConfigDict:
     return load_preset(PRESETS[0]).get_config()
 
 
-def choose_config(command: Command, typed: StylizeFlags) -> ConfigDict:
+def choose_config(command: Command, typed: StylizeFlags, run: Run) -> ConfigDict:
     """The config; the bundled example and videos have presets of their own, with the same overrides."""
     config, photos = command.config, command.arguments
-    video = is_video(typed, photos)
-    if command.default and (video or not photos):
+    if command.default and (run & VIDEOS or not photos):
         # Optimizing takes memory, so not at a video's own size.
-        name = "quickstart" if not video else "video" if typed.model else PRESETS[0]
+        name = "quickstart" if not run & VIDEOS else "video" if typed.model else PRESETS[0]
         config = load_preset(name).get_config()
         config.update_from_flattened_dict(command.overrides)
     elif not photos and not config.photo:
         load_preset("quickstart").use_example(config)
-    if typed.model:  # it has styles and a blend of its own
-        config.styles, config.blend_ratio = (), 0.0
+    if typed.model:  # it has styles of its own, and a blend of 0 unless one is asked for
+        config.styles = ()
+        config.blend_ratio = command.overrides.get("blend_ratio", 0.0)
+    config.masks = masks_for(config, photos, "masks" in command.overrides)
     config.segmenter = typed.segmenter or config.segmenter
-    resolve_config_paths(config, ("photo", "segmenter", "weights"))
+    resolve_config_paths(config, PATH_FIELDS)
     return config
+
+
+def warn_of_inert(command: Command, config: ConfigDict, run: Run, job: Job) -> None:
+    """Warns of flags and fields that do not act in this run, of a preset that the user chose too."""
+    chosen = not (command.default or command.recorded)
+    preset = changed_fields(command.config, load_preset(PRESETS[0]).get_config()) if chosen else {}
+    masked = isinstance(job, PhotoJob | VideoJob) and bool(job.styles) and set(foreground(job.styles)) <= {*job.masks}
+    given = Given(command.given, command.overrides, config, masked, preset)
+    phrases = describe_inert(run, STYLIZE_FIELDS, given)
+    if phrases:
+        logging.warning("no effect: %s", "; ".join(phrases))

@@ -1,13 +1,16 @@
 """From the flags of stylize.py to a job."""
 
+import os
 import re
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
+from absl import logging
 from ml_collections import ConfigDict
 
+from msst_jax.cli.applicability import VIDEOS, Run
 from msst_jax.cli.flags import parse_region_files
 from msst_jax.errors import UserError
 from msst_jax.io.paths import STANDARD_STREAM, user_path
@@ -16,7 +19,8 @@ from msst_jax.io.write_options import OUTPUT_SUFFIXES, WriteOptions
 from msst_jax.pipelines.job import Job, MasksJob, PhotoJob, VideoJob
 from msst_jax.presets.validation import check_number
 from msst_jax.video.blend_schedule import parse_blend_schedule
-from msst_jax.video.io.formats import GIF, VIDEO_OUTPUT_SUFFIXES, VIDEO_SUFFIXES
+from msst_jax.video.io.animation import count_frames
+from msst_jax.video.io.formats import VIDEO_OUTPUT_SUFFIXES, VIDEO_SUFFIXES
 from msst_jax.video.io.frame_folder import DEFAULT_RATE
 from msst_jax.video.io.types import MAX_RATE, Part
 
@@ -57,21 +61,20 @@ def resolve_paths(flags: StylizeFlags, photos: Sequence[str]) -> tuple[StylizeFl
     return resolved, [str(user_path(photo, "photo", stream=True)) for photo in photos]
 
 
-def build_job(flags: StylizeFlags, photos: Sequence[str], config: ConfigDict) -> Job:
-    """The job; what the command line does not say, the config does, whose styles may be emptied for that.
+def build_job(flags: StylizeFlags, photos: Sequence[str], config: ConfigDict, run: Run) -> Job:
+    """The job; what the command line does not say, the config does.
 
     Args:
       flags: as typed.
-      photos: the positional arguments; see `check_flags`.
+      photos: the positional arguments, or the photo of the config; see `check_flags`.
       config: see configs/photo.py.
+      run: its kind.
 
     Raises:
       UserError: a flag that cannot be used.
     """
     photo = photos[0] if photos else config.photo
-    if photo != config.photo:  # the files that a config names go with the photo that it names
-        config.styles = config.masks = ()
-    video = is_video(flags, photos)
+    video = bool(run & VIDEOS)
     if video and str(STANDARD_STREAM) in (photo, flags.output):
         raise UserError(f"{STANDARD_STREAM} is for photos; a video is read from a file, and written to one")
     blend = str(config.blend_ratio) if flags.blend is None else flags.blend
@@ -110,10 +113,31 @@ def build_job(flags: StylizeFlags, photos: Sequence[str], config: ConfigDict) ->
     )
 
 
-def is_video(flags: StylizeFlags, photos: Sequence[str]) -> bool:
-    """Whether the job is a video, see `is_video_path`; --regions-only takes a GIF as the image that it is, too."""
-    image = flags.regions_only and bool(photos) and Path(photos[0]).suffix.lower() == GIF
-    return bool(photos) and not image and is_video_path(photos[0], flags.output, flags.rate)
+def kind_of_run(flags: StylizeFlags, photos: Sequence[str]) -> Run:
+    """The kind of run that the flags and the photo ask for; without a photo, that of the bundled example."""
+    if flags.regions_only:
+        return Run.REGIONS
+    video = bool(photos) and is_video_path(photos[0], flags.output, flags.rate)
+    if flags.model:
+        return Run.VIDEO_MODEL if video else Run.PHOTO_MODEL
+    return Run.VIDEO if video else Run.PHOTO
+
+
+def masks_for(config: ConfigDict, photos: Sequence[str], typed: bool) -> tuple[str, ...]:
+    """The masks of a config that go with a photo: all, unless they belong to the photo that the config names.
+
+    Styles are for any photo, a mask only fits its own.
+
+    Args:
+      config: see configs/photo.py.
+      photos: the positional arguments.
+      typed: config.masks is on the command line, as the photo is.
+    """
+    own = not config.photo or not photos or os.path.realpath(photos[0]) == os.path.realpath(config.photo)
+    if config.masks and not (own or typed):
+        logging.info("the masks of the config are left out: they are of %s", config.photo)
+        return ()
+    return tuple(config.masks)
 
 
 def check_flags(flags: StylizeFlags, photos: Sequence[str]) -> None:
@@ -131,9 +155,10 @@ def check_flags(flags: StylizeFlags, photos: Sequence[str]) -> None:
         raise UserError(f"one photo at a time, found {len(photos)}: {' '.join(photos)}")
     if flags.regions_only and pairs:
         raise UserError(f"--regions-only takes no --style or --mask, found {', '.join(pairs)}; leave them out")
-    if is_video(flags, photos):
-        if flags.regions_only:
-            raise UserError("--regions-only shows the regions of a photo; give a photo, or a frame of the video")
+    video = bool(photos) and is_video_path(photos[0], flags.output, flags.rate)
+    if video and flags.regions_only and not count_frames(photos[0]):
+        raise UserError("--regions-only shows the regions of a photo; give a photo, or a frame of the video")
+    if video and not flags.regions_only:
         if flags.compare:
             raise UserError("--compare makes a sheet of one photo; leave it out, or give a photo")
         if flags.subsampling is not None or flags.metadata != "keep":
@@ -151,20 +176,34 @@ def check_flags(flags: StylizeFlags, photos: Sequence[str]) -> None:
     }
     for flag in (flag for flag, present in given.items() if present):
         raise UserError(f"{flag} is for videos; give a video file, or a folder of frames with -o out.mp4")
+    if photos:
+        _check_picture(photos[0], flags.output)
+
+
+def _check_picture(photo: str, output: str | None) -> None:
+    """Says that a still picture makes no video, and that of an animated one only the first frame is taken."""
+    frames, ending = count_frames(photo), Path(output or "").suffix.lower()
+    if frames == 1 and ending in VIDEO_OUTPUT_SUFFIXES:
+        raise UserError(f"{photo} is a still picture, and {output} a video; give a picture, such as -o out.png")
+    if frames and frames > 1:
+        logging.warning("%s has %d frames: only the first is taken, since the output is a picture", photo, frames)
 
 
 def is_video_path(photo: str, output: str | None, rate: str | None) -> bool:
-    """Whether the user means a video: a video file, or a folder of frames that becomes one or has a rate.
+    """Whether the user means a video: what moves, or a folder of frames that becomes a video or has a rate.
 
-    A GIF is an image if the output is one.
+    What is animated is a video, whatever its ending, unless the output is a picture; a still GIF is a picture.
     """
     ending = Path(output or "").suffix.lower()
     if Path(photo).is_dir():
         return rate is not None or ending in VIDEO_OUTPUT_SUFFIXES
+    if ending in OUTPUT_SUFFIXES:
+        return False
+    frames = count_frames(photo)
+    if frames is not None:
+        return frames > 1
     known = Path(photo).suffix.lower()
-    return ending not in OUTPUT_SUFFIXES and (
-        known in VIDEO_SUFFIXES or (ending in VIDEO_OUTPUT_SUFFIXES and known not in IMAGE_SUFFIXES)
-    )
+    return known in VIDEO_SUFFIXES or (ending in VIDEO_OUTPUT_SUFFIXES and known not in IMAGE_SUFFIXES)
 
 
 def parse_frame_rate(text: str | None) -> Fraction:

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
-from absl import flags
+from absl import flags, logging
 from ml_collections import ConfigDict
 
-from msst_jax.cli.flags import Command, parse_command, parse_region_files, resolve_config_paths, run_command
+from msst_jax.cli.applicability import TRAIN_FIELDS, Given, Run, describe_inert
+from msst_jax.cli.flags import Command, parse_command, parse_region_files, resolve_config_paths
+from msst_jax.cli.run_command import run_command
 from msst_jax.errors import UserError
 from msst_jax.io.paths import user_path
 from msst_jax.pipelines.train import TrainJob, run
@@ -20,6 +22,7 @@ USAGE = """Trains the feed-forward model, or the person segmenter. The same comm
 {command} --config person_segmenter --workdir runs/x --photos DIR --masks DIR
 """
 PRESETS = ("fast", "person_segmenter")  # the first is the default
+TASK_RUNS = {"stylizer": Run.STYLIZER, "segmenter": Run.SEGMENTER}
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -39,11 +42,13 @@ def define_flags(values: flags.FlagValues) -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs one command line; returns the exit code.
-
-    0 done, 1 diverged or worse than at the start, 2 bad input, 130 interrupted.
-    """
-    return run_command(argv, _run, "interrupted; the same command continues from the last checkpoint")
+    """Runs one command line; returns the exit code, see `run_command`."""
+    return run_command(
+        argv,
+        _run,
+        interrupted="interrupted; the same command continues from the last checkpoint",
+        smaller="--config.batch or --config.size",
+    )
 
 
 def _run(argv: Sequence[str]) -> int:
@@ -51,11 +56,22 @@ def _run(argv: Sequence[str]) -> int:
     configure_logging(command.flags.quiet)
     if command.arguments:
         raise UserError(f"{' '.join(command.arguments)} belongs to no flag; photos are given with --photos DIR")
+    kind = TASK_RUNS.get(command.config.task)  # an unknown task is refused with the rest of the config
+    if kind:
+        warn_of_inert(command, kind)
     request_deterministic_ops()
     initialize_distributed()
     job = _build_job(command)
     resolve_config_paths(command.config, ("segmenter", "start"))
     return run(command.config, job)
+
+
+def warn_of_inert(command: Command, kind: Run) -> None:
+    """Warns of config fields that do not act in this run; flags that do not are refused by the task itself."""
+    given = Given(command.given, command.overrides, command.config, masked="masks" in command.given)
+    phrases = describe_inert(kind, TRAIN_FIELDS, given)
+    if phrases:
+        logging.warning("no effect: %s", "; ".join(phrases))
 
 
 def _template(config: ConfigDict) -> ConfigDict:

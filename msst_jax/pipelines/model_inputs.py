@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from absl import logging
+
 from msst_jax.errors import UserError
 from msst_jax.models.feedforward_model import FeedforwardModel
 from msst_jax.models.voc import CLASSES
@@ -31,6 +33,8 @@ def load_model_segmenter(name: str, spec: MaskSpec, segmenter: str) -> Segmenter
       UserError: as `load_segmenter`, or a region that no network knows.
     """
     if not spec.missing:
+        if segmenter:
+            logging.info("segmenter %s is not needed: every region has a mask", segmenter)
         return None
     unknown = [region for region in spec.missing if not set(region.split("+")) <= set(CLASSES)]
     if unknown:

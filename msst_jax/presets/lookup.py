@@ -11,6 +11,7 @@ from msst_jax.io.paths import user_path
 
 PACKAGE = "msst_jax.configs"
 FOLDER = "configs"
+CONFIG_SUFFIXES = (".py", ".json")
 
 
 def preset_folder() -> Path:
@@ -32,11 +33,16 @@ def preset_path(text: str) -> Path:
     An existing file at that path takes precedence over a preset, unless `text` is a bare name.
 
     Raises:
-      UserError: neither a preset nor a file, or a URL.
+      UserError: neither a preset nor a file, a URL, or a file of another kind than CONFIG_SUFFIXES.
     """
     path = user_path(text, "--config")
     bare = path.name == text and not path.suffix
     if not bare and path.is_file():
+        if path.suffix.lower() not in CONFIG_SUFFIXES:
+            raise UserError(
+                f"--config {text} ends in neither .py nor .json; give a Python file that defines get_config(), or the "
+                "JSON that a run wrote"
+            )
         return path
     names = preset_names()
     if (bare or path.suffix == ".py") and path.parent in (Path(), Path(FOLDER)) and path.stem in names:

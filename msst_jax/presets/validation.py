@@ -38,6 +38,7 @@ NONNEGATIVE = (
     "precondition",
 )
 POSITIVE = ("steps", "style_scale", "history")
+INTEGERS = ("size", "steps", "steps_multiple", "history")
 VIDEO_MINIMUMS = {"segment_every": 1, "next_steps": 1}
 PERCENT = {"feather": "the longest side", "min_speck": "the photo"}
 TRAINING_CHOICES: dict[str, tuple[Any, ...]] = {
@@ -60,6 +61,8 @@ TRAINING_MINIMUMS = {  # of integers
     "keep_every": 0,
 }
 STYLIZER_MINIMUMS = {"width": 1, "blocks": 0, "style_size": 0}
+STYLIZER_MAXIMUMS = {"width": 1024, "blocks": 1024}
+MAX_INTEGER = 2**31 - 1  # counts on the device are int32
 MAX_CROP = 4.0
 MAX_FLOAT = float(np.finfo(np.float32).max)
 
@@ -130,6 +133,7 @@ def check_stylizer_config(config: ConfigDict) -> None:
     for kind in ("style", "content"):
         _check_layers(config, kind)
     _check_minimums(config, STYLIZER_MINIMUMS)
+    _check_maximums(config, STYLIZER_MAXIMUMS)
     for field in ("style_weight", "blend_ratio", "content_weight", "tv_weight"):
         check_number(f"config.{field}", config[field])
     check_number("config.blend_ratio times config.style_weight", config.blend_ratio * config.style_weight)
@@ -185,11 +189,19 @@ def _check_minimums(config: ConfigDict, limits: Mapping[str, int]) -> None:
     for field, minimum in limits.items():
         if not isinstance(config[field], int) or config[field] < minimum:
             raise UserError(f"config.{field} is {config[field]}; it must be an integer of at least {minimum}")
+    _check_maximums(config, dict.fromkeys(limits, MAX_INTEGER))
+
+
+def _check_maximums(config: ConfigDict, limits: Mapping[str, int]) -> None:
+    for field, maximum in limits.items():
+        if config[field] > maximum:
+            raise UserError(f"config.{field} is {config[field]}; it must be at most {maximum}")
 
 
 def _check_numbers(config: ConfigDict) -> None:
     for field in (*NONNEGATIVE, *POSITIVE):
         check_number(f"config.{field}", config[field], positive=field in POSITIVE)
+    _check_maximums(config, dict.fromkeys(INTEGERS, MAX_INTEGER))
 
 
 def _check_percents(config: ConfigDict) -> None:

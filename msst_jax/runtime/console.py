@@ -1,7 +1,10 @@
 """Logging and errors of the scripts: the package's own messages as plain lines on stderr."""
 
 import argparse
+import functools
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from logging import ERROR, LogRecord, getLogger
 from pathlib import Path
 from typing import NoReturn
@@ -9,6 +12,7 @@ from typing import NoReturn
 from absl import logging
 
 from msst_jax.errors import UserError
+from msst_jax.runtime.streams import print_text
 
 PACKAGE = str(Path(__file__).parents[1])
 
@@ -19,7 +23,7 @@ def configure_logging(quiet: bool) -> None:
     Orbax's errors are dropped too, because it also raises them, and its caller reports them; after a failed save its
     threads find their event loop closed, and each would print a traceback.
     """
-    sys.unraisablehook = _ignore_closed_event_loop
+    sys.unraisablehook = functools.partial(_ignore_closed_event_loop, sys.unraisablehook)
     handler = logging.get_absl_handler()
     handler.setFormatter(None)
     handler.addFilter(_is_shown)
@@ -27,9 +31,11 @@ def configure_logging(quiet: bool) -> None:
     logging.set_verbosity(logging.ERROR if quiet else logging.INFO)
 
 
-def _ignore_closed_event_loop(unraisable: "sys.UnraisableHookArgs") -> None:
+def _ignore_closed_event_loop(
+    otherwise: Callable[["sys.UnraisableHookArgs"], object], unraisable: "sys.UnraisableHookArgs"
+) -> None:
     if str(unraisable.exc_value) != "Event loop is closed":
-        sys.__unraisablehook__(unraisable)
+        otherwise(unraisable)
 
 
 def _is_shown(record: LogRecord) -> bool:
@@ -48,4 +54,5 @@ class ArgumentParser(argparse.ArgumentParser):
 
 def print_line(program: str, reason: object) -> None:
     """Prints "PROGRAM: REASON" to stderr as one line; messages of other libraries may have several."""
-    print(f"{program}: {' '.join(str(reason).splitlines())}", file=sys.stderr)
+    with suppress(OSError):  # a full or closed stderr must not change how the program ends
+        print_text(f"{program}: {' '.join(str(reason).splitlines())}", sys.stderr)

@@ -1,6 +1,7 @@
 """XLA and distributed setup, to be called before the first computation, and collectives over the hosts of a run."""
 
 import os
+import signal
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -28,31 +29,52 @@ def initialize_distributed() -> None:
     variables of Slurm, Open MPI or a TPU pod. To be called before the first computation.
 
     Raises:
-      UserError: JAX_COORDINATOR_ADDRESS without the other two variables, or one of them is not a whole number; a
-        cluster that cannot be joined.
+      UserError: variables that are missing, malformed or contradict each other; a cluster that cannot be joined.
     """
-    environ = os.environ
-    if address := environ.get("JAX_COORDINATOR_ADDRESS"):
-        count, index = (_integer_from_env(name) for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID"))
-        jax.distributed.initialize(address, count, index)
-    elif (
-        int(environ.get("SLURM_NTASKS", 1)) > 1
-        or int(environ.get("OMPI_COMM_WORLD_SIZE", 1)) > 1
-        or "," in environ.get("TPU_WORKER_HOSTNAMES", "")
-    ):
-        try:
-            jax.distributed.initialize()
-        except Exception as error:  # the type of error depends on the cluster
-            raise UserError(
-                f"the environment describes several hosts, but they cannot be joined ({first_line(error)}); "
-                "unset SLURM_NTASKS or OMPI_COMM_WORLD_SIZE to run on one"
-            ) from error
+    cluster = _explicit_cluster()
+    if cluster is None and not _several_hosts():
+        return
+    try:
+        jax.distributed.initialize(*(cluster or ()))
+    except Exception as error:  # the type of error depends on the cluster
+        way_out = "check JAX_COORDINATOR_ADDRESS" if cluster else "unset SLURM_NTASKS or OMPI_COMM_WORLD_SIZE"
+        raise UserError(
+            f"the environment describes several hosts, but they cannot be joined ({first_line(error)}); "
+            f"{way_out} to run on one"
+        ) from error
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))  # jax's own handler took its place
+
+
+def is_distributed() -> bool:
+    """Whether this process has joined others."""
+    return jax.distributed.is_initialized()
+
+
+def _explicit_cluster() -> tuple[str, int, int] | None:
+    """(Coordinator, processes, own index) of JAX's variables; None if they name no coordinator."""
+    address = os.environ.get("JAX_COORDINATOR_ADDRESS")
+    if not address:
+        return None
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise UserError(f"JAX_COORDINATOR_ADDRESS is {address!r}; it must be HOST:PORT of process 0, as localhost:1234")
+    count, index = (_integer_from_env(name) for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID"))
+    if index >= count:
+        raise UserError(f"JAX_PROCESS_ID is {index}; it must be below JAX_NUM_PROCESSES, which is {count}")
+    return address, count, index
+
+
+def _several_hosts() -> bool:
+    """Whether the variables of Slurm, Open MPI or a TPU pod describe more than one host."""
+    counts = [_integer_from_env(name) for name in ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE") if name in os.environ]
+    return any(count > 1 for count in counts) or "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")
 
 
 def _integer_from_env(name: str) -> int:
     value = os.environ.get(name, "")
     if not value.isdecimal():
-        raise UserError(f"{name} is {value!r}; beside JAX_COORDINATOR_ADDRESS it must be a whole number")
+        beside = "beside JAX_COORDINATOR_ADDRESS it must be" if name.startswith("JAX_") else "unset it, or make it"
+        raise UserError(f"{name} is {value!r}; {beside} a whole number")
     return int(value)
 
 

@@ -9,6 +9,8 @@ import platform
 import sys
 from pathlib import Path
 
+from msst_jax.runtime.interrupt import hold_signals
+
 TUNABLE = "glibc.malloc.hugetlb"
 MIN_GLIBC = (2, 35)  # the first version that has the tunable
 THP_SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
@@ -26,6 +28,7 @@ def use_hugepages() -> None:
     os.environ["GLIBC_TUNABLES"] = ":".join(filter(None, [tunables, f"{TUNABLE}=1"]))
     os.environ[RESTARTED] = "1"
     sys.stdout.flush()
+    hold_signals()  # one that comes before the new program is ready would end it with a trace
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 

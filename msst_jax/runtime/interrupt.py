@@ -1,9 +1,102 @@
-"""Turns Ctrl-C into an event that long-running loops poll."""
+"""Ctrl-C and the signals that mean the same: what has been done is kept, one line is printed, 128 + signal is returned.
 
+From the first moment on: `exit_at_once` while the program is imported, `signals_as_interrupts` around a command, and
+within that `interrupt_event` around loops that must come to a whole state first. Imports nothing that is slow.
+"""
+
+import os
 import signal
+import stat
+import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+from msst_jax.runtime.streams import discard
+
+# A hang-up ends a run like a termination, unless `nohup` has it ignored.
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+REPEATED_AFTER = 0.01  # seconds: once the finalizer has ended
+EXIT_INTERRUPTED = 128 + signal.SIGINT
+
+
+def exit_at_once(line: str) -> None:
+    """From now on a signal ends the process with one line. To be called while nothing can be half-written yet.
+
+    An exception would be lost, or turned into another one, while C extensions are imported.
+    """
+
+    def on_signal(number: int, _frame: object) -> None:
+        with suppress(OSError):
+            os.write(2, f"{line}\n".encode(errors="backslashreplace"))
+        os._exit(128 + number)
+
+    for number in _heeded():
+        signal.signal(number, on_signal)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # see `hold_signals`
+
+
+def hold_signals() -> None:
+    """Keeps signals for later, also across the start of another program in this process; `exit_at_once` heeds them."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+
+class ReceivedSignal:
+    """The first signal that arrived.
+
+    Attributes:
+      number: of the signal; None = none that ended something.
+    """
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """What an interrupted program returns: 130 after Ctrl-C, 143 after SIGTERM, 129 after a hang-up."""
+        return 128 + (self.number or signal.SIGINT)
+
+
+@contextmanager
+def signals_as_interrupts() -> Iterator[ReceivedSignal]:
+    """Inside, SIGTERM and SIGHUP do what Ctrl-C does at that moment: raise KeyboardInterrupt, or set an event."""
+    received = ReceivedSignal()
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+
+    def on_interrupt(number: int, _frame: FrameType | None) -> None:
+        received.number = received.number or number
+        raise KeyboardInterrupt
+
+    def on_other(number: int, frame: FrameType | None) -> None:
+        received.number = received.number or number
+        if number != signal.SIGTERM:
+            _leave_terminal()
+        handler = signal.getsignal(signal.SIGINT)
+        (handler if callable(handler) else on_interrupt)(signal.SIGINT, frame)
+
+    previous = {
+        number: signal.signal(number, on_interrupt if number == signal.SIGINT else on_other) for number in _heeded()
+    }
+    hook = sys.unraisablehook
+    sys.unraisablehook = lambda unraisable: _raise_again(unraisable, hook)
+    try:
+        yield received
+    finally:
+        sys.unraisablehook = hook
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _raise_again(unraisable: "sys.UnraisableHookArgs", otherwise: Callable[["sys.UnraisableHookArgs"], object]) -> None:
+    """Repeats an interrupt that hit a finalizer or a callback, out of which no exception leads."""
+    if issubclass(unraisable.exc_type, KeyboardInterrupt):
+        threading.Timer(REPEATED_AFTER, os.kill, [os.getpid(), signal.SIGINT]).start()
+    else:
+        otherwise(unraisable)
 
 
 @contextmanager
@@ -27,3 +120,16 @@ def interrupt_event() -> Iterator[threading.Event]:
         yield event
     finally:
         signal.signal(signal.SIGINT, previous)
+
+
+def _heeded() -> list[signal.Signals]:
+    """The signals that the program was not told to ignore, as a shell script tells those that it starts with &."""
+    return [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+
+
+def _leave_terminal() -> None:
+    """Lets output to the terminal go nowhere, since it is gone and writing to it would raise."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            if stat.S_ISCHR(os.fstat(stream.fileno()).st_mode):
+                discard(stream)

@@ -6,7 +6,7 @@ import pytest
 from absl.flags import FlagValues
 
 from msst_jax.cli import stylize, train
-from msst_jax.cli.flags import Command, HelpRequested, parse_command
+from msst_jax.cli.flags import Command, TextRequested, parse_command
 from msst_jax.configs import photo
 from msst_jax.errors import UserError
 from msst_jax.presets.lookup import preset_names
@@ -58,7 +58,7 @@ def test_a_preset_that_is_none_is_one_line() -> None:
 
 @pytest.mark.parametrize(("script", "command"), [(STYLIZE, stylize), (TRAIN, train)])
 def test_help_names_every_flag_and_preset(script: Path, command, tmp_path: Path, capsys) -> None:
-    with pytest.raises(HelpRequested, match="--config"):
+    with pytest.raises(TextRequested, match="--config"):
         parse("--help")
     assert run_command(["--help"], tmp_path, script) == (0, "")
     text = capsys.readouterr().out

@@ -1,6 +1,7 @@
 """The weight converter: layout, metadata, reproducibility, --check, and rejected input (nothing is written)."""
 
 import hashlib
+import signal
 import subprocess
 import sys
 from collections import OrderedDict
@@ -212,6 +213,19 @@ def test_ctrl_c_leaves_no_partial_output(tmp_path: Path, output: Path, monkeypat
     checkpoint = saved(tmp_path / "vgg.pth", full_state("vgg16"))
     assert cli.main(["vgg16", "--from", str(checkpoint), "--output", str(output)]) == 130
     assert not list(output.parent.iterdir())
+
+
+def test_what_the_system_refuses_and_sigterm_are_one_line(output: Path, capsys: Capture, monkeypatch) -> None:
+    for failure, code in ((lambda: signal.raise_signal(signal.SIGTERM), 143), (Path("/nowhere/x").read_bytes, 2)):
+        monkeypatch.setattr(cli, "_run", lambda _args, failure=failure: failure())
+        assert cli.main(["vgg16", "--output", str(output)]) == code
+        assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_version_is_printed(capsys: Capture) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["--version"])
+    assert capsys.readouterr().out.startswith("msst_jax ")
 
 
 # --- importing torchvision

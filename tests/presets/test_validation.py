@@ -12,11 +12,21 @@ from msst_jax.cli.stylize_job import parse_blend_ratios
 from msst_jax.configs import photo, quickstart, seed, seed_fast
 from msst_jax.errors import UserError
 from msst_jax.models.pretrained import EMBEDDED_VGG16, load_vgg
-from msst_jax.presets.validation import check_config, check_fields, check_number
+from msst_jax.presets.validation import (
+    STYLIZER_MAXIMUMS,
+    STYLIZER_MINIMUMS,
+    TRAINING_MINIMUMS,
+    check_config,
+    check_fields,
+    check_number,
+    check_stylizer_config,
+    check_training_config,
+)
 from msst_jax.transfer.build import build_options, build_schedule
 from msst_jax.transfer.inputs import load_photo_inputs
 from tests.helpers.pictures import quick_config
 from tests.helpers.segmenters import convert
+from tests.helpers.training_runs import tiny_config
 
 CONFIGS = pytest.mark.parametrize("module", [photo, quickstart, seed, seed_fast], ids=lambda module: module.__name__)
 
@@ -162,3 +172,30 @@ def test_a_blend_list_that_cannot_be_used_is_refused(text: str):
 @pytest.mark.parametrize("value", [np.float32(1), 2, 0.5, np.int64(3)])
 def test_any_kind_of_number_will_do(value: Any):
     check_number("x", value, positive=True)
+
+
+HUGE = 10**21
+
+
+def check_all(config: ConfigDict) -> None:
+    check_training_config(config)
+    check_stylizer_config(config)
+
+
+@pytest.mark.parametrize("field", ["size", "steps", "steps_multiple", "history", "segment_every", "next_steps"])
+def test_an_integer_that_no_device_counts_to_is_refused(field: str):
+    with pytest.raises(UserError, match=rf"^config\.{field} is {HUGE}; it must be at most 2147483647$"):
+        check_config(quick_config(**{field: HUGE}))
+
+
+@pytest.mark.parametrize("field", [*TRAINING_MINIMUMS, *STYLIZER_MINIMUMS])
+def test_an_integer_of_training_that_no_device_counts_to_is_refused(field: str):
+    config = tiny_config(**{field: HUGE})
+    with pytest.raises(UserError, match=rf"^config\.{field} is {HUGE}; it must be at most "):
+        check_all(config)
+
+
+@pytest.mark.parametrize("field", STYLIZER_MAXIMUMS)
+def test_a_network_that_no_device_holds_is_refused(field: str):
+    with pytest.raises(UserError, match=rf"^config\.{field} is 1025; it must be at most 1024$"):
+        check_stylizer_config(tiny_config(**{field: 1025}))

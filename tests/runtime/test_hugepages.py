@@ -21,6 +21,7 @@ def restarts(monkeypatch: pytest.MonkeyPatch) -> Restarts:
     monkeypatch.setattr(
         os, "execv", lambda file, arguments: calls.append((file, arguments, os.environ["GLIBC_TUNABLES"]))
     )
+    monkeypatch.setattr(hugepages, "hold_signals", lambda: None)
     monkeypatch.setattr(hugepages, "_is_available", lambda: True)
     monkeypatch.setattr(hugepages, "_is_main_program", lambda: True)
     for name in ("GLIBC_TUNABLES", hugepages.RESTARTED):

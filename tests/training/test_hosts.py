@@ -89,12 +89,13 @@ def test_bad_input_of_one_process_ends_all_processes(tmp_path: Path, photos: Pat
 
 
 @pytest.mark.slow
-def test_ctrl_c_in_one_process_ends_all_processes_with_a_checkpoint(tmp_path: Path, photos: Path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_signal_to_one_process_ends_all_processes_with_a_checkpoint(tmp_path: Path, photos: Path, number):
     scripts = start([tiny_flags(photos, steps=100_000, checkpoint_every=100_000, log_every=2)] * 2, tmp_path, 2)
     wait_for_step(tmp_path / "run", 2, scripts[0])
-    os.kill(scripts[1].process.pid, signal.SIGINT)
+    os.kill(scripts[1].process.pid, number)
     results = [script.wait() for script in scripts]
-    assert [code for code, _ in results] == [EXIT_INTERRUPTED] * 2, results
+    assert [code for code, _ in results] == [EXIT_INTERRUPTED, 128 + number], results
     (step,) = (int(path.name) for path in (tmp_path / "run" / "checkpoints").iterdir())
     assert step >= 2
     assert step % 2 == 0

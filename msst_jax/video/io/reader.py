@@ -13,6 +13,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from msst_jax.errors import UserError
+from msst_jax.video.io.animation import Animation, read_by_pillow
 from msst_jax.video.io.color import BT709_TAGS, WHITE, Orientation, RgbDecoder, has_alpha, infer_matrix
 from msst_jax.video.io.decoding import DecodeStats, decode_frames, open_container, select_video_stream
 from msst_jax.video.io.deinterlacing import deinterlace
@@ -46,7 +47,7 @@ def open_video(
     # Path.is_dir would raise for a name that is too long.
     if os.path.isdir(path):
         return FrameFolder(path, rate, part, backdrop)
-    return VideoFile(path, part, backdrop)
+    return Animation(path, part, backdrop) if read_by_pillow(path) else VideoFile(path, part, backdrop)
 
 
 class VideoFile:

@@ -1,0 +1,169 @@
+"""Which flags and config fields act in which kind of run, so that none is ignored in silence."""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from enum import Flag, auto
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from msst_jax.errors import UserError
+
+
+class Run(Flag):
+    """The kinds of runs."""
+
+    PHOTO = auto()
+    PHOTO_MODEL = auto()
+    VIDEO = auto()
+    VIDEO_MODEL = auto()
+    REGIONS = auto()
+    STYLIZER = auto()
+    SEGMENTER = auto()
+
+
+PHOTOS = Run.PHOTO | Run.PHOTO_MODEL
+VIDEOS = Run.VIDEO | Run.VIDEO_MODEL
+OPTIMIZED = Run.PHOTO | Run.VIDEO
+MODEL = Run.PHOTO_MODEL | Run.VIDEO_MODEL
+STYLIZED = PHOTOS | VIDEOS
+TRAINING = Run.STYLIZER | Run.SEGMENTER
+
+NAMES = {
+    Run.PHOTO: "a photo without --model",
+    Run.PHOTO_MODEL: "a photo with --model",
+    Run.VIDEO: "a video without --model",
+    Run.VIDEO_MODEL: "a video with --model",
+    Run.REGIONS: "--regions-only",
+    Run.STYLIZER: "the training of a stylizer",
+    Run.SEGMENTER: "the training of a segmenter",
+}
+
+STYLIZE_FLAGS: Mapping[str, Run] = {
+    "style": OPTIMIZED,
+    "mask": STYLIZED,
+    "output": STYLIZED | Run.REGIONS,
+    "blend": STYLIZED,
+    "seed": OPTIMIZED,
+    "segmenter": STYLIZED | Run.REGIONS,
+    "regions-only": Run.REGIONS,
+    "compare": Run.PHOTO,
+    "model": MODEL,
+    "quality": STYLIZED,
+    **dict.fromkeys(("subsampling", "metadata"), PHOTOS),
+    **dict.fromkeys(("rate", "start", "end"), VIDEOS),
+    "resume": VIDEOS,
+    "quiet": STYLIZED | Run.REGIONS,
+    "config": STYLIZED | Run.REGIONS,
+}
+TRAIN_FLAGS: Mapping[str, Run] = {
+    "workdir": TRAINING,
+    "photos": TRAINING,
+    "masks": TRAINING,
+    "style": Run.STYLIZER,
+    "restart": TRAINING,
+    "quiet": TRAINING,
+    "config": TRAINING,
+}
+STYLIZE_FIELDS: Mapping[str, Run] = {
+    **dict.fromkeys(("photo", "size", "square", "hard_masks", "segmenter", "refine_edges"), STYLIZED | Run.REGIONS),
+    **dict.fromkeys(("masks", "feather", "dtype", "blend_ratio"), STYLIZED),
+    "min_speck": PHOTOS | Run.REGIONS,
+    **dict.fromkeys(("segment_every", "mask_smoothing"), VIDEOS),
+    "picture_smoothing": Run.VIDEO_MODEL,
+    "next_steps": Run.VIDEO,
+    **dict.fromkeys(("styles", "style_scale", "network", "weights", "pooling", "padding"), OPTIMIZED),
+    **dict.fromkeys(("style_layers", "style_layer_weights", "content_layers", "content_layer_weights"), OPTIMIZED),
+    **dict.fromkeys(("style_weight", "content_weight", "tv_weight", "tv_per_pixel"), OPTIMIZED),
+    **dict.fromkeys(("steps", "steps_multiple", "scales", "scale_steps", "init", "keep"), OPTIMIZED),
+    **dict.fromkeys(("optimizer", "learning_rate", "max_step", "history", "remat", "precondition"), OPTIMIZED),
+}
+TRAIN_FIELDS: Mapping[str, Run] = {
+    **dict.fromkeys(("task", "dtype", "size", "smallest_crop", "largest_crop", "colour", "batch"), TRAINING),
+    **dict.fromkeys(("without_mask", "leave_out", "segmenter", "refine_edges", "workers", "seed"), TRAINING),
+    **dict.fromkeys(("steps", "learning_rate", "warmup", "clip", "ema", "log_every", "sample_every"), TRAINING),
+    **dict.fromkeys(("samples", "checkpoint_every", "keep_last", "keep_every"), TRAINING),
+    **dict.fromkeys(("width", "blocks", "network", "style_size", "style_weight", "blend_ratio"), Run.STYLIZER),
+    **dict.fromkeys(("style_layers", "style_layer_weights", "content_layers", "content_layer_weights"), Run.STYLIZER),
+    **dict.fromkeys(("content_weight", "tv_weight"), Run.STYLIZER),
+    "start": Run.SEGMENTER,
+}
+
+
+class Given(NamedTuple):
+    """What the user gave of a run.
+
+    Attributes:
+      flags: on the command line, by name.
+      fields: of the config, on the command line.
+      config: the whole one.
+      masked: every region has a mask, so that none is segmented.
+      preset: fields with another value than the default in a preset that the user chose.
+    """
+
+    flags: Collection[str]
+    fields: Collection[str]
+    config: ConfigDict
+    masked: bool
+    preset: Collection[str] = ()
+
+
+class Condition(NamedTuple):
+    """Flags and fields that do not act under a condition, in runs where they otherwise do.
+
+    Attributes:
+      runs: kinds of runs that the condition concerns.
+      names: as the user writes them.
+      holds: whether they have no effect.
+      because: what the message says.
+    """
+
+    runs: Run
+    names: tuple[str, ...]
+    holds: Callable[[Given], bool]
+    because: str
+
+
+CONDITIONS = (
+    Condition(OPTIMIZED, ("--seed",), lambda given: given.config.init != "noise", "the start is not config.init=noise"),
+    Condition(
+        OPTIMIZED,
+        ("config.history", "config.max_step", "config.precondition"),
+        lambda given: given.config.optimizer != "lbfgs",
+        "the optimizer is not lbfgs",
+    ),
+    Condition(
+        STYLIZED | TRAINING,
+        ("--segmenter", "config.segmenter", "config.refine_edges", "config.min_speck"),
+        lambda given: given.masked,
+        "every region has a mask",
+    ),
+    Condition(TRAINING, ("config.without_mask",), lambda given: "masks" not in given.flags, "masks are computed"),
+    Condition(STYLIZED, ("config.blend_ratio",), lambda given: "blend" in given.flags, "--blend is given"),
+    Condition(STYLIZED, ("config.styles",), lambda given: "style" in given.flags, "--style is given"),
+    Condition(STYLIZED, ("config.masks",), lambda given: "mask" in given.flags, "--mask is given"),
+)
+
+
+def check_flags_apply(run: Run, table: Mapping[str, Run], given: Iterable[str]) -> None:
+    """Raises UserError for a flag that cannot act in a run of this kind."""
+    for flag in given:
+        if not table[flag] & run:
+            raise UserError(f"--{flag} has no effect on {NAMES[run]}; leave it out")
+
+
+def describe_inert(run: Run, table: Mapping[str, Run], given: Given) -> list[str]:
+    """What was given and does not act in this run, with the reason, a phrase for each reason."""
+    names = [*(f"--{flag}" for flag in given.flags), *(f"config.{field}" for field in given.fields)]
+    fields = dict.fromkeys([*given.fields, *given.preset])
+    alien = [f"config.{field}" for field in fields if not table[field] & run]
+    phrases = [f"{', '.join(alien)} on {NAMES[run]}"] if alien else []
+    for condition in CONDITIONS:
+        found = [name for name in condition.names if name in names and name not in alien]
+        if condition.runs & run and found and condition.holds(given):
+            phrases.append(f"{', '.join(found)}, since {condition.because}")
+    return phrases
+
+
+def changed_fields(config: ConfigDict, default: ConfigDict) -> dict[str, Any]:
+    """The fields of a config with another value than in the default one."""
+    return {name: value for name, value in config.items() if value != default.get(name)}

@@ -1,0 +1,43 @@
+"""Standard streams that are closed or full: a program that cannot speak still works."""
+
+import os
+import sys
+from contextlib import suppress
+from typing import TextIO
+
+
+def open_missing_streams() -> None:
+    """Points the standard streams that are closed to the null device.
+
+    Otherwise Python has none of that name (printing raises), and the first file that is opened takes its descriptor:
+    messages of C libraries would be written into the output.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR)  # the lowest free descriptor: this one
+            os.set_inheritable(null, True)  # for a restart, see `use_hugepages`
+    sys.stdin = sys.stdin or os.fdopen(0, encoding="utf-8", closefd=False)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
+
+
+def print_text(text: object, stream: TextIO) -> None:
+    """Prints at once; a reader that has gone, as that of `| head`, has what it wanted.
+
+    Raises:
+      OSError: the stream cannot be written for another reason.
+    """
+    try:
+        print(text, file=stream, flush=True)
+    except BrokenPipeError:
+        discard(stream)
+
+
+def discard(stream: TextIO) -> None:
+    """Lets what is still in the buffer, and all that follows, go nowhere; else Python complains when it ends."""
+    with suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)

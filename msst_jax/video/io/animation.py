@@ -1,0 +1,131 @@
+"""Animated pictures: what moves in a file that Pillow opens, and its frames as a video.
+
+FFmpeg reads GIFs, but neither animated WebP nor all frames of animated AVIF.
+"""
+
+import math
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from msst_jax.errors import UserError, first_line
+from msst_jax.io.picture_file import MAX_PIXELS
+from msst_jax.video.io.color import SRGB_TAGS, WHITE, infer_matrix
+from msst_jax.video.io.part import PartStart, check_part, cut_info
+from msst_jax.video.io.types import WHOLE, Frame, Part, VideoInfo
+
+ANIMATED_FORMATS = ("GIF", "WEBP", "PNG", "AVIF")
+"""Pillow's names of the formats whose pages are frames; those of a TIFF are not."""
+TIME_BASE = Fraction(1, 1000)  # seconds
+BROWSER_DELAY = 100  # ms; shown where a file states no duration
+
+
+def count_frames(path: str | Path) -> int | None:
+    """The number of frames of a picture, 1 for a still one; None for what Pillow does not open, such as a video."""
+    if not Path(path).is_file():
+        return None
+    try:
+        with _quietly(), Image.open(path) as picture:
+            frames = getattr(picture, "n_frames", 1) if picture.format in ANIMATED_FORMATS else 1
+            return max(1, frames - bool(picture.info.get("default_image")))
+    except Exception:  # Pillow's decoders raise many kinds of errors; who reads the file reports them
+        return None
+
+
+def read_by_pillow(path: Path) -> bool:
+    """Whether a file is an animation that FFmpeg does not read."""
+    frames = count_frames(path)
+    if frames is None or frames == 1:
+        return False
+    with _quietly(), Image.open(path) as picture:
+        return picture.format != "GIF"
+
+
+class Animation:
+    """An animated WebP, PNG or AVIF, see `VideoSource`.
+
+    Attributes:
+      info: properties of the video.
+    """
+
+    def __init__(self, path: Path, part: Part = WHOLE, backdrop: str = WHITE):
+        """Reads the durations of all frames.
+
+        Args:
+          path: the file.
+          part: what of it is read.
+          backdrop: the color behind transparent pixels.
+
+        Raises:
+          UserError: damaged, too large, or a part without any frame.
+        """
+        self._backdrop = backdrop
+        delays, transparent = zip(
+            *((delay, picture.has_transparency_data) for picture, delay in _frames(path)), strict=True
+        )
+        ends = np.cumsum([0, *delays]).tolist()
+        with Image.open(path) as picture:
+            width, height = picture.size
+        if width * height > MAX_PIXELS:
+            raise UserError(f"video {path} has more than {MAX_PIXELS // 10**6} megapixels; make it smaller")
+        count = len(ends) - 1
+        rate = Fraction(count * 1000, round(ends[-1])).limit_denominator(10**6)
+        self._times = [round(end) * TIME_BASE for end in ends]
+        whole = VideoInfo(
+            path=path,
+            width=width,
+            height=height,
+            rate=rate,
+            time_base=TIME_BASE,
+            duration=self._times[-1],
+            frames=count,
+            pixel_aspect=Fraction(1),
+            colors=SRGB_TAGS._replace(matrix=infer_matrix(SRGB_TAGS.matrix, width, height)),
+            source_frames=count,
+            has_alpha=any(transparent),
+        )
+        inside = [number for number, time in enumerate(self._times[:-1]) if part.start <= time < (part.end or math.inf)]
+        first = next((number for number, time in enumerate(self._times[:-1]) if time >= part.start), None)
+        check_part(whole, part, None if first is None else self._times[first])
+        self._numbers = range(inside[0], inside[-1] + 1)
+        self.info = replace(cut_info(whole, part, PartStart(inside[0], self._times[inside[0]])), frames=len(inside))
+
+    def frames(self) -> Iterator[Frame]:
+        """See `VideoSource`."""
+        start, limit = self._times[self._numbers.start], self.info.part.end
+        for number, (picture, _) in enumerate(_frames(self.info.path)):
+            if number not in self._numbers:
+                continue
+            begin, end = self._times[number], self._times[number + 1]
+            layers = picture.convert("RGBA")
+            flat = Image.alpha_composite(Image.new("RGBA", picture.size, self._backdrop), layers).convert("RGB")
+            alpha = np.asarray(layers.getchannel("A")) if self.info.has_alpha else None
+            yield Frame(np.asarray(flat), begin - start, (min(end, limit) if limit else end) - begin, alpha)
+
+
+def _frames(path: Path) -> Iterator[tuple[Image.Image, float]]:
+    """The frames, and how many milliseconds each is shown.
+
+    Raises:
+      UserError: one cannot be decoded.
+    """
+    try:
+        with _quietly(), Image.open(path) as picture:
+            first = int(bool(picture.info.get("default_image")))  # of an animated PNG: for viewers that show no other
+            for index in range(first, getattr(picture, "n_frames", 1)):
+                picture.seek(index)
+                picture.load()
+                delay = float(picture.info.get("duration") or 0)
+                yield picture, delay if delay >= 1 else BROWSER_DELAY
+    except Exception as error:  # Pillow's decoders raise many kinds of errors on damaged data
+        raise UserError(f"video {path} is damaged ({first_line(error)}); give another copy") from error
+
+
+def _quietly() -> warnings.catch_warnings:
+    """Pillow warns about large images and odd metadata."""
+    return warnings.catch_warnings(action="ignore")

@@ -1,0 +1,149 @@
+"""What a config says beside its numbers: styles for any photo, masks for its own; out.json repeats its run."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.helpers.commands import TRAIN, run_command
+from tests.helpers.pictures import QUICK, make_scene, noise, save
+from tests.helpers.videos import make_video, moving
+
+NUMBERS = [f"--config.{name}={value!r}".replace("'", '"') for name, value in {**QUICK, "steps": 2}.items()]
+OWN = """
+from msst_jax.configs import photo
+def get_config():
+    config = photo.get_config()
+    config.photo = PHOTO
+    config.styles = ("person=a.png", "background=b.png")
+    config.masks = ("person=left.png",)
+    return config
+"""
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Path:
+    make_scene(tmp_path)
+    save(tmp_path / "other.png", noise(24, 32, 9))
+    (tmp_path / "own.py").write_text(OWN.replace("PHOTO", "'photo.png'"))
+    (tmp_path / "any.py").write_text(OWN.replace("PHOTO", "''"))
+    return tmp_path
+
+
+def regions(path: Path) -> dict[str, tuple[str, str]]:
+    """{region: (style, origin of the mask)} of the JSON beside an output."""
+    content = json.loads(path.with_suffix(".json").read_text())
+    return {region["name"]: (region["style"], region["origin"]) for region in content["regions"]}
+
+
+@pytest.mark.parametrize("photo", [[], ["photo.png"], ["./photo.png"]], ids=["none", "own", "own, by another name"])
+def test_the_photo_of_a_config_has_its_styles_and_masks(scene: Path, photo: list[str]):
+    assert run_command([*photo, "--config=own.py", "-o", "out.png", *NUMBERS], scene)[0] == 0
+    assert regions(scene / "out.png") == {"person": ("a.png", "mask"), "background": ("b.png", "rest")}
+
+
+def test_another_photo_has_its_styles_but_not_its_masks(scene: Path):
+    mask = ["--mask=person=middle.png"]
+    code, stderr = run_command(["other.png", "--config=own.py", *mask, "-o", "out.png", *NUMBERS], scene)
+    assert code == 0, stderr
+    assert "the masks of the config are left out: they are of photo.png\n" in stderr
+    content = json.loads((scene / "out.json").read_text())
+    assert content["masks"] == {"person": "middle.png"}
+    assert regions(scene / "out.png") == {"person": ("a.png", "mask"), "background": ("b.png", "rest")}
+
+
+def test_masks_of_a_config_without_a_photo_are_for_every_photo(scene: Path):
+    assert run_command(["other.png", "--config=any.py", "-o", "out.png", *NUMBERS], scene)[0] == 0
+    assert regions(scene / "out.png")["person"] == ("a.png", "mask")
+
+
+def test_styles_on_the_command_line_replace_those_of_the_config(scene: Path):
+    styles = ["--style=background=c.png"]
+    assert run_command(["other.png", "--config=own.py", *styles, "-o", "out.png", *NUMBERS], scene)[0] == 0
+    assert regions(scene / "out.png") == {"background": ("c.png", "rest")}
+
+
+def test_the_example_gives_its_styles_to_another_photo_if_it_is_named(scene: Path):
+    mask = ["--mask=person=left.png"]
+    code, stderr = run_command(["other.png", "--config=quickstart", *mask, "-o", "out.png", *NUMBERS], scene)
+    assert code == 0, stderr
+    assert [Path(style).name for style, _ in regions(scene / "out.png").values()] == ["brush_strokes.jpg", "mosaic.jpg"]
+
+
+def test_a_video_in_a_config_is_a_video(scene: Path):
+    make_video(scene / "in.mp4", moving(2))
+    (scene / "own.py").write_text(OWN.replace("PHOTO", "'in.mp4'"))
+    code, stderr = run_command(["--config=own.py", "-o", "out.mp4", *NUMBERS, "--config.next_steps=1"], scene)
+    assert (code, stderr) == (0, "wrote out.mp4: 2 frames\n")
+
+
+def pixels(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path))
+
+
+STYLED = ["--style=person=a.png", "--style=background=b.png", "--mask=person=left.png"]
+RUNS = {
+    "photo, noise and seed": [*STYLED, "--config.init=noise", "--seed=7", "--blend=0.3", *NUMBERS],
+    "several blends": [*STYLED, "--blend=0,0.4", *NUMBERS],
+    "model": ["--model=builtin", "--mask=person=left.png", "--config.size=32", "--blend=0.5"],
+    "regions": ["--regions-only", "--config.size=48"],
+}
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_the_json_of_a_run_repeats_it_to_the_same_pixels(scene: Path, run: str):
+    assert run_command(["photo.png", *RUNS[run], "-o", "first.png"], scene)[0] == 0
+    code, stderr = run_command(["--config=first.json", "-o", "again.png"], scene)
+    assert code == 0, stderr
+    assert "no effect" not in stderr
+    np.testing.assert_array_equal(pixels(scene / "again.png"), pixels(scene / "first.png"))
+    first, again = (json.loads((scene / f"{name}.json").read_text()) for name in ("first", "again"))
+    for key in {"photo", "masks", "seed", "blend_ratio", "loss", "shares", "regions"} & first.keys() - {
+        "masks" if run == "regions" else ""
+    }:
+        assert again[key] == first[key], key
+
+
+def test_the_json_of_a_video_repeats_it(scene: Path, model: Path):
+    make_video(scene / "in.mp4", moving(3))
+    command = ["in.mp4", f"--model={model}", "--mask=person=left.png", "--blend=0:0,1:1"]
+    assert run_command([*command, "-o", "first.mp4"], scene)[0] == 0
+    code, stderr = run_command(["--config=first.json", "-o", "again.mp4"], scene)
+    assert code == 0, stderr
+    assert (scene / "again.mp4").read_bytes() == (scene / "first.mp4").read_bytes()
+
+
+def test_the_command_line_takes_precedence_over_the_json(scene: Path):
+    assert run_command(["photo.png", *RUNS["photo, noise and seed"], "-o", "first.png"], scene)[0] == 0
+    changes = ["--config.steps=3", "--seed=8", "--blend=0.1"]
+    assert run_command(["other.png", "--config=first.json", *changes, *STYLED[2:], "-o", "again.png"], scene)[0] == 0
+    content = json.loads((scene / "again.json").read_text())
+    assert (content["photo"], content["seed"], content["blend_ratio"]) == ("other.png", 8, 0.1)
+    assert content["evaluations"] == [3]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.yaml", "size: 3", "ends in neither .py nor .json"),
+        ("x.json", "{", "cannot be read as JSON"),
+        ("x.json", '{"config": {"sise": 3}}', "sise"),
+        ("x.json", '{"config": {"size": "big"}}', "size"),
+        ("x.json", '{"config": {"task": "stylizer"}}', "the config is for training; give it to train.py"),
+    ],
+)
+def test_a_config_that_cannot_be_used_is_one_line(scene: Path, name: str, content: str, message: str):
+    (scene / name).write_text(content)
+    code, stderr = run_command(["photo.png", f"--config={name}"], scene)
+    assert code == 2
+    assert re.fullmatch(r"stylize\.py: [^\n]*\n", stderr)
+    assert message in stderr
+
+
+def test_the_config_of_a_workdir_trains_with_the_same_numbers(tmp_path: Path):
+    (tmp_path / "config.json").write_text('{"config": {"task": "stylizer", "steps": 0}}')
+    code, stderr = run_command(["--config=config.json", "--workdir=run", "--photos=."], tmp_path, TRAIN)
+    assert (code, stderr) == (2, "train.py: config.steps is 0; it must be an integer of at least 1\n")

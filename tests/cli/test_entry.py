@@ -1,0 +1,71 @@
+"""The scripts from their first moment on: a signal while they import ends them with one line."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from msst_jax.runtime.hugepages import RESTARTED
+from tests.helpers.commands import ROOT
+
+PROGRAM = """
+import builtins, os, signal, sys
+script, command, module, number = sys.argv[1:]
+original = builtins.__import__
+def interrupted(name, *arguments, **more):
+    if name == module:
+        os.kill(os.getpid(), getattr(signal, number))
+    return original(name, *arguments, **more)
+builtins.__import__ = interrupted
+sys.argv = [script]
+from msst_jax.cli import entry
+getattr(entry, command)()
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "number", "code"),
+    [("numpy", "SIGINT", 130), ("jax", "SIGTERM", 143), ("av", "SIGHUP", 129), ("msst_jax.cli.flags", "SIGINT", 130)],
+)
+@pytest.mark.parametrize(("command", "script"), [("stylize", "stylize.py"), ("train", "/usr/bin/msst-train")])
+def test_a_signal_while_modules_are_imported_is_one_line(tmp_path: Path, module, number, code, command, script):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), RESTARTED: "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, script, command, module, number],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr == f"{Path(script).name}: interrupted; nothing was written\n"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("arguments", ["stylize.py", "-m stylize", "train.py", "-m train"])
+def test_a_closed_stderr_changes_nothing_but_what_is_printed(arguments: str):
+    command = f"{sys.executable} {arguments} --config=nowhere 2>&-"
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "")
+
+
+def test_help_into_a_reader_that_stops_is_no_error(tmp_path: Path):
+    command = f"{sys.executable} {ROOT / 'stylize.py'} --help | head -n 0; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+def test_a_signal_while_the_converter_is_imported_is_one_line():
+    program = PROGRAM.replace("from msst_jax.cli import entry\ngetattr(entry, command)()", "import runpy\nrun()")
+    program = program.replace("run()", 'runpy.run_module("convert_weights", run_name="__main__")')
+    done = subprocess.run(
+        [sys.executable, "-c", program, "convert", "", "numpy", "SIGTERM"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (143, "convert_weights: interrupted; nothing was written\n")
