@@ -159,14 +159,24 @@ def check_flags(flags: StylizeFlags, photos: Sequence[str]) -> None:
     if video and flags.regions_only and not count_frames(photos[0]):
         raise UserError("--regions-only shows the regions of a photo; give a photo, or a frame of the video")
     if video and not flags.regions_only:
-        if flags.compare:
-            raise UserError("--compare makes a sheet of one photo; leave it out, or give a photo")
-        if flags.subsampling is not None or flags.metadata != "keep":
-            flag = "--metadata" if flags.subsampling is None else "--subsampling"
-            raise UserError(f"{flag} is for the stylized picture of a photo; leave it out, or give a photo")
-        if flags.rate is not None and not Path(photos[0]).is_dir():
-            raise UserError(f"--rate is for a folder of frames, and {photos[0]} has a rate of its own; leave it out")
-        return
+        _check_video_flags(flags, photos[0])
+    else:
+        _check_photo_flags(flags)
+        if photos:
+            _check_picture(photos[0], flags.output)
+
+
+def _check_video_flags(flags: StylizeFlags, video: str) -> None:
+    if flags.compare:
+        raise UserError("--compare makes a sheet of one photo; leave it out, or give a photo")
+    if flags.subsampling is not None or flags.metadata != "keep":
+        flag = "--metadata" if flags.subsampling is None else "--subsampling"
+        raise UserError(f"{flag} is for the stylized picture of a photo; leave it out, or give a photo")
+    if flags.rate is not None and not Path(video).is_dir():
+        raise UserError(f"--rate is for a folder of frames, and {video} has a rate of its own; leave it out")
+
+
+def _check_photo_flags(flags: StylizeFlags) -> None:
     encoding = {"--quality": flags.quality, "--subsampling": flags.subsampling}
     if flags.regions_only and (unused := [flag for flag, value in encoding.items() if value is not None]):
         raise UserError(f"{unused[0]} is for stylized pictures and videos; leave it out with --regions-only")
@@ -176,8 +186,6 @@ def check_flags(flags: StylizeFlags, photos: Sequence[str]) -> None:
     }
     for flag in (flag for flag, present in given.items() if present):
         raise UserError(f"{flag} is for videos; give a video file, or a folder of frames with -o out.mp4")
-    if photos:
-        _check_picture(photos[0], flags.output)
 
 
 def _check_picture(photo: str, output: str | None) -> None:

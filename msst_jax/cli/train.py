@@ -56,14 +56,13 @@ def _run(argv: Sequence[str]) -> int:
     configure_logging(command.flags.quiet)
     if command.arguments:
         raise UserError(f"{' '.join(command.arguments)} belongs to no flag; photos are given with --photos DIR")
+    resolve_config_paths(command.config, ("segmenter", "start"))
     kind = TASK_RUNS.get(command.config.task)  # an unknown task is refused with the rest of the config
     if kind:
         warn_of_inert(command, kind)
     request_deterministic_ops()
     initialize_distributed()
-    job = _build_job(command)
-    resolve_config_paths(command.config, ("segmenter", "start"))
-    return run(command.config, job)
+    return run(command.config, _build_job(command))
 
 
 def warn_of_inert(command: Command, kind: Run) -> None:

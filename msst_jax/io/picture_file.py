@@ -84,12 +84,17 @@ def _stream(path: Path, what: str) -> IO[bytes]:
     """The content of the file, or of standard input; UserError if there is none."""
     if path == STANDARD_STREAM:
         return io.BytesIO(read_input(what))
+    check_picture_file(path, what)
+    return path.open("rb")
+
+
+def check_picture_file(path: Path, what: str) -> None:
+    """Raises UserError if there is no file to read at `path`; see `decode_picture`."""
     if path.is_dir():
         raise UserError(f"{what} {path} is a folder; give a picture file")
     if not path.exists():
         raise UserError(f"{what} {path} does not exist; check the name")
     check_regular_file(path, what)
-    return path.open("rb")
 
 
 def _open(stream: IO[bytes], path: Path, label: str, files: ExitStack) -> Image.Image:

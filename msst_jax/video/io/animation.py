@@ -3,7 +3,7 @@
 FFmpeg reads GIFs, but neither animated WebP nor all frames of animated AVIF.
 """
 
-import math
+import bisect
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -65,10 +65,8 @@ class Animation:
           UserError: damaged, too large, or a part without any frame.
         """
         self._backdrop = backdrop
-        delays, transparent = zip(
-            *((delay, picture.has_transparency_data) for picture, delay in _frames(path)), strict=True
-        )
-        ends = np.cumsum([0, *delays]).tolist()
+        layers = [(delay, picture.has_transparency_data) for picture, delay in _frames(path)]
+        ends = np.cumsum([0, *(delay for delay, _ in layers)]).tolist()
         with Image.open(path) as picture:
             width, height = picture.size
         if width * height > MAX_PIXELS:
@@ -87,13 +85,13 @@ class Animation:
             pixel_aspect=Fraction(1),
             colors=SRGB_TAGS._replace(matrix=infer_matrix(SRGB_TAGS.matrix, width, height)),
             source_frames=count,
-            has_alpha=any(transparent),
+            has_alpha=any(transparent for _, transparent in layers),
         )
-        inside = [number for number, time in enumerate(self._times[:-1]) if part.start <= time < (part.end or math.inf)]
-        first = next((number for number, time in enumerate(self._times[:-1]) if time >= part.start), None)
-        check_part(whole, part, None if first is None else self._times[first])
-        self._numbers = range(inside[0], inside[-1] + 1)
-        self.info = replace(cut_info(whole, part, PartStart(inside[0], self._times[inside[0]])), frames=len(inside))
+        first = bisect.bisect_left(self._times, part.start, hi=count)
+        after = count if part.end is None else bisect.bisect_left(self._times, part.end, hi=count)
+        check_part(whole, part, self._times[first] if first < count else None)
+        self._numbers = range(first, after)
+        self.info = replace(cut_info(whole, part, PartStart(first, self._times[first])), frames=after - first)
 
     def frames(self) -> Iterator[Frame]:
         """See `VideoSource`."""

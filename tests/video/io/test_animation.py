@@ -10,6 +10,7 @@ from PIL import Image, features
 from msst_jax.errors import UserError
 from msst_jax.video.io.animation import BROWSER_DELAY, count_frames
 from msst_jax.video.io.reader import open_video
+from msst_jax.video.io.types import Part
 from tests.helpers.commands import run_command
 from tests.helpers.pictures import noise, save
 
@@ -69,10 +70,37 @@ def test_a_frame_without_a_duration_is_shown_as_long_as_browsers_do(tmp_path: Pa
     assert [frame.duration for frame in video.frames()] == [Fraction(BROWSER_DELAY, 1000)] * 2
 
 
-def test_transparency_becomes_black(tmp_path: Path):
+def test_transparency_is_kept_beside_frames_over_the_backdrop(tmp_path: Path):
     frames = [Image.new("RGBA", (48, 32), (200, level, 0, 0)) for level in (0, 90)]
     frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:], duration=50, blend=0)
-    assert not np.stack([frame.image for frame in open_video(tmp_path / "a.png").frames()]).any()
+    video = open_video(tmp_path / "a.png")
+    assert video.info.has_alpha
+    for frame in video.frames():
+        np.testing.assert_array_equal(frame.image, 255)
+        np.testing.assert_array_equal(frame.alpha, np.zeros((32, 48), np.uint8))
+    assert not np.stack([frame.image for frame in open_video(tmp_path / "a.png", backdrop="black").frames()]).any()
+
+
+@pytest.mark.parametrize(
+    ("part", "grays", "durations"),
+    [
+        (Part(), GRAYS, DELAYS),
+        (Part(Fraction(1, 25)), GRAYS[1:], DELAYS[1:]),
+        (Part(Fraction(1, 100), Fraction(1, 10)), GRAYS[1:2], [60]),
+        (Part(end=Fraction(130, 1000)), GRAYS[:3], [40, 80, 10]),
+    ],
+    ids=["whole", "start", "middle", "end"],
+)
+def test_a_part_has_the_frames_that_begin_in_it(tmp_path: Path, part: Part, grays: list[int], durations: list[int]):
+    frames = list(open_video(make_animation(tmp_path / "a.webp", "webp"), part=part).frames())
+    np.testing.assert_allclose([frame.image.mean() for frame in frames], grays, atol=3)
+    assert [frame.duration for frame in frames] == [Fraction(one, 1000) for one in durations]
+    assert [frame.time for frame in frames] == [Fraction(sum(durations[:index]), 1000) for index in range(len(frames))]
+
+
+def test_a_part_without_any_frame_is_one_line(tmp_path: Path):
+    with pytest.raises(UserError, match=r"--start is 9 s, but \S+ is 0\.26 s long; give less$"):
+        open_video(make_animation(tmp_path / "a.webp", "webp"), part=Part(Fraction(9)))
 
 
 def test_a_damaged_animation_is_one_line(tmp_path: Path):
