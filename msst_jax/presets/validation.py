@@ -63,6 +63,7 @@ TRAINING_MINIMUMS = {  # of integers
 STYLIZER_MINIMUMS = {"width": 1, "blocks": 0, "style_size": 0}
 STYLIZER_MAXIMUMS = {"width": 1024, "blocks": 1024}
 MAX_INTEGER = 2**31 - 1  # counts on the device are int32
+MAXIMUMS = {"seed": 2**32 - 1}  # it is no count
 MAX_CROP = 4.0
 MAX_FLOAT = float(np.finfo(np.float32).max)
 
@@ -119,8 +120,6 @@ def check_training_config(config: ConfigDict) -> None:
         raise UserError(
             f"config.largest_crop is {config.largest_crop}; use at least smallest_crop, {config.smallest_crop}"
         )
-    if config.seed >= 2**32:
-        raise UserError(f"config.seed is {config.seed}; it must be below 2**32")
 
 
 def check_stylizer_config(config: ConfigDict) -> None:
@@ -189,7 +188,7 @@ def _check_minimums(config: ConfigDict, limits: Mapping[str, int]) -> None:
     for field, minimum in limits.items():
         if not isinstance(config[field], int) or config[field] < minimum:
             raise UserError(f"config.{field} is {config[field]}; it must be an integer of at least {minimum}")
-    _check_maximums(config, dict.fromkeys(limits, MAX_INTEGER))
+    _check_maximums(config, {field: MAXIMUMS.get(field, MAX_INTEGER) for field in limits})
 
 
 def _check_maximums(config: ConfigDict, limits: Mapping[str, int]) -> None:

@@ -27,13 +27,13 @@ BROWSER_DELAY = 100  # ms; shown where a file states no duration
 
 def count_frames(path: str | Path) -> int | None:
     """The number of frames of a picture, 1 for a still one; None for what Pillow does not open, such as a video."""
-    if not Path(path).is_file():
-        return None
     try:
+        if not Path(path).is_file():
+            return None
         with _quietly(), Image.open(path) as picture:
             frames = getattr(picture, "n_frames", 1) if picture.format in ANIMATED_FORMATS else 1
             return max(1, frames - bool(picture.info.get("default_image")))
-    except Exception:  # Pillow's decoders raise many kinds of errors; who reads the file reports them
+    except Exception:  # of the name or of Pillow's decoders; who reads the file reports it
         return None
 
 
