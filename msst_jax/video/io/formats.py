@@ -5,6 +5,8 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import NamedTuple
 
+import numpy as np
+
 GIF = ".gif"
 ALPHA_FORMAT = "yuva420p"  # of VP9, by FFmpeg's name
 MP4_MIN_TIMESCALE = 10_000  # ticks per second
@@ -120,6 +122,12 @@ VIDEO_SUFFIXES = (
 )
 
 
+def has_avx512() -> bool:
+    """Whether the processor has AVX-512."""
+    found = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])  # type: ignore[index, call-overload]
+    return any(name.startswith("AVX512") or name == "X86_V4" for name in found)
+
+
 def pixel_format(container_format: ContainerFormat, size: tuple[int, int], has_alpha: bool = False) -> str:
     """FFmpeg's pixel format for frames of size (width, height), with alpha if the container holds it.
 
@@ -134,5 +142,9 @@ def pixel_format(container_format: ContainerFormat, size: tuple[int, int], has_a
 def encoder_options(container_format: ContainerFormat, crf: int | None, pixel_format: str) -> dict[str, str]:
     """The private options of the video encoder; crf None = the default of the format."""
     options = {**container_format.options, "crf": str(container_format.crf if crf is None else crf)}
+    if container_format.encoder == "libx264" and has_avx512():
+        # With AVX-512, x264 encodes about one in four hundred equal videos differently, so that a resumed one would not
+        # be the same file; with AVX2 none of 3,400, at 0.98 of the speed.
+        options["x264-params"] = "asm=AVX2"
     # libvpx refuses alternate reference frames together with alpha.
     return {**options, "auto-alt-ref": "0"} if pixel_format == ALPHA_FORMAT else options
