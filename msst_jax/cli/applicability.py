@@ -93,7 +93,7 @@ class Given(NamedTuple):
     """What the user gave of a run.
 
     Attributes:
-      flags: on the command line, by name.
+      flags: on the command line, by name; "photo" for a positional argument.
       fields: of the config, on the command line.
       config: the whole one.
       masked: every region has a mask, so that none is segmented.
@@ -138,6 +138,13 @@ CONDITIONS = (
         "every region has a mask",
     ),
     Condition(TRAINING, ("config.without_mask",), lambda given: "masks" not in given.flags, "masks are computed"),
+    Condition(STYLIZED | Run.REGIONS, ("config.photo",), lambda given: "photo" in given.flags, "a photo is given"),
+    Condition(
+        STYLIZED | Run.REGIONS,
+        ("config.segmenter",),
+        lambda given: "segmenter" in given.flags and not given.masked,
+        "--segmenter is given",
+    ),
     Condition(STYLIZED, ("config.blend_ratio",), lambda given: "blend" in given.flags, "--blend is given"),
     Condition(STYLIZED, ("config.styles",), lambda given: "style" in given.flags, "--style is given"),
     Condition(STYLIZED, ("config.masks",), lambda given: "mask" in given.flags, "--mask is given"),

@@ -8,12 +8,14 @@ from typing import Any, NamedTuple
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from msst_jax.errors import UserError
+from msst_jax.errors import UserError, first_line
 from msst_jax.io.paths import user_path
 from msst_jax.presets.lookup import preset_path
 from msst_jax.presets.recorded import RecordedRun, read_recorded_run
 from msst_jax.presets.validation import check_fields
 
+DEFAULT_OUTPUT = "video.mp4"  # the .png of photos has no quality
+ENCODING = ("quality", "subsampling")
 DISTRIBUTION = "msst_jax"
 HELP = ("--help", "-help", "-h", "--helpshort", "--helpfull")
 VERSION = ("--version", "-version")
@@ -111,7 +113,13 @@ def _parse_recorded(
     """Parses a command line that repeats an earlier run; returns the positional arguments."""
     config_flags.DEFINE_config_dict("config", _recorded_config(recorded, template), about, values, sys_argv=[*line])
     _, *rest = values(line)
-    for name, value in recorded.flags.items():
+    given = dict(recorded.flags)
+    ending = given.pop("ending", None)
+    if ending and Path(values["output"].value or DEFAULT_OUTPUT).suffix.lower() != ending:
+        given = {
+            name: value for name, value in given.items() if name not in ENCODING
+        }  # another format has other scales
+    for name, value in given.items():
         if not values[name].present:
             values[name].value = value
     return rest
@@ -120,7 +128,13 @@ def _parse_recorded(
 def _recorded_config(recorded: RecordedRun, template: Callable[[ConfigDict], ConfigDict]) -> ConfigDict:
     """The config of an earlier run; fields that it did not have yet are those of the template."""
     config = template(ConfigDict(recorded.fields)).copy_and_resolve_references()
-    config.update(recorded.fields)
+    unknown = [name for name in recorded.fields if name not in config]
+    if unknown:
+        raise UserError(f"the JSON given as --config has a field {unknown[0]!r}, which no config has; remove it")
+    try:
+        config.update(recorded.fields)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"the JSON given as --config has a value of another type ({first_line(error)})") from error
     return config
 
 

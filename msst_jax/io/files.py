@@ -125,13 +125,16 @@ def check_writable(path: Path, example: str = "out.png") -> None:
       example: a file name for the error to suggest; its suffix becomes that of `path`, if that has one.
 
     Raises:
-      UserError: `path` is a folder, or its folder cannot be created or written to.
+      UserError: `path` is a folder, pipe, socket or device, or its folder cannot be created or written to.
     """
     try:
         if path.is_dir():
             name = Path(example).with_suffix(path.suffix or Path(example).suffix)
             raise UserError(f"cannot write {path}: it is a folder; give a file name such as {path / name}")
-        existing = next(folder for folder in follow_link(path).parents if folder.exists())
+        target = follow_link(path)
+        if target.exists() and not target.is_file():
+            raise UserError(f"cannot write {path}: it is a {_kind_of(target.stat().st_mode)}; choose another output")
+        existing = next(folder for folder in target.parents if folder.exists())
         with tempfile.NamedTemporaryFile(prefix=f".{path.stem}-", suffix=path.suffix, dir=existing):
             pass
     except OSError as error:
@@ -153,8 +156,11 @@ def check_regular_file(path: Path, what: str) -> None:
     except OSError:
         return  # missing or unreachable: whoever opens it says so
     if not stat.S_ISREG(mode):
-        kind = next((name for is_kind, name in _SPECIAL_FILES.items() if is_kind(mode)), "special file")
-        raise UserError(f"{what} {path} is a {kind}; give a regular file")
+        raise UserError(f"{what} {path} is a {_kind_of(mode)}; give a regular file")
+
+
+def _kind_of(mode: int) -> str:
+    return next((name for is_kind, name in _SPECIAL_FILES.items() if is_kind(mode)), "special file")
 
 
 _SPECIAL_FILES: Mapping[Callable[[int], bool], str] = {

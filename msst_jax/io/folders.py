@@ -123,6 +123,9 @@ def _outputs(pictures: Sequence[Path], names: set[str]) -> set[str]:
         if source == picture.name:  # the photo itself, whose output has another ending
             continue
         outputs.update(f"{picture.stem}_{sheet}{picture.suffix}" for sheet in SHEETS)
+        ratios = sidecar.get("blend_ratio")
+        if isinstance(ratios, list):
+            outputs.update(f"{picture.stem}_blend{ratio:g}{picture.suffix}" for ratio in ratios)
         if source in names:
             outputs.update([picture.name, *exported_masks(sidecar)])
     return outputs

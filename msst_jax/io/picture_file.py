@@ -93,7 +93,8 @@ def check_picture_file(path: Path, what: str) -> None:
     if path.is_dir():
         raise UserError(f"{what} {path} is a folder; give a picture file")
     if not path.exists():
-        raise UserError(f"{what} {path} does not exist; check the name")
+        problem = "is a link that leads nowhere" if path.is_symlink() else "does not exist"
+        raise UserError(f"{what} {path} {problem}; check the name")
     check_regular_file(path, what)
 
 

@@ -32,6 +32,7 @@ from msst_jax.io.tiff_directories import (
 WHITE_IS_ZERO = 0  # a photometric interpretation
 TOLERANCE = 0.01  # of the range: rounding and overshoot of a filter, which nobody sees
 MAX_OUTSIDE = 0.05  # the area fraction beyond that at which the numbers cannot mean what they should
+MISSING = 0.01  # fraction of values that are not numbers from which it is said
 DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 SUPPORTED = "save it as PNG or TIFF with 8 or 16 bits, or as a gray float TIFF from 0 (black) to 1 (white)"
 
@@ -61,6 +62,7 @@ def to_8_bit(opened: Image.Image, label: str) -> Image.Image:
         return opened
     samples = _samples(opened, page)
     expected = _sample_range(opened, page, label)
+    _check_finite(samples, label)
     scaled = (samples - expected.black) / (expected.white - expected.black)
     _check_range(scaled, samples, expected, label)
     gray = Image.fromarray(np.round(np.clip(np.nan_to_num(scaled), 0, 1) * 255).astype(np.uint8))
@@ -69,6 +71,15 @@ def to_8_bit(opened: Image.Image, label: str) -> Image.Image:
         gray.putalpha(Image.fromarray(np.where(samples == key, 0, 255).astype(np.uint8)))
     gray.info = {name: value for name, value in opened.info.items() if name != "transparency"}
     return gray
+
+
+def _check_finite(samples: np.ndarray, label: str) -> None:
+    """Refuses samples of which none is a number, and says if some are not."""
+    missing = float(np.isnan(samples).mean()) if samples.dtype.kind == "f" else 0.0
+    if missing == 1:
+        raise UserError(f"{label} has no values: none of them is a number (NaN); save it again")
+    if missing > MISSING:
+        logging.warning("%s: %.0f%% of the values are not numbers (NaN), and become black", label, 100 * missing)
 
 
 def unsupported_samples(label: str, page: Directory) -> str:

@@ -36,6 +36,14 @@ class WriteOptions:
 DEFAULT_OPTIONS = WriteOptions()
 
 
+def recorded_flags(path: Path, options: WriteOptions) -> dict[str, Any]:
+    """What the sidecar of a picture records of its options, see `presets.recorded`: those that are not the default."""
+    encoding = {"quality": options.quality, "subsampling": options.subsampling}
+    given = {name: value for name, value in encoding.items() if value is not None}
+    ending = {"ending": _suffix(path)} if given else {}
+    return {**given, **ending, **({} if options.keep_metadata else {"metadata": "none"})}
+
+
 def _suffix(path: Path) -> str:
     return ".png" if path == STANDARD_STREAM else path.suffix.lower()
 
@@ -47,12 +55,13 @@ def check_output_format(path: Path, options: WriteOptions = DEFAULT_OPTIONS) -> 
         raise UserError(
             f"cannot write {path}: unknown picture ending {path.suffix!r}; use one of {', '.join(OUTPUT_SUFFIXES)}"
         )
+    shown = "the PNG on standard output" if path == STANDARD_STREAM else path
     if options.quality is not None and suffix not in (*JPEG, *WEBP):
-        raise UserError(f"the quality is {options.quality}, but {path} has none; leave it out, or write .jpg or .webp")
+        raise UserError(f"the quality is {options.quality}, but {shown} has none; leave it out, or write .jpg or .webp")
     if options.quality is not None and not 1 <= options.quality <= 100:
         raise UserError(f"the quality is {options.quality}; give 1 to 100 (best) for {suffix}")
     if options.subsampling is not None and suffix not in JPEG:
-        raise UserError(f"the subsampling is {options.subsampling}, but {path} has none; leave it out, or write .jpg")
+        raise UserError(f"the subsampling is {options.subsampling}, but {shown} has none; leave it out, or write .jpg")
 
 
 def encoder_parameters(path: Path, options: WriteOptions, metadata: PictureMetadata) -> dict[str, Any]:

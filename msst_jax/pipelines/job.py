@@ -13,7 +13,7 @@ from msst_jax.errors import UserError
 from msst_jax.io.metadata import NO_METADATA, PictureMetadata, read_metadata
 from msst_jax.io.paths import STANDARD_STREAM
 from msst_jax.io.streams import check_output
-from msst_jax.io.write_options import DEFAULT_OPTIONS, WriteOptions
+from msst_jax.io.write_options import DEFAULT_OPTIONS, WriteOptions, recorded_flags
 from msst_jax.runtime.interrupt import EXIT_INTERRUPTED  # noqa: F401  # beside the other exit code
 from msst_jax.video.blend_schedule import BlendSchedule
 from msst_jax.video.io.frame_folder import DEFAULT_RATE
@@ -132,6 +132,12 @@ def kept_metadata(writing: WriteOptions, photo: str | Path) -> PictureMetadata:
     if not writing.keep_metadata or Path(photo) == STANDARD_STREAM:
         return NO_METADATA
     return read_metadata(photo)
+
+
+def recorded_options(output: Path, writing: WriteOptions) -> dict[str, Any]:
+    """The part of a sidecar that says how the picture is encoded; nothing for the default."""
+    flags = recorded_flags(output, writing)
+    return {"flags": flags} if flags else {}
 
 
 def recorded_config(

@@ -27,6 +27,7 @@ from msst_jax.pipelines.job import (
     kept_metadata,
     log_written,
     recorded_config,
+    recorded_options,
     sibling_path,
 )
 from msst_jax.presets.validation import check_number
@@ -182,6 +183,7 @@ def _sidecar(
         evaluations=result.evaluations,
         interrupted=result.interrupted,
         segmenter=inputs.segmenter,
+        **recorded_options(job.output, job.writing),
     )
 
 

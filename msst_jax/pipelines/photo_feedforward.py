@@ -29,6 +29,7 @@ from msst_jax.pipelines.job import (
     kept_metadata,
     log_written,
     recorded_config,
+    recorded_options,
 )
 from msst_jax.pipelines.model_inputs import check_model_inputs, load_model_segmenter
 from msst_jax.regions.mask_files import read_mask
@@ -90,7 +91,9 @@ def folder_targets(folder: Path, output: Path) -> dict[Path, Path]:
     listing.warn(folder)
     targets = {file: output / f"{file.stem}.png" for file in files}
     if len(set(targets.values())) < len(files):
-        raise UserError(f"{folder} has pictures that differ in their ending only; rename one")
+        stems = [file.stem for file in files]
+        twins = [file.name for file in files if stems.count(file.stem) > 1]
+        raise UserError(f"{folder} has pictures that differ in their ending only ({', '.join(twins[:2])}); rename one")
     return targets
 
 
@@ -226,6 +229,7 @@ def _write(
         interrupted=False,
         segmenter=item.inputs.segmenter,
         model={"name": job.model, "training": model.training},
+        **recorded_options(item.output, job.writing),
     )
     ratios = list(job.blend_ratios)
     record = {"blend_ratio": ratios if len(ratios) > 1 else ratios[0], **content}

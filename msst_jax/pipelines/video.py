@@ -37,7 +37,7 @@ from msst_jax.transfer.options import InputOptions, StylizationOptions
 from msst_jax.video.batching import FrameBatch, batch_frames
 from msst_jax.video.feedforward import feedforward_stylizer
 from msst_jax.video.io.formats import CONTAINER_FORMATS, pixel_format
-from msst_jax.video.io.frame_folder import list_frames
+from msst_jax.video.io.frame_folder import DEFAULT_RATE, list_frames
 from msst_jax.video.io.reader import open_video
 from msst_jax.video.io.segments import SegmentOptions
 from msst_jax.video.io.types import WHOLE, VideoInfo, number_frames
@@ -302,5 +302,17 @@ def _sidecar(
             masks=dict(job.masks),
             segmenter=stylizer.segmenter.record() if stylizer.segmenter else None,
             model=stylizer.model or None,
+            **_recorded_flags(job),
         ),
     }
+
+
+def _recorded_flags(job: VideoJob) -> dict[str, Any]:
+    """The part of the sidecar that holds the flags which no other part does; nothing for the default."""
+    sides = {"start": job.part.start or None, "end": job.part.end}
+    flags = {
+        **{name: f"{float(seconds):f}" for name, seconds in sides.items() if seconds is not None},
+        **({} if job.rate == DEFAULT_RATE else {"rate": str(job.rate)}),
+        **({} if job.crf is None else {"quality": job.crf, "ending": job.output.suffix.lower()}),
+    }
+    return {"flags": flags} if flags else {}

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 from msst_jax.errors import UserError
 
+GIVEN_FLAGS = ("metadata", "quality", "subsampling", "rate", "start", "end", "ending")
+
 
 class RecordedRun(NamedTuple):
     """A run as its JSON records it.
@@ -52,7 +54,14 @@ def _flags(record: Mapping[str, Any]) -> dict[str, Any]:
         "model": model.get("name", "") if isinstance(model, dict) else "",
         "blend": _blend(record),
     }
+    flags.update(_given_flags(record))
     return {name: value for name, value in flags.items() if value is not None}
+
+
+def _given_flags(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The flags that no other part of the record holds, and the ending of the output that some of them are for."""
+    given = record.get("flags")
+    return {name: given[name] for name in GIVEN_FLAGS if name in given} if isinstance(given, dict) else {}
 
 
 def _blend(record: Mapping[str, Any]) -> str | None:

@@ -22,6 +22,7 @@ OPACITY_NOISE = 8  # opacities that differ by no more are the same
 INSIDE = 128  # from this value on a pixel is rather inside than outside
 DARK, BRIGHT = 32, 223  # up to and from which gray counts as black and as white
 MOST_OF_UNIT = 1.5  # the largest value of floats from 0 to 1: resampling overshoots
+MOSTLY = 0.5  # fraction of gray pixels from which a picture is rather a photo than a soft mask
 DIM = 230  # the brightest value of a mask that is worth a warning if it is below
 HIGHEST_LABEL = 40  # of label maps that mark unlabeled pixels with 255: VOC has 21 classes, Cityscapes 34
 MOST_LABELS = 64
@@ -256,6 +257,9 @@ def _check_brightness(gray: Image.Image, label: str) -> None:
         logging.warning(
             "%s has no white: its brightest value is %d of 255, so nothing is wholly inside", label, brightest
         )
+    middle = float(((values > DARK) & (values < BRIGHT)).mean())
+    if middle > MOSTLY:
+        logging.warning("%s is neither black nor white in %.0f%% of its area: is it a mask?", label, 100 * middle)
     if darkest >= DIM:
         logging.warning("%s is white everywhere: its region is the whole photo", label)
 

@@ -147,3 +147,56 @@ def test_the_config_of_a_workdir_trains_with_the_same_numbers(tmp_path: Path):
     (tmp_path / "config.json").write_text('{"config": {"task": "stylizer", "steps": 0}}')
     code, stderr = run_command(["--config=config.json", "--workdir=run", "--photos=."], tmp_path, TRAIN)
     assert (code, stderr) == (2, "train.py: config.steps is 0; it must be an integer of at least 1\n")
+
+
+PHOTO_MODEL = ["photo.png", "--model=builtin", "--mask=person=left.png"]
+
+
+def test_the_json_repeats_how_a_picture_is_encoded(scene: Path):
+    flags = ["--quality=40", "--subsampling=4:2:0", "--metadata=none"]
+    assert run_command([*PHOTO_MODEL, *flags, "-o", "out.jpg"], scene)[0] == 0
+    assert run_command(["--config=out.json", "-o", "again.jpg"], scene)[0] == 0
+    assert (scene / "again.jpg").read_bytes() == (scene / "out.jpg").read_bytes()
+    assert json.loads((scene / "again.json").read_text())["flags"]["metadata"] == "none"
+
+
+def test_the_json_of_a_jpeg_makes_a_png_too_without_its_quality(scene: Path):
+    assert run_command([*PHOTO_MODEL, "--quality=40", "--metadata=none", "-o", "out.jpg"], scene)[0] == 0
+    code, stderr = run_command(["--config=out.json", "-o", "again.png"], scene)
+    assert (code, stderr) == (0, "wrote again.png\n")
+    assert json.loads((scene / "again.json").read_text())["flags"] == {"metadata": "none"}
+
+
+def test_the_json_of_a_part_of_a_video_repeats_that_part(scene: Path):
+    make_video(scene / "in.mp4", moving(6))
+    flags = ["--model=builtin", "--mask=person=left.png", "--start=0.05", "--end=0.2", "--quality=30"]
+    assert run_command(["in.mp4", *flags, "-o", "out.mp4"], scene)[0] == 0
+    assert run_command(["--config=out.json", "-o", "again.mp4"], scene)[0] == 0
+    assert (scene / "again.mp4").read_bytes() == (scene / "out.mp4").read_bytes()
+    assert run_command(["--config=out.json", "-o", "whole.mp4", "--start=0"], scene)[0] == 0
+    assert (scene / "whole.mp4").read_bytes() != (scene / "out.mp4").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"bogus": 3}, r"has a field 'bogus', which no config has; remove it"),
+        ({"size": "x"}, r"has a value of another type"),
+    ],
+    ids=["field", "type"],
+)
+def test_a_json_that_does_not_fit_is_one_short_line(scene: Path, change: dict[str, object], message: str):
+    assert run_command([*PHOTO_MODEL, "-o", "out.png"], scene)[0] == 0
+    content = json.loads((scene / "out.json").read_text())
+    content["config"].update(change)
+    (scene / "bad.json").write_text(json.dumps(content))
+    code, stderr = run_command(["--config=bad.json"], scene)
+    assert code == 2
+    assert re.search(message, stderr)
+    assert len(stderr) < 300
+
+
+def test_a_photo_of_the_config_beside_another_has_no_effect_and_that_is_said(scene: Path):
+    code, stderr = run_command([*PHOTO_MODEL, "-o", "out.png", "--config.photo=other.png"], scene)
+    assert code == 0
+    assert "no effect: config.photo, since a photo is given\n" in stderr

@@ -133,6 +133,15 @@ def test_a_link_to_itself_is_no_output(tmp_path: Path):
         check_outputs(tmp_path / "a.png", [tmp_path / "a.png"], ["b.png"])
 
 
+def test_an_output_that_is_a_pipe_or_device_is_refused_and_stays(tmp_path: Path):
+    os.mkfifo(tmp_path / "out.png")
+    (tmp_path / "null.png").symlink_to(os.devnull)
+    for name, kind in (("out.png", "pipe"), ("null.png", "device")):
+        with pytest.raises(UserError, match=rf"it is a {kind}; choose another output$"):
+            check_writable(tmp_path / name)
+    assert (tmp_path / "out.png").is_fifo()
+
+
 def test_only_regular_files_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to("file")

@@ -187,11 +187,13 @@ def test_outputs_written_beside_their_photos_are_no_photos_the_next_time(
     styles = {"background": save(tmp_path / "style.png", noise(24, 32, 1))}
     for job in (
         PhotoJob(str(folder), {}, {}, folder, [0.0], model=str(model), quiet=True),
+        PhotoJob(photo, {}, {}, folder / "strip.png", [0.0, 0.3], model=str(model), quiet=True),
         PhotoJob(photo, styles, {}, folder / "out.png", [0.0, 0.2], compare=True, quiet=True),
         MasksJob(photo, folder / "regions.png"),
     ):
         assert run_job(quick_config(), job) == 0
     written = {"photo.png", "out.png", "out_blend0.png", "out_blend0.2.png", "out_inputs.png", "out_comparison.png"}
+    written |= {"strip.png", "strip_blend0.png", "strip_blend0.3.png"}
     assert {file.name for file in folder.glob("*.png")} >= {*written, "regions.png"}
     caplog.clear()
     assert photos(folder) == ["photo.jpg"]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from msst_jax.errors import UserError
 from msst_jax.io.images import read_picture
@@ -36,3 +37,17 @@ def test_floats_of_another_scale_are_refused_with_their_range(tmp_path: Path, sc
     low, high = sorted((0, scale))
     with pytest.raises(UserError, match=f"holds numbers from {low:g} to {high:g}, where 0 is black and 1 white; scale"):
         read_picture(save(tmp_path / "a.tif", values), "photo")
+
+
+def test_a_float_picture_without_any_number_is_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.full((8, 8), np.nan, np.float32)).save(tmp_path / "nan.tif")
+    with pytest.raises(UserError, match=r"none of them is a number \(NaN\); save it again$"):
+        read_picture(tmp_path / "nan.tif", "photo")
+
+
+def test_a_float_picture_with_holes_says_how_much_is_black(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    values = np.full((8, 8), 0.5, np.float32)
+    values[:2] = np.nan
+    Image.fromarray(values).save(tmp_path / "nan.tif")
+    read_picture(tmp_path / "nan.tif", "photo")
+    assert "25% of the values are not numbers (NaN), and become black" in caplog.text
