@@ -93,7 +93,7 @@ class Given(NamedTuple):
     """What the user gave of a run.
 
     Attributes:
-      flags: on the command line, by name; "photo" for a positional argument.
+      flags: on the command line, by name; "photo" for a positional argument that is not config.photo.
       fields: of the config, on the command line.
       config: the whole one.
       masked: every region has a mask, so that none is segmented.

@@ -162,7 +162,7 @@ def warn_of_inert(command: Command, config: ConfigDict, run: Run, job: Job) -> N
     chosen = not (command.default or command.recorded)
     preset = changed_fields(command.config, load_preset(PRESETS[0]).get_config()) if chosen else {}
     masked = isinstance(job, PhotoJob | VideoJob) and bool(job.styles) and set(foreground(job.styles)) <= {*job.masks}
-    typed = [*command.given, *(["photo"] if command.arguments else [])]
+    typed = [*command.given, *(["photo"] if command.arguments not in ([], [config.photo]) else [])]
     given = Given(typed, command.overrides, config, masked, preset)
     phrases = describe_inert(run, STYLIZE_FIELDS, given)
     if phrases:

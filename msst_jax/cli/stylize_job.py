@@ -58,6 +58,8 @@ def resolve_paths(flags: StylizeFlags, photos: Sequence[str]) -> tuple[StylizeFl
         segmenter=str(user_path(flags.segmenter, "--segmenter")) if flags.segmenter else flags.segmenter,
         model=str(user_path(flags.model, "--model")) if flags.model else "",
     )
+    if "" in photos:
+        raise UserError("the photo is an empty text; give a path")
     return resolved, [str(user_path(photo, "photo", stream=True)) for photo in photos]
 
 

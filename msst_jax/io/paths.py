@@ -20,11 +20,9 @@ def user_path(text: str | Path, what: str, *, stream: bool = False) -> Path:
       stream: "-" stands for a standard stream.
 
     Raises:
-      UserError: an empty path, a URL, a user without a home folder, or - where no stream can be used.
+      UserError: a URL, a user without a home folder, or - where no stream can be used.
     """
     text = str(text)
-    if not text:
-        raise UserError(f"{what} is empty; give a path")
     if URL.match(text):
         own = f", such as {unquote(urlsplit(text).path)}" if text.startswith("file:") else ""
         raise UserError(f"{what} {text} is a URL, and only files of this machine can be used; give a path{own}")

@@ -206,14 +206,14 @@ def _check_styles(job: VideoJob) -> None:
 def _open_resume_folder(config: ConfigDict, job: VideoJob, video: VideoInfo, stylizer: VideoStylizer) -> ResumeFolder:
     """The folder of finished batches, with those of an earlier run if it was the same."""
     segment = segment_length(stylizer.batch, video.rate) if job.output.suffix.lower() in CONTAINER_FORMATS else 0
-    named = weights_path(config.segmenter, "--segmenter")
+    named = weights_path(config.segmenter, "--segmenter") if config.segmenter else None
     identity = {  # the keys are those of folders that earlier versions wrote
         "clip": _fingerprint(job.video),
         "rate of frames": str(video.rate),
         "part": None if job.part == WHOLE else [str(side) for side in job.part],
         "model or weights": hashlib.sha256(stylizer.weights.read_bytes()).hexdigest(),
         "segmenter": stylizer.segmenter.record() if stylizer.segmenter else None,
-        **({SEGMENTER_WEIGHTS: file_fingerprint(named)} if named.is_file() else {}),
+        **({SEGMENTER_WEIGHTS: file_fingerprint(named)} if named and named.is_file() else {}),
         "styles": {name: _fingerprint(file) for name, file in job.styles.items()},
         "masks": {name: _fingerprint(file) for name, file in job.masks.items()},
         "blend": job.blend._asdict(),

@@ -62,8 +62,3 @@ def test_a_stream_stands_only_where_it_can_be_used():
     assert user_path("-", "photo", stream=True) == STANDARD_STREAM
     with pytest.raises(UserError, match=r"^--style cat -: only a photo can be read from standard input, and only"):
         user_path("-", "--style cat")
-
-
-def test_an_empty_path_is_not_the_current_folder() -> None:
-    with pytest.raises(UserError, match=r"^photo is empty; give a path$"):
-        user_path("", "photo")

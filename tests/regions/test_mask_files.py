@@ -288,3 +288,10 @@ def test_transparent_pixels_of_a_mask_are_outside_the_region(tmp_path: Path):
     picture = Image.new("RGBA", (2, 1), (255, 255, 255, 255))
     picture.putpixel((1, 0), (255, 255, 255, 0))
     assert read_mask(save(tmp_path / "m.png", picture), (2, 1), (2, 1)).tolist() == [[1, 0]]
+
+
+def test_a_gray_photo_as_mask_is_read_but_doubted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    ramp = np.tile(np.linspace(10, 240, 64).astype(np.uint8), (48, 1))
+    Image.fromarray(ramp).save(tmp_path / "a.png")
+    read_mask(tmp_path / "a.png", (64, 48), (64, 48))
+    assert "is neither black nor white in" in caplog.text
