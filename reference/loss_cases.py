@@ -62,9 +62,9 @@ def load_network() -> VGG:
     return load_vgg("vgg16", [*LAYERS.style, *LAYERS.content], path=EMBEDDED_VGG16)[0]
 
 
-def reference_of(case: Case) -> Reference:
-    """The PyTorch reference loss of the same case."""
-    settings = Settings(
+def settings() -> Settings:
+    """LAYERS and FACTORS for the PyTorch references."""
+    return Settings(
         style_layers=LAYERS.style,
         content_layers=LAYERS.content,
         style_factors=LAYERS.style_factors,
@@ -74,7 +74,11 @@ def reference_of(case: Case) -> Reference:
         content_weight=float(FACTORS.content),
         tv_weight=float(FACTORS.tv),
     )
-    return Reference(EMBEDDED_VGG16, case.content, case.styles, case.masks, settings)
+
+
+def reference_of(case: Case) -> Reference:
+    """The PyTorch reference loss of the same case."""
+    return Reference(EMBEDDED_VGG16, case.content, case.styles, case.masks, settings())
 
 
 def gradient_error(ours: np.ndarray, theirs: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""The losses as pure functions, one per formula: Gram matrices, style, blend, content, total variation.
+"""The losses as pure functions, one per formula: Gram matrices, also of regions, style, blend, content, smoothness.
 
 Features are (N, H, W, C); Gram matrices (N, C, C), float32 whatever the features are.
 """
@@ -35,6 +35,52 @@ def _gram_product_backward(flat: jax.Array, grad: jax.Array) -> tuple[jax.Array]
 
 
 _gram_product.defvjp(_gram_product_forward, _gram_product_backward)
+
+
+def guided_gram(features: jax.Array, guides: jax.Array) -> jax.Array:
+    """Gram matrices over regions: G_k = sum_p g_k(p) F(p) F(p)^T / (C sum_p g_k(p)).
+
+    A guide of ones gives `gram`; an empty one gives zeros.
+
+    Args:
+      features: (H, W, C) of one image.
+      guides: (H, W, K) in [0, 1]: how much each pixel counts for each region.
+
+    Returns:
+      (K, C, C), float32.
+
+    Source: Gatys et al. 2017 (arXiv:1611.07865), eq. 6, with the guide as a weight of the product, not of each factor.
+    """
+    channels, regions = features.shape[-1], guides.shape[-1]
+    flat, weights = features.reshape(-1, channels), guides.reshape(-1, regions)
+    area = channels * jnp.maximum(weights.sum(0), 1e-6)
+    return _weighted_gram_products(flat, weights) / area[:, None, None]
+
+
+@jax.custom_vjp
+def _weighted_gram_products(flat: jax.Array, weights: jax.Array) -> jax.Array:
+    """F^T diag(w_k) F of features (P, C) and weights (P, K): (K, C, C), float32; its gradient shares one product."""
+    return jnp.stack([_product((flat * weight[:, None].astype(flat.dtype)).T, flat) for weight in weights.T])
+
+
+def _weighted_gram_forward(flat: jax.Array, weights: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _weighted_gram_products(flat, weights), (flat, weights)
+
+
+def _weighted_gram_backward(saved: tuple[jax.Array, jax.Array], grad: jax.Array) -> tuple[jax.Array, jax.Array]:
+    flat, weights = saved
+    symmetric = (grad + grad.swapaxes(1, 2)).astype(flat.dtype)
+    projected = [_product(flat, each) for each in symmetric]
+    by_features = sum(each * weight[:, None] for each, weight in zip(projected, weights.T, strict=True))
+    by_weights = jnp.stack([(each * flat).sum(-1) / 2 for each in projected], -1)
+    return jnp.asarray(by_features).astype(flat.dtype), by_weights.astype(weights.dtype)
+
+
+def _product(a: jax.Array, b: jax.Array) -> jax.Array:
+    return jnp.matmul(a, b, precision=GRAM_PRECISION, preferred_element_type=jnp.float32)
+
+
+_weighted_gram_products.defvjp(_weighted_gram_forward, _weighted_gram_backward)
 
 
 def style_distances(grams: jax.Array, targets: jax.Array) -> jax.Array:

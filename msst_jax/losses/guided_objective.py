@@ -1,0 +1,72 @@
+"""The guided stylization loss: one image, whose regions take their styles by the statistics of their own pixels.
+
+K is the number of regions, each with its own style. One image goes through VGG, whatever K is.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from msst_jax.losses.functional import (
+    blend_loss,
+    content_loss,
+    guided_gram,
+    style_distances,
+    style_loss,
+    total_variation,
+)
+from msst_jax.losses.guidance import Guidance, build_guidance
+from msst_jax.losses.objective import FeatureLayers, LossWeights, Targets, Terms, weighted_sum
+from msst_jax.models.vgg import VGG
+from msst_jax.ops.image import normalize
+
+
+def guidance_of_masks(vgg: VGG, masks: jax.Array, layers: Sequence[str]) -> Guidance:
+    """The guidance of masks (H, W, K), sum 1 at every pixel, for the style layers of a network."""
+    image = jax.ShapeDtypeStruct((1, *masks.shape[:2], 3), jnp.float32)
+    features = jax.eval_shape(lambda images: vgg(images, layers), image)
+    return build_guidance(masks, {layer: features[layer].shape[1:3] for layer in layers})
+
+
+def guided_stylization_loss(
+    vgg: VGG,
+    targets: Targets,
+    guidance: Guidance,
+    layers: FeatureLayers,
+    image: jax.Array,
+    weights: LossWeights,
+) -> tuple[jax.Array, Terms]:
+    """The guided loss: L = style + blend + content_weight * (content + tv_weight * smooth), all of one image.
+
+    style is sum_k w_k D[k, k] and blend is sum_k w_k sum_{j != k} D[k, j] over the layers, where D[k, j] is the mean
+    square difference of the Gram matrix over region k from that of style j, and w_k the weight of the region.
+
+    Args:
+      vgg: the network.
+      targets: of the K styles and the photo.
+      guidance: of the K regions; see `guidance_of_masks`.
+      layers: the layers to compare.
+      image: the optimized variables (H, W, 3) in [0, 1].
+      weights: the four factors.
+
+    Returns:
+      The loss and its weighted terms {"style", "blend", "content", "smooth"}, which sum to it.
+
+    Source: Gatys et al. 2017 (arXiv:1611.07865), section 4, for the style term.
+    """
+    normalized = normalize(image)
+    features = vgg(normalized[None], [*layers.style, *layers.content])
+    own, other = {}, {}
+    for layer in layers.style:
+        distances = style_distances(guided_gram(features[layer][0], guidance.guides[layer]), targets.grams[layer])
+        weighted = guidance.weights[layer][:, None] * distances
+        own[layer], other[layer] = style_loss(weighted), blend_loss(weighted)
+    contents = {layer: content_loss(features[layer], targets.content[layer]) for layer in layers.content}
+    terms = {
+        "style": weights.style * weighted_sum(own, layers.style_factors),
+        "blend": weights.blend * weighted_sum(other, layers.style_factors),
+        "content": weights.content * weighted_sum(contents, layers.content_factors),
+        "smooth": weights.content * weights.tv * total_variation(normalized),
+    }
+    return sum(terms.values(), jnp.float32(0.0)), terms

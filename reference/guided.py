@@ -1,0 +1,87 @@
+"""PyTorch twin of the guided stylization loss; shares no code with msst_jax, and its networks with `original`."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from reference.original import (
+    Settings,
+    Terms,
+    distances_of,
+    mean_square,
+    normalize,
+    taps_of,
+    to_array,
+    to_tensor,
+    variation,
+    weighted_total,
+)
+
+MIN_PIXELS = 16.0
+
+
+def guides(masks: Tensor, size: Sequence[int]) -> Tensor:
+    """Masks (K, H, W) at the size of a layer, soft edges made steeper."""
+    resized = nn.functional.interpolate(masks[None], tuple(size), mode="bilinear", align_corners=False, antialias=True)
+    return (2 * resized[0] - 0.5).clamp(0, 1)
+
+
+def guided_grams(features: Tensor, guides: Tensor) -> Tensor:
+    """Gram matrices (K, C, C) of features (C, H, W) over guides (K, H, W), pixel by pixel."""
+    outer = features[:, None] * features[None]
+    weighted = [(outer * guide).sum((-2, -1)) / (len(features) * guide.sum().clamp(min=1e-6)) for guide in guides]
+    return torch.stack(weighted)
+
+
+def region_weights(guides: Tensor) -> Tensor:
+    """(K,): pixels relative to the mean, less for regions of a few pixels."""
+    pixels = guides.sum((-2, -1))
+    return pixels / pixels.mean() * (pixels / MIN_PIXELS).clamp(max=1)
+
+
+class GuidedReference:
+    """Guided loss of one photo with K styles."""
+
+    def __init__(
+        self,
+        net: nn.Sequential,
+        content: np.ndarray,
+        styles: Sequence[np.ndarray],
+        masks: np.ndarray,
+        settings: Settings,
+    ):
+        """Computes the targets; arguments as of `original.Reference`."""
+        self.net, self.settings = net, settings
+        self.masks = torch.from_numpy(np.moveaxis(masks, -1, 0).copy())
+        with torch.no_grad():
+            self.contents = self._taps(to_tensor(content), settings.content_layers)
+            paintings = [self._taps(to_tensor(style), settings.style_layers) for style in styles]
+        everywhere = {
+            layer: [torch.ones(1, *each[layer].shape[1:]) for each in paintings] for layer in settings.style_layers
+        }
+        self.grams = {
+            layer: torch.cat(
+                [guided_grams(each[layer], ones) for each, ones in zip(paintings, everywhere[layer], strict=True)]
+            )
+            for layer in settings.style_layers
+        }
+
+    def _taps(self, image: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+        return {layer: features[0] for layer, features in taps_of(self.net, normalize(image)[None], layers).items()}
+
+    def value_and_gradient(self, image: np.ndarray) -> tuple[float, np.ndarray]:
+        """Loss and gradient (H, W, 3) at an image (H, W, 3)."""
+        pixels = to_tensor(image).requires_grad_()
+        taps = self._taps(pixels, (*self.settings.style_layers, *self.settings.content_layers))
+        distances = {}
+        for layer in self.settings.style_layers:
+            guide = guides(self.masks, taps[layer].shape[1:])
+            grams = guided_grams(taps[layer], guide)
+            distances[layer] = region_weights(guide)[:, None] * distances_of(grams, self.grams[layer])
+        contents = {layer: mean_square(taps[layer], self.contents[layer]) for layer in self.settings.content_layers}
+        value = weighted_total(Terms(distances, contents, variation(normalize(pixels))), self.settings)
+        value.backward()
+        assert pixels.grad is not None
+        return value.item(), to_array(pixels.grad)

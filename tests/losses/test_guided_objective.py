@@ -1,0 +1,120 @@
+"""The guided objective, its Gram matrices and their gradients equal the PyTorch twin; regions act where they are."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+
+from msst_jax.losses.functional import gram, guided_gram
+from msst_jax.losses.guidance import guide_masks, region_weights
+from msst_jax.losses.guided_objective import guidance_of_masks, guided_stylization_loss
+from msst_jax.losses.objective import TERMS, Targets, Terms, content_targets, style_targets
+from msst_jax.models.pretrained import EMBEDDED_VGG16
+from msst_jax.models.vgg import VGG
+from reference import guided, original
+from reference.loss_cases import (
+    FACTORS,
+    GRADIENT_TOLERANCE,
+    LAYERS,
+    VALUE_TOLERANCE,
+    Case,
+    case,
+    gradient_error,
+    load_network,
+    settings,
+)
+from reference.loss_formulas import FORMULA_TOLERANCE, normal, uniform
+
+
+@pytest.fixture(scope="module")
+def vgg() -> VGG:
+    return load_network()
+
+
+@jax.jit
+def evaluate(vgg: VGG, inputs: Case) -> tuple[tuple[jax.Array, Terms], jax.Array]:
+    grams = [style_targets(vgg, style, LAYERS.style) for style in inputs.styles]
+    targets = Targets(
+        jax.tree.map(lambda *values: jnp.concatenate(values), *grams),
+        content_targets(vgg, inputs.content, LAYERS.content),
+    )
+    guidance = guidance_of_masks(vgg, inputs.masks, LAYERS.style)
+    return jax.value_and_grad(
+        lambda image: guided_stylization_loss(vgg, targets, guidance, LAYERS, image, FACTORS), has_aux=True
+    )(inputs.pixels[0])
+
+
+@pytest.mark.parametrize("size", [(32, 44), (35, 41)], ids=["even", "odd"])
+@pytest.mark.parametrize("regions", [2, 3])
+def test_total_loss_and_gradient_equal_torch(vgg: VGG, regions: int, size: tuple[int, int]) -> None:
+    inputs = case(regions, *size)
+    theirs = guided.GuidedReference(
+        original.network(EMBEDDED_VGG16), inputs.content, inputs.styles, inputs.masks, settings()
+    )
+    expected, expected_gradient = theirs.value_and_gradient(inputs.pixels[0])
+    (value, terms), gradient = evaluate(vgg, inputs)
+    assert value == pytest.approx(expected, rel=VALUE_TOLERANCE)
+    assert set(terms) == set(TERMS)
+    assert sum(terms.values()) == pytest.approx(float(value), rel=1e-6)
+    assert gradient_error(np.asarray(gradient), expected_gradient) <= GRADIENT_TOLERANCE
+
+
+@pytest.mark.parametrize("regions", [1, 2, 3])
+def test_gram_of_regions_and_both_gradients_equal_torch(regions: int) -> None:
+    features, guides, factor = normal(9, 7, 6), uniform(9, 7, regions, seed=1), normal(regions, 6, 6, seed=2)
+    x, g = (torch.tensor(np.moveaxis(each, -1, 0).copy(), requires_grad=True) for each in (features, guides))
+    expected = guided.guided_grams(x, g)
+    (expected * torch.from_numpy(factor)).sum().backward()
+    ours, pull = jax.vjp(guided_gram, features, guides)
+    assert x.grad is not None
+    assert g.grad is not None
+    by_torch = [expected.detach().numpy(), *(np.moveaxis(each.grad.numpy(), 0, -1) for each in (x, g))]
+    for mine, theirs in zip((ours, *pull(factor)), by_torch, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=0, atol=FORMULA_TOLERANCE * np.abs(theirs).max())
+
+
+def test_gram_over_a_mask_of_ones_is_the_gram_of_the_image() -> None:
+    features = normal(1, 9, 7, 6)
+    everywhere = guided_gram(features[0], np.ones((9, 7, 2), np.float32))
+    np.testing.assert_allclose(everywhere, np.repeat(gram(features), 2, 0), rtol=0, atol=1e-6)
+
+
+def test_gram_of_a_region_ignores_what_lies_outside() -> None:
+    features, guide = normal(6, 8, 5), np.zeros((6, 8, 1), np.float32)
+    guide[:, :4] = 1
+    changed = features.copy()
+    changed[:, 4:] += 100
+    np.testing.assert_array_equal(guided_gram(features, guide), guided_gram(changed, guide))
+
+
+def test_gram_of_bfloat16_features_accumulates_in_float32() -> None:
+    features, guide = normal(64, 64, 16), np.ones((64, 64, 1), np.float32)
+    ours, exact = guided_gram(jnp.asarray(features, jnp.bfloat16), guide), guided_gram(features, guide)
+    assert ours.dtype == jnp.float32
+    assert float(jnp.abs(ours - exact).max()) <= 2e-3 * float(jnp.abs(exact).max())
+
+
+def test_an_empty_region_has_no_weight_and_no_gradient_that_is_not_finite() -> None:
+    guides = np.zeros((8, 8, 2), np.float32)
+    guides[..., 0] = 1
+    assert region_weights(jnp.asarray(guides))[1] == 0
+
+    def total(features: jax.Array) -> jax.Array:
+        return jnp.sum(guided_gram(features, guides) ** 2)
+
+    assert np.isfinite(jax.grad(total)(normal(8, 8, 4))).all()
+
+
+def test_weights_are_shares_so_that_a_pixel_counts_alike_in_small_and_large_regions() -> None:
+    guides = np.zeros((20, 20, 2), np.float32)
+    guides[:5, :, 0], guides[5:, :, 1] = 1, 1
+    np.testing.assert_allclose(region_weights(jnp.asarray(guides)), [0.5, 1.5], rtol=1e-6)
+
+
+def test_pixels_at_an_edge_count_for_no_region_wholly() -> None:
+    masks = np.zeros((16, 16, 2), np.float32)
+    masks[:, :7, 0], masks[:, 7:, 1] = 1, 1
+    guides = np.asarray(guide_masks(jnp.asarray(masks), 4, 4))
+    np.testing.assert_array_equal(guides[0, [0, 3]], [[1, 0], [0, 1]])
+    assert (guides[0, 1] < 1).all()
