@@ -91,6 +91,7 @@ class Script:
         modules = ["pytest", "ml_collections.config_flags", "msst_jax.pipelines.photo", "msst_jax.pipelines.train"]
         context.set_forkserver_preload(modules)
         self.stderr = folder / f"stderr{next(_NUMBERS)}.txt"
+        self.stderr.touch()  # a process that is killed at once never opens it
         arguments = (list(arguments), folder, script, self.stderr, dict(settings), dict(environ), before)
         self.process = context.Process(target=_script, args=arguments)
         self.process.start()
