@@ -53,6 +53,8 @@ def get_config() -> ConfigDict:
     config.content_layers = ("relu3_3",)
     config.content_layer_weights = ()
 
+    # One image, each region of which takes its style by the statistics of its own pixels; else one image per region.
+    config.guided = False
     config.style_weight = 1e6
     config.blend_ratio = 0.2  # blend_weight = blend_ratio * style_weight
     config.content_weight = 0.6

@@ -79,7 +79,8 @@ class GuidedReference:
         for layer in self.settings.style_layers:
             guide = guides(self.masks, taps[layer].shape[1:])
             grams = guided_grams(taps[layer], guide)
-            distances[layer] = region_weights(guide)[:, None] * distances_of(grams, self.grams[layer])
+            relative = distances_of(grams, self.grams[layer]) / self.grams[layer].square().mean((-2, -1))
+            distances[layer] = region_weights(guide)[:, None] * relative
         contents = {layer: mean_square(taps[layer], self.contents[layer]) for layer in self.settings.content_layers}
         value = weighted_total(Terms(distances, contents, variation(normalize(pixels))), self.settings)
         value.backward()

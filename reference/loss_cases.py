@@ -62,17 +62,17 @@ def load_network() -> VGG:
     return load_vgg("vgg16", [*LAYERS.style, *LAYERS.content], path=EMBEDDED_VGG16)[0]
 
 
-def settings() -> Settings:
-    """LAYERS and FACTORS for the PyTorch references."""
+def settings(factors: LossWeights = FACTORS) -> Settings:
+    """LAYERS and factors for the PyTorch references."""
     return Settings(
         style_layers=LAYERS.style,
         content_layers=LAYERS.content,
         style_factors=LAYERS.style_factors,
         content_factors=LAYERS.content_factors,
-        style_weight=float(FACTORS.style),
-        blend_ratio=float(FACTORS.blend) / float(FACTORS.style),
-        content_weight=float(FACTORS.content),
-        tv_weight=float(FACTORS.tv),
+        style_weight=float(factors.style),
+        blend_ratio=float(factors.blend) / float(factors.style),
+        content_weight=float(factors.content),
+        tv_weight=float(factors.tv),
     )
 
 

@@ -73,7 +73,7 @@ STYLIZE_FIELDS: Mapping[str, Run] = {
     "next_steps": Run.VIDEO,
     **dict.fromkeys(("styles", "style_scale", "network", "weights", "pooling", "padding"), OPTIMIZED),
     **dict.fromkeys(("style_layers", "style_layer_weights", "content_layers", "content_layer_weights"), OPTIMIZED),
-    **dict.fromkeys(("style_weight", "content_weight", "tv_weight", "tv_per_pixel"), OPTIMIZED),
+    **dict.fromkeys(("guided", "style_weight", "content_weight", "tv_weight", "tv_per_pixel"), OPTIMIZED),
     **dict.fromkeys(("steps", "steps_multiple", "scales", "scale_steps", "init", "keep"), OPTIMIZED),
     **dict.fromkeys(("optimizer", "learning_rate", "max_step", "history", "remat", "precondition"), OPTIMIZED),
 }
@@ -130,6 +130,12 @@ CONDITIONS = (
         ("config.history", "config.max_step", "config.precondition"),
         lambda given: given.config.optimizer != "lbfgs",
         "the optimizer is not lbfgs",
+    ),
+    Condition(
+        OPTIMIZED,
+        ("config.remat",),
+        lambda given: given.config.guided,
+        "config.guided takes a single image through VGG",
     ),
     Condition(
         STYLIZED | TRAINING,

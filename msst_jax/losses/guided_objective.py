@@ -12,7 +12,7 @@ from msst_jax.losses.functional import (
     blend_loss,
     content_loss,
     guided_gram,
-    style_distances,
+    relative_style_distances,
     style_loss,
     total_variation,
 )
@@ -40,7 +40,8 @@ def guided_stylization_loss(
     """The guided loss: L = style + blend + content_weight * (content + tv_weight * smooth), all of one image.
 
     style is sum_k w_k D[k, k] and blend is sum_k w_k sum_{j != k} D[k, j] over the layers, where D[k, j] is the mean
-    square difference of the Gram matrix over region k from that of style j, and w_k the weight of the region.
+    square difference of the Gram matrix over region k from that of style j, relative to the mean square of the latter,
+    and w_k the weight of the region.
 
     Args:
       vgg: the network.
@@ -59,7 +60,8 @@ def guided_stylization_loss(
     features = vgg(normalized[None], [*layers.style, *layers.content])
     own, other = {}, {}
     for layer in layers.style:
-        distances = style_distances(guided_gram(features[layer][0], guidance.guides[layer]), targets.grams[layer])
+        grams = guided_gram(features[layer][0], guidance.guides[layer])
+        distances = relative_style_distances(grams, targets.grams[layer])
         weighted = guidance.weights[layer][:, None] * distances
         own[layer], other[layer] = style_loss(weighted), blend_loss(weighted)
     contents = {layer: content_loss(features[layer], targets.content[layer]) for layer in layers.content}

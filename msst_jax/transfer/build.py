@@ -29,6 +29,7 @@ def build_options(config: ConfigDict) -> StylizationOptions:
             dtype=config.dtype,
             weights=Path(config.weights) if config.weights else None,
         ),
+        guided=config.guided,
         style_weight=config.style_weight,
         blend_ratio=config.blend_ratio,
         content_weight=config.content_weight,

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
+from msst_jax.losses.guidance import Guidance
+from msst_jax.losses.guided_objective import guidance_of_masks, guided_stylization_loss
 from msst_jax.losses.objective import (
     FeatureLayers,
     LossWeights,
@@ -27,7 +29,10 @@ from msst_jax.transfer.inputs import PhotoInputs
 from msst_jax.transfer.options import NetworkOptions, StylizationOptions
 
 ExtraLoss = Callable[[jax.Array, jax.Array], Terms]
-"""extra_loss(pixels (K, H, W, 3), result (H, W, 3)) -> {name: weighted scalar}, added to the loss of the method."""
+"""extra_loss(pixels (I, H, W, 3), result (H, W, 3)) -> {name: weighted scalar}, added to the loss of the method.
+
+I is the number of optimized images, see `StylizationOptions.image_count`.
+"""
 
 
 class Scene(NamedTuple):
@@ -66,6 +71,11 @@ def scale_scene(inputs: PhotoInputs, scale: float) -> Scene:
     return Scene(shrink(inputs.photo), shrink(inputs.masks), tuple(shrink(region.style) for region in inputs.regions))
 
 
+def compose(options: StylizationOptions, pixels: jax.Array, masks: jax.Array) -> jax.Array:
+    """The result (H, W, 3) of images (I, H, W, 3): the single one, or the composite by masks (H, W, K)."""
+    return pixels[0] if options.guided else composite(pixels, masks)
+
+
 def build_objective(
     options: StylizationOptions, vgg: VGG, scene: Scene, weights: LossWeights, extra_loss: ExtraLoss | None = None
 ) -> tuple[Partial, LossWeights]:
@@ -82,6 +92,9 @@ def build_objective(
     )
     if options.tv_per_pixel:
         weights = weights.with_tv_per_pixel(*scene.photo.shape[:2])
+    if options.guided:
+        guidance = _guidance(vgg, scene.masks, layers.style)
+        return Partial(partial(_guided_objective, layers, extra_loss), vgg, targets, guidance), weights
     return Partial(partial(_objective, layers, extra_loss, options.remat), vgg, targets, scene.masks), weights
 
 
@@ -110,10 +123,25 @@ def _objective(
     pixels: jax.Array,
     weights: LossWeights,
 ) -> tuple[jax.Array, Terms]:
-    total, terms = stylization_loss(vgg, targets, masks, layers, pixels, weights, remat=remat)
-    if extra_loss is None:
-        return total, terms
-    extra = extra_loss(pixels, composite(pixels, masks))
+    loss = stylization_loss(vgg, targets, masks, layers, pixels, weights, remat=remat)
+    return _add_terms(loss, extra_loss(pixels, composite(pixels, masks))) if extra_loss else loss
+
+
+def _guided_objective(
+    layers: FeatureLayers,
+    extra_loss: ExtraLoss | None,
+    vgg: VGG,
+    targets: Targets,
+    guidance: Guidance,
+    pixels: jax.Array,
+    weights: LossWeights,
+) -> tuple[jax.Array, Terms]:
+    loss = guided_stylization_loss(vgg, targets, guidance, layers, pixels[0], weights)
+    return _add_terms(loss, extra_loss(pixels, pixels[0])) if extra_loss else loss
+
+
+def _add_terms(loss: tuple[jax.Array, Terms], extra: Terms) -> tuple[jax.Array, Terms]:
+    total, terms = loss
     if taken := extra.keys() & terms.keys():
         raise ValueError(f"extra_loss returns {', '.join(taken)}; those terms are the method's: use other names")
     return total + sum(extra.values()), {**terms, **extra}
@@ -134,3 +162,4 @@ def _separate_objective(
 
 _style_targets = jax.jit(style_targets, static_argnums=2)
 _content_targets = jax.jit(content_targets, static_argnums=2)
+_guidance = jax.jit(guidance_of_masks, static_argnums=2)

@@ -1,8 +1,9 @@
-"""Coarse-to-fine optimization of K region images of one photo, B runs at a time."""
+"""Coarse-to-fine optimization of the images of one photo, one or one per region, B runs at a time."""
 
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +18,14 @@ from msst_jax.optim.minimize import Solution, minimize
 from msst_jax.optim.optimizer import build_optimizer
 from msst_jax.runtime.interrupt import interrupt_event
 from msst_jax.transfer.inputs import PhotoInputs
-from msst_jax.transfer.objective import ExtraLoss, Scene, build_objective, build_separate_objective, scale_scene
+from msst_jax.transfer.objective import (
+    ExtraLoss,
+    Scene,
+    build_objective,
+    build_separate_objective,
+    compose,
+    scale_scene,
+)
 from msst_jax.transfer.options import StylizationOptions
 
 ProgressCallback = Callable[[int, float], None]
@@ -68,8 +76,9 @@ def stylize(
     def problem(scene: Scene) -> tuple[Partial, LossWeights]:
         return build_objective(options, vgg, scene, weights, extra_loss)
 
-    pixels, solutions = coarse_to_fine(options, problem, inputs, (len(runs), len(inputs.regions)), seed, progress)
-    images = jax.vmap(composite, in_axes=(0, None))(pixels, jnp.asarray(inputs.masks))
+    batch = (len(runs), options.image_count(len(inputs.regions)))
+    pixels, solutions = coarse_to_fine(options, problem, inputs, batch, seed, progress)
+    images = jax.vmap(partial(compose, options), in_axes=(0, None))(pixels, jnp.asarray(inputs.masks))
     return _collect(images, solutions)
 
 

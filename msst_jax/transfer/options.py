@@ -85,6 +85,8 @@ class StylizationOptions:
     Attributes:
       inputs: how files are read.
       network: the VGG of the losses.
+      guided: one image is optimized, whose regions take their styles by the statistics of their own pixels; else one
+        image per region, which the masks composite.
       style_weight: factor of the style loss.
       blend_ratio: the factor of the blend loss is blend_ratio * style_weight.
       content_weight: factor of the content loss.
@@ -100,6 +102,7 @@ class StylizationOptions:
 
     inputs: InputOptions
     network: NetworkOptions
+    guided: bool
     style_weight: float
     blend_ratio: float
     content_weight: float
@@ -116,6 +119,10 @@ class StylizationOptions:
     def layers(self) -> FeatureLayers:
         """The taps that are compared."""
         return self.network.layers
+
+    def image_count(self, regions: int) -> int:
+        """How many images are optimized for a photo of so many regions."""
+        return 1 if self.guided else regions
 
     def weights(self, blend_ratio: float | None = None) -> LossWeights:
         """The four factors of the loss, at `blend_ratio` or at that of the options."""

@@ -15,12 +15,12 @@ from flax import nnx
 
 from msst_jax.losses.objective import LossWeights
 from msst_jax.models.vgg import VGG
-from msst_jax.ops.image import composite, resize, to_uint8
+from msst_jax.ops.image import resize, to_uint8
 from msst_jax.optim.minimize import CompiledMinimizer, Solution, compile_minimizer, run_minimizer
 from msst_jax.optim.optimizer import build_optimizer
 from msst_jax.regions.segmenter import Segmenter
 from msst_jax.transfer.inputs import PhotoInputs, Region
-from msst_jax.transfer.objective import build_objective, scale_scene
+from msst_jax.transfer.objective import build_objective, compose, scale_scene
 from msst_jax.transfer.optimization import coarse_to_fine
 from msst_jax.transfer.options import StylizationOptions
 from msst_jax.video.batching import FrameBatch
@@ -89,12 +89,13 @@ def optimization_stylizer(work: FrameOptimization, segmenter: Segmenter | None, 
             pixels = optimize_next(inputs, weights, _warp_pixels(state["pixels"], state["photo"], frame[0]))
         else:
             pixels = _optimize_first(work, inputs, weights)
-        result = to_uint8(composite(pixels, masks[0]))
+        result = to_uint8(compose(work.options, pixels, masks[0]))
         after = {"regions": regions, "pixels": pixels, "photo": jnp.asarray(frame[0]), "seen": jnp.asarray(True)}
         return result[None], masks.mean((1, 2)), after
 
     width, height = spec.size
-    nothing = {"pixels": jnp.zeros((len(work.regions), height, width, 3)), "photo": jnp.zeros((height, width, 3))}
+    images = work.options.image_count(len(work.regions))
+    nothing = {"pixels": jnp.zeros((images, height, width, 3)), "photo": jnp.zeros((height, width, 3))}
     return FrameStylizer({"regions": initial_mask_state(spec), "seen": jnp.asarray(False), **nothing}, stylize)
 
 
@@ -111,7 +112,7 @@ def _compiled_masks(definition: nnx.GraphDef | None, spec: FrameMaskSpec, keys: 
 
 @jax.jit
 def _warp_pixels(pixels: jax.Array, previous: jax.Array, photo: jax.Array) -> jax.Array:
-    """The images (K, H, W, 3) of the previous frame, warped; the photo (H, W, 3) where motion explains nothing."""
+    """The images (I, H, W, 3) of the previous frame, warped; the photo (H, W, 3) where motion explains nothing."""
     width, height = flow_grid((photo.shape[1], photo.shape[0]))
     small = resize(jnp.stack([previous, photo]), height, width)
     side_by_side = jnp.concatenate(list(pixels), -1)  # as channels of one image, which is warped once
@@ -120,12 +121,12 @@ def _warp_pixels(pixels: jax.Array, previous: jax.Array, photo: jax.Array) -> ja
 
 
 def _optimize_first(work: FrameOptimization, inputs: PhotoInputs, weights: LossWeights) -> jax.Array:
-    """The images (K, H, W, 3) of the first frame."""
+    """The images (I, H, W, 3) of the first frame."""
     pixels, solutions = coarse_to_fine(
         work.options,
         lambda scene: build_objective(work.options, work.vgg, scene, weights),
         inputs,
-        (1, len(inputs.regions)),
+        (1, work.options.image_count(len(inputs.regions))),
         work.seed,
         work.progress,
         stop=work.stop,
@@ -145,7 +146,7 @@ def _warn_if_not_finite(solutions: Sequence[Solution]) -> None:
 
 
 def _make_optimize_next(work: FrameOptimization) -> Callable[[PhotoInputs, LossWeights, jax.Array], jax.Array]:
-    """The optimization of a later frame's images (K, H, W, 3) from a start; one program serves all frames."""
+    """The optimization of a later frame's images (I, H, W, 3) from a start; one program serves all frames."""
     evaluations = work.options.temporal.next_steps
     transform = build_optimizer(work.options.optimizer, evaluations)
     compiled: CompiledMinimizer | None = None

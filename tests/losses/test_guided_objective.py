@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from msst_jax.losses.functional import gram, guided_gram
+from msst_jax.losses.functional import gram, guided_gram, relative_style_distances
 from msst_jax.losses.guidance import guide_masks, region_weights
 from msst_jax.losses.guided_objective import guidance_of_masks, guided_stylization_loss
 from msst_jax.losses.objective import TERMS, Targets, Terms, content_targets, style_targets
@@ -26,6 +26,8 @@ from reference.loss_cases import (
 )
 from reference.loss_formulas import FORMULA_TOLERANCE, normal, uniform
 
+WEIGHTS = FACTORS._replace(style=200.0, blend=60.0)  # distances are relative: no term is lost beside another
+
 
 @pytest.fixture(scope="module")
 def vgg() -> VGG:
@@ -41,7 +43,7 @@ def evaluate(vgg: VGG, inputs: Case) -> tuple[tuple[jax.Array, Terms], jax.Array
     )
     guidance = guidance_of_masks(vgg, inputs.masks, LAYERS.style)
     return jax.value_and_grad(
-        lambda image: guided_stylization_loss(vgg, targets, guidance, LAYERS, image, FACTORS), has_aux=True
+        lambda image: guided_stylization_loss(vgg, targets, guidance, LAYERS, image, WEIGHTS), has_aux=True
     )(inputs.pixels[0])
 
 
@@ -50,7 +52,7 @@ def evaluate(vgg: VGG, inputs: Case) -> tuple[tuple[jax.Array, Terms], jax.Array
 def test_total_loss_and_gradient_equal_torch(vgg: VGG, regions: int, size: tuple[int, int]) -> None:
     inputs = case(regions, *size)
     theirs = guided.GuidedReference(
-        original.network(EMBEDDED_VGG16), inputs.content, inputs.styles, inputs.masks, settings()
+        original.network(EMBEDDED_VGG16), inputs.content, inputs.styles, inputs.masks, settings(WEIGHTS)
     )
     expected, expected_gradient = theirs.value_and_gradient(inputs.pixels[0])
     (value, terms), gradient = evaluate(vgg, inputs)
@@ -118,3 +120,12 @@ def test_pixels_at_an_edge_count_for_no_region_wholly() -> None:
     guides = np.asarray(guide_masks(jnp.asarray(masks), 4, 4))
     np.testing.assert_array_equal(guides[0, [0, 3]], [[1, 0], [0, 1]])
     assert (guides[0, 1] < 1).all()
+
+
+def test_relative_distances_do_not_depend_on_the_contrast_of_a_style_and_black_ones_are_finite() -> None:
+    grams, targets = normal(2, 6, 6), normal(3, 6, 6, seed=1)
+    once, tenfold = (relative_style_distances(factor * grams, factor * targets) for factor in (1, 10))
+    np.testing.assert_allclose(once, tenfold, rtol=1e-5)
+    gray = relative_style_distances(0 * grams, targets)
+    np.testing.assert_allclose(gray, np.ones((2, 3)), rtol=1e-6)
+    assert np.isfinite(relative_style_distances(grams, 0 * targets)).all()
