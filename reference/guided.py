@@ -22,10 +22,21 @@ from reference.original import (
 MIN_PIXELS = 16.0
 
 
-def guides(masks: Tensor, size: Sequence[int]) -> Tensor:
-    """Masks (K, H, W) at the size of a layer, soft edges made steeper."""
-    resized = nn.functional.interpolate(masks[None], tuple(size), mode="bilinear", align_corners=False, antialias=True)
-    return (2 * resized[0] - 0.5).clamp(0, 1)
+def receptive_field(layer: str) -> int:
+    """Of a convolution or ReLU of VGG-16: 2 for each convolution and 1 for each pooling before, times their stride."""
+    block, index = int(layer[-3]), int(layer[-1])
+    convolutions = [(2, 2, 3, 3, 3)[b] for b in range(block - 1)]
+    below = sum(2 * count * 2**b + 2**b for b, count in enumerate(convolutions))
+    return 1 + below + 2 * index * 2 ** (block - 1)
+
+
+def guides(masks: Tensor, size: Sequence[int], field: int) -> Tensor:
+    """Masks (K, H, W) at the size of a layer, eroded by half its receptive field."""
+    radius = max(1, round(field / 4))
+    share = nn.functional.avg_pool2d(masks[None], 2 * radius + 1, 1, radius, count_include_pad=False)
+    eroded = (2 * share - 1).clamp(0, 1)
+    resized = nn.functional.interpolate(eroded, tuple(size), mode="bilinear", align_corners=False, antialias=True)
+    return resized[0].clamp(0, 1)
 
 
 def guided_grams(features: Tensor, guides: Tensor) -> Tensor:
@@ -77,7 +88,7 @@ class GuidedReference:
         taps = self._taps(pixels, (*self.settings.style_layers, *self.settings.content_layers))
         distances = {}
         for layer in self.settings.style_layers:
-            guide = guides(self.masks, taps[layer].shape[1:])
+            guide = guides(self.masks, taps[layer].shape[1:], receptive_field(layer))
             grams = guided_grams(taps[layer], guide)
             relative = distances_of(grams, self.grams[layer]) / self.grams[layer].square().mean((-2, -1))
             distances[layer] = region_weights(guide)[:, None] * relative

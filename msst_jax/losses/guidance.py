@@ -3,14 +3,25 @@
 Source: Gatys et al. 2017 (arXiv:1611.07865), section 4, spatial control by guidance channels.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from msst_jax.ops.box_filter import box_filter
 from msst_jax.ops.image import resize
 
 MIN_PIXELS = 16.0  # of a layer: statistics of fewer say little about a style, and count less in proportion
+
+
+class LayerGrid(NamedTuple):
+    """The pixels of a layer."""
+
+    height: int
+    width: int
+    receptive_field: int
+    """Side in pixels of the image; see `models.vgg.receptive_field`."""
 
 
 class Guidance(NamedTuple):
@@ -22,13 +33,17 @@ class Guidance(NamedTuple):
     """{style layer: (K,)}; see `region_weights`."""
 
 
-def guide_masks(masks: jax.Array, height: int, width: int) -> jax.Array:
-    """Masks (H, W, K) as guides (height, width, K): averaged over each pixel of the layer, soft edges made steeper.
+def guide_masks(masks: jax.Array, grid: LayerGrid) -> jax.Array:
+    """Masks (H, W, K) as guides (H', W', K) of a layer: eroded by what its features see of the other regions.
 
-    A pixel of which less than a quarter lies in a region does not count for it, one of which three quarters do counts
-    wholly: features at an edge mix both sides, and belong to the statistics of neither.
+    A feature belongs to a region by the share of it in the middle of its receptive field, a square of half the side:
+    wholly if nothing else lies there, not at all from one half down, as at a straight edge. Features at an edge mix
+    both sides: counted for one region they paint its style beyond the edge, a halo. The whole receptive field, whose
+    rim has hardly any influence, would leave a rim of the region without style.
     """
-    return jnp.clip(2 * resize(masks, height, width) - 0.5, 0.0, 1.0)
+    share = box_filter(jnp.moveaxis(masks, -1, 0), max(1, round(grid.receptive_field / 4)))
+    eroded = jnp.clip(2 * jnp.moveaxis(share, 0, -1) - 1, 0.0, 1.0)
+    return jnp.clip(resize(eroded, grid.height, grid.width), 0.0, 1.0)
 
 
 def region_weights(guides: jax.Array) -> jax.Array:
@@ -42,7 +57,7 @@ def region_weights(guides: jax.Array) -> jax.Array:
     return pixels / jnp.maximum(pixels.mean(), 1e-6) * jnp.minimum(pixels / MIN_PIXELS, 1.0)
 
 
-def build_guidance(masks: jax.Array, sizes: dict[str, tuple[int, int]]) -> Guidance:
-    """The guidance of masks (H, W, K) at style layers of the sizes {layer: (H', W')}."""
-    guides = {layer: guide_masks(masks, *size) for layer, size in sizes.items()}
+def build_guidance(masks: jax.Array, grids: Mapping[str, LayerGrid]) -> Guidance:
+    """The guidance of masks (H, W, K) at style layers {layer: its grid}."""
+    guides = {layer: guide_masks(masks, grid) for layer, grid in grids.items()}
     return Guidance(guides, {layer: region_weights(guide) for layer, guide in guides.items()})

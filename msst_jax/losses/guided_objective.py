@@ -16,9 +16,9 @@ from msst_jax.losses.functional import (
     style_loss,
     total_variation,
 )
-from msst_jax.losses.guidance import Guidance, build_guidance
+from msst_jax.losses.guidance import Guidance, LayerGrid, build_guidance
 from msst_jax.losses.objective import FeatureLayers, LossWeights, Targets, Terms, weighted_sum
-from msst_jax.models.vgg import VGG
+from msst_jax.models.vgg import VGG, receptive_field
 from msst_jax.ops.image import normalize
 
 
@@ -26,7 +26,11 @@ def guidance_of_masks(vgg: VGG, masks: jax.Array, layers: Sequence[str]) -> Guid
     """The guidance of masks (H, W, K), sum 1 at every pixel, for the style layers of a network."""
     image = jax.ShapeDtypeStruct((1, *masks.shape[:2], 3), jnp.float32)
     features = jax.eval_shape(lambda images: vgg(images, layers), image)
-    return build_guidance(masks, {layer: features[layer].shape[1:3] for layer in layers})
+    grids = {}
+    for layer in layers:
+        _, height, width, _ = features[layer].shape
+        grids[layer] = LayerGrid(height, width, receptive_field(vgg.taps[: vgg.taps.index(layer) + 1]))
+    return build_guidance(masks, grids)
 
 
 def guided_stylization_loss(

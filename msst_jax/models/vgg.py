@@ -53,6 +53,17 @@ def deepest_tap(name: str, taps: Sequence[str]) -> str:
     return max(taps, key=lambda tap: len(tap_names(name, tap)))
 
 
+def receptive_field(taps: Sequence[str]) -> int:
+    """Side in pixels of the square of the image that a feature of the last of `taps`, all taps up to it, depends on."""
+    side, stride = 1, 1
+    for tap in taps:
+        if tap.startswith("conv"):
+            side += 2 * stride
+        elif tap.startswith("pool"):
+            side, stride = side + stride, 2 * stride
+    return side
+
+
 class ImageConv(nnx.Module):
     """The first convolution. XLA's own gradient of an input with only three channels is slow on CPU."""
 

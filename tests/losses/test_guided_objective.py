@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from msst_jax.losses.functional import gram, guided_gram, relative_style_distances
-from msst_jax.losses.guidance import guide_masks, region_weights
+from msst_jax.losses.guidance import LayerGrid, guide_masks, region_weights
 from msst_jax.losses.guided_objective import guidance_of_masks, guided_stylization_loss
 from msst_jax.losses.objective import TERMS, Targets, Terms, content_targets, style_targets
 from msst_jax.models.pretrained import EMBEDDED_VGG16
@@ -114,12 +114,21 @@ def test_weights_are_shares_so_that_a_pixel_counts_alike_in_small_and_large_regi
     np.testing.assert_allclose(region_weights(jnp.asarray(guides)), [0.5, 1.5], rtol=1e-6)
 
 
-def test_pixels_at_an_edge_count_for_no_region_wholly() -> None:
-    masks = np.zeros((16, 16, 2), np.float32)
-    masks[:, :7, 0], masks[:, 7:, 1] = 1, 1
-    guides = np.asarray(guide_masks(jnp.asarray(masks), 4, 4))
-    np.testing.assert_array_equal(guides[0, [0, 3]], [[1, 0], [0, 1]])
-    assert (guides[0, 1] < 1).all()
+def test_features_that_see_across_an_edge_count_for_neither_region_but_those_at_the_border_of_the_photo_do() -> None:
+    masks = np.zeros((32, 48, 2), np.float32)
+    masks[:, :22, 0], masks[:, 22:, 1] = 1, 1
+    guides = np.asarray(guide_masks(jnp.asarray(masks), LayerGrid(8, 12, 24)))
+    np.testing.assert_allclose(guides[:, :3], np.broadcast_to([1, 0], (8, 3, 2)), atol=1e-6)
+    np.testing.assert_allclose(guides[:, 8:], np.broadcast_to([0, 1], (8, 4, 2)), atol=1e-6)
+    assert (guides[:, 5].sum(-1) < 0.4).all()
+
+
+def test_a_region_thinner_than_half_a_receptive_field_has_no_statistics_there() -> None:
+    masks = np.zeros((64, 64, 2), np.float32)
+    masks[:, 30:34, 0] = 1
+    masks[..., 1] = 1 - masks[..., 0]
+    thin = {field: guide_masks(jnp.asarray(masks), LayerGrid(64, 64, field))[..., 0].max() for field in (3, 60)}
+    assert thin == {3: 1, 60: 0}
 
 
 def test_relative_distances_do_not_depend_on_the_contrast_of_a_style_and_black_ones_are_finite() -> None:

@@ -15,7 +15,7 @@ from convert_weights.check import TOLERANCE
 from convert_weights.networks import NETWORKS
 from msst_jax.errors import UserError
 from msst_jax.models.pretrained import ASSETS, EMBEDDED_VGG16, load_vgg
-from msst_jax.models.vgg import VGG, deepest_tap, tap_names
+from msst_jax.models.vgg import VGG, deepest_tap, receptive_field, tap_names
 from reference.random_networks import vgg_state
 from reference.torchvision_compat import torchvision
 from tests.helpers.checkpoints import Files, converted_files
@@ -227,3 +227,11 @@ def test_replicate_padding_repeats_the_border_before_the_first_convolution_only(
         theirs = x.permute(0, 2, 3, 1).numpy()
         np.testing.assert_allclose(ours[tap], theirs, atol=2e-5 * np.abs(theirs).max())
         x = torch.relu(x)
+
+
+def test_a_feature_depends_on_its_receptive_field_and_nothing_beyond() -> None:
+    network = VGG("vgg16", deepest="relu3_1", pooling="average", rngs=nnx.Rngs(0))
+    side = receptive_field(network.taps)
+    gradient = jax.grad(lambda image: network(image, ["conv3_1"])["conv3_1"][0, 8, 8, 0])(jnp.ones((1, 64, 64, 3)))
+    rows = np.flatnonzero(np.abs(gradient[0]).sum((1, 2)))
+    assert rows[-1] - rows[0] + 1 == side
