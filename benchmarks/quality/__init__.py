@@ -1,1 +1,1 @@
-"""Quality of the results: segmentation accuracy and temporal flicker."""
+"""Quality of the results: stylized pictures, segmentation accuracy and temporal flicker."""

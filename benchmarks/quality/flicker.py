@@ -15,10 +15,9 @@ have edges. Prints Markdown, times 1000.
 import argparse
 import itertools
 import math
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -27,6 +26,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from benchmarks.harness.arguments import at_least
+from benchmarks.harness.averages import mean_known
+from benchmarks.harness.child import run_child
 from msst_jax.errors import UserError
 from msst_jax.io.images import fit_size
 from msst_jax.runtime.console import ArgumentParser, print_line
@@ -145,12 +147,7 @@ def warp_error(frames: Iterable[np.ndarray], flows: Iterable[np.ndarray], masks:
     Source: the evaluation metrics of arXiv:1808.00449, which sum over the channels; here their mean is taken.
     """
     steps = zip(itertools.pairwise(frames), flows, masks, strict=True)
-    return _mean([step_error(frame, following, flow, mask) for (frame, following), flow, mask in steps])
-
-
-def _mean(errors: Sequence[float]) -> float:
-    valid = [error for error in errors if not math.isnan(error)]
-    return sum(valid) / len(valid) if valid else math.nan
+    return mean_known([step_error(frame, following, flow, mask) for (frame, following), flow, mask in steps])
 
 
 def near_edges(one: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -181,7 +178,7 @@ def video_errors(video: Iterable[np.ndarray], versions: Mapping[str, Iterable[np
         for step_errors, first, second in zip(errors.values(), current, following, strict=True):
             step_errors.append(Errors(*(step_error(first, second, flow, mask) for mask in (visible, edges))))
     return {
-        name: Errors(_mean([error.everywhere for error in steps]), _mean([error.edges for error in steps]))
+        name: Errors(mean_known([error.everywhere for error in steps]), mean_known([error.edges for error in steps]))
         for name, steps in errors.items()
     }
 
@@ -240,12 +237,7 @@ def stylize(frames: Path, rate: str, model: str, output: Path, settings: Sequenc
       UserError: it fails; contains the last line of its stderr.
     """
     command = [sys.executable, str(SCRIPT), str(frames), "--rate", rate, "--model", model, "-o", str(output)]
-    process = subprocess.run(
-        [*command, "--config.size=0", "--quiet", *settings], capture_output=True, text=True, check=False
-    )
-    if process.returncode:
-        lines = process.stderr.strip().splitlines() or ["no message"]
-        raise UserError(f"stylize.py failed with {process.returncode}: {lines[-1]}")
+    run_child([*command, "--config.size=0", "--quiet", *settings], "stylize.py failed with {code}")
 
 
 def measure(video: Path, model: str, size: int, count: int | None) -> dict[str, Errors]:
@@ -295,18 +287,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("videos", nargs="+", type=Path, metavar="VIDEO", help="a video file, or a folder of frames")
     parser.add_argument("--model", default="builtin", metavar="DIR|builtin", help="feed-forward model")
-    parser.add_argument("--frames", type=_at_least(2), metavar="N", help="use only the first N frames")
-    parser.add_argument("--size", type=_at_least(0), default=512, help="longest side in pixels, 0 = original size")
+    parser.add_argument("--frames", type=at_least(2), metavar="N", help="use only the first N frames")
+    parser.add_argument("--size", type=at_least(0), default=512, help="longest side in pixels, 0 = original size")
     return parser.parse_args(arguments)
-
-
-def _at_least(least: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is not an integer of at least {least}")
-        return int(text)
-
-    return parse
 
 
 if __name__ == "__main__":

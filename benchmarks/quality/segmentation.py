@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from benchmarks.harness.arguments import at_least
 from msst_jax.errors import UserError
 from msst_jax.io.files import check_writable
 from msst_jax.io.images import check_output_format, read_picture, save_picture, to_array
@@ -172,7 +173,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--weights", required=True, metavar="FILE|NAME", help="network to evaluate")
     parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="folder with images/ and masks/")
-    parser.add_argument("--limit", type=_positive_integer, metavar="N", help="evaluate only the first N photos")
+    parser.add_argument("--limit", type=at_least(1), metavar="N", help="evaluate only the first N photos")
     parser.add_argument(
         "--refine",
         action=argparse.BooleanOptionalAction,
@@ -183,12 +184,6 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--sheet", type=Path, metavar="FILE", help=f"contact sheet of {SHEET_PHOTOS} photos with the predicted person"
     )
     return parser.parse_args(arguments)
-
-
-def _positive_integer(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive integer")
-    return int(text)
 
 
 if __name__ == "__main__":

@@ -6,15 +6,14 @@ history, 24 bytes times `config.history` per pixel and region, comes on top.
 """
 
 import json
-import subprocess
 import sys
 from functools import partial
 
 import jax
 
+from benchmarks.harness.child import run_child
 from benchmarks.harness.program import OURS, Case, Timing, measure
 from benchmarks.speed.optimize import EVALUATIONS, TOLERANCE, references, start_ours
-from msst_jax.errors import UserError
 
 GROUP = "memory"
 REMAT = "msst_jax, config.remat"
@@ -73,9 +72,6 @@ def peak_in_subprocess(group: str, index: int, program: str, quick: bool) -> flo
         return None
     command = [sys.executable, "-m", "benchmarks", "--alone", group, str(index), program]
     command += ["--quick"] if quick else []
-    process = subprocess.run(command, check=False, capture_output=True, text=True)
-    if process.returncode:
-        lines = process.stderr.strip().splitlines() or ["killed, possibly out of memory"]
-        raise UserError(f"the peak memory of {group} {index}, {program}, cannot be measured: {lines[-1]}")
-    peak = json.loads(process.stdout.splitlines()[-1])
+    printed = run_child(command, f"the peak memory of {group} {index}, {program}, cannot be measured")
+    peak = json.loads(printed.splitlines()[-1])
     return None if peak is None else float(peak)

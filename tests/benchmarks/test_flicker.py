@@ -161,7 +161,7 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
             flicker.Image.fromarray(frame).save(output / f"{number:06}.png")
         return subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr(flicker.subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "run", run)
     return recorded
 
 

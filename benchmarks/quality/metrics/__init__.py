@@ -1,0 +1,1 @@
+"""How good a stylized picture is, one measure per module: pure functions over arrays."""

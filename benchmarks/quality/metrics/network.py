@@ -1,0 +1,84 @@
+"""Distances in the features of VGG-16: style of each region against each painting, and content against the photo.
+
+At layers that no preset optimizes, so that a picture is not judged by the very numbers that made it. The weights are
+the embedded ones, whatever else is installed: figures of two machines compare.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.harness.averages import mean_of_known
+from msst_jax.losses.functional import guided_gram
+from msst_jax.losses.guidance import guide_masks
+from msst_jax.models.pretrained import EMBEDDED_VGG16, load_vgg
+from msst_jax.models.vgg import VGG
+from msst_jax.ops.image import normalize
+
+LAYERS = ("relu2_2", "relu3_3", "relu4_2", "relu4_3")
+LEAST_PIXELS = 1.0  # of a layer: a region with less of it has no statistics there
+
+
+class Statistics(NamedTuple):
+    """An image as the network sees it."""
+
+    features: dict[str, jax.Array]
+    """{layer: (H', W', C)}."""
+    grams: dict[str, jax.Array]
+    """{layer: (K, C, C)}, a matrix for each region; NaN where the region has no pixel at the layer."""
+
+
+def load_network() -> VGG:
+    """VGG-16 up to the deepest of LAYERS."""
+    return load_vgg("vgg16", LAYERS, padding="replicate", path=EMBEDDED_VGG16)[0]
+
+
+def image_statistics(vgg: VGG, image: np.ndarray, masks: np.ndarray | None = None) -> Statistics:
+    """The features of an image (H, W, 3) in [0, 1], and the Gram matrices of its regions.
+
+    Args:
+      vgg: see `load_network`.
+      image: of any size.
+      masks: (H, W, K) in [0, 1]; None for one region, the whole image.
+    """
+    whole = np.ones((*image.shape[:2], 1), np.float32)
+    return Statistics(*_statistics(vgg, jnp.asarray(image), jnp.asarray(whole if masks is None else masks)))
+
+
+@jax.jit
+def _statistics(vgg: VGG, image: jax.Array, masks: jax.Array) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+    features = {layer: value[0] for layer, value in vgg(normalize(image)[None], LAYERS).items()}
+    return features, {layer: _region_grams(value, masks) for layer, value in features.items()}
+
+
+def _region_grams(features: jax.Array, masks: jax.Array) -> jax.Array:
+    guides = guide_masks(masks, *features.shape[:2])
+    measured = guides.sum((0, 1)) >= LEAST_PIXELS
+    return jnp.where(measured[:, None, None], guided_gram(features, guides), jnp.nan)
+
+
+def gram_matrix(picture: Statistics, paintings: list[Statistics]) -> np.ndarray:
+    """Relative Gram distances (K, J) of the K regions of a picture to J paintings: |G_k - G(s_j)|^2 / |G(s_j)|^2.
+
+    The mean over LAYERS, without those at which the region has no pixel; NaN if it has none anywhere.
+    """
+    columns = []
+    for painting in paintings:
+        layers = [_relative(picture.grams[layer], painting.grams[layer]) for layer in LAYERS]
+        columns.append(mean_of_known(np.stack(layers)))
+    return np.stack(columns, -1)
+
+
+def content_distance(picture: Statistics, photo: Statistics) -> float:
+    """Relative distance |F(picture) - F(photo)|^2 / |F(photo)|^2 of two images of one size, mean over LAYERS."""
+    return float(
+        np.mean([_relative(picture.features[layer][None], photo.features[layer][None]) for layer in LAYERS]),
+    )
+
+
+def _relative(values: jax.Array, target: jax.Array) -> np.ndarray:
+    """|v_k - t|^2 / |t|^2 of values (K, ...) and one target (1, ...): (K,)."""
+    axes = tuple(range(1, values.ndim))
+    return np.asarray(jnp.sum(jnp.square(values - target), axes) / jnp.sum(jnp.square(target)), float)
