@@ -46,10 +46,10 @@ def guided_grams(features: Tensor, guides: Tensor) -> Tensor:
     return torch.stack(weighted)
 
 
-def region_weights(guides: Tensor) -> Tensor:
-    """(K,): pixels relative to the mean, less for regions of a few pixels."""
-    pixels = guides.sum((-2, -1))
-    return pixels / pixels.mean() * (pixels / MIN_PIXELS).clamp(max=1)
+def region_weights(masks: Tensor, guides: Tensor) -> Tensor:
+    """(K,): root of the share relative to the mean share, less for regions of a few pixels."""
+    shares = masks.mean((-2, -1))
+    return (shares / shares.mean()).sqrt() * (guides.sum((-2, -1)) / MIN_PIXELS).clamp(max=1)
 
 
 class GuidedReference:
@@ -91,7 +91,7 @@ class GuidedReference:
             guide = guides(self.masks, taps[layer].shape[1:], receptive_field(layer))
             grams = guided_grams(taps[layer], guide)
             relative = distances_of(grams, self.grams[layer]) / self.grams[layer].square().mean((-2, -1))
-            distances[layer] = region_weights(guide)[:, None] * relative
+            distances[layer] = region_weights(self.masks, guide)[:, None] * relative
         contents = {layer: mean_square(taps[layer], self.contents[layer]) for layer in self.settings.content_layers}
         value = weighted_total(Terms(distances, contents, variation(normalize(pixels))), self.settings)
         value.backward()

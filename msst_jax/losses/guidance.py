@@ -46,18 +46,23 @@ def guide_masks(masks: jax.Array, grid: LayerGrid) -> jax.Array:
     return jnp.clip(resize(eroded, grid.height, grid.width), 0.0, 1.0)
 
 
-def region_weights(guides: jax.Array) -> jax.Array:
-    """The factor (K,) of each region's style distance, from guides (H', W', K): its share, relative to the mean share.
+def region_weights(masks: jax.Array, guides: jax.Array) -> jax.Array:
+    """The factors (K,) of the regions' style distances at a layer: roots of their shares of the photo.
 
-    A Gram matrix over a region divides by its area, so that without the factor each pixel of a small region would be
-    pulled at harder than one of a large region, up to where nothing is left of the photo. Where a region has few
-    pixels at a layer, it counts less (see MIN_PIXELS), and not at all where it has none.
+    A Gram matrix over a region divides by its area, so that without a factor each pixel of a small region would be
+    pulled at harder than one of a large region, up to where nothing is left of the photo. With the share as the factor
+    all would be pulled at alike, and small regions, which keep less than their share after erosion, stay photos.
+
+    Args:
+      masks: (H, W, K), sum 1 at every pixel.
+      guides: (H', W', K) of the layer. A region with few pixels there counts less (see MIN_PIXELS), one with none
+        not at all.
     """
-    pixels = guides.sum((0, 1))
-    return pixels / jnp.maximum(pixels.mean(), 1e-6) * jnp.minimum(pixels / MIN_PIXELS, 1.0)
+    shares = masks.mean((0, 1))
+    return jnp.sqrt(shares / jnp.maximum(shares.mean(), 1e-6)) * jnp.minimum(guides.sum((0, 1)) / MIN_PIXELS, 1.0)
 
 
 def build_guidance(masks: jax.Array, grids: Mapping[str, LayerGrid]) -> Guidance:
     """The guidance of masks (H, W, K) at style layers {layer: its grid}."""
     guides = {layer: guide_masks(masks, grid) for layer, grid in grids.items()}
-    return Guidance(guides, {layer: region_weights(guide) for layer, guide in guides.items()})
+    return Guidance(guides, {layer: region_weights(masks, guide) for layer, guide in guides.items()})

@@ -100,7 +100,7 @@ def test_gram_of_bfloat16_features_accumulates_in_float32() -> None:
 def test_an_empty_region_has_no_weight_and_no_gradient_that_is_not_finite() -> None:
     guides = np.zeros((8, 8, 2), np.float32)
     guides[..., 0] = 1
-    assert region_weights(jnp.asarray(guides))[1] == 0
+    assert region_weights(jnp.asarray(guides), jnp.asarray(guides))[1] == 0
 
     def total(features: jax.Array) -> jax.Array:
         return jnp.sum(guided_gram(features, guides) ** 2)
@@ -108,10 +108,13 @@ def test_an_empty_region_has_no_weight_and_no_gradient_that_is_not_finite() -> N
     assert np.isfinite(jax.grad(total)(normal(8, 8, 4))).all()
 
 
-def test_weights_are_shares_so_that_a_pixel_counts_alike_in_small_and_large_regions() -> None:
-    guides = np.zeros((20, 20, 2), np.float32)
-    guides[:5, :, 0], guides[5:, :, 1] = 1, 1
-    np.testing.assert_allclose(region_weights(jnp.asarray(guides)), [0.5, 1.5], rtol=1e-6)
+def test_weights_are_roots_of_shares_and_a_region_of_a_few_pixels_counts_less() -> None:
+    masks = np.zeros((20, 20, 2), np.float32)
+    masks[:5, :, 0], masks[5:, :, 1] = 1, 1
+    few = masks.copy()
+    few[1:, :, 0], few[0, 8:, 0] = 0, 0
+    np.testing.assert_allclose(region_weights(jnp.asarray(masks), jnp.asarray(masks)), np.sqrt([0.5, 1.5]), rtol=1e-6)
+    np.testing.assert_allclose(region_weights(jnp.asarray(masks), jnp.asarray(few))[0], 0.5**1.5, rtol=1e-6)
 
 
 def test_features_that_see_across_an_edge_count_for_neither_region_but_those_at_the_border_of_the_photo_do() -> None:
