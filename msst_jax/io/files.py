@@ -159,6 +159,15 @@ def check_regular_file(path: Path, what: str) -> None:
         raise UserError(f"{what} {path} is a {_kind_of(mode)}; give a regular file")
 
 
+def is_special_file(path: Path) -> bool:
+    """Whether a path leads to a pipe, socket or device, so that opening it could wait forever."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False  # missing or unreachable: opening it fails at once
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
 def _kind_of(mode: int) -> str:
     return next((name for is_kind, name in _SPECIAL_FILES.items() if is_kind(mode)), "special file")
 
