@@ -16,6 +16,7 @@ from msst_jax.cli.applicability import (
     describe_inert,
 )
 from msst_jax.cli.flags import Command, parse_command, resolve_config_paths
+from msst_jax.cli.recorded_flags import add_recorded, leave_out_alien
 from msst_jax.cli.run_command import run_command
 from msst_jax.cli.stylize_job import StylizeFlags, build_job, check_flags, kind_of_run, masks_for, resolve_paths
 from msst_jax.errors import UserError
@@ -118,9 +119,10 @@ def _run(argv: Sequence[str]) -> int:
     configure_logging(typed.quiet)
     request_deterministic_ops()
     resolve_config_paths(command.config, PATH_FIELDS)
-    typed, arguments = resolve_paths(typed, command.arguments)
+    typed, arguments = resolve_paths(add_recorded(typed, command.recorded_flags), command.arguments)
     command = command._replace(arguments=arguments)
     photos = arguments or [file for file in [command.config.photo] if file]
+    typed = leave_out_alien(typed, command.recorded_flags, photos)
     check_flags(typed, photos)
     run = kind_of_run(typed, photos)
     check_flags_apply(run, STYLIZE_FLAGS, command.given)
