@@ -112,6 +112,11 @@ def describe_stream(source: Stream, target: Stream) -> None:
     target.disposition = source.disposition & _KEPT_DISPOSITIONS
 
 
+def is_default(stream: Stream) -> bool:
+    """Whether players choose a stream unless they are told otherwise."""
+    return bool(stream.disposition & Disposition.default)
+
+
 def describe_output(
     extras: Extras, output: OutputContainer, video: VideoStream, tags: frozenset[str] | None, end: Fraction | None
 ) -> None:

@@ -73,7 +73,7 @@ WHAT: dict[str, Callable[[Path], Any]] = {
     "title": lambda path: {name: tags(path).get(name) for name in ("title", "artist", "comment", "date", "genre")},
     "languages": lambda path: [tracks(path, kind, lambda one: one.language) for kind in ("audio", "subtitle")],
     "track titles": lambda path: [tracks(path, kind, title) for kind in ("video", "audio", "subtitle")],
-    "default track": lambda path: [tracks(path, kind, is_default) for kind in ("video", "audio")],
+    "default track": lambda path: [tracks(path, kind, is_default) for kind in ("video", "audio", "subtitle")],
 }
 
 
