@@ -21,6 +21,7 @@ from msst_jax.video import feedforward
 from msst_jax.video.io.reader import open_video
 from tests.helpers.commands import run_command, run_script
 from tests.helpers.feedforward import video_config, video_job
+from tests.helpers.logging_state import logged_warnings
 from tests.helpers.pictures import noise, save, stripe
 from tests.helpers.segmenters import PERSON, fake_networks, painted
 from tests.helpers.videos import FILM, NTSC, UNEVEN, Tone, make_video, moving, sound_packets
@@ -204,7 +205,7 @@ def test_per_frame_masks_are_applied_to_their_frames(
     for one, frame, mask in zip(stylized, read_frames(path), moving_masks(5), strict=True):
         wanted = expected_frame(model, frame, mask / 255)
         assert np.quantile(np.abs(one - wanted), 0.99) < 3
-    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+    assert not logged_warnings(caplog)
 
 
 def test_a_mask_video_that_ends_early_repeats_its_last_frame_with_a_warning(model: Path, tmp_path: Path, caplog):
