@@ -24,9 +24,12 @@ def train() -> None:
 def _run(module: str) -> None:
     """Runs the `main` of a module as this program, and ends it."""
     open_missing_streams()
-    exit_at_once(f"{Path(sys.argv[0]).name}: interrupted; nothing was written")
+    program = Path(sys.argv[0]).name
+    exit_at_once(f"{program}: interrupted; nothing was written")
     use_hugepages()
-    _leave(importlib.import_module(module).main(sys.argv))
+    main = importlib.import_module(module).main
+    exit_at_once(f"{program}: interrupted")  # before and after it is `main` that says what was written
+    _leave(main(sys.argv))
 
 
 def _leave(code: int) -> None:

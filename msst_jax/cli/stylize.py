@@ -104,12 +104,7 @@ def define_flags(values: flags.FlagValues) -> None:
 
 def main(argv: Sequence[str]) -> int:
     """Runs one command line; returns the exit code, see `run_command`."""
-    return run_command(
-        argv,
-        _run,
-        interrupted="interrupted; only what is named above was written",
-        smaller="--config.size, or give fewer blend ratios",
-    )
+    return run_command(argv, _run, smaller="--config.size, or give fewer blend ratios")
 
 
 def _run(argv: Sequence[str]) -> int:

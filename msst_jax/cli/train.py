@@ -46,8 +46,8 @@ def main(argv: Sequence[str]) -> int:
     return run_command(
         argv,
         _run,
-        interrupted="interrupted; the same command continues from the last checkpoint",
         smaller="--config.batch or --config.size",
+        interrupted="interrupted; the same command continues the run, from its newest checkpoint if there is one",
     )
 
 

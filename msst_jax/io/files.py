@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from msst_jax.errors import UserError
+from msst_jax.io.written import record_written
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -63,6 +64,7 @@ def atomic_path(path: Path, folder: bool = False, place: Path | None = None) -> 
         with os_errors_as_user_errors(path):
             temporary.chmod((0o777 if folder else 0o666) & ~_umask())
             os.replace(temporary, target)
+        record_written(path)
     finally:
         if folder:
             shutil.rmtree(temporary, ignore_errors=True)

@@ -5,6 +5,7 @@ import sys
 from msst_jax.errors import UserError
 from msst_jax.io.files import os_errors_as_user_errors
 from msst_jax.io.paths import STANDARD_STREAM
+from msst_jax.io.written import record_written
 
 
 def read_input(what: str) -> bytes:
@@ -36,3 +37,4 @@ def write_output(content: bytes) -> None:
     with os_errors_as_user_errors(STANDARD_STREAM):
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
+    record_written(STANDARD_STREAM)
