@@ -36,7 +36,10 @@ def state_of(workdir: Path, step: int) -> Any:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--workdir="], "no folder for the run was given; add --workdir DIR"),
+        (["--workdir="], "--workdir has no value; give one, or leave it out"),
+        (["--photos=in/photos", "--photos="], "--photos has no value; give one, or leave it out"),
+        (["--masks="], "--masks has no value; give one, or leave it out"),
+        (["--flagfile="], "--flagfile has no value; give the path of a file of flags"),
         (["--photos=empty"], "photos empty has no images (.jpg, "),
         (["--photos=nowhere"], "photos nowhere is not a folder; give a folder of images, or tfds:NAME"),
         (["--photos=tfds:nowhere", "--photos=empty"], "cannot be combined with others"),
@@ -84,6 +87,7 @@ def test_bad_input_ends_with_one_line_and_exit_code_2_and_writes_nothing(tmp_pat
 @pytest.mark.parametrize(
     ("missing", "message"),
     [
+        ("--workdir", "no folder for the run was given; add --workdir DIR"),
         ("--photos", "no photos were given; add --photos DIR"),
         (
             "--style=background",
