@@ -9,6 +9,7 @@ import pytest
 
 from msst_jax.runtime.hugepages import RESTARTED
 from tests.helpers.commands import ROOT
+from tests.helpers.pictures import noise, save
 
 PROGRAM = """
 import builtins, os, signal, sys
@@ -50,6 +51,18 @@ def test_a_closed_stderr_changes_nothing_but_what_is_printed(arguments: str):
     command = f"{sys.executable} {arguments} --config=nowhere 2>&-"
     done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (2, "", "")
+
+
+@pytest.mark.parametrize("restarted", [{}, {RESTARTED: "1"}], ids=["with huge pages", "without"])
+def test_a_picture_for_a_closed_stdout_is_refused_at_once(tmp_path: Path, restarted: dict[str, str]):
+    save(tmp_path / "photo.png", noise(24, 32))
+    command = f"{sys.executable} {ROOT / 'stylize.py'} photo.png --model=builtin -o - >&-"
+    environment = {**os.environ, **restarted}
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    message = "cannot write a picture to standard output: it is closed; give a file with -o, or -o - > FILE"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"stylize.py: {message}\n")
 
 
 def test_help_into_a_reader_that_stops_is_no_error(tmp_path: Path):
