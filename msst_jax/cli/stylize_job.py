@@ -160,6 +160,10 @@ def check_flags(flags: StylizeFlags, photos: Sequence[str]) -> None:
     video = bool(photos) and is_video_path(photos[0], flags.output, flags.rate)
     if video and flags.regions_only and not count_frames(photos[0]):
         raise UserError("--regions-only shows the regions of a photo; give a photo, or a frame of the video")
+    if flags.regions_only and Path(flags.output or "").suffix.lower() in VIDEO_OUTPUT_SUFFIXES:
+        raise UserError(
+            f"--regions-only writes pictures, and {flags.output} is a video; give a picture, such as -o out.png"
+        )
     if video and not flags.regions_only:
         _check_video_flags(flags, photos[0])
     else:
