@@ -1,6 +1,6 @@
 """The command line of the scripts: flags and the config that they override, read without global state."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -96,14 +96,13 @@ def parse_command(
             config_flags.DEFINE_config_file("config", None, about, values, sys_argv=line)
             _, *rest = values(line)
         config = values["config"].value
-        overrides = config_flags.get_override_values(values["config"])
-        _check_given_values(values, overrides)
+        _check_given_values(values)
         check_fields(config, template(config))
     except UserError:
         raise
     except Exception as error:  # a config file is a program and can raise anything
         raise UserError(describe_error(error)) from error
-    return Command(values, rest, config, overrides, chosen)
+    return Command(values, rest, config, config_flags.get_override_values(values["config"]), chosen)
 
 
 def _check_flag_files(arguments: Sequence[str]) -> None:
@@ -114,14 +113,13 @@ def _check_flag_files(arguments: Sequence[str]) -> None:
             raise UserError("--flagfile has no value; give the path of a file of flags")
 
 
-def _check_given_values(values: flags.FlagValues, overrides: Mapping[str, Any]) -> None:
+def _check_given_values(values: flags.FlagValues) -> None:
     """Raises UserError for a flag that is given with an empty text, such as of a variable that is not set.
 
     A field of the config may be one, for its default; but not the photo, for which the bundled example would be taken.
     """
     given = {f"--{values[name].name}": values[name].value for name in values if values[name].present}
-    if "photo" in overrides:
-        given["--config.photo"] = overrides["photo"]
+    given["--config.photo"] = config_flags.get_override_values(values["config"]).get("photo")
     for name, value in given.items():
         if value == "" or (isinstance(value, list) and "" in value):
             raise UserError(f"{name} has no value; give one, or leave it out")

@@ -70,7 +70,7 @@ def read_mask(path: str | Path, photo_size: tuple[int, int], size: tuple[int, in
     """
     path, label = Path(path), f"mask {path}"
     check_no_overlay(path)
-    stored = decode_mask(read_stored(path, "mask"), label)
+    stored = _decode_file(path)
     scale = find_scale([stored], label, lossy=path.suffix.lower() in LOSSY)
     gray = to_gray(stored.values, scale)
     if gray.size != size and not same_aspect_ratio(gray.size, photo_size):

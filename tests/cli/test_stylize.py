@@ -18,8 +18,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from msst_jax.errors import UserError
-from msst_jax.pipelines.job import EXIT_INTERRUPTED, EXIT_NOTHING_BETTER, PhotoJob
+from msst_jax.pipelines.job import EXIT_NOTHING_BETTER, PhotoJob
 from msst_jax.pipelines.run import run_job
+from msst_jax.runtime.interrupt import EXIT_INTERRUPTED
 from tests.helpers.commands import STYLIZE, run_command, run_script
 from tests.helpers.pictures import QUICK, make_scene, noise, quick_config, save
 from tests.helpers.segmenters import WEIGHTS, animals, converted, painted

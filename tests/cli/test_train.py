@@ -14,7 +14,8 @@ import pytest
 
 from msst_jax.models.feedforward_model import load_feedforward
 from msst_jax.models.serialization import read_tensors
-from msst_jax.pipelines.train import EXIT_INTERRUPTED, EXIT_NOTHING_BETTER, run
+from msst_jax.pipelines.train import EXIT_NOTHING_BETTER, run
+from msst_jax.runtime.interrupt import EXIT_INTERRUPTED
 from msst_jax.training.checkpoints import open_checkpoints
 from tests.helpers.commands import TRAIN, Script, run_command, run_script
 from tests.helpers.compilation import READ_ONLY_CACHE

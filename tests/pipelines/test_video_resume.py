@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from msst_jax.errors import UserError
-from msst_jax.pipelines.job import EXIT_INTERRUPTED
 from msst_jax.pipelines.run import run_job
+from msst_jax.runtime.interrupt import EXIT_INTERRUPTED
 from msst_jax.video import feedforward
 from msst_jax.video.io import writer
 from msst_jax.video.io.reader import open_video
