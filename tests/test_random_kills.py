@@ -16,10 +16,11 @@ import pytest
 from PIL import Image
 
 from msst_jax.models.serialization import read_tensors
-from msst_jax.pipelines.job import EXIT_INTERRUPTED
+from msst_jax.runtime.interrupt import EXIT_INTERRUPTED
 from msst_jax.video import feedforward
 from msst_jax.video.io.reader import open_video
 from tests.helpers.commands import STYLIZE, TRAIN, Script
+from tests.helpers.compilation import READ_ONLY_CACHE
 from tests.helpers.pictures import QUICK, make_scene, noise, save, stripe
 from tests.helpers.training_runs import curve, make_photos, tiny_flags
 from tests.helpers.videos import Tone, make_video
@@ -65,7 +66,8 @@ def begin() -> None:
 def run_until(case: Case, folder: Path, seconds: float | None, number: signal.Signals) -> tuple[int | None, str]:
     """Runs the command, and sends it a signal so many seconds after its start: (exit code, stderr)."""
     folder.mkdir(exist_ok=True)
-    script = Script(case.arguments, folder, case.script, before=begin)
+    settings = {} if seconds is None else READ_ONLY_CACHE
+    script = Script(case.arguments, folder, case.script, settings=settings, before=begin)
     if seconds is not None:
         while script.process.is_alive() and not (folder / STARTED).exists():
             script.process.join(0.005)

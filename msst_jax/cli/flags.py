@@ -87,6 +87,7 @@ def parse_command(
         raise TextRequested(_help(usage.format(command=f"python {name}" if name.endswith(".py") else name), values))
     recorded: Mapping[str, Any] = {}
     try:
+        _check_flag_files(arguments)
         chosen, arguments = _without_preset(values.read_flags_from_files(arguments, force_gnu=False))
         path = preset_path(chosen or presets[0])
         if path.suffix.lower() == ".json":
@@ -96,12 +97,33 @@ def parse_command(
             config_flags.DEFINE_config_file("config", None, about, values, sys_argv=line)
             _, *rest = values(line)
         config = values["config"].value
+        _check_given_values(values)
         check_fields(config, template(config))
     except UserError:
         raise
     except Exception as error:  # a config file is a program and can raise anything
         raise UserError(describe_error(error)) from error
     return Command(values, rest, config, config_flags.get_override_values(values["config"]), chosen, recorded)
+
+
+def _check_flag_files(arguments: Sequence[str]) -> None:
+    """Raises UserError for --flagfile without a name, which absl leaves out."""
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
+        name, equals, value = argument.partition("=")
+        if name in ("-flagfile", "--flagfile") and not (value if equals else following).strip():
+            raise UserError("--flagfile has no value; give the path of a file of flags")
+
+
+def _check_given_values(values: flags.FlagValues) -> None:
+    """Raises UserError for a flag that is given with an empty text, such as of a variable that is not set.
+
+    A field of the config may be one, for its default; but not the photo, for which the bundled example would be taken.
+    """
+    given = {f"--{values[name].name}": values[name].value for name in values if values[name].present}
+    given["--config.photo"] = config_flags.get_override_values(values["config"]).get("photo")
+    for name, value in given.items():
+        if value == "" or (isinstance(value, list) and "" in value):
+            raise UserError(f"{name} has no value; give one, or leave it out")
 
 
 def _parse_recorded(

@@ -23,14 +23,14 @@ from msst_jax.io.images import fit_size
 from msst_jax.models.feedforward_model import load_feedforward
 from msst_jax.models.precision import compute_dtype
 from msst_jax.models.serialization import weights_path
-from msst_jax.pipelines.job import EXIT_INTERRUPTED, VideoJob, recorded_config
+from msst_jax.pipelines.job import VideoJob, recorded_config
 from msst_jax.pipelines.model_inputs import check_model_inputs, load_model_segmenter
 from msst_jax.presets.validation import check_number
 from msst_jax.regions.masks import BACKGROUND, MaskSpec
 from msst_jax.regions.segmenter import Segmenter, Size, load_segmenter
 from msst_jax.regions.selection import region_classes
 from msst_jax.report.sidecar import build_sidecar, environment
-from msst_jax.runtime.interrupt import interrupt_event
+from msst_jax.runtime.interrupt import EXIT_INTERRUPTED, interrupt_event
 from msst_jax.transfer.build import build_options
 from msst_jax.transfer.feedforward import model_regions
 from msst_jax.transfer.inputs import PhotoInputs, Region, load_styles

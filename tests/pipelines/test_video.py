@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
+from PIL import Image
 
 from msst_jax.cli.stylize_job import StylizeFlags, check_flags, is_video_path, parse_frame_rate
 from msst_jax.errors import UserError
@@ -323,6 +324,17 @@ def test_video_flags_are_rejected_for_a_photo(model: Path, tmp_path: Path, flag:
     assert {file.name for file in tmp_path.iterdir()} == {"photo.png"}
     with pytest.raises(UserError, match="--regions-only shows the regions of a photo"):
         check_flags(StylizeFlags(regions_only=True), ["a.mp4"])
+
+
+@pytest.mark.parametrize("photo", ["a.gif", "a.webp", "a.png"])
+@pytest.mark.parametrize("output", ["x.mp4", "x.GIF"])
+def test_regions_as_a_video_are_refused_and_a_picture_is_suggested(tmp_path: Path, photo: str, output: str):
+    frames = [Image.fromarray(image) for image in moving(3)]
+    frames[0].save(tmp_path / photo, save_all=True, append_images=frames[1:])
+    message = f"--regions-only writes pictures, and {output} is a video; give a picture, such as -o out.png"
+    assert run_command([photo, "--regions-only", "-o", output], tmp_path) == (2, f"stylize.py: {message}\n")
+    save(tmp_path / photo, moving(1)[0])
+    assert run_command([photo, "--regions-only", "-o", output], tmp_path) == (2, f"stylize.py: {message}\n")
 
 
 def test_the_command_writes_a_video_and_prints_its_name(model: Path, tmp_path: Path, left):
