@@ -2,14 +2,15 @@
 
 import sys
 
-from msst_jax.runtime.interrupt import exit_at_once
-from msst_jax.runtime.streams import open_missing_streams
+from msst_jax.runtime.first_signals import exit_at_once
 
 
 def main() -> None:
     """Runs the converter as this program."""
-    open_missing_streams()
     exit_at_once("convert_weights: interrupted; nothing was written")
+    from msst_jax.runtime.streams import open_missing_streams
+
+    open_missing_streams()
     from .cli import main as convert
 
     sys.exit(convert())

@@ -6,6 +6,8 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,11 +16,14 @@ import pytest
 from PIL import Image
 
 from msst_jax.models.serialization import read_tensors
-from msst_jax.pipelines.job import EXIT_INTERRUPTED
+from msst_jax.runtime.interrupt import EXIT_INTERRUPTED
 from msst_jax.video import feedforward
+from msst_jax.video.io.reader import open_video
 from tests.helpers.commands import STYLIZE, TRAIN, Script
+from tests.helpers.compilation import READ_ONLY_CACHE
 from tests.helpers.pictures import QUICK, make_scene, noise, save, stripe
 from tests.helpers.training_runs import curve, make_photos, tiny_flags
+from tests.helpers.videos import Tone, make_video
 
 pytestmark = pytest.mark.slow
 
@@ -31,6 +36,7 @@ ENDS = {
 }
 STARTED = "started"  # a file that a run creates first
 SEED = 15
+FRAMES = 12
 
 
 class Case(NamedTuple):
@@ -60,7 +66,8 @@ def begin() -> None:
 def run_until(case: Case, folder: Path, seconds: float | None, number: signal.Signals) -> tuple[int | None, str]:
     """Runs the command, and sends it a signal so many seconds after its start: (exit code, stderr)."""
     folder.mkdir(exist_ok=True)
-    script = Script(case.arguments, folder, case.script, before=begin)
+    settings = {} if seconds is None else READ_ONLY_CACHE
+    script = Script(case.arguments, folder, case.script, settings=settings, before=begin)
     if seconds is not None:
         while script.process.is_alive() and not (folder / STARTED).exists():
             script.process.join(0.005)
@@ -91,10 +98,12 @@ def check_files(folder: Path) -> None:
             read_tensors(path)
 
 
-def check_video(folder: Path) -> None:
+def check_video(output: str, frames: int, folder: Path) -> None:
     """There is no output until it is complete."""
     check_files(folder)
-    assert {path.name for path in folder.iterdir()} <= {"out.gif.part", "out.gif", "out.json"}
+    assert {path.name for path in folder.iterdir()} <= {f"{output}.part", output, "out.json"}
+    if (folder / output).exists():
+        assert len(list(open_video(folder / output).frames())) == frames
 
 
 def check_training(folder: Path) -> None:
@@ -126,14 +135,44 @@ def photo_case(inputs: Path) -> Case:
     return Case(STYLIZE, [*arguments, *numbers], 30, check_files, pixels)
 
 
-def video_case(inputs: Path) -> Case:
-    (inputs / "frames").mkdir(parents=True)
-    for number in range(12):
-        save(inputs / "frames" / f"{number}.png", noise(32, 48, number))
+def make_frames(folder: Path, *, alpha: bool = False) -> Path:
+    folder.mkdir(parents=True)
+    for number in range(FRAMES):
+        layers = [noise(32, 48, number), *([noise(32, 48, number + FRAMES)[..., 0]] if alpha else [])]
+        save(folder / f"{number}.png", np.dstack(layers))
+    return folder
+
+
+def video_case(inputs: Path, video: Path, output: str, *flags: str, frames: int = FRAMES, kills: int = 12) -> Case:
+    """The rate of the videos is so low that they have several segments."""
     save(inputs / "left.png", stripe(32, 48, 0, 0.5))
-    files = [str(inputs / "frames"), f"--mask=person={inputs / 'left.png'}", "--rate=25"]
-    arguments = [*files, "--model=builtin", "--resume", "-o", "out.gif"]
-    return Case(STYLIZE, arguments, 35, check_video, lambda folder: (folder / "out.gif").read_bytes())
+    arguments = [
+        str(video),
+        f"--mask=person={inputs / 'left.png'}",
+        *flags,
+        "--model=builtin",
+        "--resume",
+        "-o",
+        output,
+    ]
+    check = partial(check_video, output, frames)
+    return Case(STYLIZE, arguments, kills, check, lambda folder: (folder / output).read_bytes())
+
+
+def gif_case(inputs: Path) -> Case:
+    return video_case(inputs, make_frames(inputs / "frames"), "out.gif", "--rate=25", kills=11)
+
+
+def part_case(inputs: Path) -> Case:
+    """A part of a video with sound."""
+    inputs.mkdir()
+    images = [noise(32, 48, number) for number in range(FRAMES)]
+    video = make_video(inputs / "in.mp4", images, rate=Fraction(2), sounds=[Tone("aac", seconds=FRAMES / 2)])
+    return video_case(inputs, video, "out.mp4", "--start=0.5", "--end=5.5", frames=FRAMES - 2)
+
+
+def alpha_case(inputs: Path) -> Case:
+    return video_case(inputs, make_frames(inputs / "frames", alpha=True), "out.webm", "--rate=2")
 
 
 def training_case(inputs: Path) -> Case:
@@ -141,7 +180,13 @@ def training_case(inputs: Path) -> Case:
     return Case(TRAIN, arguments, 35, check_training, trained)
 
 
-CASES = {"photo": photo_case, "video": video_case, "training": training_case}
+CASES = {
+    "photo": photo_case,
+    "gif": gif_case,
+    "part of a video": part_case,
+    "video with alpha": alpha_case,
+    "training": training_case,
+}
 
 
 @pytest.mark.parametrize("name", CASES)

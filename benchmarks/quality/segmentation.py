@@ -21,7 +21,8 @@ from tqdm import tqdm
 from benchmarks.harness.arguments import at_least
 from msst_jax.errors import UserError
 from msst_jax.io.files import check_writable
-from msst_jax.io.images import check_output_format, read_picture, save_picture, to_array
+from msst_jax.io.images import read_picture, save_picture, to_array
+from msst_jax.io.write_options import check_output_format
 from msst_jax.models.voc import CLASSES
 from msst_jax.regions.inference import class_probabilities
 from msst_jax.regions.segmenter import Segmenter, load_segmenter

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from enum import Flag, auto
 from typing import Any, NamedTuple
 
+from absl import logging
 from ml_collections import ConfigDict
 
 from msst_jax.errors import UserError
@@ -175,6 +176,13 @@ def describe_inert(run: Run, table: Mapping[str, Run], given: Given) -> list[str
         if condition.runs & run and found and condition.holds(given):
             phrases.append(f"{', '.join(found)}, since {condition.because}")
     return phrases
+
+
+def warn_of_inert(run: Run, table: Mapping[str, Run], given: Given) -> None:
+    """Says in one line what was given and does not act in this run, if anything."""
+    phrases = describe_inert(run, table, given)
+    if phrases:
+        logging.warning("no effect: %s", "; ".join(phrases))
 
 
 def changed_fields(config: ConfigDict, default: ConfigDict) -> dict[str, Any]:

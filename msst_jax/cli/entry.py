@@ -1,14 +1,13 @@
-"""Entry points of the scripts: ready for signals at once, restarted with huge pages, and only then is jax imported."""
+"""Entry points of the scripts: ready for signals at once, restarted with huge pages, and only then is jax imported.
 
-import importlib
+All imports but those of `first_signals` wait until it is ready.
+"""
+
 import os
 import signal
 import sys
-from pathlib import Path
 
-from msst_jax.runtime.hugepages import use_hugepages
-from msst_jax.runtime.interrupt import SIGNALS, exit_at_once
-from msst_jax.runtime.streams import open_missing_streams
+from msst_jax.runtime.first_signals import SIGNALS, exit_at_once
 
 
 def stylize() -> None:
@@ -23,10 +22,18 @@ def train() -> None:
 
 def _run(module: str) -> None:
     """Runs the `main` of a module as this program, and ends it."""
+    program = os.path.basename(sys.argv[0])
+    exit_at_once(f"{program}: interrupted; nothing was written")
+    import importlib
+
+    from msst_jax.runtime.hugepages import use_hugepages
+    from msst_jax.runtime.streams import open_missing_streams
+
     open_missing_streams()
-    exit_at_once(f"{Path(sys.argv[0]).name}: interrupted; nothing was written")
     use_hugepages()
-    _leave(importlib.import_module(module).main(sys.argv))
+    main = importlib.import_module(module).main
+    exit_at_once(f"{program}: interrupted")  # before and after it is `main` that says what was written
+    _leave(main(sys.argv))
 
 
 def _leave(code: int) -> None:

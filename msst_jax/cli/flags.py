@@ -1,6 +1,6 @@
 """The command line of the scripts: flags and the config that they override, read without global state."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,8 +14,6 @@ from msst_jax.presets.lookup import preset_path
 from msst_jax.presets.recorded import RecordedRun, read_recorded_run
 from msst_jax.presets.validation import check_fields
 
-DEFAULT_OUTPUT = "video.mp4"  # the .png of photos has no quality
-ENCODING = ("quality", "subsampling")
 DISTRIBUTION = "msst_jax"
 HELP = ("--help", "-help", "-h", "--helpshort", "--helpfull")
 VERSION = ("--version", "-version")
@@ -37,6 +35,8 @@ class Command(NamedTuple):
     """--config.FIELD=VALUE."""
     preset: str | None
     """The value of --config; None = not given."""
+    recorded_flags: Mapping[str, Any]
+    """What a JSON given as --config records and the command line does not give, see `RecordedRun`."""
 
     @property
     def default(self) -> bool:
@@ -85,22 +85,45 @@ def parse_command(
         config_flags.DEFINE_config_file("config", None, about, values, sys_argv=[program])
         name = Path(program).name
         raise TextRequested(_help(usage.format(command=f"python {name}" if name.endswith(".py") else name), values))
+    recorded: Mapping[str, Any] = {}
     try:
+        _check_flag_files(arguments)
         chosen, arguments = _without_preset(values.read_flags_from_files(arguments, force_gnu=False))
         path = preset_path(chosen or presets[0])
         if path.suffix.lower() == ".json":
-            rest = _parse_recorded(read_recorded_run(path), values, [program, *arguments], about, template)
+            rest, recorded = _parse_recorded(read_recorded_run(path), values, [program, *arguments], about, template)
         else:
             line = [program, f"--config={path}", *arguments]  # where ml_collections wants it
             config_flags.DEFINE_config_file("config", None, about, values, sys_argv=line)
             _, *rest = values(line)
         config = values["config"].value
+        _check_given_values(values)
         check_fields(config, template(config))
     except UserError:
         raise
     except Exception as error:  # a config file is a program and can raise anything
         raise UserError(describe_error(error)) from error
-    return Command(values, rest, config, config_flags.get_override_values(values["config"]), chosen)
+    return Command(values, rest, config, config_flags.get_override_values(values["config"]), chosen, recorded)
+
+
+def _check_flag_files(arguments: Sequence[str]) -> None:
+    """Raises UserError for --flagfile without a name, which absl leaves out."""
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
+        name, equals, value = argument.partition("=")
+        if name in ("-flagfile", "--flagfile") and not (value if equals else following).strip():
+            raise UserError("--flagfile has no value; give the path of a file of flags")
+
+
+def _check_given_values(values: flags.FlagValues) -> None:
+    """Raises UserError for a flag that is given with an empty text, such as of a variable that is not set.
+
+    A field of the config may be one, for its default; but not the photo, for which the bundled example would be taken.
+    """
+    given = {f"--{values[name].name}": values[name].value for name in values if values[name].present}
+    given["--config.photo"] = config_flags.get_override_values(values["config"]).get("photo")
+    for name, value in given.items():
+        if value == "" or (isinstance(value, list) and "" in value):
+            raise UserError(f"{name} has no value; give one, or leave it out")
 
 
 def _parse_recorded(
@@ -109,20 +132,21 @@ def _parse_recorded(
     line: Sequence[str],
     about: str,
     template: Callable[[ConfigDict], ConfigDict],
-) -> list[str]:
-    """Parses a command line that repeats an earlier run; returns the positional arguments."""
+) -> tuple[list[str], dict[str, Any]]:
+    """Parses a command line that repeats an earlier run: the positional arguments, and the recorded flags.
+
+    Raises:
+      UserError: a recorded value that the flag cannot have.
+    """
     config_flags.DEFINE_config_dict("config", _recorded_config(recorded, template), about, values, sys_argv=[*line])
     _, *rest = values(line)
-    given = dict(recorded.flags)
-    ending = given.pop("ending", None)
-    if ending and Path(values["output"].value or DEFAULT_OUTPUT).suffix.lower() != ending:
-        given = {
-            name: value for name, value in given.items() if name not in ENCODING
-        }  # another format has other scales
-    for name, value in given.items():
-        if not values[name].present:
-            values[name].value = value
-    return rest
+    given = {name: value for name, value in recorded.flags.items() if name not in values or not values[name].present}
+    try:
+        return rest, {
+            name: values[name].parser.parse(value) if name in values else value for name, value in given.items()
+        }
+    except (ValueError, TypeError) as error:
+        raise UserError(f"the JSON given as --config has a flag with a wrong value ({first_line(error)})") from error
 
 
 def _recorded_config(recorded: RecordedRun, template: Callable[[ConfigDict], ConfigDict]) -> ConfigDict:

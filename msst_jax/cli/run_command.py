@@ -10,6 +10,7 @@ from jax.errors import JaxRuntimeError
 
 from msst_jax.cli.flags import TextRequested
 from msst_jax.errors import DivergenceError, UserError, first_line
+from msst_jax.io.written import describe_written, recorded_writes
 from msst_jax.pipelines.job import EXIT_NOTHING_BETTER
 from msst_jax.runtime.console import print_line
 from msst_jax.runtime.interrupt import EXIT_INTERRUPTED, signals_as_interrupts
@@ -19,14 +20,16 @@ EXIT_BAD_INPUT = 2
 EXIT_BUG = 70  # EX_SOFTWARE of sysexits.h
 
 
-def run_command(argv: Sequence[str], action: Callable[[Sequence[str]], int], interrupted: str, smaller: str) -> int:
+def run_command(
+    argv: Sequence[str], action: Callable[[Sequence[str]], int], *, smaller: str, interrupted: str = ""
+) -> int:
     """Runs a command line; what it raises becomes one line on stderr and an exit code.
 
     Args:
       argv: the program and its arguments.
       action: the command; returns its exit code.
-      interrupted: what Ctrl-C prints.
       smaller: what takes less memory, after "lower".
+      interrupted: what Ctrl-C prints; "" = which files were written.
 
     Returns:
       That of the action, 1 if it diverges, 2 for bad input, 130 after Ctrl-C, 143 after SIGTERM, 129 after a hang-up,
@@ -36,7 +39,7 @@ def run_command(argv: Sequence[str], action: Callable[[Sequence[str]], int], int
     flags.FLAGS.mark_as_parsed()
     logging.use_absl_handler()
     program = Path(argv[0]).name  # "stylize.py" or "msst-stylize"
-    with signals_as_interrupts() as received:
+    with signals_as_interrupts() as received, recorded_writes() as written:
         try:
             code = _run(argv, action, smaller)
             return received.exit_code if code == EXIT_INTERRUPTED else code
@@ -46,7 +49,7 @@ def run_command(argv: Sequence[str], action: Callable[[Sequence[str]], int], int
         except (KeyboardInterrupt, Exception) as error:
             # Code that was interrupted may raise something else, or wrap the interrupt.
             if isinstance(error, KeyboardInterrupt) or received.number:
-                print_line(program, interrupted)
+                print_line(program, interrupted or f"interrupted; {describe_written(written)}")
                 return received.exit_code
             traceback.print_exc()
             print_line(program, f"this is a bug of the program ({first_line(error)}); please report all these lines")

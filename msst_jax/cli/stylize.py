@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from absl import flags, logging
+from absl import flags
 from ml_collections import ConfigDict
 
 from msst_jax.cli.applicability import (
@@ -13,11 +13,12 @@ from msst_jax.cli.applicability import (
     Run,
     changed_fields,
     check_flags_apply,
-    describe_inert,
+    warn_of_inert,
 )
 from msst_jax.cli.flags import Command, parse_command, resolve_config_paths
+from msst_jax.cli.recorded_flags import add_recorded, leave_out_alien
 from msst_jax.cli.run_command import run_command
-from msst_jax.cli.stylize_job import StylizeFlags, build_job, check_flags, kind_of_run, masks_for, resolve_paths
+from msst_jax.cli.stylize_job import StylizeFlags, build_job, check_flags, masks_for, resolve_paths
 from msst_jax.errors import UserError
 from msst_jax.io.write_options import SUBSAMPLINGS
 from msst_jax.models.deeplab import SEGMENTERS
@@ -104,12 +105,7 @@ def define_flags(values: flags.FlagValues) -> None:
 
 def main(argv: Sequence[str]) -> int:
     """Runs one command line; returns the exit code, see `run_command`."""
-    return run_command(
-        argv,
-        _run,
-        interrupted="interrupted; only what is named above was written",
-        smaller="--config.size, or give fewer blend ratios",
-    )
+    return run_command(argv, _run, smaller="--config.size, or give fewer blend ratios")
 
 
 def _run(argv: Sequence[str]) -> int:
@@ -118,16 +114,16 @@ def _run(argv: Sequence[str]) -> int:
     configure_logging(typed.quiet)
     request_deterministic_ops()
     resolve_config_paths(command.config, PATH_FIELDS)
-    typed, arguments = resolve_paths(typed, command.arguments)
+    typed, arguments = resolve_paths(add_recorded(typed, command.recorded_flags), command.arguments)
     command = command._replace(arguments=arguments)
     photos = arguments or [file for file in [command.config.photo] if file]
-    check_flags(typed, photos)
-    run = kind_of_run(typed, photos)
+    typed = leave_out_alien(typed, command.recorded_flags, photos)
+    run = check_flags(typed, photos)
     check_flags_apply(run, STYLIZE_FLAGS, command.given)
     config = choose_config(command, typed, run)
     job = build_job(typed, photos, config, run)
     check_config(config)
-    warn_of_inert(command, config, run, job)
+    warn_of_inert(run, STYLIZE_FIELDS, _given(command, config, job))
     return run_job(config, job)
 
 
@@ -146,6 +142,7 @@ def choose_config(command: Command, typed: StylizeFlags, run: Run) -> ConfigDict
         name = "quickstart" if not run & VIDEOS else "video" if typed.model else PRESETS[0]
         config = load_preset(name).get_config()
         config.update_from_flattened_dict(command.overrides)
+        resolve_config_paths(config, PATH_FIELDS)
     elif not photos and not config.photo:
         load_preset("quickstart").use_example(config)
     if typed.model:  # it has styles of its own, and a blend of 0 unless one is asked for
@@ -153,17 +150,13 @@ def choose_config(command: Command, typed: StylizeFlags, run: Run) -> ConfigDict
         config.blend_ratio = command.overrides.get("blend_ratio", 0.0)
     config.masks = masks_for(config, photos, "masks" in command.overrides)
     config.segmenter = typed.segmenter or config.segmenter
-    resolve_config_paths(config, PATH_FIELDS)
     return config
 
 
-def warn_of_inert(command: Command, config: ConfigDict, run: Run, job: Job) -> None:
-    """Warns of flags and fields that do not act in this run, of a preset that the user chose too."""
+def _given(command: Command, config: ConfigDict, job: Job) -> Given:
+    """What the user gave, with the fields of a preset that the user chose."""
     chosen = not (command.default or command.recorded)
     preset = changed_fields(command.config, load_preset(PRESETS[0]).get_config()) if chosen else {}
     masked = isinstance(job, PhotoJob | VideoJob) and bool(job.styles) and set(foreground(job.styles)) <= {*job.masks}
     typed = [*command.given, *(["photo"] if command.arguments not in ([], [config.photo]) else [])]
-    given = Given(typed, command.overrides, config, masked, preset)
-    phrases = describe_inert(run, STYLIZE_FIELDS, given)
-    if phrases:
-        logging.warning("no effect: %s", "; ".join(phrases))
+    return Given(typed, command.overrides, config, masked, preset)

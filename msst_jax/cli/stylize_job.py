@@ -142,30 +142,43 @@ def masks_for(config: ConfigDict, photos: Sequence[str], typed: bool) -> tuple[s
     return tuple(config.masks)
 
 
-def check_flags(flags: StylizeFlags, photos: Sequence[str]) -> None:
+def check_flags(flags: StylizeFlags, photos: Sequence[str]) -> Run:
     """Refuses flags that contradict each other, video flags without a video, and photo flags with one.
 
     Args:
       flags: as typed.
       photos: the positional arguments.
 
+    Returns:
+      The kind of run.
+
     Raises:
       UserError: names the flag.
     """
-    pairs = [*flags.style, *flags.mask]
     if len(photos) > 1:
         raise UserError(f"one photo at a time, found {len(photos)}: {' '.join(photos)}")
-    if flags.regions_only and pairs:
-        raise UserError(f"--regions-only takes no --style or --mask, found {', '.join(pairs)}; leave them out")
-    video = bool(photos) and is_video_path(photos[0], flags.output, flags.rate)
-    if video and flags.regions_only and not count_frames(photos[0]):
-        raise UserError("--regions-only shows the regions of a photo; give a photo, or a frame of the video")
-    if video and not flags.regions_only:
+    run = kind_of_run(flags, photos)
+    if run & VIDEOS:
         _check_video_flags(flags, photos[0])
-    else:
-        _check_photo_flags(flags)
-        if photos:
-            _check_picture(photos[0], flags.output)
+        return run
+    if run == Run.REGIONS:
+        _check_regions_flags(flags, photos)
+    _check_photo_flags(flags)
+    if photos:
+        _check_picture(photos[0], flags.output)
+    return run
+
+
+def _check_regions_flags(flags: StylizeFlags, photos: Sequence[str]) -> None:
+    pairs = [*flags.style, *flags.mask]
+    if pairs:
+        raise UserError(f"--regions-only takes no --style or --mask, found {', '.join(pairs)}; leave them out")
+    if photos and count_frames(photos[0]) is None and is_video_path(photos[0], flags.output, flags.rate):
+        raise UserError("--regions-only shows the regions of a photo; give a photo, or a frame of the video")
+    if Path(flags.output or "").suffix.lower() in VIDEO_OUTPUT_SUFFIXES:
+        raise UserError(
+            f"--regions-only writes pictures, and {flags.output} is a video; give a picture, such as -o out.png"
+        )
 
 
 def _check_video_flags(flags: StylizeFlags, video: str) -> None:

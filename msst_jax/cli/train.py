@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from absl import flags, logging
+from absl import flags
 from ml_collections import ConfigDict
 
-from msst_jax.cli.applicability import TRAIN_FIELDS, Given, Run, describe_inert
+from msst_jax.cli.applicability import TRAIN_FIELDS, Given, Run, warn_of_inert
 from msst_jax.cli.flags import Command, parse_command, parse_region_files, resolve_config_paths
 from msst_jax.cli.run_command import run_command
 from msst_jax.errors import UserError
@@ -46,8 +46,8 @@ def main(argv: Sequence[str]) -> int:
     return run_command(
         argv,
         _run,
-        interrupted="interrupted; the same command continues from the last checkpoint",
         smaller="--config.batch or --config.size",
+        interrupted="interrupted; the same command continues the run, from its newest checkpoint if there is one",
     )
 
 
@@ -59,18 +59,11 @@ def _run(argv: Sequence[str]) -> int:
     resolve_config_paths(command.config, ("segmenter", "start"))
     kind = TASK_RUNS.get(command.config.task)  # an unknown task is refused with the rest of the config
     if kind:
-        warn_of_inert(command, kind)
+        given = Given(command.given, command.overrides, command.config, masked="masks" in command.given)
+        warn_of_inert(kind, TRAIN_FIELDS, given)  # flags that do not act are refused by the task itself
     request_deterministic_ops()
     initialize_distributed()
     return run(command.config, _build_job(command))
-
-
-def warn_of_inert(command: Command, kind: Run) -> None:
-    """Warns of config fields that do not act in this run; flags that do not are refused by the task itself."""
-    given = Given(command.given, command.overrides, command.config, masked="masks" in command.given)
-    phrases = describe_inert(kind, TRAIN_FIELDS, given)
-    if phrases:
-        logging.warning("no effect: %s", "; ".join(phrases))
 
 
 def _template(config: ConfigDict) -> ConfigDict:

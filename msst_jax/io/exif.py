@@ -48,15 +48,13 @@ def apply_orientation(picture: Image.Image, opened: Image.Image, label: str) -> 
 
 def _read_orientation(opened: Image.Image, label: str) -> int:
     """1 to 8; 1 = as it is."""
-    unreadable = False
     try:
         found = _orientation_tag(exif_block(opened))
         if found is None:
             found = opened.getexif().get(ORIENTATION)  # XMP may have it
     except Exception:  # Pillow raises many kinds of errors on broken EXIF data
-        found, unreadable = None, True
-    if unreadable:
         logging.warning("%s: its EXIF data cannot be read; if the picture lies on its side, turn it first", label)
+        return 1
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 

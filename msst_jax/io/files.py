@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from msst_jax.errors import UserError
+from msst_jax.io.written import record_written
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -63,6 +64,7 @@ def atomic_path(path: Path, folder: bool = False, place: Path | None = None) -> 
         with os_errors_as_user_errors(path):
             temporary.chmod((0o777 if folder else 0o666) & ~_umask())
             os.replace(temporary, target)
+        record_written(path)
     finally:
         if folder:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -127,7 +129,7 @@ def check_writable(path: Path, example: str = "out.png") -> None:
     Raises:
       UserError: `path` is a folder, pipe, socket or device, or its folder cannot be created or written to.
     """
-    try:
+    with os_errors_as_user_errors(path):
         if path.is_dir():
             name = Path(example).with_suffix(path.suffix or Path(example).suffix)
             raise UserError(f"cannot write {path}: it is a folder; give a file name such as {path / name}")
@@ -137,8 +139,6 @@ def check_writable(path: Path, example: str = "out.png") -> None:
         existing = next(folder for folder in target.parents if folder.exists())
         with tempfile.NamedTemporaryFile(prefix=f".{path.stem}-", suffix=path.suffix, dir=existing):
             pass
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}; choose another output") from error
 
 
 def check_regular_file(path: Path, what: str) -> None:
@@ -157,6 +157,15 @@ def check_regular_file(path: Path, what: str) -> None:
         return  # missing or unreachable: whoever opens it says so
     if not stat.S_ISREG(mode):
         raise UserError(f"{what} {path} is a {_kind_of(mode)}; give a regular file")
+
+
+def is_special_file(path: Path) -> bool:
+    """Whether a path leads to a pipe, socket or device, so that opening it could wait forever."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False  # missing or unreachable: opening it fails at once
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _kind_of(mode: int) -> str:

@@ -10,8 +10,8 @@ BLOCK = 128 * 1024  # bytes at the head and at the tail that are read; files of 
 SINGLE = ""  # the name of a file that stands for itself, so that it may be renamed
 
 Fingerprint = dict[str, list[Any]]
-"""{name relative to the folder: [bytes, digest]}, JSON. Bytes are -1 for a file that cannot be read, such as a broken
-link; the digest is empty if the content does not count."""
+"""{name relative to the folder: [bytes, digest]}, JSON. Bytes are -1 for what cannot be read, such as a broken link or
+a pipe; the digest is empty if the content does not count."""
 
 
 def fingerprint(files: Mapping[str, Path]) -> Fingerprint:
@@ -67,6 +67,8 @@ def _differ(old: list[Any], new: list[Any]) -> bool:
 
 
 def _describe(path: Path, read: bool) -> list[Any]:
+    if not path.is_file():  # opening a pipe would wait forever
+        return [-1, ""]
     try:
         size = path.stat().st_size
         return [size, _digest(path, size) if read else ""]

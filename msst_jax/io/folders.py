@@ -1,6 +1,7 @@
 """The pictures of a folder: what counts as one, and what is left out, by name.
 
-Hidden files (.DS_Store, ._a.jpg) never count, and neither do files that are no pictures by their names.
+Hidden files (.DS_Store, ._a.jpg) never count, and neither do files that are no pictures by their names. Pipes, sockets
+and devices are never opened, whatever they are called.
 """
 
 import os
@@ -11,6 +12,7 @@ from typing import NamedTuple
 from absl import logging
 
 from msst_jax.errors import UserError
+from msst_jax.io.files import is_special_file
 from msst_jax.io.picture_formats import ALL_SUFFIXES, IMAGE_SUFFIXES, readable_suffixes
 from msst_jax.io.sidecar_files import exported_masks, read_sidecar
 
@@ -72,11 +74,14 @@ def list_pictures(folder: Path, *, deep: bool = False) -> Listing:
     unopened: list[Path] = []
     for found in _walk(folder, deep, unopened):
         named = [file for file in found.files if file.suffix.lower() in ALL_SUFFIXES]
+        special = {file for file in named if is_special_file(file)}
+        named = [file for file in named if file not in special]
         readable = [file for file in named if file.suffix.lower() in readable_suffixes()]
         outputs = _outputs(readable, {file.name for file in found.files})
         leave_out(
             "formats that cannot be read", [file for file in named if file.suffix.lower() not in readable_suffixes()]
         )
+        leave_out("pipes, sockets and devices", sorted(special))
         leave_out("outputs of earlier runs", [file for file in readable if file.name in outputs])
         if not deep:
             leave_out("subfolders", found.subfolders)

@@ -47,8 +47,12 @@ def read_layers(
     picture = to_srgb(decode_picture(path, what), f"{what} {path}")
     if picture.mode != "RGBA":
         return picture, None
-    flat = Image.alpha_composite(Image.new("RGBA", picture.size, backdrop), picture).convert("RGB")
-    return flat, picture.getchannel("A")
+    return flatten(picture, backdrop), picture.getchannel("A")
+
+
+def flatten(picture: Image.Image, backdrop: str) -> Image.Image:
+    """An RGBA picture over a color, RGB."""
+    return Image.alpha_composite(Image.new("RGBA", picture.size, backdrop), picture).convert("RGB")
 
 
 def fit_size(width: int, height: int, size: int, square: bool = False) -> tuple[int, int]:

@@ -89,7 +89,9 @@ def _stream(path: Path, what: str) -> IO[bytes]:
 
 
 def check_picture_file(path: Path, what: str) -> None:
-    """Raises UserError if there is no file to read at `path`; see `decode_picture`."""
+    """Raises UserError if there is no file to read at `path`, see `decode_picture`; standard input is there."""
+    if path == STANDARD_STREAM:
+        return
     if path.is_dir():
         raise UserError(f"{what} {path} is a folder; give a picture file")
     if not path.exists():

@@ -73,7 +73,7 @@ def encoder_parameters(path: Path, options: WriteOptions, metadata: PictureMetad
       metadata: written where the format has a place: EXIF and profile everywhere but in BMP, resolution everywhere but
         in WebP.
     """
-    suffix = path.suffix.lower()
+    suffix = _suffix(path)
     parameters: dict[str, Any] = {}
     if suffix in (*JPEG, *WEBP):
         parameters["quality"] = options.quality or DEFAULT_QUALITY

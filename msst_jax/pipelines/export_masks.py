@@ -13,8 +13,9 @@ from PIL import Image
 
 from msst_jax.errors import UserError
 from msst_jax.io.files import check_outputs, check_writable, write_json
-from msst_jax.io.images import check_output_format, save_picture
+from msst_jax.io.images import save_picture
 from msst_jax.io.paths import STANDARD_STREAM
+from msst_jax.io.write_options import check_output_format
 from msst_jax.models.voc import CLASSES
 from msst_jax.pipelines.job import MasksJob
 from msst_jax.regions.components import remove_small_components

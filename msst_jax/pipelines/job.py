@@ -14,7 +14,6 @@ from msst_jax.io.metadata import NO_METADATA, PictureMetadata, read_metadata
 from msst_jax.io.paths import STANDARD_STREAM
 from msst_jax.io.streams import check_output
 from msst_jax.io.write_options import DEFAULT_OPTIONS, WriteOptions, recorded_flags
-from msst_jax.runtime.interrupt import EXIT_INTERRUPTED  # noqa: F401  # beside the other exit code
 from msst_jax.video.blend_schedule import BlendSchedule
 from msst_jax.video.io.frame_folder import DEFAULT_RATE
 from msst_jax.video.io.types import WHOLE, Part

@@ -13,13 +13,13 @@ from tqdm import tqdm
 
 from msst_jax.errors import UserError
 from msst_jax.io.files import check_outputs, check_writable, write_json
-from msst_jax.io.images import check_output_format, save_picture, to_picture
+from msst_jax.io.images import save_picture, to_picture
 from msst_jax.io.metadata import NO_METADATA, PictureMetadata
 from msst_jax.io.paths import STANDARD_STREAM
+from msst_jax.io.write_options import check_output_format
 from msst_jax.losses.objective import LossWeights
 from msst_jax.models.vgg import VGG
 from msst_jax.pipelines.job import (
-    EXIT_INTERRUPTED,
     EXIT_NOTHING_BETTER,
     PhotoJob,
     blend_path,
@@ -33,6 +33,7 @@ from msst_jax.pipelines.job import (
 from msst_jax.presets.validation import check_number
 from msst_jax.report.sheets import blend_strip, comparison_sheet, inputs_sheet
 from msst_jax.report.sidecar import build_sidecar
+from msst_jax.runtime.interrupt import EXIT_INTERRUPTED
 from msst_jax.transfer.build import build_options
 from msst_jax.transfer.inputs import PhotoInputs, load_photo_inputs
 from msst_jax.transfer.objective import load_loss_network

@@ -15,9 +15,10 @@ from msst_jax.errors import UserError
 from msst_jax.io.files import check_outputs, write_json
 from msst_jax.io.finite import check_finite
 from msst_jax.io.folders import list_pictures
-from msst_jax.io.images import check_output_format, save_image, save_picture
+from msst_jax.io.images import save_image, save_picture
 from msst_jax.io.paths import STANDARD_STREAM
 from msst_jax.io.picture_file import check_picture_file
+from msst_jax.io.write_options import check_output_format
 from msst_jax.losses.objective import TERMS
 from msst_jax.models.feedforward_model import FeedforwardModel, load_feedforward
 from msst_jax.models.precision import compute_dtype
@@ -109,8 +110,7 @@ def _check(job: PhotoJob, model: FeedforwardModel, targets: Mapping[Path, Path])
     if job.output == STANDARD_STREAM:
         check_standard_output(job)
     for file, output in targets.items():
-        if file != STANDARD_STREAM:
-            check_picture_file(file, "photo")
+        check_picture_file(file, "photo")
         _mask_files(job, file)
         check_output_format(output, job.writing)
         if output == STANDARD_STREAM:

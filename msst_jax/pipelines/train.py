@@ -15,10 +15,11 @@ from msst_jax.io.fingerprint import Fingerprint, file_fingerprint, fingerprint, 
 from msst_jax.io.lock import locked_folder, log_takeover
 from msst_jax.models.deeplab import SEGMENTERS
 from msst_jax.models.serialization import MODEL_FILE, weights_path
-from msst_jax.pipelines.job import EXIT_INTERRUPTED, EXIT_NOTHING_BETTER
+from msst_jax.pipelines.job import EXIT_NOTHING_BETTER
 from msst_jax.presets.validation import check_stylizer_config, check_training_config
 from msst_jax.regions.segmenter import Segmenter, best_available
 from msst_jax.runtime.devices import broadcast_from_host0, run_on_all_hosts
+from msst_jax.runtime.interrupt import EXIT_INTERRUPTED
 from msst_jax.training import run_record, workdir
 from msst_jax.training.build import (
     build_crop_options,

@@ -6,6 +6,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,14 +23,14 @@ from msst_jax.io.images import fit_size
 from msst_jax.models.feedforward_model import load_feedforward
 from msst_jax.models.precision import compute_dtype
 from msst_jax.models.serialization import weights_path
-from msst_jax.pipelines.job import EXIT_INTERRUPTED, VideoJob, recorded_config
+from msst_jax.pipelines.job import VideoJob, recorded_config
 from msst_jax.pipelines.model_inputs import check_model_inputs, load_model_segmenter
 from msst_jax.presets.validation import check_number
 from msst_jax.regions.masks import BACKGROUND, MaskSpec
 from msst_jax.regions.segmenter import Segmenter, Size, load_segmenter
 from msst_jax.regions.selection import region_classes
 from msst_jax.report.sidecar import build_sidecar, environment
-from msst_jax.runtime.interrupt import interrupt_event
+from msst_jax.runtime.interrupt import EXIT_INTERRUPTED, interrupt_event
 from msst_jax.transfer.build import build_options
 from msst_jax.transfer.feedforward import model_regions
 from msst_jax.transfer.inputs import PhotoInputs, Region, load_styles
@@ -37,7 +39,7 @@ from msst_jax.transfer.options import InputOptions, StylizationOptions
 from msst_jax.video.batching import FrameBatch, batch_frames
 from msst_jax.video.feedforward import feedforward_stylizer
 from msst_jax.video.io.formats import CONTAINER_FORMATS, pixel_format
-from msst_jax.video.io.frame_folder import DEFAULT_RATE, list_frames
+from msst_jax.video.io.frame_folder import list_frames
 from msst_jax.video.io.reader import open_video
 from msst_jax.video.io.segments import SegmentOptions
 from msst_jax.video.io.types import WHOLE, VideoInfo, number_frames
@@ -308,11 +310,19 @@ def _sidecar(
 
 
 def _recorded_flags(job: VideoJob) -> dict[str, Any]:
-    """The part of the sidecar that holds the flags which no other part does; nothing for the default."""
+    """The part of the sidecar that holds the flags which no other part does; nothing for the default.
+
+    The rate of a folder is always there: it is what makes the folder a video.
+    """
     sides = {"start": job.part.start or None, "end": job.part.end}
     flags = {
-        **{name: f"{float(seconds):f}" for name, seconds in sides.items() if seconds is not None},
-        **({} if job.rate == DEFAULT_RATE else {"rate": str(job.rate)}),
+        **{name: _decimal(seconds) for name, seconds in sides.items() if seconds is not None},
+        **({"rate": str(job.rate)} if Path(job.video).is_dir() else {}),
         **({} if job.crf is None else {"quality": job.crf, "ending": job.output.suffix.lower()}),
     }
     return {"flags": flags} if flags else {}
+
+
+def _decimal(number: Fraction) -> str:
+    """As it was typed: rounded to fewer digits, it could choose another frame."""
+    return f"{Decimal(number.numerator) / number.denominator:f}"

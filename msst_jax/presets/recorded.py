@@ -68,7 +68,9 @@ def _blend(record: Mapping[str, Any]) -> str | None:
     """The value of --blend: a ratio, several of a photo, or SECONDS:RATIO,... of a video; None if there is none."""
     schedule, ratio = record.get("blend"), record.get("blend_ratio")
     if isinstance(schedule, dict):
-        points = zip(schedule.get("seconds", ()), schedule.get("ratios", ()), strict=False)
+        points = [*zip(schedule.get("seconds", ()), schedule.get("ratios", ()), strict=False)]
+        if len(points) == 1:  # the same at all times, and so of a photo, too
+            return str(points[0][1])
         return ",".join(f"{seconds}:{value}" for seconds, value in points) or None
     ratios = ratio if isinstance(ratio, list) else [ratio]
     return None if ratio is None else ",".join(map(str, ratios))

@@ -15,6 +15,7 @@ from PIL import Image, ImageChops
 from msst_jax.errors import UserError
 from msst_jax.io.picture_file import read_stored
 from msst_jax.io.sidecar_files import exported_masks, read_sidecar
+from msst_jax.regions.flat_shades import label_shades
 
 COLOR = 32  # chroma (largest minus smallest channel) above which a pixel is in color; JPEG's noise is below
 COLORED = 0.001  # fraction of such pixels from which a picture is in color
@@ -69,7 +70,7 @@ def read_mask(path: str | Path, photo_size: tuple[int, int], size: tuple[int, in
     """
     path, label = Path(path), f"mask {path}"
     check_no_overlay(path)
-    stored = decode_mask(read_stored(path, "mask"), label)
+    stored = _decode_file(path)
     scale = find_scale([stored], label, lossy=path.suffix.lower() in LOSSY)
     gray = to_gray(stored.values, scale)
     if gray.size != size and not same_aspect_ratio(gray.size, photo_size):
@@ -210,6 +211,13 @@ def find_scale(masks: Sequence[StoredMask], label: str, *, lossy: bool = False) 
     Raises:
       NotAMaskError: they are maps of labels.
     """
+    scale = _stored_scale(masks, label, lossy)
+    notes = [scale.note] if lossy else [scale.note, *_check_shades(masks, scale, label)]
+    return scale._replace(note="; ".join(filter(None, notes)))
+
+
+def _stored_scale(masks: Sequence[StoredMask], label: str, lossy: bool) -> MaskScale:
+    """As `find_scale`, by the values alone, wherever they lie."""
     peak = max((float(mask.values.max()) for mask in masks), default=0.0)
     deep = any(mask.values.dtype != np.uint8 for mask in masks)
     if 0 < peak <= MOST_OF_UNIT and (deep or not lossy):
@@ -232,8 +240,28 @@ def _check_no_labels(masks: Sequence[StoredMask], label: str, lossy: bool) -> No
         return
     unlabeled = bool(counts[255])  # 255 marks what belongs to no class
     if shades.max() <= (HIGHEST_LABEL if unlabeled else INSIDE - 1) and len(shades) >= (1 if unlabeled else 2):
-        shown = f"{', '.join(map(str, values[:4]))}{', ...' if len(values) > 4 else ''}"
-        raise NotAMaskError(f"{label} is a map of labels (values {shown}), and a mask shows one region; {ADVICE}")
+        raise NotAMaskError(_describe_labels(label, "values", values.tolist()))
+
+
+def _check_shades(masks: Sequence[StoredMask], scale: MaskScale, label: str) -> list[str]:
+    """What is said of masks with one flat shade between two others, which is partly inside; empty without one.
+
+    Raises:
+      NotAMaskError: one of them has more flat shades: labels that are spread over the grays.
+    """
+    notes = []
+    for mask in masks:  # each by itself: over many frames a region may fade in
+        shades = label_shades(to_gray(mask.values, scale))
+        if len(shades) > 3:
+            raise NotAMaskError(_describe_labels(label, "flat shades", shades))
+        if shades:
+            notes.append(f"has a flat shade of {shades[1]} of 255: it is read as {shades[1] / 255:.0%} inside")
+    return notes[:1]
+
+
+def _describe_labels(label: str, what: str, found: Sequence[int]) -> str:
+    shown = f"{', '.join(map(str, found[:4]))}{', ...' if len(found) > 4 else ''}"
+    return f"{label} is a map of labels ({what} {shown}), and a mask shows one region; {ADVICE}"
 
 
 def to_gray(values: np.ndarray, scale: MaskScale) -> Image.Image:

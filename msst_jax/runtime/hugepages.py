@@ -9,7 +9,7 @@ import platform
 import sys
 from pathlib import Path
 
-from msst_jax.runtime.interrupt import hold_signals
+from msst_jax.runtime.first_signals import hold_signals
 
 TUNABLE = "glibc.malloc.hugetlb"
 MIN_GLIBC = (2, 35)  # the first version that has the tunable

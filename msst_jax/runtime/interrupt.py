@@ -1,7 +1,7 @@
 """Ctrl-C and the signals that mean the same: what has been done is kept, one line is printed, 128 + signal is returned.
 
-From the first moment on: `exit_at_once` while the program is imported, `signals_as_interrupts` around a command, and
-within that `interrupt_event` around loops that must come to a whole state first. Imports nothing that is slow.
+From the first moment on: `first_signals` while the program is imported, `signals_as_interrupts` around a command, and
+within that `interrupt_event` around loops that must come to a whole state first.
 """
 
 import os
@@ -13,34 +13,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+from msst_jax.runtime.first_signals import heeded_signals
 from msst_jax.runtime.streams import discard
 
-# A hang-up ends a run like a termination, unless `nohup` has it ignored.
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 REPEATED_AFTER = 0.01  # seconds: once the finalizer has ended
 EXIT_INTERRUPTED = 128 + signal.SIGINT
-
-
-def exit_at_once(line: str) -> None:
-    """From now on a signal ends the process with one line. To be called while nothing can be half-written yet.
-
-    An exception would be lost, or turned into another one, while C extensions are imported.
-    """
-
-    def on_signal(number: int, _frame: object) -> None:
-        with suppress(OSError):
-            os.write(2, f"{line}\n".encode(errors="backslashreplace"))
-        os._exit(128 + number)
-
-    for number in _heeded():
-        signal.signal(number, on_signal)
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # see `hold_signals`
-
-
-def hold_signals() -> None:
-    """Keeps signals for later, also across the start of another program in this process; `exit_at_once` heeds them."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
 
 class ReceivedSignal:
@@ -78,9 +55,8 @@ def signals_as_interrupts() -> Iterator[ReceivedSignal]:
         handler = signal.getsignal(signal.SIGINT)
         (handler if callable(handler) else on_interrupt)(signal.SIGINT, frame)
 
-    previous = {
-        number: signal.signal(number, on_interrupt if number == signal.SIGINT else on_other) for number in _heeded()
-    }
+    handlers = {number: on_interrupt if number == signal.SIGINT else on_other for number in heeded_signals()}
+    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     hook = sys.unraisablehook
     sys.unraisablehook = lambda unraisable: _raise_again(unraisable, hook)
     try:
@@ -120,11 +96,6 @@ def interrupt_event() -> Iterator[threading.Event]:
         yield event
     finally:
         signal.signal(signal.SIGINT, previous)
-
-
-def _heeded() -> list[signal.Signals]:
-    """The signals that the program was not told to ignore, as a shell script tells those that it starts with &."""
-    return [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
 
 
 def _leave_terminal() -> None:

@@ -3,24 +3,27 @@
 import os
 import sys
 from contextlib import suppress
-from typing import TextIO
+from typing import TextIO, cast
 
 
 def open_missing_streams() -> None:
-    """Points the standard streams that are closed to the null device.
+    """Points the standard streams that are closed to the null device, by whose name they can be told.
 
     Otherwise Python has none of that name (printing raises), and the first file that is opened takes its descriptor:
-    messages of C libraries would be written into the output.
+    messages of C libraries would be written into the output. A restart, see `use_hugepages`, finds them closed again.
     """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            null = os.open(os.devnull, os.O_RDWR)  # the lowest free descriptor: this one
-            os.set_inheritable(null, True)  # for a restart, see `use_hugepages`
-    sys.stdin = sys.stdin or os.fdopen(0, encoding="utf-8", closefd=False)
-    sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8", closefd=False)
-    sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free descriptor: this one
+    sys.stdin = sys.stdin or _open_null("r")
+    sys.stdout = sys.stdout or _open_null("w")
+    sys.stderr = sys.stderr or _open_null("w")
+
+
+def _open_null(mode: str) -> TextIO:
+    return cast(TextIO, open(os.devnull, mode, encoding="utf-8", errors="backslashreplace"))
 
 
 def print_text(text: object, stream: TextIO) -> None:

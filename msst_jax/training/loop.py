@@ -36,14 +36,12 @@ from msst_jax.training.step import (
     shard_batch,
 )
 from msst_jax.training.task import Task
+from msst_jax.training.workdir import CHECKPOINTS, newest_checkpoint
 
 HELD_OUT_PREFIX = "held_out_"  # of the names of evaluation metrics
 DISPATCH_AHEAD = 2  # steps that the devices may run ahead of the host
 MAX_SKIPPED = 10  # consecutive non-finite steps that end the run
-AFTER_DIVERGENCE = (
-    "the earlier checkpoints are intact: lower config.learning_rate, or use float32, in another --workdir or with "
-    "--restart"
-)
+WAY_OUT = "lower config.learning_rate, or use float32, in another --workdir or with --restart"  # of a divergence
 
 StepObserver = Callable[[int, Terms], None]
 """(step, its metrics)."""
@@ -98,13 +96,16 @@ def train(
 
     Raises:
       DivergenceError: ten steps in a row, the weights, or the loss on held-out photos were not finite; nothing of that
-        is written, and earlier checkpoints stay.
+        is written, earlier checkpoints stay, and the newest is named.
       UserError: no checkpoint can be read, or the disk is full.
     """
     optimizer = build_train_optimizer(options.optimization)
     state = init_train_state(task, optimizer, options.seed)
-    folder = workdir / "checkpoints"
-    with checkpoints.open_checkpoints(folder, keep_last=options.keep_last, keep_every=options.keep_every) as saved:
+    folder = workdir / CHECKPOINTS
+    with (
+        _naming_what_is_left(workdir),
+        checkpoints.open_checkpoints(folder, keep_last=options.keep_last, keep_every=options.keep_every) as saved,
+    ):
         if restored := checkpoints.restore(saved, state):
             state, position = restored
             batches.set_state(position)
@@ -132,6 +133,17 @@ def train(
     return TrainResult(state, int(state.step) < options.optimization.steps)
 
 
+@contextmanager
+def _naming_what_is_left(workdir: Path) -> Iterator[None]:
+    """Adds to a DivergenceError which checkpoint the run has; to be entered first, since one may still be written."""
+    try:
+        yield
+    except DivergenceError as error:
+        step = newest_checkpoint(workdir)
+        left = f"the checkpoint of step {step} is intact" if step else "there is no checkpoint yet"
+        raise DivergenceError(f"{error}; {left}: {WAY_OUT}") from error
+
+
 def _export_newest(task: Task, workdir: Path, state: TrainState) -> None:
     """Exports the EMA parameters, unless the task has a score and an evaluation has exported its best ones."""
     if jax.process_index() == 0 and not (task.score and _best_score(task, workdir) > -math.inf):
@@ -144,8 +156,7 @@ def _check_storable(step: int, state: TrainState) -> None:
         largest = np.finfo(dtype).max
         if not all(np.all(np.abs(leaf) <= largest) for leaf in jax.tree.leaves(jax.device_get(weights))):
             raise DivergenceError(
-                f"the training has diverged: at step {step} its weights are not finite, or too large to be stored; "
-                f"{AFTER_DIVERGENCE}"
+                f"the training has diverged: at step {step} its weights are not finite, or too large to be stored"
             )
 
 
@@ -286,9 +297,7 @@ class _Recorder:
         """
         params = jax.device_get(state.ema)
         scalars, picture = self.task.evaluate(params)  # on one device; the others are idle meanwhile
-        check_finite(
-            scalars.get("loss", 0.0), f"at step {step} the loss on held-out photos is not finite; {AFTER_DIVERGENCE}"
-        )
+        check_finite(scalars.get("loss", 0.0), f"at step {step} the loss on held-out photos is not finite")
         score = self.task.score
         if score and scalars[score] > self.best:
             self.best = scalars[score]
@@ -319,6 +328,5 @@ def _check_skipped(step: int, terms: Terms) -> None:
     """
     if terms["skipped_in_a_row"] >= MAX_SKIPPED:
         raise DivergenceError(
-            f"the loss or its gradient was not finite in {MAX_SKIPPED} steps in a row, up to step {step}; "
-            f"{AFTER_DIVERGENCE}"
+            f"the loss or its gradient was not finite in {MAX_SKIPPED} steps in a row, up to step {step}"
         )

@@ -89,9 +89,7 @@ def _remove_temporary_files(workdir: Path) -> None:
 
 def _check_steps(workdir: Path, before: int, steps: int) -> None:
     """Says that the steps have changed; UserError if the run has taken more already."""
-    folder = workdir / CHECKPOINTS
-    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    done = max((int(name) for name in names if name.isdecimal()), default=0)
+    done = newest_checkpoint(workdir)
     if steps < done:
         raise UserError(
             f"config.steps is {steps}, but the run in {workdir} has taken {done}; give at least {done}, or another "
@@ -99,6 +97,13 @@ def _check_steps(workdir: Path, before: int, steps: int) -> None:
         )
     if steps != before:
         logging.info("config.steps was %d, now %d: from here on the learning rate falls to 0 there", before, steps)
+
+
+def newest_checkpoint(workdir: Path) -> int:
+    """The step of the newest checkpoint of a run; 0 if there is none."""
+    folder = workdir / CHECKPOINTS
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return max((int(name) for name in names if name.isdecimal()), default=0)
 
 
 def _create(workdir: Path, run: Mapping[str, Any], styles: Mapping[str, str], used: Mapping[str, Fingerprint]) -> None:

@@ -1,7 +1,6 @@
 """Masks of video frames from files: a still image, a folder of numbered images, or a mask video."""
 
 from collections.abc import Callable, Mapping
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +23,7 @@ from msst_jax.video.io.formats import VIDEO_SUFFIXES
 from msst_jax.video.io.frame_folder import FrameFolder, FrameLayers, list_frames
 from msst_jax.video.io.reader import open_video
 from msst_jax.video.io.types import Frame, VideoInfo, VideoSource, number_frames
+from msst_jax.video.mask_matching import FrameMap, match_masks
 
 MaskReader = Callable[[int], np.ndarray]
 """The number of a frame in the whole video to its masks, uint8 (H, W, G), white = inside; numbers must increase."""
@@ -32,8 +32,8 @@ MaskReader = Callable[[int], np.ndarray]
 def open_masks(masks: Mapping[str, str], video: VideoInfo, size: Size) -> MaskReader:
     """A reader of the masks of all regions, in the order of `masks`.
 
-    The files are opened at once, so that errors are raised before any work. A mask video with another number of frames
-    is sampled at its own frame rate. If masks end before the video, the last one is repeated and a warning is logged.
+    The files are opened at once, so that errors are raised before any work. Which mask belongs to which frame,
+    `match_masks` says. If masks end before the video, the last one is repeated and a warning is logged.
 
     Args:
       masks: {region: file or folder}.
@@ -41,8 +41,8 @@ def open_masks(masks: Mapping[str, str], video: VideoInfo, size: Size) -> MaskRe
       size: (width, height) of the masks returned.
 
     Raises:
-      UserError: files that cannot be read or are no masks, or a folder whose number of images is not that of the
-        frames. The reader raises it for a later frame that is no mask.
+      UserError: files that cannot be read or are no masks, or a folder whose images do not match the frames. The reader
+        raises it for a later frame that is no mask.
     """
     width, height = size
     readers = [_open_mask(name, Path(file).expanduser(), video, size) for name, file in masks.items()]
@@ -62,17 +62,13 @@ def _open_mask(name: str, path: Path, video: VideoInfo, size: Size) -> MaskReade
         still = np.round(mask * 255).astype(np.uint8)
         return lambda number: still
     masks = _open_folder(name, path) if path.is_dir() else open_video(path, backdrop=BLACK)
-    count, frames = masks.info.frames, video.source_frames
-    if path.is_dir() and frames and count != frames:
-        raise UserError(f"--mask {name}={path} has {count} images, {video.path} {frames} frames; give one for each")
+    find_mask = match_masks(video, masks.info, f"--mask {name}={path}")
     if not same_aspect_ratio((masks.info.width, masks.info.height), (video.width, video.height)):
         logging.warning(
             "mask %s is %dx%d, the video %dx%d: it is stretched to fit",
             *(path, masks.info.width, masks.info.height, video.width, video.height),
         )
-    # With as many masks as frames they correspond one to one, whatever rate the file declares.
-    masks_per_frame = Fraction(1) if path.is_dir() or count == frames else masks.info.rate / video.rate
-    return _read_frame_masks(name, masks, size, masks_per_frame)
+    return _read_frame_masks(name, masks, size, find_mask)
 
 
 def _open_folder(name: str, folder: Path) -> FrameFolder:
@@ -87,7 +83,7 @@ def _open_folder(name: str, folder: Path) -> FrameFolder:
         except UserError:
             return None
 
-    return FrameFolder(folder, read=read)
+    return FrameFolder(folder, read=read, warn_of_missing=False)  # what that means for the frames, `match_masks` says
 
 
 def _gray(frame: Frame, label: str) -> np.ndarray:
@@ -102,7 +98,7 @@ def _gray(frame: Frame, label: str) -> np.ndarray:
     return np.asarray(picture.convert("L"))
 
 
-def _read_frame_masks(name: str, masks: VideoSource, size: Size, masks_per_frame: Fraction) -> MaskReader:
+def _read_frame_masks(name: str, masks: VideoSource, size: Size, find_mask: FrameMap) -> MaskReader:
     """A reader of a mask video or folder; a mask that cannot be decoded is replaced by the previous one."""
     label = f"--mask {name}={masks.info.path}"
     frames = number_frames(masks.frames(), masks.info.rate)
@@ -112,7 +108,7 @@ def _read_frame_masks(name: str, masks: VideoSource, size: Size, masks_per_frame
 
     def read(number: int) -> np.ndarray:
         nonlocal upcoming, last, current, brightest, warned
-        mask_number = int(number * masks_per_frame)
+        mask_number = find_mask(number)
         while upcoming is not None and upcoming[0] <= mask_number:
             last, current = upcoming[0], _gray(upcoming[1], label)
             brightest = max(brightest, int(current.max()))

@@ -22,6 +22,8 @@ RUN_FILE = "run.json"
 SEGMENTER_WEIGHTS = "weights of the segmenter"
 FILES, NAMED_FILES = ("clip", SEGMENTER_WEIGHTS), ("styles", "masks")
 """The fields of RUN_FILE that are fingerprints, and those that have one for each region."""
+PART = "part"
+"""The field that says which part of the clip is stylized."""
 MAX_PHRASE = 60  # characters of a change that is spelled out
 LATER_FIELDS = {"config.remat": False, "config.precondition": 0.0}
 """Fields that earlier versions did not record, with the values that they had then."""
@@ -233,8 +235,21 @@ def _difference(name: str, old: Any, new: Any) -> str | None:
         return f" ({', '.join(phrases)})" if phrases else None
     if old == new:
         return None
+    if name == PART:
+        return f" ({_describe_part(old)}, now {_describe_part(new)})"
     phrase = f" ({old!r}, now {new!r})"
     return phrase if len(phrase) < MAX_PHRASE else ""
+
+
+def _describe_part(part: Any) -> str:
+    """What RUN_FILE says of a part, [start, end] as texts, in words."""
+    if part is None:
+        return "the whole"
+    try:
+        start, end = (None if side == "None" else float(Fraction(side)) for side in part)
+    except (TypeError, ValueError):
+        return "another"
+    return f"from {start or 0:g} s to {'the end' if end is None else f'{end:g} s'}"
 
 
 def _by_name(old: Any, new: Fingerprint) -> Fingerprint:

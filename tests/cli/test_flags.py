@@ -1,6 +1,7 @@
 """What the commands read: presets, overrides in any order, help; twice in one process."""
 
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from absl.flags import FlagValues
@@ -54,6 +55,59 @@ def test_one_command_line_leaves_nothing_for_the_next() -> None:
 def test_a_preset_that_is_none_is_one_line() -> None:
     with pytest.raises(UserError, match=r"^--config 'nowhere' is neither a preset nor a file"):
         parse("--config=nowhere")
+
+
+EMPTY = {  # what says so of itself, because more is wrong with it
+    "seed": "--seed=: invalid literal for int",
+    "quality": "--quality=: invalid literal for int",
+    "subsampling": "--subsampling=: value should be one of <4:4:4|",
+    "metadata": "--metadata=: value should be one of <keep|none>",
+    **{name: f"flag --{name}=: " for name in ("regions-only", "compare", "resume", "quiet", "restart")},
+    "flagfile": "--flagfile has no value; give the path of a file of flags",
+    "config": "--config has no value; give the name of a preset or the path of a file",
+}
+
+
+def flag_names(command: ModuleType) -> list[str]:
+    values = FlagValues()
+    command.define_flags(values)
+    return sorted({*(values[name].name for name in values), "config", "config.photo", "flagfile"})
+
+
+@pytest.mark.parametrize(
+    ("script", "name"),
+    [(STYLIZE, name) for name in flag_names(stylize)]
+    + [(TRAIN, name) for name in flag_names(train) if name != "config.photo"],
+    ids=lambda value: value if isinstance(value, str) else value.stem,
+)
+@pytest.mark.parametrize("form", ["--{}=", "-{}="])
+def test_a_flag_without_a_value_is_one_line_and_nothing_runs(
+    tmp_path: Path, script: Path, name: str, form: str
+) -> None:
+    code, stderr = run_command([form.format(name)], tmp_path, script)
+    assert code == 2
+    assert len(stderr.splitlines()) == 1
+    assert EMPTY.get(name, f"{script.name}: --{name} has no value; give one, or leave it out") in stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("output", ["-o", ""]),
+        ("output", ["-o="]),
+        ("model", ["--model", ""]),
+        ("flagfile", ["--flagfile", ""]),
+        ("flagfile", ["--flagfile"]),
+        ("flagfile", ["--flagfile= "]),
+    ],
+    ids=str,
+)
+def test_an_empty_text_as_an_argument_of_its_own_is_no_value(tmp_path: Path, name: str, arguments: list[str]) -> None:
+    code, stderr = run_command(arguments, tmp_path)
+    assert code == 2
+    assert stderr.startswith(f"stylize.py: --{name} has no value; give ")
+    assert len(stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize(("script", "command"), [(STYLIZE, stylize), (TRAIN, train)])

@@ -1,6 +1,7 @@
 """Every flag and field that names a file knows ~ and refuses a URL, and pictures go through standard streams."""
 
 import io
+import os
 import sys
 from pathlib import Path
 
@@ -166,6 +167,23 @@ def test_what_streams_cannot_carry_is_refused_in_one_line(scene: Path, monkeypat
     assert len(stderr.splitlines()) == 1
     assert (code, written) == (2, b"")
     assert everything(scene) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("stdin", "photo -: nothing is piped into standard input; give a file, or < FILE"),
+        ("stdout", "cannot write a picture to standard output: it is closed; give a file with -o, or -o - > FILE"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["missing", "null"])
+def test_a_closed_stream_is_no_file(scene: Path, monkeypatch: pytest.MonkeyPatch, name: str, message: str, kind: str):
+    """Closed when the program was started: Python has none, or `open_missing_streams` has put the null device there."""
+    with open(os.devnull, "r+") as null:
+        monkeypatch.setattr(sys, name, null if kind == "null" else None)
+        paths = ["-", "-o", "out.png"] if name == "stdin" else ["photo.png", "-o", "-"]
+        code, stderr = run_command([*paths, *PHOTO[1:], *QUICK_FLAGS], scene)
+    assert (code, stderr) == (2, f"stylize.py: {message}\n")
 
 
 @pytest.mark.parametrize("name", ["stdin", "stdout"])

@@ -14,11 +14,12 @@ from tqdm import tqdm
 from msst_jax.cli.flags import TextRequested
 from msst_jax.cli.run_command import EXIT_BUG, run_command
 from msst_jax.errors import UserError
+from msst_jax.pipelines import photo, photo_feedforward, train
 from msst_jax.training import checkpoints
 from msst_jax.video.resume import ResumeFolder
 from tests.helpers import commands
 from tests.helpers.commands import TRAIN
-from tests.helpers.pictures import QUICK, make_scene
+from tests.helpers.pictures import QUICK, make_scene, noise, save
 from tests.helpers.training_runs import tiny_flags
 from tests.helpers.videos import make_video, moving
 
@@ -100,6 +101,34 @@ def after(
         return result
 
     monkeypatch.setattr(place, name, counted)
+
+
+def test_sigterm_before_anything_is_written_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    make_scene(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    after(monkeypatch, photo, "load_photo_inputs", 1)
+    code, stderr = commands.run_command(["photo.png", "--style=background=a.png", "--config.size=0"], tmp_path)
+    assert (code, stderr) == (143, "stylize.py: interrupted; nothing was written\n")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_sigterm_amid_a_folder_names_what_was_written(tmp_path: Path, model: Path, left, quiet, monkeypatch):
+    (tmp_path / "in").mkdir()
+    for name in ("a", "b"):
+        save(tmp_path / "in" / f"{name}.png", noise(48, 64))
+    after(monkeypatch, photo_feedforward, "save_image", 1)
+    command = ["in", f"--model={model}", f"--mask=person={left['person']}", "-o", "out", "--config.size=0"]
+    code, stderr = commands.run_command([*command, f"--quiet={quiet}"], tmp_path)
+    assert (code, stderr) == (143, "stylize.py: interrupted; all that was written: out/a.png\n")
+    assert os.listdir(tmp_path / "out") == ["a.png"]
+
+
+def test_sigterm_before_the_first_checkpoint_promises_none(tmp_path: Path, photos: Path, monkeypatch):
+    after(monkeypatch, train, "find_photos", 1)
+    code, stderr = commands.run_command(tiny_flags(photos), tmp_path, TRAIN)
+    line = "train.py: interrupted; the same command continues the run, from its newest checkpoint if there is one\n"
+    assert (code, stderr) == (143, line)
 
 
 def test_sigterm_writes_the_best_photo_so_far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

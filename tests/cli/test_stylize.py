@@ -18,8 +18,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from msst_jax.errors import UserError
-from msst_jax.pipelines.job import EXIT_INTERRUPTED, EXIT_NOTHING_BETTER, PhotoJob
+from msst_jax.pipelines.job import EXIT_NOTHING_BETTER, PhotoJob
 from msst_jax.pipelines.run import run_job
+from msst_jax.runtime.interrupt import EXIT_INTERRUPTED
 from tests.helpers.commands import STYLIZE, run_command, run_script
 from tests.helpers.pictures import QUICK, make_scene, noise, quick_config, save
 from tests.helpers.segmenters import WEIGHTS, animals, converted, painted
@@ -251,7 +252,7 @@ def test_regions_that_a_segmenter_finds_are_told_from_masks_in_the_json(tmp_path
         (["photo.png", *TWO, "-o", "photo.png/out.png"], "cannot write photo.png/out.png: Not a directory; choose"),
         (["photo.png", *TWO, "-o", "folder.png"], "cannot write folder.png: it is a folder; give a file name"),
         (["photo.png", *TWO, "-o", "./a.png"], "the output a.png would overwrite the input a.png; choose another name"),
-        (["photo.png", *TWO, "-o", ""], "cannot write .: "),
+        (["photo.png", *TWO, "-o", ""], "--output has no value; give one, or leave it out"),
         (["photo.png", *TWO, "--blend=nan"], "--blend is nan; it must be zero or more"),
         (["photo.png", *TWO, "--blend=-0.1"], "--blend is -0.1; it must be zero or more"),
         (["photo.png", *TWO, "--blend=a,b"], "--blend 'a,b' is not a list of numbers; write for example"),

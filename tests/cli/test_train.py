@@ -14,9 +14,11 @@ import pytest
 
 from msst_jax.models.feedforward_model import load_feedforward
 from msst_jax.models.serialization import read_tensors
-from msst_jax.pipelines.train import EXIT_INTERRUPTED, EXIT_NOTHING_BETTER, run
+from msst_jax.pipelines.train import EXIT_NOTHING_BETTER, run
+from msst_jax.runtime.interrupt import EXIT_INTERRUPTED
 from msst_jax.training.checkpoints import open_checkpoints
 from tests.helpers.commands import TRAIN, Script, run_command, run_script
+from tests.helpers.compilation import READ_ONLY_CACHE
 from tests.helpers.pictures import noise, save
 from tests.helpers.training_runs import curve, job, make_photos, style_flags, tiny_config, tiny_flags, wait_for_step
 
@@ -36,7 +38,10 @@ def state_of(workdir: Path, step: int) -> Any:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--workdir="], "no folder for the run was given; add --workdir DIR"),
+        (["--workdir="], "--workdir has no value; give one, or leave it out"),
+        (["--photos=in/photos", "--photos="], "--photos has no value; give one, or leave it out"),
+        (["--masks="], "--masks has no value; give one, or leave it out"),
+        (["--flagfile="], "--flagfile has no value; give the path of a file of flags"),
         (["--photos=empty"], "photos empty has no images (.jpg, "),
         (["--photos=nowhere"], "photos nowhere is not a folder; give a folder of images, or tfds:NAME"),
         (["--photos=tfds:nowhere", "--photos=empty"], "cannot be combined with others"),
@@ -84,6 +89,7 @@ def test_bad_input_ends_with_one_line_and_exit_code_2_and_writes_nothing(tmp_pat
 @pytest.mark.parametrize(
     ("missing", "message"),
     [
+        ("--workdir", "no folder for the run was given; add --workdir DIR"),
         ("--photos", "no photos were given; add --photos DIR"),
         (
             "--style=background",
@@ -197,7 +203,9 @@ def no_space_after_the_first_checkpoint() -> None:
 def test_a_full_disk_during_a_checkpoint_is_one_line_and_the_one_before_stays(tmp_path: Path, photos: Path):
     flags = [*tiny_flags(photos), "--quiet"]
     assert run_script([*flags, "--workdir=whole"], tmp_path, TRAIN) == (0, "")
-    code, stderr = run_script(flags, tmp_path, TRAIN, before=no_space_after_the_first_checkpoint)
+    code, stderr = run_script(
+        flags, tmp_path, TRAIN, settings=READ_ONLY_CACHE, before=no_space_after_the_first_checkpoint
+    )
     assert code == 2, stderr
     assert re.fullmatch(r"train.py: cannot write [^\n]*start the same command again[^\n]*\n", stderr)
     assert checkpoints_of(tmp_path / "run") == [2]
@@ -221,7 +229,7 @@ def no_space_for_a_picture() -> None:
 
 def test_a_full_disk_during_the_events_is_one_line_and_the_same_command_goes_on(tmp_path: Path, photos: Path):
     flags = [*tiny_flags(photos, checkpoint_every=100, sample_every=3), "--quiet"]
-    code, stderr = run_script(flags, tmp_path, TRAIN, before=no_space_for_a_picture)
+    code, stderr = run_script(flags, tmp_path, TRAIN, settings=READ_ONLY_CACHE, before=no_space_for_a_picture)
     assert re.fullmatch(r"train.py: cannot write run/events\.[^\n]*: File too large; free some space [^\n]*\n", stderr)
     assert code == 2
     assert run_command(flags, tmp_path, TRAIN) == (0, "")
@@ -236,7 +244,7 @@ def test_five_kills_at_random_moments_change_neither_the_losses_nor_the_paramete
     killed, whole = tmp_path / "run", tmp_path / "whole"
     rng = np.random.default_rng(5)
     for at in sorted(rng.choice(np.arange(3, steps - 5), 5, replace=False)):
-        script = Script(flags, tmp_path, TRAIN)
+        script = Script(flags, tmp_path, TRAIN, settings=READ_ONLY_CACHE)
         wait_for_step(killed, int(at), script)
         script.process.join(rng.uniform(0, 0.05))
         script.process.kill()

@@ -10,6 +10,8 @@ import jax
 
 # Programs that compile sooner are not worth a file.
 MIN_COMPILE_SECONDS = 0.1
+READ_ONLY_CACHE = {"jax_persistent_cache_min_compile_time_secs": float("inf")}
+"""Settings of a process that may be killed or lacks space: it would leave half a file in the cache of all tests."""
 
 
 def share_compilation_cache(folder: Path) -> None:

@@ -1,10 +1,11 @@
-"""Restores logging: settings that a command makes for its process must not affect later tests."""
+"""What was logged, and logging restored: settings that a command makes for its process must not affect later tests."""
 
 import contextlib
 import sys
 from collections.abc import Iterator
-from logging import getLogger
+from logging import WARNING, getLogger
 
+import pytest
 from absl import logging
 
 
@@ -21,3 +22,8 @@ def restored_logging() -> Iterator[None]:
         for one, level in zip(loggers, levels, strict=True):
             one.setLevel(level)
         handler.filters[:], sys.unraisablehook = filters, hook
+
+
+def logged_warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """The messages of warnings and errors."""
+    return [record.getMessage() for record in caplog.records if record.levelno >= WARNING]

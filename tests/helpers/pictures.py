@@ -29,6 +29,11 @@ def quick_config(**changes: Any) -> ConfigDict:
     return config
 
 
+def flat(color: tuple[int, ...], height: int = 48, width: int = 64) -> np.ndarray:
+    """An image (height, width, C) of one color, uint8."""
+    return np.full((height, width, len(color)), color, np.uint8)
+
+
 def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
     """An image (height, width, 3) of blotches, uint8."""
     rng = np.random.default_rng(seed)

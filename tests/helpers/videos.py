@@ -214,6 +214,16 @@ def transcode(source: Path, output: Path, frames: Iterable[Frame] | None = None,
     return open_video(output)
 
 
+def read_images(path: Path) -> list[np.ndarray]:
+    """The frames of a video, uint8 (H, W, 3)."""
+    return [frame.image for frame in open_video(path).frames()]
+
+
+def read_times(path: Path) -> list[Fraction]:
+    """The times of its frames, in seconds."""
+    return [frame.time for frame in open_video(path).frames()]
+
+
 def sound_packets(path: Path, track: int = 0) -> list[tuple[Fraction, bytes]]:
     """(Time in seconds, data) of the packets of an audio stream."""
     with av.open(f"file:{path}") as file:

@@ -38,6 +38,11 @@ def linked(folder: Path) -> Path:
     return folder.parent / "link"
 
 
+def test_a_pipe_is_not_opened_and_counts_as_what_cannot_be_read(folder: Path):
+    os.mkfifo(folder / "pipe")
+    assert of_folder(folder)["pipe"] == file_fingerprint(folder / "pipe")[module.SINGLE] == [-1, ""]
+
+
 SAME: dict[str, Callable[[Path], Path]] = {
     "trailing slash": lambda folder: Path(f"{folder}/"),
     "dot": lambda folder: folder / ".",

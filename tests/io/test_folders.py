@@ -1,6 +1,8 @@
 """What counts as a picture of a folder, for photos, frames, training photos and masks alike, and what is left out."""
 
+import contextlib
 import os
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -118,6 +120,29 @@ def test_heic_counts_if_its_library_is_installed(folder: Path, caplog, monkeypat
     (folder / "3.heic").touch()
     assert photos(folder) == ["1.png", "2.png", "3.heic"]
     assert not caplog.text
+
+
+@each_user
+@pytest.mark.parametrize("kind", ["pipe", "link to a pipe", "socket", "device"])
+def test_a_special_file_is_never_opened_but_named(folder: Path, tmp_path: Path, caplog, user: str, kind: str):
+    make_special(folder / "3.png", tmp_path / "elsewhere", kind)
+    os.mkfifo(folder / "1.json")  # looks like the JSON of an output
+    assert USERS[user](folder) == ["1.png", "2.png"]
+    assert f"{folder}: left out pipes, sockets and devices: 1 (3.png)" in caplog.text
+
+
+def make_special(path: Path, elsewhere: Path, kind: str) -> None:
+    match kind:
+        case "pipe":
+            os.mkfifo(path)
+        case "link to a pipe":
+            os.mkfifo(elsewhere)
+            path.symlink_to(elsewhere)
+        case "socket":
+            with contextlib.chdir(path.parent), socket.socket(socket.AF_UNIX) as server:  # whose paths are short
+                server.bind(path.name)
+        case "device":
+            path.symlink_to(os.devnull)
 
 
 @pytest.mark.parametrize("user", ["photos", "frames", "masks"])

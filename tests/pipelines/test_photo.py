@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from msst_jax.pipelines import photo
-from msst_jax.pipelines.job import EXIT_INTERRUPTED, EXIT_NOTHING_BETTER
+from msst_jax.pipelines.job import EXIT_NOTHING_BETTER
+from msst_jax.runtime.interrupt import EXIT_INTERRUPTED
 from msst_jax.transfer.build import build_options
 from msst_jax.transfer.optimization import StylizationResult
 from tests.helpers.pictures import quick_config

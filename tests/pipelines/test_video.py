@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
+from PIL import Image
 
 from msst_jax.cli.stylize_job import StylizeFlags, check_flags, is_video_path, parse_frame_rate
 from msst_jax.errors import UserError
@@ -21,6 +22,7 @@ from msst_jax.video import feedforward
 from msst_jax.video.io.reader import open_video
 from tests.helpers.commands import run_command, run_script
 from tests.helpers.feedforward import video_config, video_job
+from tests.helpers.logging_state import logged_warnings
 from tests.helpers.pictures import noise, save, stripe
 from tests.helpers.segmenters import PERSON, fake_networks, painted
 from tests.helpers.videos import FILM, NTSC, UNEVEN, Tone, make_video, moving, sound_packets
@@ -204,7 +206,7 @@ def test_per_frame_masks_are_applied_to_their_frames(
     for one, frame, mask in zip(stylized, read_frames(path), moving_masks(5), strict=True):
         wanted = expected_frame(model, frame, mask / 255)
         assert np.quantile(np.abs(one - wanted), 0.99) < 3
-    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+    assert not logged_warnings(caplog)
 
 
 def test_a_mask_video_that_ends_early_repeats_its_last_frame_with_a_warning(model: Path, tmp_path: Path, caplog):
@@ -322,6 +324,17 @@ def test_video_flags_are_rejected_for_a_photo(model: Path, tmp_path: Path, flag:
     assert {file.name for file in tmp_path.iterdir()} == {"photo.png"}
     with pytest.raises(UserError, match="--regions-only shows the regions of a photo"):
         check_flags(StylizeFlags(regions_only=True), ["a.mp4"])
+
+
+@pytest.mark.parametrize("photo", ["a.gif", "a.webp", "a.png"])
+@pytest.mark.parametrize("output", ["x.mp4", "x.GIF"])
+def test_regions_as_a_video_are_refused_and_a_picture_is_suggested(tmp_path: Path, photo: str, output: str):
+    frames = [Image.fromarray(image) for image in moving(3)]
+    frames[0].save(tmp_path / photo, save_all=True, append_images=frames[1:])
+    message = f"--regions-only writes pictures, and {output} is a video; give a picture, such as -o out.png"
+    assert run_command([photo, "--regions-only", "-o", output], tmp_path) == (2, f"stylize.py: {message}\n")
+    save(tmp_path / photo, moving(1)[0])
+    assert run_command([photo, "--regions-only", "-o", output], tmp_path) == (2, f"stylize.py: {message}\n")
 
 
 def test_the_command_writes_a_video_and_prints_its_name(model: Path, tmp_path: Path, left):

@@ -1,6 +1,5 @@
 """Transparent videos: the frames are stylized over white, and the transparency reaches the outputs that can hold it."""
 
-import logging
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from msst_jax.pipelines.run import run_job
 from msst_jax.video.io.reader import open_video
 from msst_jax.video.resume import ResumeFolder
 from tests.helpers.feedforward import video_config, video_job
+from tests.helpers.logging_state import logged_warnings
 from tests.helpers.pictures import noise, save, stripe
 from tests.helpers.videos import make_video
 
@@ -55,10 +55,6 @@ def stylize(video: Path, output: Path, model: Path, masks: dict[str, str], size:
     return output
 
 
-def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-
-
 @pytest.mark.parametrize("output", ["out.webm", "out"])
 @pytest.mark.parametrize("source", SOURCES)
 def test_the_transparency_is_kept(model: Path, tmp_path: Path, left, source: str, output: str, caplog):
@@ -71,7 +67,7 @@ def test_the_transparency_is_kept(model: Path, tmp_path: Path, left, source: str
         assert wanted is not None
         assert np.abs(frame.alpha.astype(int) - wanted).mean() < (3 if output == "out.webm" else 0.01)
         assert np.abs(frame.alpha.astype(int) - alpha_of(number)).mean() < 6
-    assert not warnings(caplog)
+    assert not logged_warnings(caplog)
 
 
 def test_the_transparency_is_resized_with_the_frames(model: Path, tmp_path: Path, left):
@@ -89,7 +85,9 @@ def test_an_output_without_transparency_is_over_white_and_says_so(
 ):
     path = make_source(tmp_path, "animation")
     stylize(path, tmp_path / output, model, left)
-    assert warnings(caplog) == [f"{tmp_path}/{output} cannot hold transparency: the frames are stylized over white"]
+    assert logged_warnings(caplog) == [
+        f"{tmp_path}/{output} cannot hold transparency: the frames are stylized over white"
+    ]
     opaque = [np.asarray(frame.image) for frame in open_video(path).frames()]
     assert min(image[:, 40:].min() for image in opaque) == 255
     over_white = make_video(tmp_path / "white.mov", opaque, codec="qtrle", form="rgb24")
@@ -106,7 +104,7 @@ def test_an_opaque_alpha_channel_makes_neither_a_warning_nor_rgba_files(model: P
     for file in output.iterdir():
         with Image.open(file) as picture:
             assert picture.mode == "RGB"
-    assert not warnings(caplog)
+    assert not logged_warnings(caplog)
 
 
 @pytest.mark.parametrize("output", ["out.webm", "out"])

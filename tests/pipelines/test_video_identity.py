@@ -14,8 +14,8 @@ import pytest
 from msst_jax.errors import DivergenceError, UserError
 from msst_jax.io.lock import locked_folder
 from msst_jax.pipelines import video as video_pipeline
-from msst_jax.pipelines.job import EXIT_INTERRUPTED
 from msst_jax.pipelines.run import run_job
+from msst_jax.runtime.interrupt import EXIT_INTERRUPTED
 from msst_jax.video.streaming import FrameStylizer
 from tests.helpers.feedforward import at_batch, interrupt, video_config, video_job
 from tests.helpers.pictures import noise, save, stripe

@@ -16,6 +16,7 @@ from msst_jax.video import feedforward, resume
 from msst_jax.video.io import encoders
 from msst_jax.video.io.reader import open_video
 from tests.helpers.commands import run_command, run_script
+from tests.helpers.compilation import READ_ONLY_CACHE
 from tests.helpers.feedforward import video_config, video_job
 from tests.helpers.pictures import noise, save
 from tests.helpers.videos import Tone, make_sound, make_video, moving, sound_span
@@ -205,7 +206,7 @@ def limit_file_size() -> None:
 def test_the_command_reports_a_full_disk_in_one_line(model: Path, tmp_path: Path, left):
     make_video(tmp_path / "a.mp4", [noise(48, 64, seed) for seed in range(9)])
     command = ["a.mp4", f"--model={model}", f"--mask=person={left['person']}", "-o", "out.mp4"]
-    code, printed = run_script(command, tmp_path, before=limit_file_size)
+    code, printed = run_script(command, tmp_path, settings=READ_ONLY_CACHE, before=limit_file_size)
     assert code == 2
     assert printed.startswith("stylize.py: cannot write out.mp4.part/")
     assert printed.endswith(": File too large; choose another output\n")

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from msst_jax.errors import UserError
-from msst_jax.pipelines.job import EXIT_INTERRUPTED, VideoJob
+from msst_jax.pipelines.job import VideoJob
 from msst_jax.pipelines.run import run_job
+from msst_jax.runtime.interrupt import EXIT_INTERRUPTED
 from msst_jax.video import optimization
 from msst_jax.video.io.reader import open_video
 from msst_jax.video.resume import ResumeFolder

@@ -73,7 +73,9 @@ def test_an_interrupted_part_is_resumed_as_the_same_part_only(
         with pytest.raises(RuntimeError):
             stylized(clip, tmp_path / "out.mp4", model, left, part=PART)
     for other in (Part(), Part(Fraction(3, 5), PART.end), Part(PART.start)):
-        with pytest.raises(UserError, match=r"was created with another part .*: use the same as then"):
+        with pytest.raises(
+            UserError, match=r"was created with another part \(from 0.8 s to 1.4 s, now .*\): use the same as then"
+        ):
             stylized(clip, tmp_path / "out.mp4", model, left, part=other, resume=True)
     resumed = stylized(clip, tmp_path / "out.mp4", model, left, part=PART, resume=True)
     np.testing.assert_array_equal(np.stack(resumed), np.stack(whole))

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from msst_jax.errors import UserError
-from msst_jax.pipelines.job import EXIT_INTERRUPTED
 from msst_jax.pipelines.run import run_job
+from msst_jax.runtime.interrupt import EXIT_INTERRUPTED
 from msst_jax.video import feedforward
 from msst_jax.video.io import writer
 from msst_jax.video.io.reader import open_video
 from msst_jax.video.resume import ResumeFolder
 from tests.helpers.commands import run_script
+from tests.helpers.compilation import READ_ONLY_CACHE
 from tests.helpers.feedforward import at_batch, interrupt, video_config, video_job
 from tests.helpers.pictures import noise, save, stripe
 from tests.helpers.videos import Tone, make_video
@@ -218,7 +219,8 @@ def test_kill_9_leaves_only_the_resume_folder_and_resume_completes_the_same_file
     (tmp_path / "whole").mkdir()
     assert run_script(command, tmp_path / "whole", before=use_small_batches)[0] == 0
     (tmp_path / "killed").mkdir()
-    assert run_script(command, tmp_path / "killed", before=kill_after_three_batches)[0] == -signal.SIGKILL
+    dying = {"settings": READ_ONLY_CACHE, "before": kill_after_three_batches}
+    assert run_script(command, tmp_path / "killed", **dying)[0] == -signal.SIGKILL
     assert names(tmp_path / "killed") == {"out.mp4.part"}
     code, printed = run_script(command, tmp_path / "killed", before=interrupt_after_three_batches)
     assert code == 2
@@ -226,7 +228,7 @@ def test_kill_9_leaves_only_the_resume_folder_and_resume_completes_the_same_file
         "stylize.py: out.mp4.part holds an interrupted run; continue it with --resume, or delete it to start again\n"
     )
     again = [*command, "--resume"]
-    assert run_script(again, tmp_path / "killed", before=kill_after_three_batches)[0] == -signal.SIGKILL
+    assert run_script(again, tmp_path / "killed", **dying)[0] == -signal.SIGKILL
     killed = (tmp_path / "killed" / "out.mp4.part" / ".lock").read_text().strip().replace(" ", " on ")
     takeover = f"out.mp4.part: taking over from process {killed}, which was killed\n"
     code, printed = run_script(again, tmp_path / "killed", before=use_small_batches)

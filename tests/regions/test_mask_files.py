@@ -1,11 +1,12 @@
 """The forms of masks that people have are read as gray with white inside, or refused in one line."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageFilter
 
 from msst_jax.errors import UserError
 from msst_jax.models import voc
@@ -17,6 +18,9 @@ LEFT = stripe(SIZE[1], SIZE[0], 0, 0.25)
 SOFT = np.tile(np.linspace(0, 255, SIZE[0]).astype(np.uint8), (SIZE[1], 1))
 LABELS = np.repeat(np.repeat(np.arange(6, dtype=np.uint8).reshape(2, 3), 8, 0), 8, 1)
 VOC_PALETTE = np.asarray(voc.COLORS, np.uint8)
+SPREAD = LABELS * np.uint8(51)
+RING = np.clip(np.hypot(*np.mgrid[-32:32, -48:48]), 8, 40)  # (64, 96): how far from the middle, flat inside and outside
+SMOOTH = np.round((40 - RING) * 255 / 32).astype(np.uint8)  # white in the middle, and a wide soft edge
 CITYSCAPES = np.array([(128, 64, 128), (220, 20, 60), (70, 130, 180), (107, 142, 35), (0, 0, 142), (0, 0, 0)], np.uint8)
 
 
@@ -116,6 +120,28 @@ REFUSED: dict[str, tuple[Callable[[], Image.Image], str]] = {
         "is a map of labels (values 0, 15, 255)",
     ),
     "one-label": (lambda: gray(15 * INSIDE), "is dark: its brightest value is 15 of 255; paint the region white"),
+    "labels-spread-over-the-grays": (lambda: gray(SPREAD), "is a map of labels (flat shades 0, 51, 102, 153, ...)"),
+    "four-spread-labels": (
+        lambda: gray(np.repeat(np.array([[0, 85, 170, 255]], np.uint8), 6, 1).repeat(16, 0)),
+        "is a map of labels (flat shades 0, 85, 170, 255), and a mask shows one region",
+    ),
+    "spread-labels-without-black": (
+        lambda: gray(SPREAD // 2 + np.uint8(120)),
+        "is a map of labels (flat shades",
+    ),
+    "spread-labels-in-rgb": (lambda: gray(SPREAD, "RGB"), "is a map of labels (flat shades 0, 51, 102, 153, ...)"),
+    "spread-labels-in-a-palette": (
+        lambda: palette(LABELS, np.repeat(np.arange(6) * 51, 3)),
+        "is a map of labels (flat shades 0, 51, 102, 153, ...)",
+    ),
+    "spread-labels-in-16-bits": (
+        lambda: Image.fromarray(SPREAD.astype(np.uint16) * 257),
+        "is a map of labels (flat shades 0, 51, 102, 153, ...)",
+    ),
+    "spread-labels-with-specks": (
+        lambda: gray(np.where(np.arange(24) == 9, np.uint8(33), SPREAD)),
+        "is a map of labels (flat shades 0, 51, 102, 153, ...)",
+    ),
     "labels-in-16-bits": (
         lambda: Image.fromarray(LABELS.astype(np.uint16)),
         "is a map of labels (values 0, 1, 2, 3, ...)",
@@ -168,6 +194,67 @@ def test_soft_edges_stay_soft(tmp_path: Path, mode: str):
     }
     path = save(tmp_path / "m.tif", made.get(mode, lambda: gray(SOFT, mode))())
     np.testing.assert_allclose(read_mask(path, SIZE, SIZE), SOFT / 255, atol=1e-6)
+
+
+def blurred(mask: np.ndarray, radius: float) -> Image.Image:
+    return gray(mask).filter(ImageFilter.GaussianBlur(radius))
+
+
+def recoded(picture: Image.Image, **options: int) -> Image.Image:
+    """After a detour through JPEG."""
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG", **options)
+    return Image.open(stream)
+
+
+BLOCKS = np.kron(np.random.default_rng(3).random((5, 7)) < 0.4, np.ones((13, 13))).astype(np.uint8) * 255
+DISC = (SMOOTH > 127).astype(np.uint8) * 255
+SOFT_MASKS: dict[str, Callable[[], Image.Image]] = {
+    "anti-aliased": lambda: gray(np.kron(DISC, np.ones((3, 3), np.uint8))).resize((120, 80), Image.Resampling.BOX),
+    "shrunk": lambda: gray(BLOCKS).resize((67, 49), Image.Resampling.BILINEAR),
+    "enlarged": lambda: gray(BLOCKS).resize((301, 200), Image.Resampling.BICUBIC),
+    "feathered": lambda: blurred(BLOCKS, 3),
+    "feathered-wide": lambda: gray(SMOOTH),
+    "feathered-in-4-bits": lambda: gray(SMOOTH // 17 * 17).resize((960, 640), Image.Resampling.NEAREST),
+    "feathered-in-16-levels-of-a-palette": lambda: blurred(DISC, 6).quantize(16).convert("L"),
+    "jpeg": lambda: recoded(gray(BLOCKS), quality=60),
+    "jpeg-of-low-quality": lambda: recoded(gray(DISC), quality=10),
+    "jpeg-of-a-feathered-one": lambda: recoded(blurred(BLOCKS, 2), quality=80),
+    "two-strengths-with-soft-edges": lambda: blurred(np.maximum(BLOCKS, DISC[:1, :1] + np.uint8(120)), 1.5),
+    "hard-with-a-line-between": lambda: gray(np.where(np.arange(96) == 48, np.uint8(128), DISC)),
+}
+
+
+@pytest.mark.parametrize("form", SOFT_MASKS)
+def test_a_region_with_soft_edges_is_no_map_of_labels(tmp_path: Path, caplog: pytest.LogCaptureFixture, form: str):
+    """Without loss, so that the ending of the file does not give it away."""
+    picture = SOFT_MASKS[form]()
+    path = save(tmp_path / "m.png", picture)
+    caplog.set_level("INFO")
+    np.testing.assert_array_equal(read_mask(path, picture.size, picture.size), np.asarray(picture) / np.float32(255))
+    assert not caplog.text
+
+
+@pytest.mark.parametrize(("shade", "said"), [(128, "50%"), (64, "25%"), (200, "78%")])
+def test_one_flat_shade_between_black_and_white_is_partly_inside_and_said(
+    tmp_path: Path, caplog, shade: int, said: str
+):
+    caplog.set_level("INFO")
+    values = np.repeat(np.array([[0, shade, 255]], np.uint8), 8, 1).repeat(16, 0)
+    path = save(tmp_path / "m.png", gray(values))
+    np.testing.assert_array_equal(read_mask(path, SIZE, SIZE), values / np.float32(255))
+    message = f"mask {path} has a flat shade of {shade} of 255: it is read as {said} inside"
+    assert [record.getMessage() for record in caplog.records] == [message]
+
+
+def test_a_region_that_fades_in_over_many_frames_is_no_map_of_labels(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    caplog.set_level("INFO")
+    frames = [(LEFT // 255) * np.uint8(strength) for strength in (60, 120, 180, 255)]
+    files = series(tmp_path, *frames)
+    read = mask_series(files, "masks")
+    for file, wanted in zip(files, frames, strict=True):
+        np.testing.assert_array_equal(read(file), wanted)
+    assert not caplog.text
 
 
 def test_soft_edges_of_a_cut_out_stay_soft(tmp_path: Path):
@@ -233,7 +320,9 @@ def test_masks_of_0_and_1_of_a_folder_are_said_once(tmp_path: Path, caplog: pyte
     assert [record.getMessage() for record in caplog.records] == ["mask masks/ has the values 0 and 1: 1 is inside"]
 
 
-@pytest.mark.parametrize("bad", [LABELS, VOC_PALETTE[LABELS]], ids=["labels", "labels-in-color"])
+@pytest.mark.parametrize(
+    "bad", [LABELS, SPREAD, VOC_PALETTE[LABELS]], ids=["labels", "spread-labels", "labels-in-color"]
+)
 def test_a_folder_of_label_maps_is_refused_at_once(tmp_path: Path, bad: np.ndarray):
     with pytest.raises(NotAMaskError, match=r"^masks? \S+ is a map of (6 )?labels"):
         mask_series(series(tmp_path, bad, bad), "masks here")

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from msst_jax.runtime.interrupt import SIGNALS, interrupt_event, signals_as_interrupts
+from msst_jax.runtime.first_signals import SIGNALS
+from msst_jax.runtime.interrupt import interrupt_event, signals_as_interrupts
 from tests.helpers.commands import ROOT
 
 CODES = [pytest.param(number, 128 + number, id=number.name) for number in SIGNALS]
@@ -86,7 +87,7 @@ def test_an_interrupt_in_a_finalizer_is_not_lost():
 def test_exit_at_once_prints_its_line_even_where_exceptions_are_caught(number: signal.Signals, code: int):
     program = f"""
 import signal
-from msst_jax.runtime.interrupt import exit_at_once
+from msst_jax.runtime.first_signals import exit_at_once
 exit_at_once("x: interrupted")
 try:
     signal.raise_signal({int(number)})
@@ -99,10 +100,10 @@ except BaseException:
 def test_a_signal_during_a_restart_is_heeded_by_the_new_program():
     program = """
 import os, signal, sys
-from msst_jax.runtime.interrupt import hold_signals
+from msst_jax.runtime.first_signals import hold_signals
 hold_signals()
 os.kill(os.getpid(), signal.SIGTERM)
-again = "from msst_jax.runtime.interrupt import exit_at_once; exit_at_once('x: interrupted')"
+again = "from msst_jax.runtime.first_signals import exit_at_once; exit_at_once('x: interrupted')"
 os.execv(sys.executable, [sys.executable, "-c", again])
 """
     assert run_python(program) == (143, "x: interrupted\n")

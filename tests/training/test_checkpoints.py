@@ -1,6 +1,5 @@
 """Checkpoints: which are kept_steps, which are restored, and what is reported about unreadable ones."""
 
-import logging
 import re
 import shutil
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import pytest
 
 from msst_jax.errors import UserError
 from msst_jax.training import checkpoints
+from tests.helpers.logging_state import logged_warnings
 
 
 class SmallState(NamedTuple):
@@ -91,10 +91,8 @@ def test_a_damaged_newest_checkpoint_is_skipped_with_a_warning_and_overwritten(t
     state, position = read(tmp_path)
     assert state.step == 2
     assert position == {"next": 2}
-    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert any(
-        re.fullmatch(r"checkpoint 3 is damaged \(.+\): falling back to the previous one", text) for text in warnings
-    )
+    wanted = r"checkpoint 3 is damaged \(.+\): falling back to the previous one"
+    assert any(re.fullmatch(wanted, text) for text in logged_warnings(caplog))
     assert kept_steps(tmp_path) == [1, 2]
     write(tmp_path, [3])
     assert read(tmp_path)[0].step == 3

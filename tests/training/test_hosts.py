@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from msst_jax.models.serialization import read_tensors
-from msst_jax.pipelines.train import EXIT_INTERRUPTED
+from msst_jax.runtime.interrupt import EXIT_INTERRUPTED
 from msst_jax.training.checkpoints import open_checkpoints
 from tests.helpers.commands import TRAIN, Script
 from tests.helpers.training_runs import curve, tiny_flags, wait_for_step

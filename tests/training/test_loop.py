@@ -223,8 +223,8 @@ def test_the_recorded_learning_rate_is_the_one_applied_to_the_parameters(tmp_pat
 def test_ten_nonfinite_steps_in_a_row_stop_the_run_and_keep_earlier_checkpoints(tmp_path: Path):
     options = line_options(steps=50, checkpoint_every=5)
     message = (
-        r"the loss or its gradient was not finite in 10 steps in a row, up to step 16; the earlier checkpoints "
-        r"are intact: lower config.learning_rate, or use float32"
+        r"the loss or its gradient was not finite in 10 steps in a row, up to step 16; the checkpoint of step 15 "
+        r"is intact: lower config.learning_rate, or use float32"
     )
     with pytest.raises(DivergenceError, match=message):
         train(options, line_task(), Points(bad=range(6, 50)), tmp_path, quiet=True)
@@ -241,7 +241,10 @@ def test_weights_that_grow_too_large_end_the_run_before_they_are_written(tmp_pat
     """The first step of the warm-up has a learning rate of 0."""
     options = line_options(steps=6, learning_rate=1e8, checkpoint_every=1, sample_every=sample_every)
     saved: list[Any] = []
-    message = r"the training has diverged: at step 2 its weights are not finite, or too large to be stored; the "
+    message = (
+        r"the training has diverged: at step 2 its weights are not finite, or too large to be stored; the "
+        r"checkpoint of step 1 is intact: "
+    )
     with pytest.raises(DivergenceError, match=message):
         train(options, line_task(saved, score), Points(), tmp_path, quiet=True)
     assert checkpoint_steps(tmp_path) == [1]
@@ -251,10 +254,26 @@ def test_weights_that_grow_too_large_end_the_run_before_they_are_written(tmp_pat
 
 def test_a_loss_on_held_out_photos_that_is_not_finite_ends_the_run_before_its_picture(tmp_path: Path):
     task = line_task()._replace(evaluate=lambda _: Evaluation({"loss": np.nan}, Image.new("RGB", (8, 8))))
-    with pytest.raises(DivergenceError, match=r"^at step 4 the loss on held-out photos is not finite; the earlier"):
+    message = r"^at step 4 the loss on held-out photos is not finite; the checkpoint of step 2 is intact: "
+    with pytest.raises(DivergenceError, match=message):
         train(line_options(sample_every=4), task, Points(), tmp_path, quiet=True)
     assert not (tmp_path / "samples").exists()
     assert checkpoint_steps(tmp_path) == [2]
+
+
+@pytest.mark.parametrize(
+    ("cause", "said"),
+    [
+        ({"learning_rate": 1e8}, "at step 2 its weights are not finite, or too large to be stored"),
+        ({"bad": range(50)}, "not finite in 10 steps in a row, up to step 10"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_a_run_that_diverges_before_its_first_checkpoint_says_that_there_is_none(tmp_path: Path, cause, said: str):
+    options = line_options(steps=50, checkpoint_every=50, sample_every=2, learning_rate=cause.get("learning_rate", 0.1))
+    with pytest.raises(DivergenceError, match=f"{said}; there is no checkpoint yet: lower config.learning_rate"):
+        train(options, line_task(), Points(bad=cause.get("bad", ())), tmp_path, quiet=True)
+    assert checkpoint_steps(tmp_path) == []
 
 
 METRICS_DAMAGE = {

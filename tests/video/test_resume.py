@@ -193,6 +193,8 @@ def test_a_setting_added_later_keeps_its_old_behavior_on_resume(folder: Path):
             r"clip \(of other content\), config.size \(\[1, 2\], now \[2, 2\]\)",
         ),
         ({"plan": ChunkPlan(3, 6)}, "plan"),
+        ({"part": ["1", "None"]}, r"part \(the whole, now from 1 s to the end\)"),
+        ({"part": ["0", "5/2"]}, r"part \(the whole, now from 0 s to 2.5 s\)"),
     ],
 )
 def test_changed_settings_are_rejected_by_name_and_keep_the_resume_folder(folder: Path, changes: dict, message: str):

@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from msst_jax.errors import UserError, first_line
+from msst_jax.io.images import flatten
 from msst_jax.io.picture_file import MAX_PIXELS
 from msst_jax.video.io.color import SRGB_TAGS, WHITE, infer_matrix
 from msst_jax.video.io.part import PartStart, check_part, cut_info
@@ -25,25 +27,35 @@ TIME_BASE = Fraction(1, 1000)  # seconds
 BROWSER_DELAY = 100  # ms; shown where a file states no duration
 
 
+class _Picture(NamedTuple):
+    """The format of a picture, by Pillow's name, and its number of frames, 1 for a still one."""
+
+    format: str | None
+    frames: int
+
+
 def count_frames(path: str | Path) -> int | None:
     """The number of frames of a picture, 1 for a still one; None for what Pillow does not open, such as a video."""
+    picture = _probe(path)
+    return picture.frames if picture else None
+
+
+def read_by_pillow(path: Path) -> bool:
+    """Whether a file is an animation that FFmpeg does not read."""
+    picture = _probe(path)
+    return picture is not None and picture.frames > 1 and picture.format != "GIF"
+
+
+def _probe(path: str | Path) -> _Picture | None:
+    """None for what Pillow does not open."""
     try:
         if not Path(path).is_file():
             return None
         with _quietly(), Image.open(path) as picture:
             frames = getattr(picture, "n_frames", 1) if picture.format in ANIMATED_FORMATS else 1
-            return max(1, frames - bool(picture.info.get("default_image")))
+            return _Picture(picture.format, max(1, frames - bool(picture.info.get("default_image"))))
     except Exception:  # of the name or of Pillow's decoders; who reads the file reports it
         return None
-
-
-def read_by_pillow(path: Path) -> bool:
-    """Whether a file is an animation that FFmpeg does not read."""
-    frames = count_frames(path)
-    if frames is None or frames == 1:
-        return False
-    with _quietly(), Image.open(path) as picture:
-        return picture.format != "GIF"
 
 
 class Animation:
@@ -101,9 +113,9 @@ class Animation:
                 continue
             begin, end = self._times[number], self._times[number + 1]
             layers = picture.convert("RGBA")
-            flat = Image.alpha_composite(Image.new("RGBA", picture.size, self._backdrop), layers).convert("RGB")
+            flat = np.asarray(flatten(layers, self._backdrop))
             alpha = np.asarray(layers.getchannel("A")) if self.info.has_alpha else None
-            yield Frame(np.asarray(flat), begin - start, (min(end, limit) if limit else end) - begin, alpha)
+            yield Frame(flat, begin - start, (min(end, limit) if limit else end) - begin, alpha)
 
 
 def _frames(path: Path) -> Iterator[tuple[Image.Image, float]]:

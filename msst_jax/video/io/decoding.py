@@ -71,6 +71,24 @@ def select_video_stream(container: InputContainer, path: Path) -> VideoStream:
     return stream
 
 
+def read_packets(path: Path) -> Iterator[av.Packet]:
+    """The packets of the video stream of a file, up to the first read error, without decoding.
+
+    Raises:
+      UserError: as `open_container` and `select_video_stream`.
+    """
+    with open_container(path) as container:
+        try:
+            yield from container.demux(select_video_stream(container, path))
+        except (av.FFmpegError, OSError):
+            return  # the reader of the frames logs a warning
+
+
+def count_packets(path: Path) -> int:
+    """The number of frames of a file that does not say it, if none of them is damaged."""
+    return sum(packet.size > 0 and not packet.is_discard for packet in read_packets(path))
+
+
 def decode_frames(container: InputContainer, stream: VideoStream, stats: DecodeStats) -> Iterator[av.VideoFrame]:
     """All frames that can be decoded; errors are counted and skipped."""
     decode = _decoder(stream)

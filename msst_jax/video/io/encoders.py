@@ -12,9 +12,10 @@ from av.filter import Graph
 from av.video.stream import VideoStream
 from PIL import Image
 
-from msst_jax.video.io.extras import describe_output
+from msst_jax.video.io.extras import describe_output, is_default
 from msst_jax.video.io.filtering import pull_frames
 from msst_jax.video.io.formats import ALPHA_FORMAT, ContainerFormat, encoder_options, pixel_format
+from msst_jax.video.io.mov_tracks import MUXERS, disable_tracks
 from msst_jax.video.io.segments import (
     EncoderSettings,
     PackedPackets,
@@ -79,6 +80,7 @@ class VideoFileSink:
           UserError: the source of the audio can no longer be read.
           OSError, av.FFmpegError: the file or the encoder cannot be opened.
         """
+        self._file, self._muxer = file, container_format.muxer
         self._time_base = video.time_base
         self._quantizer = TimestampQuantizer(video.time_base)
         self._segments = segments
@@ -136,7 +138,10 @@ class VideoFileSink:
         if self._frames % self._segments.frames:
             self._end_segment()
         self._tracks.finish(end)
+        hidden = [stream.index for stream in self._container.streams.subtitles if not is_default(stream)]
         self._container.close()
+        if self._muxer in MUXERS:
+            disable_tracks(self._file, hidden)
 
     def close(self) -> None:
         """See `FrameSink`."""

@@ -7,7 +7,7 @@ from av.container import InputContainer, OutputContainer
 from av.stream import AttachmentStream, Disposition, Stream
 from av.video.stream import VideoStream
 
-from msst_jax.video.io.formats import TEXT_SUBTITLES, ContainerFormat
+from msst_jax.video.io.formats import ContainerFormat
 from msst_jax.video.io.types import Chapter, Extras, SubtitleInfo
 
 CHAPTER_TICK = Fraction(1, 1000)  # seconds
@@ -112,6 +112,11 @@ def describe_stream(source: Stream, target: Stream) -> None:
     target.disposition = source.disposition & _KEPT_DISPOSITIONS
 
 
+def is_default(stream: Stream) -> bool:
+    """Whether players choose a stream unless they are told otherwise."""
+    return bool(stream.disposition & Disposition.default)
+
+
 def describe_output(
     extras: Extras, output: OutputContainer, video: VideoStream, tags: frozenset[str] | None, end: Fraction | None
 ) -> None:
@@ -146,7 +151,7 @@ def dropped_extras(extras: Extras, container_format: ContainerFormat | None) -> 
     """What a format cannot hold, in words for the user; None = a format for frames alone."""
     subtitles, tags, attachments = frozenset[str](), frozenset[str](), False
     if container_format is not None:
-        subtitles, attachments = container_format.subtitle_codecs | TEXT_SUBTITLES, container_format.attachments
+        subtitles, attachments = container_format.subtitles, container_format.attachments
         tags = container_format.tags or frozenset(extras.tags)
     lost = [subtitle.codec for subtitle in extras.subtitles if subtitle.codec not in subtitles]
     lost_tags = [name for name in extras.tags if name not in tags]

@@ -45,6 +45,11 @@ class ContainerFormat(NamedTuple):
     attachments: bool = False
     alpha: bool = False
 
+    @property
+    def subtitles(self) -> frozenset[str]:
+        """Subtitle codecs that reach the container, as they are or converted; bitmaps cannot be converted to text."""
+        return self.subtitle_codecs | TEXT_SUBTITLES
+
 
 def _mp4_options(time_base: Fraction) -> dict[str, str]:
     """The index first, for streaming in browsers, and a movie timescale that is a multiple of the time base's.

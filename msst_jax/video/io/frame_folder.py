@@ -16,7 +16,7 @@ from msst_jax.io.images import read_layers
 from msst_jax.video.io.color import SRGB_TAGS, WHITE, infer_matrix
 from msst_jax.video.io.frame_numbers import NumberedFile, natural_order, number_files
 from msst_jax.video.io.part import PartStart, check_part, cut_info
-from msst_jax.video.io.types import MAX_RATE, WHOLE, Frame, Part, VideoInfo
+from msst_jax.video.io.types import MAX_RATE, WHOLE, FolderNumbers, Frame, Part, VideoInfo
 
 DEFAULT_RATE = Fraction(25)  # frames per second
 
@@ -42,6 +42,7 @@ class FrameFolder:
         part: Part = WHOLE,
         backdrop: str = WHITE,
         read: FrameReader | None = None,
+        warn_of_missing: bool = True,
     ):
         """Lists the images and reads the first readable one.
 
@@ -51,6 +52,7 @@ class FrameFolder:
           part: what of it is read.
           backdrop: the color behind transparent pixels.
           read: how a file is read; None = as a picture over the backdrop.
+          warn_of_missing: whether missing numbers are said.
 
         Raises:
           UserError: not a folder, no images in it, none of them readable, a rate out of range, or a part without any.
@@ -71,9 +73,9 @@ class FrameFolder:
         first = next((found for found in map(self._read, self.files) if found is not None), None)
         if first is None:
             raise UserError(f"none of the {len(self.files)} images in {folder} can be read; give other copies")
-        numbered, remarks = number_files(self.files)
+        numbered, remarks, missing = number_files(self.files)
         self._names = _output_names([frame.file for frame in numbered])
-        for remark in remarks:
+        for remark in [*remarks, *([missing] if missing and warn_of_missing else [])]:
             logging.warning("%s: %s", folder, remark)
         height, width = first[0].shape[:2]
         last = numbered[-1]
@@ -89,6 +91,7 @@ class FrameFolder:
             colors=SRGB_TAGS._replace(matrix=infer_matrix(SRGB_TAGS.matrix, width, height)),
             source_frames=len(numbered),
             has_alpha=first[1] is not None,
+            numbers=_folder_numbers(numbered),
         )
         self._numbered, self.info = _cut(whole, numbered, part)
 
@@ -99,7 +102,7 @@ class FrameFolder:
           UserError: an image differs in size from the first.
         """
         size, period, skipped = (self.info.width, self.info.height), self.info.time_base, []
-        for file, position, periods in self._numbered:
+        for file, position, periods, _ in self._numbered:
             found = self._read(file)
             if found is None:
                 skipped.append(file.name)
@@ -111,7 +114,7 @@ class FrameFolder:
                     f"frame {file} is {other}, but the first frame is {size[0]}x{size[1]}; make them one size"
                 )
             time = (position - self.info.first_number) * period
-            yield Frame(image, time, periods * period, alpha, self._names.get(file, ""))
+            yield Frame(image, time, periods * period, alpha, self._names.get(file, ""), position)
         if skipped:
             names = f"{', '.join(skipped[:3])}{', ...' if len(skipped) > 3 else ''}"
             total = len(self._numbered)
@@ -137,6 +140,11 @@ def _output_names(files: list[Path]) -> dict[Path, str]:
     """The names of the frames in an output folder: their own, unless two differ only in their ending."""
     distinct = len({file.stem.casefold() for file in files}) == len(files)
     return {file: file.stem for file in files} if distinct else {}
+
+
+def _folder_numbers(frames: list[NumberedFile]) -> FolderNumbers:
+    names = tuple(frame.number for frame in frames if frame.number is not None)
+    return FolderNumbers(tuple(frame.position for frame in frames), names)
 
 
 def _cut(whole: VideoInfo, numbered: list[NumberedFile], part: Part) -> tuple[list[NumberedFile], VideoInfo]:

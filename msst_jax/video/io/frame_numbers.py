@@ -19,18 +19,27 @@ class NumberedFile(NamedTuple):
       file: the image.
       position: periods from the first frame.
       periods: how many of them it is shown, more than one before a gap.
+      number: in its name; None where the files follow each other in the order of their names.
     """
 
     file: Path
     position: int
     periods: int
+    number: int | None = None
 
 
 class Numbering(NamedTuple):
-    """The frames of a folder in order, and what is odd about their names, a line each."""
+    """The frames of a folder.
+
+    Attributes:
+      frames: in order.
+      remarks: what is odd about their names, a line each.
+      missing: a line about numbers that are missing; empty if none is.
+    """
 
     frames: list[NumberedFile]
     remarks: list[str]
+    missing: str = ""
 
 
 def number_files(files: Sequence[Path]) -> Numbering:
@@ -59,18 +68,12 @@ def number_files(files: Sequence[Path]) -> Numbering:
         before, after = max(pairwise(ordered), key=lambda pair: pair[1] - pair[0])
         numbering = _in_order(list(first.values()), f"the numbers jump from {before} to {after}")
         return numbering._replace(remarks=[*remarks, *numbering.remarks])
-    if missing:
-        absent = next(before + step for before, after in pairwise(ordered) if after - before > step)
-        remarks.append(
-            f"{missing} of {missing + len(ordered)} frames are missing (the first: {absent}); those before are shown "
-            "longer"
-        )
     ends = [*ordered[1:], ordered[-1] + step]
     frames = [
-        NumberedFile(first[number], (number - ordered[0]) // step, (end - number) // step)
+        NumberedFile(first[number], (number - ordered[0]) // step, (end - number) // step, number)
         for number, end in zip(ordered, ends, strict=True)
     ]
-    return Numbering(frames, remarks)
+    return Numbering(frames, remarks, _describe_missing(ordered, step, missing) if missing else "")
 
 
 def natural_order(file: Path) -> tuple[list[str | int], str]:
@@ -98,6 +101,13 @@ def _step(ordered: Sequence[int]) -> int:
         return 1
     commonest = min(differences, key=lambda difference: (-differences[difference], difference))
     return commonest if all(difference % commonest == 0 for difference in differences) else 1
+
+
+def _describe_missing(ordered: Sequence[int], step: int, missing: int) -> str:
+    absent = next(before + step for before, after in pairwise(ordered) if after - before > step)
+    return (
+        f"{missing} of {missing + len(ordered)} frames are missing (the first: {absent}); those before are shown longer"
+    )
 
 
 def _describe_doubles(doubles: list[Path], first: dict[int, Path], numbers: list[int], files: Sequence[Path]) -> str:

@@ -1,17 +1,15 @@
 """A part of a video: where it begins in the file, and its properties."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
 from typing import NamedTuple
 
 import av
 from av.container import InputContainer
 
 from msst_jax.errors import UserError
-from msst_jax.video.io.decoding import open_container, select_video_stream
+from msst_jax.video.io.decoding import read_packets
 from msst_jax.video.io.timestamps import TimestampNormalizer
 from msst_jax.video.io.types import Chapter, Part, VideoInfo
 
@@ -41,7 +39,7 @@ def find_start(info: VideoInfo, part: Part, timestamps: TimestampNormalizer) -> 
     if not part.start:
         return PartStart(0, Fraction(0))
     number, first = 0, None
-    for packet in _packets(info.path):
+    for packet in read_packets(info.path):
         if packet.pts is not None and not packet.is_discard:
             time = timestamps.time(packet.pts) - info.start
             number += time < part.start
@@ -51,14 +49,6 @@ def find_start(info: VideoInfo, part: Part, timestamps: TimestampNormalizer) -> 
     check_part(info, part, first)
     assert first is not None
     return PartStart(number, first)
-
-
-def _packets(path: Path) -> Iterator[av.Packet]:
-    with open_container(path) as container:
-        try:
-            yield from container.demux(select_video_stream(container, path))
-        except (av.FFmpegError, OSError):
-            return  # the reader of the frames logs a warning
 
 
 def check_part(info: VideoInfo, part: Part, first: Fraction | None) -> None:

@@ -11,7 +11,7 @@ from av.subtitles.stream import SubtitleStream
 from av.subtitles.subtitle import AssSubtitle, SubtitleSet
 
 from msst_jax.video.io.extras import describe_stream
-from msst_jax.video.io.formats import TEXT_SUBTITLES, ContainerFormat
+from msst_jax.video.io.formats import ContainerFormat
 from msst_jax.video.io.types import SubtitleInfo
 
 TICK = Fraction(1, 1000)  # seconds; of converted subtitles
@@ -19,9 +19,8 @@ FIELDS_BEFORE_TEXT = 8  # of an ASS event as FFmpeg decodes it: ReadOrder, Layer
 
 
 def kept_subtitles(subtitles: Iterable[SubtitleInfo], container_format: ContainerFormat) -> list[SubtitleInfo]:
-    """Those that the container can hold, as they are or converted; bitmaps cannot be converted to text."""
-    kept = container_format.subtitle_codecs | TEXT_SUBTITLES
-    return [subtitle for subtitle in subtitles if subtitle.codec in kept]
+    """Those that the container can hold."""
+    return [subtitle for subtitle in subtitles if subtitle.codec in container_format.subtitles]
 
 
 class ConvertedSubtitles:

@@ -50,7 +50,8 @@ class SideTracks:
         if video.audio_streams or subtitles or attachments:
             source = self._files.enter_context(open_container(video.path))
             for audio in video.audio_streams:
-                self._tracks[audio.stream] = _add_audio(video, audio, source, output, container_format)
+                self._tracks[audio.stream] = _add_audio(audio, source, output, container_format)
+            _log_transcoded(video, output, container_format)
             for subtitle in subtitles:
                 self._tracks[subtitle.stream] = _add_subtitles(subtitle, source, output, container_format)
             copy_attachments(source, attachments, output)
@@ -119,18 +120,22 @@ class _PacketRetimer:
         self._last_dts, self._next_dts = dts, dts + max(packet.duration or 0, 1)
 
 
+def _log_transcoded(video: VideoInfo, output: OutputContainer, container_format: ContainerFormat) -> None:
+    """Says in one line which codecs are transcoded, of all tracks."""
+    codecs = dict.fromkeys(audio.codec for audio in video.audio_streams)
+    transcoded = [codec for codec in codecs if codec not in container_format.audio_codecs]
+    if transcoded:
+        found = ", ".join(transcoded)
+        logging.info("the audio of %s is transcoded: %s cannot hold %s", video.path, output.format.name, found)
+
+
 def _add_audio(
-    video: VideoInfo,
-    audio: AudioInfo,
-    source: InputContainer,
-    output: OutputContainer,
-    container_format: ContainerFormat,
+    audio: AudioInfo, source: InputContainer, output: OutputContainer, container_format: ContainerFormat
 ) -> Track:
     stream = source.streams[audio.stream]
     assert isinstance(stream, AudioStream)
     if audio.codec in container_format.audio_codecs:
         return CopiedTrack(stream, output)
-    logging.info("the audio of %s is transcoded: %s cannot hold %s", video.path, output.format.name, audio.codec)
     return TranscodedTrack(stream, output, container_format.audio_encoder)
 
 

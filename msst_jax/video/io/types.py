@@ -24,6 +24,7 @@ class Frame(NamedTuple):
       duration: display duration in seconds.
       alpha: uint8 (H, W), 255 = opaque; None if the video has none. The image is composited over a backdrop already.
       name: of its file without the ending, if it comes from a folder of frames whose names are distinct.
+      number: in the whole video, where the source knows it, see `number_frames`.
     """
 
     image: np.ndarray
@@ -31,6 +32,7 @@ class Frame(NamedTuple):
     duration: Fraction
     alpha: np.ndarray | None = None
     name: str = ""
+    number: int | None = None
 
 
 class ColorTags(NamedTuple):
@@ -119,6 +121,23 @@ class Part(NamedTuple):
 WHOLE = Part()
 
 
+class FolderNumbers(NamedTuple):
+    """How the frames of a whole folder are numbered.
+
+    Attributes:
+      positions: of the frames, in frame periods from the first.
+      names: the numbers in their names; empty if they have none and follow each other.
+    """
+
+    positions: tuple[int, ...]
+    names: tuple[int, ...] = ()
+
+    @property
+    def gapless(self) -> bool:
+        """Whether no number is missing between the first and the last."""
+        return self.positions == tuple(range(len(self.positions)))
+
+
 @dataclass(frozen=True)
 class VideoInfo:
     """Properties of a video that are known before its frames are read.
@@ -138,10 +157,11 @@ class VideoInfo:
         whichever is earlier.
       extras: what else is in the file.
       source_frames: number of frames of the whole file, None if unknown.
-      part: of the file that this is; all else but `source_frames` is about the part alone.
+      part: of the file that this is; all else but `source_frames` and `numbers` is about the part alone.
       end: seconds of this part at which it is cut, None = it goes on to the end of the file.
       first_number: number of the first frame in the whole file.
       has_alpha: whether frames have an alpha channel.
+      numbers: of a folder of frames; None of a file.
     """
 
     path: Path
@@ -161,6 +181,7 @@ class VideoInfo:
     end: Fraction | None = None
     first_number: int = 0
     has_alpha: bool = False
+    numbers: FolderNumbers | None = None
 
 
 class VideoSource(Protocol):
@@ -178,8 +199,8 @@ class VideoSource(Protocol):
 def number_frames(frames: Iterable[Frame], rate: Fraction, start: int = 0) -> Iterator[tuple[int, Frame]]:
     """Yields (index, frame), from index `start`.
 
-    At a constant rate, indices follow the frame times: a frame that could not be decoded leaves a gap. Elsewhere frames
-    are counted.
+    Indices are those that the source knows. Else at a constant rate they follow the frame times: a frame that could not
+    be decoded leaves a gap. Elsewhere frames are counted.
 
     Args:
       frames: frames of a video, in order.
@@ -191,5 +212,6 @@ def number_frames(frames: Iterable[Frame], rate: Fraction, start: int = 0) -> It
         first = frame.time if first is None else first  # the audio may begin before the first frame
         position = (frame.time - first) * rate
         constant = constant and position.denominator == 1
-        index = max(index + 1, start + int(position)) if constant else index + 1
+        counted = max(index + 1, start + int(position)) if constant else index + 1
+        index = counted if frame.number is None else frame.number
         yield index, frame

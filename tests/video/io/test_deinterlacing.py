@@ -1,6 +1,5 @@
 """Interlaced frames become progressive ones, at their times; progressive frames stay as they are."""
 
-import logging
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 from av.codec.context import Flags
 
 from msst_jax.video.io.reader import open_video
+from tests.helpers.logging_state import logged_warnings
 from tests.helpers.videos import constant_rate_times, make_video
 
 INTERLACED = {"flags": Flags.interlaced_dct | Flags.interlaced_me | Flags.global_header}
@@ -37,10 +37,6 @@ def comb(image: np.ndarray) -> float:
     return float(np.abs(np.diff(rows, axis=0)).mean())
 
 
-def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-
-
 @pytest.mark.parametrize(("name", "codec"), [("a.mp4", "libx264"), ("a.mkv", "mpeg2video"), ("a.ts", "mpeg2video")])
 def test_interlaced_frames_become_progressive_at_their_times(tmp_path: Path, name: str, codec: str, caplog):
     images = [woven(number) for number in range(COUNT)]
@@ -51,7 +47,7 @@ def test_interlaced_frames_become_progressive_at_their_times(tmp_path: Path, nam
     assert max(comb(frame.image) for frame in frames[1:-1]) < 3
     for number in range(1, COUNT - 1):  # the moment of the first field
         assert np.abs(frames[number].image.astype(int) - bar(2 * STEP * number)).mean() < 6
-    assert warnings(caplog) == [f"video {path} is interlaced: it is deinterlaced, one frame for each"]
+    assert logged_warnings(caplog) == [f"video {path} is interlaced: it is deinterlaced, one frame for each"]
 
 
 def test_progressive_frames_are_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture):
@@ -61,7 +57,7 @@ def test_progressive_frames_are_left_alone(tmp_path: Path, caplog: pytest.LogCap
         decoded = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
     assert min(map(comb, decoded)) > 10
     assert min(comb(frame.image) for frame in open_video(path).frames()) > 10
-    assert not warnings(caplog)
+    assert not logged_warnings(caplog)
 
 
 def test_in_mixed_content_only_the_interlaced_frames_change(tmp_path: Path):

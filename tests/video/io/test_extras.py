@@ -1,7 +1,6 @@
 """What is in a file beside frames and audio reaches every container that can hold it; the rest is named in one line."""
 
 import io
-import logging
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +13,7 @@ from av.subtitles.subtitle import SubtitleSet
 from PIL import Image
 
 from msst_jax.video.io.reader import open_video
+from tests.helpers.logging_state import logged_warnings
 from tests.helpers.videos import Tone, add_subtitles, make_rich_video, make_video, moving, transcode
 
 CONTAINERS = [".mp4", ".m4v", ".mov", ".mkv", ".webm"]
@@ -73,7 +73,7 @@ WHAT: dict[str, Callable[[Path], Any]] = {
     "title": lambda path: {name: tags(path).get(name) for name in ("title", "artist", "comment", "date", "genre")},
     "languages": lambda path: [tracks(path, kind, lambda one: one.language) for kind in ("audio", "subtitle")],
     "track titles": lambda path: [tracks(path, kind, title) for kind in ("video", "audio", "subtitle")],
-    "default track": lambda path: [tracks(path, kind, is_default) for kind in ("video", "audio")],
+    "default track": lambda path: [tracks(path, kind, is_default) for kind in ("video", "audio", "subtitle")],
 }
 
 
@@ -95,10 +95,6 @@ def test_a_forced_subtitle_track_stays_forced_where_the_container_can_say_so(sou
     assert forced == [False, container != ".mov"]
 
 
-def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-
-
 ALL_DROPPED = (
     "audio, subtitles (subrip, ass), chapters, tags (title, mood, artist, comment, date, genre), attached files"
 )
@@ -118,7 +114,7 @@ def test_what_a_format_cannot_hold_is_named_in_one_line(sources: Path, tmp_path:
     source, output = sources / "a.mkv", tmp_path / f"out{container}"
     transcode(source, output)
     dropped = DROPPED[container]
-    assert warnings(caplog) == ([f"{output} has no {dropped}: that of {source} is dropped"] if dropped else [])
+    assert logged_warnings(caplog) == ([f"{output} has no {dropped}: that of {source} is dropped"] if dropped else [])
 
 
 def test_an_attached_font_reaches_a_matroska_file(sources: Path, tmp_path: Path):
@@ -157,10 +153,10 @@ def test_bitmap_subtitles_are_dropped_where_only_text_is_possible(tmp_path: Path
     assert tracks(tmp_path / "out.mkv", "subtitle", lambda one: one.codec_context.codec.canonical_name) == [
         "hdmv_pgs_subtitle"
     ]
-    assert not warnings(caplog)
+    assert not logged_warnings(caplog)
     transcode(path, tmp_path / "out.mp4")
     assert tracks(tmp_path / "out.mp4", "subtitle", str) == []
-    assert warnings(caplog) == [
+    assert logged_warnings(caplog) == [
         f"{tmp_path}/out.mp4 has no subtitles (hdmv_pgs_subtitle): that of {path} is dropped",
     ]
 
@@ -195,7 +191,7 @@ def test_a_cover_picture_is_named_as_dropped(tmp_path: Path, caplog):
                 packet.stream = video
                 out.mux(packet)
     transcode(path, tmp_path / "out.mp4")
-    assert warnings(caplog) == [f"{tmp_path}/out.mp4 has no cover picture: that of {path} is dropped"]
+    assert logged_warnings(caplog) == [f"{tmp_path}/out.mp4 has no cover picture: that of {path} is dropped"]
 
 
 @pytest.mark.parametrize("container", CONTAINERS)

@@ -37,10 +37,6 @@ def repeat_frame(image: np.ndarray, count: int = 2) -> list[Frame]:
     return [Frame(image, Fraction(index, 25), Fraction(1, 25)) for index in range(count)]
 
 
-def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records]
-
-
 @pytest.mark.parametrize("suffix", [".mp4", ".webm"])
 @pytest.mark.parametrize("rate", [NTSC, FILM, Fraction(25), Fraction(60)])
 @pytest.mark.parametrize("source", ["a.mp4", "a.mkv", "a.webm"])
@@ -120,12 +116,12 @@ def test_an_odd_size_is_kept_with_a_warning_where_players_may_not_support_it(
     assert (video.info.width, video.info.height) == size
     assert first_frame_planes(tmp_path / "out.mp4")[0].format.name == "yuv444p"
     warning = f"{tmp_path}/out.mp4 is {size[0]}x{size[1]}: players that require even sides cannot show it"
-    assert messages(caplog) == [warning]
+    assert caplog.messages == [warning]
     caplog.clear()
     video = transcode(path, tmp_path / "out.webm")
     assert (video.info.width, video.info.height) == size
     assert first_frame_planes(tmp_path / "out.webm")[0].format.name == "yuv420p"
-    assert not messages(caplog)
+    assert not caplog.messages
 
 
 def test_frames_may_differ_in_size_from_the_source_but_must_match_the_writer(tmp_path: Path):
@@ -151,7 +147,7 @@ def test_non_square_pixels_are_warned_about_where_the_format_cannot_store_them(t
     path = make_video(tmp_path / "a.mp4", moving(2), sample_aspect_ratio=Fraction(4, 3))
     for suffix in (".mp4", ".m4v", ".mov", ".mkv"):
         assert transcode(path, tmp_path / f"out{suffix}").info.pixel_aspect == Fraction(4, 3)
-    assert not messages(caplog)
+    assert not caplog.messages
     transcode(path, tmp_path / "out.webm")
     assert "out.webm cannot store the pixel aspect ratio of" in caplog.text
 
@@ -180,7 +176,7 @@ def test_audio_that_the_container_can_hold_is_copied_byte_for_byte_at_its_time(
     for one, two in zip(sound_span(path), sound_span(output), strict=True):
         assert abs(one - two) <= MILLISECOND
     assert [frame.time for frame in video.frames()] == constant_rate_times(11, Fraction(25))
-    assert not messages(caplog)
+    assert not caplog.messages
 
 
 @pytest.mark.parametrize(
@@ -323,7 +319,7 @@ def test_frames_too_fast_for_a_gif_are_dropped_and_the_others_keep_their_times(t
     path = make_video(tmp_path / "a.mp4", moving(20), rate=Fraction(100), sounds=[Tone("aac")])
     video = transcode(path, tmp_path / "out.gif")
     assert [frame.time for frame in video.frames()] == constant_rate_times(10, Fraction(50))
-    assert messages(caplog) == [
+    assert caplog.messages == [
         f"{tmp_path}/out.gif has no audio: that of {path} is dropped",
         "10 frames were dropped: a GIF has at most 50 per second",
     ]
