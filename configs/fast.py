@@ -2,7 +2,7 @@
 
     python train.py --config configs/fast.py --workdir runs/x --photos DIR --style person=A.jpg --style background=B.jpg
 
-The layers and their factors are those of configs/photo.py, so that both methods target the same look.
+The layers and their factors are those of configs/photo_separate.py, so that both methods target the same look.
 """
 
 from ml_collections import ConfigDict

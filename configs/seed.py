@@ -7,12 +7,12 @@ the original's default was VGG-19: `--config.network=vgg19`. The layers have the
 
 from ml_collections import ConfigDict
 
-from msst_jax.configs import photo
+from msst_jax.configs import photo_separate
 
 
 def get_config() -> ConfigDict:
     """The config that reproduces the original."""
-    config = photo.get_config()
+    config = photo_separate.get_config()
     # Inputs: the original stretches every image to a square, and uses its binary masks unchanged.
     config.size = 512
     config.square = True

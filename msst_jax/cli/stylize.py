@@ -39,7 +39,7 @@ USAGE = """Gives every region of a photo or a video a style of its own.
 {command} VIDEO --model DIR|builtin -o out.mp4  a video: .mp4, .mov, .mkv, .webm, .gif or a folder
 """
 PATH_FIELDS = ("photo", "segmenter", "weights")
-PRESETS = ("photo", "quickstart", "seed", "seed_fast", "video")  # the first is the default
+PRESETS = ("photo", "photo_separate", "quickstart", "seed", "seed_fast", "video")  # the first is the default
 
 
 def define_flags(values: flags.FlagValues) -> None:

@@ -17,7 +17,7 @@ from tests.docs.markdown import README, ROOT, block
 
 LEFT_OUT = (".*", "build", "dist", "outputs", "runs", "*.egg-info", "__pycache__", "tests", "benchmarks", "docs")
 SMALL = ("--config.size=32", "--config.steps=3", "--quiet")
-PRESETS = ("photo", "quickstart", "seed", "seed_fast", "video")
+PRESETS = ("photo", "photo_separate", "quickstart", "seed", "seed_fast", "video")
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from msst_jax.cli.flags import parse_region_files
 from msst_jax.cli.stylize_job import parse_blend_ratios
-from msst_jax.configs import photo, quickstart, seed, seed_fast
+from msst_jax.configs import photo, photo_separate, quickstart, seed, seed_fast
 from msst_jax.errors import UserError
 from msst_jax.models.pretrained import EMBEDDED_VGG16, load_vgg
 from msst_jax.presets.validation import (
@@ -28,7 +28,9 @@ from tests.helpers.pictures import quick_config
 from tests.helpers.segmenters import convert
 from tests.helpers.training_runs import tiny_config
 
-CONFIGS = pytest.mark.parametrize("module", [photo, quickstart, seed, seed_fast], ids=lambda module: module.__name__)
+CONFIGS = pytest.mark.parametrize(
+    "module", [photo, photo_separate, quickstart, seed, seed_fast], ids=lambda module: module.__name__
+)
 
 
 @CONFIGS

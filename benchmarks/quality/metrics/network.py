@@ -53,7 +53,7 @@ def _statistics(vgg: VGG, image: jax.Array, masks: jax.Array) -> tuple[dict[str,
 
 
 def _region_grams(features: jax.Array, masks: jax.Array) -> jax.Array:
-    # Averaged masks with steeper edges, none of a loss: a pixel counts wholly if three quarters of it are in the region.
+    # A rule of its own, that of no loss: a pixel counts wholly if three quarters of it lie in the region.
     guides = jnp.clip(2 * resize(masks, *features.shape[:2]) - 0.5, 0.0, 1.0)
     measured = guides.sum((0, 1)) >= LEAST_PIXELS
     return jnp.where(measured[:, None, None], guided_gram(features, guides), jnp.nan)
