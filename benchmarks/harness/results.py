@@ -15,7 +15,7 @@ from msst_jax.errors import UserError
 from msst_jax.io.files import write_json, write_text
 
 FOLDER = Path(__file__).parents[1] / "results"
-GROUPS = ("optimize", "time_to_loss", "memory", "segmentation", "train_step", "fast_photo", "video")
+GROUPS = ("optimize", "guided", "time_to_loss", "memory", "segmentation", "train_step", "fast_photo", "video")
 LIBRARIES = ("jax", "jaxlib", "torch", "torchvision")
 COLUMNS = (
     "what",

@@ -9,12 +9,13 @@ import_torchvision()  # before other modules import it, which need the patched o
 from benchmarks.harness.device import Rates, peak_memory
 from benchmarks.harness.program import OURS, PAIRS, QUICK_PAIRS, Case, Disagreement, measure
 from benchmarks.harness.results import Row, build_row
-from benchmarks.speed import feedforward_photo, memory, optimize, segmentation, time_to_loss, train_step, video
+from benchmarks.speed import feedforward_photo, guided, memory, optimize, segmentation, time_to_loss, train_step, video
 from benchmarks.speed.memory import peak_in_subprocess
 
 REFUSALS = (Disagreement, time_to_loss.TargetNotReached)
 CASES: dict[str, Callable[[bool], list[Case]]] = {
-    module.GROUP: module.cases for module in (optimize, memory, segmentation, train_step, feedforward_photo, video)
+    module.GROUP: module.cases
+    for module in (optimize, guided, memory, segmentation, train_step, feedforward_photo, video)
 }
 
 

@@ -2,7 +2,7 @@
 
 A process of its own, since the peak of a process never decreases. Per megapixel: the peak at the larger of two sizes
 minus that at the smaller, so that the constant overhead of a process cancels. Three evaluations are run; the L-BFGS
-history, 24 bytes times `config.history` per pixel and region, comes on top.
+history, 24 bytes times `config.history` per pixel and optimized image, comes on top.
 """
 
 import json

@@ -22,6 +22,7 @@ from msst_jax.optim.optimizer import build_optimizer
 from msst_jax.transfer.build import build_options
 from msst_jax.transfer.inputs import PhotoInputs, load_photo_inputs
 from msst_jax.transfer.objective import build_objective, load_loss_network, scale_scene
+from msst_jax.transfer.options import StylizationOptions
 from reference.original import Optimization, Reference, Settings, Structure
 
 GROUP = "optimize"
@@ -79,11 +80,16 @@ def start_ours(size: int, history: int, *, remat: bool = False) -> Program:
     """
     config, inputs = example(size)
     config.remat = remat
-    options = build_options(config)
+    return start_step(build_options(config), inputs, history)
+
+
+def start_step(options: StylizationOptions, inputs: PhotoInputs, history: int) -> Program:
+    """The compiled step of a photo at full size; `history` as in `start_ours`."""
     vgg, _ = load_loss_network(options.network)
     weights = jax.tree.map(lambda value: jnp.full(1, value), options.weights())
     problem, runs = build_objective(options, vgg, scale_scene(inputs, 1.0), weights)
-    pixels = jnp.broadcast_to(jnp.asarray(inputs.photo), (1, len(inputs.regions), *inputs.photo.shape))
+    images = options.image_count(len(inputs.regions))
+    pixels = jnp.broadcast_to(jnp.asarray(inputs.photo), (1, images, *inputs.photo.shape))
     transform = optax.with_extra_args_support(build_optimizer(options.optimizer, history))
     state = make_init(transform, batched=True)(pixels)
     step, compile_seconds = compile_step(problem, transform, clip_to_range, state, runs)
