@@ -1,5 +1,6 @@
 """The command line of the scripts: flags and the config that they override, read without global state."""
 
+import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -86,6 +87,7 @@ def parse_command(
         name = Path(program).name
         raise TextRequested(_help(usage.format(command=f"python {name}" if name.endswith(".py") else name), values))
     recorded: Mapping[str, Any] = {}
+    path = None
     try:
         _check_flag_files(arguments)
         chosen, arguments = _without_preset(values.read_flags_from_files(arguments, force_gnu=False))
@@ -102,7 +104,7 @@ def parse_command(
     except UserError:
         raise
     except Exception as error:  # a config file is a program and can raise anything
-        raise UserError(describe_error(error)) from error
+        raise UserError(_describe_config_error(error, path) or describe_error(error)) from error
     return Command(values, rest, config, config_flags.get_override_values(values["config"]), chosen, recorded)
 
 
@@ -189,6 +191,19 @@ def _help(usage: str, values: flags.FlagValues) -> str:
         )
         lines.append(f"  {short}--{name}\n      {text}")
     return "\n".join(lines)
+
+
+def _describe_config_error(error: Exception, path: Path | None) -> str:
+    """One line for what a Python file given as --config raises, or lacks; "" for any other error."""
+    if isinstance(error, AttributeError) and str(error).endswith("no attribute 'get_config'"):
+        return f"--config {path} defines no get_config(); let it return a config, as configs/photo.py does"
+    raised: BaseException | None = error
+    while raised:  # absl and ml_collections wrap errors of some types
+        frames = traceback.walk_tb(raised.__traceback__)
+        if lines := [line for frame, line in frames if Path(frame.f_code.co_filename) == path]:
+            return f"--config {path} fails in line {lines[-1]} ({describe_error(error)}); mend it"
+        raised = raised.__context__
+    return ""
 
 
 def describe_error(error: Exception) -> str:

@@ -28,7 +28,7 @@ from msst_jax.presets.lookup import load_preset
 from msst_jax.presets.validation import check_config
 from msst_jax.regions.masks import foreground
 from msst_jax.runtime.console import configure_logging
-from msst_jax.runtime.devices import request_deterministic_ops
+from msst_jax.runtime.devices import request_deterministic_ops, start_device
 
 USAGE = """Gives every region of a photo or a video a style of its own.
 
@@ -124,6 +124,7 @@ def _run(argv: Sequence[str]) -> int:
     job = build_job(typed, photos, config, run)
     check_config(config)
     warn_of_inert(run, STYLIZE_FIELDS, _given(command, config, job))
+    start_device()
     return run_job(config, job)
 
 

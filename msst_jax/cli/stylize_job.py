@@ -173,7 +173,8 @@ def _check_regions_flags(flags: StylizeFlags, photos: Sequence[str]) -> None:
     pairs = [*flags.style, *flags.mask]
     if pairs:
         raise UserError(f"--regions-only takes no --style or --mask, found {', '.join(pairs)}; leave them out")
-    if photos and count_frames(photos[0]) is None and is_video_path(photos[0], flags.output, flags.rate):
+    moving = bool(photos) and count_frames(photos[0]) is None and is_video_path(photos[0], flags.output, flags.rate)
+    if moving or (photos and _is_video_file(photos[0])):
         raise UserError("--regions-only shows the regions of a photo; give a photo, or a frame of the video")
     if Path(flags.output or "").suffix.lower() in VIDEO_OUTPUT_SUFFIXES:
         raise UserError(
@@ -204,12 +205,25 @@ def _check_photo_flags(flags: StylizeFlags) -> None:
 
 
 def _check_picture(photo: str, output: str | None) -> None:
-    """Says that a still picture makes no video, and that of an animated one only the first frame is taken."""
+    """Says that still pictures and videos do not become each other, and of an animation only one frame is taken."""
     frames, ending = count_frames(photo), Path(output or "").suffix.lower()
     if frames == 1 and ending in VIDEO_OUTPUT_SUFFIXES:
         raise UserError(f"{photo} is a still picture, and {output} a video; give a picture, such as -o out.png")
+    if _is_video_file(photo):
+        raise UserError(f"{photo} is a video, and {output} a picture; give a video, such as -o out.mp4")
     if frames and frames > 1:
         logging.warning("%s has %d frames: only the first is taken, since the output is a picture", photo, frames)
+
+
+def _is_video_file(photo: str) -> bool:
+    """Whether a file that Pillow does not open has the ending of a video, and of no picture."""
+    ending = Path(photo).suffix.lower()
+    return (
+        ending in VIDEO_SUFFIXES
+        and ending not in IMAGE_SUFFIXES
+        and Path(photo).is_file()
+        and count_frames(photo) is None
+    )
 
 
 def is_video_path(photo: str, output: str | None, rate: str | None) -> bool:
@@ -225,8 +239,7 @@ def is_video_path(photo: str, output: str | None, rate: str | None) -> bool:
     frames = count_frames(photo)
     if frames is not None:
         return frames > 1
-    known = Path(photo).suffix.lower()
-    return known in VIDEO_SUFFIXES or (ending in VIDEO_OUTPUT_SUFFIXES and known not in IMAGE_SUFFIXES)
+    return Path(photo).suffix.lower() in VIDEO_SUFFIXES or ending in VIDEO_OUTPUT_SUFFIXES
 
 
 def parse_frame_rate(text: str | None) -> Fraction:

@@ -13,7 +13,7 @@ from msst_jax.io.paths import user_path
 from msst_jax.pipelines.train import TrainJob, run
 from msst_jax.presets.lookup import load_preset
 from msst_jax.runtime.console import configure_logging
-from msst_jax.runtime.devices import initialize_distributed, request_deterministic_ops
+from msst_jax.runtime.devices import initialize_distributed, request_deterministic_ops, start_device
 from msst_jax.training.data.photos import TFDS_PREFIX
 
 USAGE = """Trains the feed-forward model, or the person segmenter. The same command continues a run.
@@ -63,6 +63,7 @@ def _run(argv: Sequence[str]) -> int:
         warn_of_inert(kind, TRAIN_FIELDS, given)  # flags that do not act are refused by the task itself
     request_deterministic_ops()
     initialize_distributed()
+    start_device()
     return run(command.config, _build_job(command))
 
 

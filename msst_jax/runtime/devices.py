@@ -45,6 +45,24 @@ def initialize_distributed() -> None:
     signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))  # jax's own handler took its place
 
 
+def start_device() -> None:
+    """Starts what computes, which otherwise the first computation does, wherever it is.
+
+    Raises:
+      UserError: JAX_PLATFORMS names what JAX cannot use here; without it JAX takes what there is.
+    """
+    try:
+        jax.devices()
+    except Exception as error:  # without the plugin for CUDA a bare AssertionError
+        platforms = os.environ.get("JAX_PLATFORMS")
+        if not platforms:
+            raise
+        raise UserError(
+            f"JAX_PLATFORMS is {platforms!r}, which JAX cannot use here ({first_line(error)}); unset it, or install "
+            "the JAX of that device"
+        ) from error
+
+
 def is_distributed() -> bool:
     """Whether this process has joined others."""
     return jax.distributed.is_initialized()

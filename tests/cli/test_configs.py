@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.helpers.commands import TRAIN, run_command
+from tests.helpers.commands import TRAIN, run_command, run_script
 from tests.helpers.pictures import QUICK, make_scene, noise, save
 from tests.helpers.videos import make_video, moving
 
@@ -43,6 +43,29 @@ def regions(path: Path) -> dict[str, tuple[str, str]]:
 def test_the_photo_of_a_config_has_its_styles_and_masks(scene: Path, photo: list[str]):
     assert run_command([*photo, "--config=own.py", "-o", "out.png", *NUMBERS], scene)[0] == 0
     assert regions(scene / "out.png") == {"person": ("a.png", "mask"), "background": ("b.png", "rest")}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("import nothing_like_it\n", "fails in line 1 (No module named 'nothing_like_it'); mend it"),
+        ("def get_config():\n    return 1 / 0\n", "fails in line 2 (division by zero); mend it"),
+        ("def get_config():\n    raise ValueError('no')\n", "fails in line 2 (ValueError: no); mend it"),
+        ("def get_config():\n    return {}['a']\n", "fails in line 2 (a); mend it"),
+    ],
+    ids=["import", "division", "value", "key"],
+)
+def test_a_config_file_that_fails_is_named_with_the_line(scene: Path, text: str, message: str):
+    (scene / "mine.py").write_text(text)
+    expected = f"stylize.py: --config mine.py {message}\n"
+    assert run_command(["photo.png", "--config=mine.py", "-o", "out.png"], scene) == (2, expected)
+
+
+def test_a_config_file_without_a_config_is_named(scene: Path):
+    """In a process of its own: in this one, the module has the get_config of the config file before."""
+    (scene / "mine.py").touch()
+    message = "--config mine.py defines no get_config(); let it return a config, as configs/photo.py does"
+    assert run_script(["photo.png", "--config=mine.py", "-o", "out.png"], scene) == (2, f"stylize.py: {message}\n")
 
 
 def test_another_photo_has_its_styles_but_not_its_masks(scene: Path):

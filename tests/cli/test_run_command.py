@@ -215,6 +215,28 @@ def test_a_cluster_that_cannot_be_joined_is_one_line(tmp_path: Path, photos: Pat
     assert re.fullmatch(r"train\.py: [^\n]*cannot be joined \(DEADLINE_EXCEEDED: nobody is there\);[^\n]*\n", stderr)
 
 
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(AssertionError(), "AssertionError"), (RuntimeError("Unable to initialize\nmore"), "Unable to initialize")],
+    ids=["without a message", "with one"],
+)
+@pytest.mark.parametrize("script", [commands.STYLIZE, TRAIN], ids=["stylize", "train"])
+def test_a_device_that_jax_does_not_have_is_one_line(
+    tmp_path: Path, photos: Path, script: Path, error: Exception, reason: str, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(*_arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr("jax.devices", refuse)
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    arguments = tiny_flags(photos) if script == TRAIN else [str(photos / "a.png"), "--model=builtin", "-o", "out.png"]
+    code, stderr = commands.run_command(arguments, tmp_path, script)
+    message = f"{script.name}: JAX_PLATFORMS is 'cuda', which JAX cannot use here ({reason}); unset it, or install"
+    assert code == 2
+    assert re.fullmatch(rf"{re.escape(message)}[^\n]*\n", stderr)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("output", ["x.mp4", "x"])
 def test_a_folder_that_cannot_be_listed_is_one_line(tmp_path: Path, output: str, monkeypatch: pytest.MonkeyPatch):
     """Refused by hand: the tests may run as root, whom no permission stops."""

@@ -293,6 +293,7 @@ def test_a_resized_mp4_has_even_sides(model: Path, tmp_path: Path, left, ending:
         ("a.gif", "x.png", None, False),
         ("a.jpg", None, None, False),
         ("a.mp4", "frame.jpg", None, False),
+        ("a.jpg", "x.mp4", None, True),
         (".", "x.mp4", None, True),
         (".", "x", "25", True),
         (".", "x", None, False),
@@ -302,6 +303,30 @@ def test_input_and_output_names_decide_between_photo_and_video(
     path: str, output: str | None, rate: str | None, is_video: bool
 ):
     assert is_video_path(path, output, rate) == is_video
+
+
+def test_a_video_is_one_whatever_picture_its_name_says(model: Path, tmp_path: Path, left):
+    make_video(tmp_path / "a.mp4", moving(2)).rename(tmp_path / "a.jpg")
+    mask = f"--mask=person={left['person']}"
+    code, printed = run_command(["a.jpg", f"--model={model}", mask, "-o", "out.mp4"], tmp_path)
+    assert (code, printed) == (0, "wrote out.mp4: 2 frames\n")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--model=builtin"], "a.mp4 is a video, and x.png a picture; give a video, such as -o out.mp4"),
+        (
+            ["--regions-only"],
+            "--regions-only shows the regions of a photo; give a photo, or a frame of the video",
+        ),
+    ],
+    ids=["model", "regions"],
+)
+def test_a_picture_of_a_video_is_refused_as_such(tmp_path: Path, flags: list[str], message: str):
+    make_video(tmp_path / "a.mp4", moving(2))
+    assert run_command(["a.mp4", *flags, "-o", "x.png"], tmp_path) == (2, f"stylize.py: {message}\n")
+    assert {file.name for file in tmp_path.iterdir()} == {"a.mp4"}
 
 
 @pytest.mark.parametrize("text", ["0", "-25", "abc", "1/0", "1001", ""])
