@@ -1,5 +1,6 @@
 """What every test relies on: full precision, one compilation cache, no weights of the user; shared fixtures."""
 
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
     The slow tests, which compare whole runs with PyTorch, compile as users do.
     """
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell's background job; all programs started here would
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignore Ctrl-C, which many are tested to heed
     if config.option.markexpr == "not slow":
         compile_quickly()
     cache = getattr(config, "cache", None)
