@@ -100,7 +100,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string("start", None, "Where in a video to start: seconds, or HH:MM:SS.", flag_values=values)
     flags.DEFINE_string("end", None, "Where in a video to end: seconds, or HH:MM:SS.", flag_values=values)
     flags.DEFINE_boolean("resume", False, "Continue an interrupted video.", flag_values=values)
-    flags.DEFINE_boolean("quiet", False, "No progress bar and no messages but errors.", flag_values=values)
+    flags.DEFINE_boolean("quiet", False, "No progress and no messages but errors.", flag_values=values)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -1,6 +1,5 @@
 """Stylizes one photo by optimization, files to files: images, sheets and JSON sidecars."""
 
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,6 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 from PIL import Image
-from tqdm import tqdm
 
 from msst_jax.errors import UserError
 from msst_jax.io.files import check_outputs, check_writable, write_json
@@ -34,11 +32,12 @@ from msst_jax.presets.validation import check_number
 from msst_jax.report.sheets import blend_strip, comparison_sheet, inputs_sheet
 from msst_jax.report.sidecar import build_sidecar
 from msst_jax.runtime.interrupt import EXIT_INTERRUPTED
+from msst_jax.runtime.progress import Progress
 from msst_jax.transfer.build import build_options
 from msst_jax.transfer.inputs import PhotoInputs, load_photo_inputs
 from msst_jax.transfer.objective import load_loss_network
 from msst_jax.transfer.optimization import StylizationResult, stylize, stylize_separately
-from msst_jax.transfer.options import StylizationOptions
+from msst_jax.transfer.options import ScaleSchedule, StylizationOptions
 
 Curves = dict[str, list[float]]
 
@@ -95,29 +94,35 @@ def _runs(options: StylizationOptions, job: PhotoJob) -> list[LossWeights]:
     return runs
 
 
-def _progress_bar(description: str, evaluations: int, quiet: bool) -> tqdm:
-    return tqdm(
-        total=evaluations, desc=description, unit="eval", disable=quiet or not sys.stderr.isatty(), dynamic_ncols=True
-    )
+def _progress(what: str, schedule: ScaleSchedule, quiet: bool) -> Progress:
+    return Progress(what, "evaluation", schedule.total, quiet=quiet, costs=schedule.costs)
 
 
 def _optimize(options: StylizationOptions, vgg: VGG, inputs: PhotoInputs, job: PhotoJob) -> StylizationResult:
-    with _progress_bar("stylize", options.schedule.total, job.quiet) as bar:
-
-        def progress(_evaluation: int, total: float) -> None:
-            bar.set_postfix_str(f"loss {total:.4g}", refresh=False)
-            bar.update()
-
-        return stylize(options, vgg, inputs, _runs(options, job), seed=job.seed, progress=progress)
+    with _progress("stylize", options.schedule, job.quiet) as progress:
+        return stylize(
+            options,
+            vgg,
+            inputs,
+            _runs(options, job),
+            seed=job.seed,
+            progress=lambda _evaluation, loss: progress.advance(note=f"loss {loss:.4g}"),
+            announce=progress.announce,
+        )
 
 
 def _compare(
     options: StylizationOptions, vgg: VGG, inputs: PhotoInputs, job: PhotoJob, result: StylizationResult
 ) -> int:
     """Optimizes the separate image and writes the comparison sheet; returns the exit code."""
-    with _progress_bar("separate", options.schedule.total, job.quiet) as bar:
+    with _progress("separate", options.schedule, job.quiet) as progress:
         separate = stylize_separately(
-            options, vgg, inputs, seed=job.seed, progress=lambda _evaluation, _total: bar.update()
+            options,
+            vgg,
+            inputs,
+            seed=job.seed,
+            progress=lambda _evaluation, _loss: progress.advance(),
+            announce=progress.announce,
         )
     if separate.interrupted:
         logging.warning("interrupted during the comparison: its sheet is left out")

@@ -31,6 +31,9 @@ from msst_jax.transfer.options import StylizationOptions
 ProgressCallback = Callable[[int, float], None]
 """Called as (evaluation counted over all scales, loss summed over the runs)."""
 
+Announce = Callable[[str], None]
+"""Called before what takes time and is no evaluation, with a line that says what it is."""
+
 
 class StylizationResult(NamedTuple):
     """B finished images of one batched run."""
@@ -59,6 +62,7 @@ def stylize(
     seed: int = 0,
     extra_loss: ExtraLoss | None = None,
     progress: ProgressCallback | None = None,
+    announce: Announce | None = None,
 ) -> StylizationResult:
     """Optimizes B images of one photo as one batch, one for each of `runs`.
 
@@ -70,6 +74,7 @@ def stylize(
       seed: of the random start (options.init = "noise").
       extra_loss: further terms of the loss; see `ExtraLoss`.
       progress: see `ProgressCallback`.
+      announce: see `Announce`.
     """
     weights = jax.tree.map(lambda *values: jnp.asarray(values, jnp.float32), *runs)
 
@@ -77,7 +82,7 @@ def stylize(
         return build_objective(options, vgg, scene, weights, extra_loss)
 
     batch = (len(runs), options.image_count(len(inputs.regions)))
-    pixels, solutions = coarse_to_fine(options, problem, inputs, batch, seed, progress)
+    pixels, solutions = coarse_to_fine(options, problem, inputs, batch, seed, progress, announce)
     images = jax.vmap(partial(compose, options), in_axes=(0, None))(pixels, jnp.asarray(inputs.masks))
     return _collect(images, solutions)
 
@@ -89,6 +94,7 @@ def stylize_separately(
     *,
     seed: int = 0,
     progress: ProgressCallback | None = None,
+    announce: Announce | None = None,
 ) -> StylizationResult:
     """Each style optimized alone on the whole photo (style and content loss), then pasted by the masks.
 
@@ -99,7 +105,8 @@ def stylize_separately(
     def problem(scene: Scene) -> tuple[Partial, dict[str, jax.Array]]:
         return build_separate_objective(options, vgg, scene)
 
-    pixels, solutions = coarse_to_fine(options, problem, inputs, (len(inputs.regions), 1), seed, progress)
+    batch = (len(inputs.regions), 1)
+    pixels, solutions = coarse_to_fine(options, problem, inputs, batch, seed, progress, announce)
     image = composite(pixels[:, 0], jnp.asarray(inputs.masks))
     summed = [
         solution._replace(
@@ -119,6 +126,7 @@ def coarse_to_fine(
     batch: tuple[int, int],
     seed: int,
     progress: ProgressCallback | None,
+    announce: Announce | None,
     *,
     stop: threading.Event | None = None,
 ) -> tuple[jax.Array, list[Solution]]:
@@ -134,6 +142,7 @@ def coarse_to_fine(
       batch: (runs, images a run).
       seed: of the random start.
       progress: see `ProgressCallback`.
+      announce: see `Announce`.
       stop: ends the optimization once it is set.
 
     Returns:
@@ -153,6 +162,8 @@ def coarse_to_fine(
                 pixels = jnp.clip(resize(pixels, *scene.photo.shape[:2]), 0.0, 1.0)
             if solutions and stopped.is_set():
                 continue  # only bring the pixels so far to their full size
+            if announce is not None:
+                announce(describe_compilation(pixels))
             loss, runs = problem(scene)
             solution = minimize(
                 loss,
@@ -168,6 +179,12 @@ def coarse_to_fine(
             solutions.append(solution._replace(pixels=np.empty(0), best_pixels=np.empty(0)))
     assert pixels is not None
     return pixels, solutions
+
+
+def describe_compilation(pixels: jax.Array) -> str:
+    """What is said before the program for images (..., H, W, 3) is compiled."""
+    height, width = pixels.shape[-3:-1]
+    return f"compiling for {width}x{height} pixels"
 
 
 def _shifted(progress: ProgressCallback | None, done: int) -> ProgressCallback | None:
