@@ -31,7 +31,7 @@ from msst_jax.pipelines.job import (
 from msst_jax.presets.validation import check_number
 from msst_jax.report.sheets import blend_strip, comparison_sheet, inputs_sheet
 from msst_jax.report.sidecar import build_sidecar
-from msst_jax.runtime.interrupt import EXIT_INTERRUPTED
+from msst_jax.runtime.interrupt import EXIT_INTERRUPTED, interrupt_event
 from msst_jax.runtime.progress import Progress
 from msst_jax.transfer.build import build_options
 from msst_jax.transfer.inputs import PhotoInputs, load_photo_inputs
@@ -115,7 +115,7 @@ def _compare(
     options: StylizationOptions, vgg: VGG, inputs: PhotoInputs, job: PhotoJob, result: StylizationResult
 ) -> int:
     """Optimizes the separate image and writes the comparison sheet; returns the exit code."""
-    with _progress("separate", options.schedule, job.quiet) as progress:
+    with _progress("separate", options.schedule, job.quiet) as progress, interrupt_event() as stop:
         separate = stylize_separately(
             options,
             vgg,
@@ -123,6 +123,7 @@ def _compare(
             seed=job.seed,
             progress=lambda _evaluation, _loss: progress.advance(),
             announce=progress.announce,
+            stop=stop,
         )
     if separate.interrupted:
         logging.warning("interrupted during the comparison: its sheet is left out")

@@ -2,9 +2,9 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +14,8 @@ from jax.tree_util import Partial
 from msst_jax.losses.objective import LossWeights
 from msst_jax.models.vgg import VGG
 from msst_jax.ops.image import composite, resize
-from msst_jax.optim.minimize import Solution, minimize
-from msst_jax.optim.optimizer import build_optimizer
+from msst_jax.optim.minimize import Solution, compile_minimizer, run_minimizer
+from msst_jax.optim.optimizer import OptimizerOptions, build_optimizer
 from msst_jax.runtime.interrupt import interrupt_event
 from msst_jax.transfer.inputs import PhotoInputs
 from msst_jax.transfer.objective import (
@@ -31,8 +31,23 @@ from msst_jax.transfer.options import StylizationOptions
 ProgressCallback = Callable[[int, float], None]
 """Called as (evaluation counted over all scales, loss summed over the runs)."""
 
-Announce = Callable[[str], None]
-"""Called before what takes time and is no evaluation, with a line that says what it is."""
+FINISHING_EVALUATIONS = 5  # at full size, if an interrupt comes before these have begun
+
+
+class Announce(Protocol):
+    """Called before what takes time and is no evaluation."""
+
+    def __call__(self, text: str, left: int | None = None) -> None:
+        """Says so.
+
+        Args:
+          text: a line that says what it is.
+          left: evaluations that follow; None = as planned.
+        """
+
+
+def say_nothing(text: str, left: int | None = None) -> None:
+    """The `Announce` of those who do not listen."""
 
 
 class StylizationResult(NamedTuple):
@@ -62,7 +77,7 @@ def stylize(
     seed: int = 0,
     extra_loss: ExtraLoss | None = None,
     progress: ProgressCallback | None = None,
-    announce: Announce | None = None,
+    announce: Announce = say_nothing,
 ) -> StylizationResult:
     """Optimizes B images of one photo as one batch, one for each of `runs`.
 
@@ -94,19 +109,20 @@ def stylize_separately(
     *,
     seed: int = 0,
     progress: ProgressCallback | None = None,
-    announce: Announce | None = None,
+    announce: Announce = say_nothing,
+    stop: threading.Event | None = None,
 ) -> StylizationResult:
     """Each style optimized alone on the whole photo (style and content loss), then pasted by the masks.
 
     This is what the original program calls vanilla. Its K runs are one batch; the result holds one image, whose loss
-    is the sum over the runs. Arguments as in `stylize`.
+    is the sum over the runs. Arguments as in `stylize`; `stop` as in `coarse_to_fine`.
     """
 
     def problem(scene: Scene) -> tuple[Partial, dict[str, jax.Array]]:
         return build_separate_objective(options, vgg, scene)
 
     batch = (len(inputs.regions), 1)
-    pixels, solutions = coarse_to_fine(options, problem, inputs, batch, seed, progress, announce)
+    pixels, solutions = coarse_to_fine(options, problem, inputs, batch, seed, progress, announce, stop=stop)
     image = composite(pixels[:, 0], jnp.asarray(inputs.masks))
     summed = [
         solution._replace(
@@ -126,14 +142,14 @@ def coarse_to_fine(
     batch: tuple[int, int],
     seed: int,
     progress: ProgressCallback | None,
-    announce: Announce | None,
+    announce: Announce,
     *,
     stop: threading.Event | None = None,
 ) -> tuple[jax.Array, list[Solution]]:
     """Minimizes `problem` at each scale, starting from the resized pixels of the previous scale.
 
-    Ctrl-C at any moment, also while a scale compiles, ends the optimization and keeps the pixels so far; so does
-    `stop`, if it is given.
+    Ctrl-C at any moment, also while a scale compiles, ends the optimization and keeps the pixels so far. If those are
+    not of full size yet, they are resized and get FINISHING_EVALUATIONS there; a further Ctrl-C ends these.
 
     Args:
       options: schedule, optimizer, init and keep.
@@ -143,7 +159,7 @@ def coarse_to_fine(
       seed: of the random start.
       progress: see `ProgressCallback`.
       announce: see `Announce`.
-      stop: ends the optimization once it is set.
+      stop: takes the place of Ctrl-C, and ends the optimization without finishing at full size.
 
     Returns:
       Pixels (runs, images, H, W, 3), and the Solution of each scale.
@@ -151,34 +167,77 @@ def coarse_to_fine(
     pixels = None
     solutions: list[Solution] = []
     schedule = options.schedule
+    scales = [pair for pair in zip(schedule.scales, schedule.evaluations, strict=True) if pair[1]]
     with interrupt_event() if stop is None else nullcontext(stop) as stopped:
-        for scale, evaluations in zip(schedule.scales, schedule.evaluations, strict=True):
-            if not evaluations:
-                continue
+        for number, (scale, evaluations) in enumerate(scales, start=1):
             scene = scale_scene(inputs, scale)
             if pixels is None:
                 pixels = _initial_pixels(options.init, jax.random.key(seed), scene.photo, batch)
             else:
                 pixels = jnp.clip(resize(pixels, *scene.photo.shape[:2]), 0.0, 1.0)
-            if solutions and stopped.is_set():
+            finishes = stop is None and number == len(scales)
+            if solutions and stopped.is_set() and not finishes:
                 continue  # only bring the pixels so far to their full size
-            if announce is not None:
-                announce(describe_compilation(pixels))
-            loss, runs = problem(scene)
-            solution = minimize(
-                loss,
-                pixels,
-                build_optimizer(options.optimizer, evaluations),
-                evaluations,
-                runs=runs,
-                stop=stopped,
-                on_evaluation=_shifted(progress, sum(solution.losses["total"].shape[-1] for solution in solutions)),
+            report = _shifted(progress, sum(solution.losses["total"].shape[-1] for solution in solutions))
+            solution = _minimize_scale(
+                options.optimizer, partial(problem, scene), pixels, evaluations, report, announce, stopped, finishes
             )
             keep_best = options.keep == "best" or solution.interrupted
             pixels = jnp.asarray(solution.best_pixels if keep_best else solution.pixels)
             solutions.append(solution._replace(pixels=np.empty(0), best_pixels=np.empty(0)))
     assert pixels is not None
     return pixels, solutions
+
+
+def _minimize_scale(
+    optimizer: OptimizerOptions,
+    problem: Callable[[], tuple[Partial, Any]],
+    pixels: jax.Array,
+    evaluations: int,
+    report: ProgressCallback | None,
+    announce: Announce,
+    stopped: threading.Event,
+    finishes: bool,
+) -> Solution:
+    """Minimizes at one scale.
+
+    Args:
+      optimizer: see `OptimizerOptions`.
+      problem: gives the objective and its runs.
+      pixels: the first ones (runs, images, H, W, 3).
+      evaluations: at this scale.
+      report: see `ProgressCallback`.
+      announce: see `Announce`.
+      stopped: ends the optimization once it is set, after the evaluation at work.
+      finishes: if it is set before the first evaluation, still make a few, until a further Ctrl-C.
+    """
+    few = min(evaluations, FINISHING_EVALUATIONS)
+    with ExitStack() as held:
+
+        def finishing() -> threading.Event | None:
+            """The event of a further Ctrl-C, if there was one."""
+            if not (finishes and stopped.is_set()):
+                return None
+            further = held.enter_context(interrupt_event())
+            counted = f"{few} evaluation{'s' * (few > 1)}"
+            announce(f"finishing at full size: {counted}; press Ctrl-C again to stop at once", few)
+            return further
+
+        stop = finishing()
+        announce(describe_compilation(pixels))
+        loss, runs = problem()
+        compiled = compile_minimizer(loss, pixels, build_optimizer(optimizer, few if stop else evaluations), runs=runs)
+        stop = stop or finishing()
+        solution = run_minimizer(
+            compiled,
+            loss,
+            pixels,
+            few if stop else evaluations,
+            runs=runs,
+            on_evaluation=report,
+            stop=stop or stopped,
+        )
+        return solution._replace(interrupted=stopped.is_set())
 
 
 def describe_compilation(pixels: jax.Array) -> str:
