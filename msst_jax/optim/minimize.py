@@ -128,9 +128,14 @@ def run_minimizer(
     *,
     runs: Any = None,
     on_evaluation: Callable[[int, float], None] | None = None,
+    on_best: Callable[[int, jax.Array], None] | None = None,
     stop: threading.Event | None = None,
 ) -> Solution:
-    """As `minimize`, with a minimizer compiled by `compile_minimizer` for the same loss function and shapes."""
+    """As `minimize`, with a minimizer compiled by `compile_minimizer` for the same loss function and shapes.
+
+    Beyond its arguments, `on_best` is called as (evaluation counted from 1, best pixels so far) without delay: whoever
+    reads the pixels waits for them. They may not be kept: the next evaluation takes their memory.
+    """
     state = compiled.start(jnp.asarray(pixels))
     # A compiled step accepts only the very function it was compiled for, not an equal one.
     loss = jax.tree_util.Partial(compiled.function, *loss.args, **loss.keywords)
@@ -141,6 +146,8 @@ def run_minimizer(
         for _ in range(evaluations):
             state, terms, alive = compiled.step(state, loss, runs)
             history.append((terms, alive))
+            if on_best is not None:
+                on_best(len(history), state.best_pixels)
             reported = _report(history, reported, len(history) - DISPATCH_AHEAD, on_evaluation)
             all_failed = reported > 0 and not np.any(history[reported - 1][1])
             if stop_event.is_set() or all_failed:

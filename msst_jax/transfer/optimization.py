@@ -50,6 +50,38 @@ def say_nothing(text: str, left: int | None = None) -> None:
     """The `Announce` of those who do not listen."""
 
 
+class Preview(NamedTuple):
+    """Pictures while an optimization is at work."""
+
+    every: int
+    """Evaluations from one to the next, counted over all scales."""
+    show: Callable[[jax.Array], None]
+    """Receives the best images so far (B, H, W, 3), at full size."""
+
+
+class Listener(NamedTuple):
+    """What is told of an optimization while it is at work."""
+
+    progress: ProgressCallback | None = None
+    announce: Announce = say_nothing
+    preview: Preview | None = None
+
+    def on_evaluation(self, done: int) -> ProgressCallback | None:
+        """That of `run_minimizer` after so many evaluations at previous scales."""
+        progress = self.progress
+        return progress and (lambda evaluation, total: progress(done + evaluation, total))
+
+    def on_best(self, done: int) -> Callable[[int, jax.Array], None] | None:
+        """That of `run_minimizer` after so many evaluations at previous scales."""
+        preview = self.preview
+        if preview is None:
+            return None
+        return lambda evaluation, pixels: None if (done + evaluation) % preview.every else preview.show(pixels)
+
+
+SILENT = Listener()
+
+
 class StylizationResult(NamedTuple):
     """B finished images of one batched run."""
 
@@ -77,7 +109,7 @@ def stylize(
     seed: int = 0,
     extra_loss: ExtraLoss | None = None,
     progress: ProgressCallback | None = None,
-    announce: Announce = say_nothing,
+    listener: Listener = SILENT,
 ) -> StylizationResult:
     """Optimizes B images of one photo as one batch, one for each of `runs`.
 
@@ -88,8 +120,8 @@ def stylize(
       runs: the factors of the loss, for each image.
       seed: of the random start (options.init = "noise").
       extra_loss: further terms of the loss; see `ExtraLoss`.
-      progress: see `ProgressCallback`.
-      announce: see `Announce`.
+      progress: that of the listener; see `ProgressCallback`.
+      listener: see `Listener`.
     """
     weights = jax.tree.map(lambda *values: jnp.asarray(values, jnp.float32), *runs)
 
@@ -97,9 +129,16 @@ def stylize(
         return build_objective(options, vgg, scene, weights, extra_loss)
 
     batch = (len(runs), options.image_count(len(inputs.regions)))
-    pixels, solutions = coarse_to_fine(options, problem, inputs, batch, seed, progress, announce)
-    images = jax.vmap(partial(compose, options), in_axes=(0, None))(pixels, jnp.asarray(inputs.masks))
-    return _collect(images, solutions)
+
+    def full_images(pixels: jax.Array) -> jax.Array:
+        pixels = _resize_pixels(pixels, *inputs.photo.shape[:2])
+        return jax.vmap(partial(compose, options), in_axes=(0, None))(pixels, jnp.asarray(inputs.masks))
+
+    preview = listener.preview
+    of_pixels = preview and preview._replace(show=lambda pixels: preview.show(full_images(pixels)))
+    told = listener._replace(progress=progress or listener.progress, preview=of_pixels)
+    pixels, solutions = coarse_to_fine(options, problem, inputs, batch, seed, told)
+    return _collect(full_images(pixels), solutions)
 
 
 def stylize_separately(
@@ -108,21 +147,20 @@ def stylize_separately(
     inputs: PhotoInputs,
     *,
     seed: int = 0,
-    progress: ProgressCallback | None = None,
-    announce: Announce = say_nothing,
+    listener: Listener = SILENT,
     stop: threading.Event | None = None,
 ) -> StylizationResult:
     """Each style optimized alone on the whole photo (style and content loss), then pasted by the masks.
 
     This is what the original program calls vanilla. Its K runs are one batch; the result holds one image, whose loss
-    is the sum over the runs. Arguments as in `stylize`; `stop` as in `coarse_to_fine`.
+    is the sum over the runs. Arguments as in `stylize` and `coarse_to_fine`.
     """
 
     def problem(scene: Scene) -> tuple[Partial, dict[str, jax.Array]]:
         return build_separate_objective(options, vgg, scene)
 
     batch = (len(inputs.regions), 1)
-    pixels, solutions = coarse_to_fine(options, problem, inputs, batch, seed, progress, announce, stop=stop)
+    pixels, solutions = coarse_to_fine(options, problem, inputs, batch, seed, listener, stop=stop)
     image = composite(pixels[:, 0], jnp.asarray(inputs.masks))
     summed = [
         solution._replace(
@@ -141,8 +179,7 @@ def coarse_to_fine(
     inputs: PhotoInputs,
     batch: tuple[int, int],
     seed: int,
-    progress: ProgressCallback | None,
-    announce: Announce,
+    listener: Listener,
     *,
     stop: threading.Event | None = None,
 ) -> tuple[jax.Array, list[Solution]]:
@@ -157,8 +194,7 @@ def coarse_to_fine(
       inputs: photo, masks and styles at their final size.
       batch: (runs, images a run).
       seed: of the random start.
-      progress: see `ProgressCallback`.
-      announce: see `Announce`.
+      listener: see `Listener`; its preview receives the pixels of the scale.
       stop: takes the place of Ctrl-C, and ends the optimization without finishing at full size.
 
     Returns:
@@ -174,13 +210,13 @@ def coarse_to_fine(
             if pixels is None:
                 pixels = _initial_pixels(options.init, jax.random.key(seed), scene.photo, batch)
             else:
-                pixels = jnp.clip(resize(pixels, *scene.photo.shape[:2]), 0.0, 1.0)
+                pixels = _resize_pixels(pixels, *scene.photo.shape[:2])
             finishes = stop is None and number == len(scales)
             if solutions and stopped.is_set() and not finishes:
                 continue  # only bring the pixels so far to their full size
-            report = _shifted(progress, sum(solution.losses["total"].shape[-1] for solution in solutions))
+            done = sum(solution.losses["total"].shape[-1] for solution in solutions)
             solution = _minimize_scale(
-                options.optimizer, partial(problem, scene), pixels, evaluations, report, announce, stopped, finishes
+                options.optimizer, partial(problem, scene), pixels, evaluations, listener, done, stopped, finishes
             )
             keep_best = options.keep == "best" or solution.interrupted
             pixels = jnp.asarray(solution.best_pixels if keep_best else solution.pixels)
@@ -194,8 +230,8 @@ def _minimize_scale(
     problem: Callable[[], tuple[Partial, Any]],
     pixels: jax.Array,
     evaluations: int,
-    report: ProgressCallback | None,
-    announce: Announce,
+    listener: Listener,
+    done: int,
     stopped: threading.Event,
     finishes: bool,
 ) -> Solution:
@@ -206,8 +242,8 @@ def _minimize_scale(
       problem: gives the objective and its runs.
       pixels: the first ones (runs, images, H, W, 3).
       evaluations: at this scale.
-      report: see `ProgressCallback`.
-      announce: see `Announce`.
+      listener: see `Listener`.
+      done: evaluations at previous scales.
       stopped: ends the optimization once it is set, after the evaluation at work.
       finishes: if it is set before the first evaluation, still make a few, until a further Ctrl-C.
     """
@@ -220,11 +256,11 @@ def _minimize_scale(
                 return None
             further = held.enter_context(interrupt_event())
             counted = f"{few} evaluation{'s' * (few > 1)}"
-            announce(f"finishing at full size: {counted}; press Ctrl-C again to stop at once", few)
+            listener.announce(f"finishing at full size: {counted}; press Ctrl-C again to stop at once", few)
             return further
 
         stop = finishing()
-        announce(describe_compilation(pixels))
+        listener.announce(describe_compilation(pixels))
         loss, runs = problem()
         compiled = compile_minimizer(loss, pixels, build_optimizer(optimizer, few if stop else evaluations), runs=runs)
         stop = stop or finishing()
@@ -234,7 +270,8 @@ def _minimize_scale(
             pixels,
             few if stop else evaluations,
             runs=runs,
-            on_evaluation=report,
+            on_evaluation=listener.on_evaluation(done),
+            on_best=listener.on_best(done),
             stop=stop or stopped,
         )
         return solution._replace(interrupted=stopped.is_set())
@@ -246,11 +283,11 @@ def describe_compilation(pixels: jax.Array) -> str:
     return f"compiling for {width}x{height} pixels"
 
 
-def _shifted(progress: ProgressCallback | None, done: int) -> ProgressCallback | None:
-    """Counts on from the evaluations of the previous scales."""
-    if progress is None:
-        return None
-    return lambda evaluation, total: progress(done + evaluation, total)
+def _resize_pixels(pixels: jax.Array, height: int, width: int) -> jax.Array:
+    """Pixels (..., H, W, 3) at another scale, in [0, 1]."""
+    if pixels.shape[-3:-1] == (height, width):
+        return pixels
+    return jnp.clip(resize(pixels, height, width), 0.0, 1.0)
 
 
 def _initial_pixels(init: str, key: jax.Array, photo: jax.Array, batch: tuple[int, int]) -> jax.Array:

@@ -21,7 +21,7 @@ from msst_jax.optim.optimizer import build_optimizer
 from msst_jax.regions.segmenter import Segmenter
 from msst_jax.transfer.inputs import PhotoInputs, Region
 from msst_jax.transfer.objective import build_objective, compose, scale_scene
-from msst_jax.transfer.optimization import Announce, coarse_to_fine, describe_compilation
+from msst_jax.transfer.optimization import Announce, Listener, coarse_to_fine, describe_compilation
 from msst_jax.transfer.options import StylizationOptions
 from msst_jax.video.batching import FrameBatch
 from msst_jax.video.blend_schedule import BlendSchedule
@@ -130,8 +130,7 @@ def _optimize_first(work: FrameOptimization, inputs: PhotoInputs, weights: LossW
         inputs,
         (1, work.options.image_count(len(inputs.regions))),
         work.seed,
-        work.progress,
-        work.announce,
+        Listener(work.progress, work.announce),
         stop=work.stop,
     )
     if any(solution.interrupted for solution in solutions):

@@ -3,6 +3,7 @@
 import signal
 import threading
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import jax
@@ -19,7 +20,7 @@ from msst_jax.transfer import objective
 from msst_jax.transfer import optimization as stylization
 from msst_jax.transfer.build import build_options
 from msst_jax.transfer.inputs import PhotoInputs, Region
-from msst_jax.transfer.optimization import FINISHING_EVALUATIONS, say_nothing
+from msst_jax.transfer.optimization import FINISHING_EVALUATIONS, Listener, Preview, say_nothing
 from tests.helpers.pictures import noise, quick_config, stripe
 
 TWO_SCALES = {"scales": (0.5, 1.0), "scale_steps": (0.5, 0.5)}
@@ -38,10 +39,17 @@ def vgg() -> VGG:
 
 
 def run(
-    inputs: PhotoInputs, vgg: VGG, progress: Any = None, announce: Any = say_nothing, **changes: Any
+    inputs: PhotoInputs,
+    vgg: VGG,
+    progress: Any = None,
+    announce: Any = say_nothing,
+    preview: Any = None,
+    **changes: Any,
 ) -> stylization.StylizationResult:
     options = build_options(quick_config(**changes))
-    return stylization.stylize(options, vgg, inputs, [options.weights(0.2)], progress=progress, announce=announce)
+    return stylization.stylize(
+        options, vgg, inputs, [options.weights(0.2)], listener=Listener(progress, announce, preview)
+    )
 
 
 def test_the_fine_scale_continues_from_the_coarse_one(inputs: PhotoInputs, vgg: VGG):
@@ -104,9 +112,8 @@ def test_ctrl_c_at_full_size_ends_there_at_once(inputs: PhotoInputs, vgg: VGG):
 def test_a_stop_of_the_caller_resizes_without_finishing(inputs: PhotoInputs, vgg: VGG):
     stop = threading.Event()
     options = build_options(quick_config(steps=1000, **TWO_SCALES))
-    outcome = stylization.stylize_separately(
-        options, vgg, inputs, progress=lambda evaluation, _total: stop.set() if evaluation == 2 else None, stop=stop
-    )
+    listener = Listener(lambda evaluation, _total: stop.set() if evaluation == 2 else None)
+    outcome = stylization.stylize_separately(options, vgg, inputs, listener=listener, stop=stop)
     assert outcome.interrupted
     assert len(outcome.evaluations) == 1
     assert outcome.images.shape == (1, 37, 45, 3)
@@ -128,6 +135,21 @@ def test_ctrl_c_while_the_last_scale_compiles_still_finishes_at_full_size(
     assert outcome.interrupted
     assert outcome.evaluations == [7, FINISHING_EVALUATIONS]
     assert outcome.images.shape == (1, 37, 45, 3)
+
+
+@pytest.mark.parametrize("guided", [True, False])
+def test_previews_are_the_best_pictures_so_far_at_full_size_and_change_nothing(
+    inputs: PhotoInputs, vgg: VGG, guided: bool
+):
+    shown: list[np.ndarray] = []
+    settings = {"steps": 12, "guided": guided, **TWO_SCALES}
+    outcome = run(inputs, vgg, preview=Preview(4, lambda images: shown.append(np.asarray(images))), **settings)
+    assert [images.shape for images in shown] == [(1, 37, 45, 3)] * 3
+    assert all(np.abs(one - two).max() > 1e-3 for one, two in pairwise(shown))
+    best = np.argmin(outcome.losses[0]["total"][6:])
+    if best == 5:  # evaluated last
+        np.testing.assert_array_equal(shown[-1], outcome.images)
+    np.testing.assert_array_equal(run(inputs, vgg, **settings).images, outcome.images)
 
 
 def test_separate_stylization_applies_each_style_to_the_whole_photo(inputs: PhotoInputs, vgg: VGG):
