@@ -55,10 +55,16 @@ class Solution(NamedTuple):
 class CompiledMinimizer(NamedTuple):
     """A step compiled for one loss function and one shape of pixels; the loss's arrays may change between runs."""
 
-    step: Callable[..., StepOutput]
+    step: jax.stages.Compiled
     start: Callable[[jax.Array], MinimizerState]
     function: Callable[..., Any]
     seconds: float
+
+    @property
+    def temporary_bytes(self) -> int | None:
+        """What a step takes beside its arguments and results; None where the compiler does not tell."""
+        analysis = self.step.memory_analysis()
+        return None if analysis is None else int(analysis.temp_size_in_bytes)
 
 
 def clip_to_range(pixels: jax.Array) -> jax.Array:
@@ -186,13 +192,19 @@ def make_init(transform: optax.GradientTransformation, *, batched: bool) -> Call
     return jax.jit(start)
 
 
+def state_bytes(transform: optax.GradientTransformation, pixels: jax.ShapeDtypeStruct, *, batched: bool) -> int:
+    """Memory of the state for pixels of a shape."""
+    state = jax.eval_shape(make_init(transform, batched=batched), pixels)
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+
+
 def compile_step(
     loss: Loss,
     transform: optax.GradientTransformationExtraArgs,
     project: Callable[[jax.Array], jax.Array],
     state: MinimizerState,
     runs: Any = None,
-) -> tuple[Callable[..., StepOutput], float]:
+) -> tuple[jax.stages.Compiled, float]:
     """The compiled `step(state, loss, runs)`, which donates `state`, and the seconds of compilation."""
 
     def single(state: MinimizerState, loss: Loss, *run: Any) -> StepOutput:

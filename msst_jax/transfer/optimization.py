@@ -14,10 +14,11 @@ from jax.tree_util import Partial
 from msst_jax.losses.objective import LossWeights
 from msst_jax.models.vgg import VGG
 from msst_jax.ops.image import composite, resize
-from msst_jax.optim.minimize import Solution, compile_minimizer, run_minimizer
+from msst_jax.optim.minimize import CompiledMinimizer, Solution, compile_minimizer, run_minimizer
 from msst_jax.optim.optimizer import OptimizerOptions, build_optimizer
 from msst_jax.runtime.interrupt import interrupt_event
 from msst_jax.transfer.inputs import PhotoInputs
+from msst_jax.transfer.memory import ScalePlan, check_memory
 from msst_jax.transfer.objective import (
     ExtraLoss,
     Scene,
@@ -65,15 +66,17 @@ class Listener(NamedTuple):
     progress: ProgressCallback | None = None
     announce: Announce = say_nothing
     preview: Preview | None = None
+    done: int = 0
+    """Evaluations made at previous scales."""
 
-    def on_evaluation(self, done: int) -> ProgressCallback | None:
-        """That of `run_minimizer` after so many evaluations at previous scales."""
-        progress = self.progress
+    def on_evaluation(self) -> ProgressCallback | None:
+        """That of `run_minimizer`."""
+        progress, done = self.progress, self.done
         return progress and (lambda evaluation, total: progress(done + evaluation, total))
 
-    def on_best(self, done: int) -> Callable[[int, jax.Array], None] | None:
-        """That of `run_minimizer` after so many evaluations at previous scales."""
-        preview = self.preview
+    def on_best(self) -> Callable[[int, jax.Array], None] | None:
+        """That of `run_minimizer`."""
+        preview, done = self.preview, self.done
         if preview is None:
             return None
         return lambda evaluation, pixels: None if (done + evaluation) % preview.every else preview.show(pixels)
@@ -188,6 +191,8 @@ def coarse_to_fine(
     Ctrl-C at any moment, also while a scale compiles, ends the optimization and keeps the pixels so far. If those are
     not of full size yet, they are resized and get FINISHING_EVALUATIONS there; a further Ctrl-C ends these.
 
+    Once the first scale is compiled, it is checked that all of them fit into memory.
+
     Args:
       options: schedule, optimizer, init and keep.
       problem: a scene to the objective and its runs; see `build_objective`.
@@ -199,11 +204,21 @@ def coarse_to_fine(
 
     Returns:
       Pixels (runs, images, H, W, 3), and the Solution of each scale.
+
+    Raises:
+      UserError: the memory is not there.
     """
     pixels = None
     solutions: list[Solution] = []
     schedule = options.schedule
     scales = [pair for pair in zip(schedule.scales, schedule.evaluations, strict=True) if pair[1]]
+    height, width = inputs.photo.shape[:2]
+    plans = [ScalePlan((*batch, round(height * scale), round(width * scale), 3), count) for scale, count in scales]
+
+    def check(compiled: CompiledMinimizer) -> None:
+        if not solutions and (needed := check_memory(options, compiled, plans)):
+            listener.announce(needed)
+
     with interrupt_event() if stop is None else nullcontext(stop) as stopped:
         for number, (scale, evaluations) in enumerate(scales, start=1):
             scene = scale_scene(inputs, scale)
@@ -214,9 +229,9 @@ def coarse_to_fine(
             finishes = stop is None and number == len(scales)
             if solutions and stopped.is_set() and not finishes:
                 continue  # only bring the pixels so far to their full size
-            done = sum(solution.losses["total"].shape[-1] for solution in solutions)
+            told = listener._replace(done=sum(solution.losses["total"].shape[-1] for solution in solutions))
             solution = _minimize_scale(
-                options.optimizer, partial(problem, scene), pixels, evaluations, listener, done, stopped, finishes
+                options.optimizer, partial(problem, scene), pixels, evaluations, told, check, stopped, finishes
             )
             keep_best = options.keep == "best" or solution.interrupted
             pixels = jnp.asarray(solution.best_pixels if keep_best else solution.pixels)
@@ -231,7 +246,7 @@ def _minimize_scale(
     pixels: jax.Array,
     evaluations: int,
     listener: Listener,
-    done: int,
+    on_compiled: Callable[[CompiledMinimizer], None],
     stopped: threading.Event,
     finishes: bool,
 ) -> Solution:
@@ -243,7 +258,7 @@ def _minimize_scale(
       pixels: the first ones (runs, images, H, W, 3).
       evaluations: at this scale.
       listener: see `Listener`.
-      done: evaluations at previous scales.
+      on_compiled: called before the first evaluation.
       stopped: ends the optimization once it is set, after the evaluation at work.
       finishes: if it is set before the first evaluation, still make a few, until a further Ctrl-C.
     """
@@ -263,6 +278,7 @@ def _minimize_scale(
         listener.announce(describe_compilation(pixels))
         loss, runs = problem()
         compiled = compile_minimizer(loss, pixels, build_optimizer(optimizer, few if stop else evaluations), runs=runs)
+        on_compiled(compiled)
         stop = stop or finishing()
         solution = run_minimizer(
             compiled,
@@ -270,8 +286,8 @@ def _minimize_scale(
             pixels,
             few if stop else evaluations,
             runs=runs,
-            on_evaluation=listener.on_evaluation(done),
-            on_best=listener.on_best(done),
+            on_evaluation=listener.on_evaluation(),
+            on_best=listener.on_best(),
             stop=stop or stopped,
         )
         return solution._replace(interrupted=stopped.is_set())

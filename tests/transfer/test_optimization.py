@@ -214,7 +214,7 @@ def test_remat_needs_less_than_half_of_the_memory_of_a_step(vgg: VGG):
         loss, runs = objective.build_objective(options, vgg, scene, weights)
         pixels = jnp.broadcast_to(scene.photo, (1, 3, *scene.photo.shape))
         step = compile_minimizer(loss, pixels, build_optimizer(options.optimizer, 3), runs=runs).step
-        temporary.append(step.memory_analysis().temp_size_in_bytes)  # type: ignore[attr-defined]
+        temporary.append(step.memory_analysis().temp_size_in_bytes)
     print(temporary, temporary[1] / temporary[0])
     assert temporary[1] < 0.5 * temporary[0]
 
