@@ -48,6 +48,7 @@ STYLIZE_FLAGS: Mapping[str, Run] = {
     "segmenter": STYLIZED | Run.REGIONS,
     "regions-only": Run.REGIONS,
     "compare": Run.PHOTO,
+    "preview-every": Run.PHOTO,
     "model": MODEL,
     "quality": STYLIZED,
     **dict.fromkeys(("subsampling", "metadata"), PHOTOS),

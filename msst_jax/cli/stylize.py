@@ -76,6 +76,13 @@ def define_flags(values: flags.FlagValues) -> None:
         "Also stylize with the losses left out one after another, and write a sheet of them.",
         flag_values=values,
     )
+    flags.DEFINE_integer(
+        "preview-every",
+        None,
+        "Evaluations after which the image so far is written, while the optimization goes on.",
+        lower_bound=1,
+        flag_values=values,
+    )
     flags.DEFINE_string("model", "", "Feed-forward model: a workdir of train.py, or builtin.", flag_values=values)
     flags.DEFINE_integer(
         "quality",
@@ -100,7 +107,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string("start", None, "Where in a video to start: seconds, or HH:MM:SS.", flag_values=values)
     flags.DEFINE_string("end", None, "Where in a video to end: seconds, or HH:MM:SS.", flag_values=values)
     flags.DEFINE_boolean("resume", False, "Continue an interrupted video.", flag_values=values)
-    flags.DEFINE_boolean("quiet", False, "No progress bar and no messages but errors.", flag_values=values)
+    flags.DEFINE_boolean("quiet", False, "No progress and no messages but errors.", flag_values=values)
 
 
 def main(argv: Sequence[str]) -> int:

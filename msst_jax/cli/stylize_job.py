@@ -36,6 +36,7 @@ class StylizeFlags(NamedTuple):
     segmenter: str | None = None
     regions_only: bool = False
     compare: bool = False
+    preview_every: int | None = None
     model: str = ""
     quality: int | None = None
     rate: str | None = None
@@ -112,6 +113,7 @@ def build_job(flags: StylizeFlags, photos: Sequence[str], config: ConfigDict, ru
         quiet=flags.quiet,
         model=flags.model,
         writing=WriteOptions(flags.quality, flags.subsampling, keep_metadata=flags.metadata == "keep"),
+        preview_every=flags.preview_every or 0,
     )
 
 

@@ -55,10 +55,16 @@ class Solution(NamedTuple):
 class CompiledMinimizer(NamedTuple):
     """A step compiled for one loss function and one shape of pixels; the loss's arrays may change between runs."""
 
-    step: Callable[..., StepOutput]
+    step: jax.stages.Compiled
     start: Callable[[jax.Array], MinimizerState]
     function: Callable[..., Any]
     seconds: float
+
+    @property
+    def temporary_bytes(self) -> int | None:
+        """What a step takes beside its arguments and results; None where the compiler does not tell."""
+        analysis = self.step.memory_analysis()
+        return None if analysis is None else int(analysis.temp_size_in_bytes)
 
 
 def clip_to_range(pixels: jax.Array) -> jax.Array:
@@ -128,9 +134,14 @@ def run_minimizer(
     *,
     runs: Any = None,
     on_evaluation: Callable[[int, float], None] | None = None,
+    on_best: Callable[[int, jax.Array], None] | None = None,
     stop: threading.Event | None = None,
 ) -> Solution:
-    """As `minimize`, with a minimizer compiled by `compile_minimizer` for the same loss function and shapes."""
+    """As `minimize`, with a minimizer compiled by `compile_minimizer` for the same loss function and shapes.
+
+    Beyond its arguments, `on_best` is called as (evaluation counted from 1, best pixels so far) without delay: whoever
+    reads the pixels waits for them. They may not be kept: the next evaluation takes their memory.
+    """
     state = compiled.start(jnp.asarray(pixels))
     # A compiled step accepts only the very function it was compiled for, not an equal one.
     loss = jax.tree_util.Partial(compiled.function, *loss.args, **loss.keywords)
@@ -141,6 +152,8 @@ def run_minimizer(
         for _ in range(evaluations):
             state, terms, alive = compiled.step(state, loss, runs)
             history.append((terms, alive))
+            if on_best is not None:
+                on_best(len(history), state.best_pixels)
             reported = _report(history, reported, len(history) - DISPATCH_AHEAD, on_evaluation)
             all_failed = reported > 0 and not np.any(history[reported - 1][1])
             if stop_event.is_set() or all_failed:
@@ -179,13 +192,19 @@ def make_init(transform: optax.GradientTransformation, *, batched: bool) -> Call
     return jax.jit(start)
 
 
+def state_bytes(transform: optax.GradientTransformation, pixels: jax.ShapeDtypeStruct, *, batched: bool) -> int:
+    """Memory of the state for pixels of a shape."""
+    state = jax.eval_shape(make_init(transform, batched=batched), pixels)
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+
+
 def compile_step(
     loss: Loss,
     transform: optax.GradientTransformationExtraArgs,
     project: Callable[[jax.Array], jax.Array],
     state: MinimizerState,
     runs: Any = None,
-) -> tuple[Callable[..., StepOutput], float]:
+) -> tuple[jax.stages.Compiled, float]:
     """The compiled `step(state, loss, runs)`, which donates `state`, and the seconds of compilation."""
 
     def single(state: MinimizerState, loss: Loss, *run: Any) -> StepOutput:

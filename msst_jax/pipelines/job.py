@@ -36,6 +36,7 @@ class PhotoJob:
       quiet: no progress bar.
       model: the feed-forward model to use in place of optimization, see `find_feedforward`; "" = none.
       writing: how the stylized pictures are encoded, and whether they keep the photo's metadata.
+      preview_every: evaluations after which the output is written, and again after as many more; 0 = only in the end.
     """
 
     photo: str
@@ -48,6 +49,7 @@ class PhotoJob:
     quiet: bool = False
     model: str = ""
     writing: WriteOptions = DEFAULT_OPTIONS
+    preview_every: int = 0
 
 
 @dataclass(frozen=True)

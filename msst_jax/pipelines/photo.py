@@ -1,15 +1,15 @@
 """Stylizes one photo by optimization, files to files: images, sheets and JSON sidecars."""
 
-import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 from PIL import Image
-from tqdm import tqdm
 
 from msst_jax.errors import UserError
 from msst_jax.io.files import check_outputs, check_writable, write_json
@@ -33,12 +33,13 @@ from msst_jax.pipelines.job import (
 from msst_jax.presets.validation import check_number
 from msst_jax.report.sheets import blend_strip, comparison_sheet, inputs_sheet
 from msst_jax.report.sidecar import build_sidecar
-from msst_jax.runtime.interrupt import EXIT_INTERRUPTED
+from msst_jax.runtime.interrupt import EXIT_INTERRUPTED, interrupt_event
+from msst_jax.runtime.progress import Progress
 from msst_jax.transfer.build import build_options
 from msst_jax.transfer.inputs import PhotoInputs, load_photo_inputs
 from msst_jax.transfer.objective import load_loss_network
-from msst_jax.transfer.optimization import StylizationResult, stylize, stylize_separately
-from msst_jax.transfer.options import StylizationOptions
+from msst_jax.transfer.optimization import Listener, Preview, StylizationResult, stylize, stylize_separately
+from msst_jax.transfer.options import ScaleSchedule, StylizationOptions
 
 Curves = dict[str, list[float]]
 
@@ -74,6 +75,8 @@ def _check_outputs(job: PhotoJob) -> None:
     """Every file that may be written can be, and none is an input."""
     if job.output == STANDARD_STREAM:
         check_standard_output(job)
+        if job.preview_every:
+            raise UserError(f"--preview-every rewrites a file, and -o {job.output} is none; give a file name with -o")
         return
     check_writable(job.output)
     check_output_format(job.output, job.writing)
@@ -95,30 +98,43 @@ def _runs(options: StylizationOptions, job: PhotoJob) -> list[LossWeights]:
     return runs
 
 
-def _progress_bar(description: str, evaluations: int, quiet: bool) -> tqdm:
-    return tqdm(
-        total=evaluations, desc=description, unit="eval", disable=quiet or not sys.stderr.isatty(), dynamic_ncols=True
-    )
+def _progress(what: str, schedule: ScaleSchedule, quiet: bool) -> Progress:
+    return Progress(what, "evaluation", schedule.total, quiet=quiet, costs=schedule.costs)
 
 
 def _optimize(options: StylizationOptions, vgg: VGG, inputs: PhotoInputs, job: PhotoJob) -> StylizationResult:
-    with _progress_bar("stylize", options.schedule.total, job.quiet) as bar:
+    preview = Preview(job.preview_every, partial(_write_preview, job)) if job.preview_every else None
+    with _progress("stylize", options.schedule, job.quiet) as progress:
 
-        def progress(_evaluation: int, total: float) -> None:
-            bar.set_postfix_str(f"loss {total:.4g}", refresh=False)
-            bar.update()
+        def advance(_evaluation: int, loss: float) -> None:
+            progress.advance(note=f"loss {loss:.4g}")
 
-        return stylize(options, vgg, inputs, _runs(options, job), seed=job.seed, progress=progress)
+        listener = Listener(advance, progress.announce, preview)
+        return stylize(options, vgg, inputs, _runs(options, job), seed=job.seed, listener=listener)
+
+
+def _write_preview(job: PhotoJob, images: jax.Array) -> None:
+    """Writes the picture so far; a run that may last for hours does not end because this fails."""
+    metadata = kept_metadata(job.writing, job.photo) if len(job.blend_ratios) == 1 else NO_METADATA
+    try:
+        save_picture(_output_picture(job, np.asarray(images)), job.output, job.writing, metadata)
+    except UserError as error:
+        logging.warning("no preview: %s", error)
+
+
+def _output_picture(job: PhotoJob, images: np.ndarray) -> Image.Image:
+    """What is written as `job.output`, of images (B, H, W, 3): that of the one blend ratio, or a strip of several."""
+    images = images[: len(job.blend_ratios)]
+    return to_picture(images[0]) if len(images) == 1 else blend_strip(job.blend_ratios, images)
 
 
 def _compare(
     options: StylizationOptions, vgg: VGG, inputs: PhotoInputs, job: PhotoJob, result: StylizationResult
 ) -> int:
     """Optimizes the separate image and writes the comparison sheet; returns the exit code."""
-    with _progress_bar("separate", options.schedule.total, job.quiet) as bar:
-        separate = stylize_separately(
-            options, vgg, inputs, seed=job.seed, progress=lambda _evaluation, _total: bar.update()
-        )
+    with _progress("separate", options.schedule, job.quiet) as progress, interrupt_event() as stop:
+        listener = Listener(lambda _evaluation, _loss: progress.advance(), progress.announce)
+        separate = stylize_separately(options, vgg, inputs, seed=job.seed, listener=listener, stop=stop)
     if separate.interrupted:
         logging.warning("interrupted during the comparison: its sheet is left out")
         return EXIT_INTERRUPTED
@@ -153,14 +169,19 @@ def _write_images(
             write_json({"blend_ratio": ratio, **more, **content, "loss": loss}, path.with_suffix(".json"))
 
     if count == 1:
-        save(to_picture(images[0]), job.output, job.blend_ratios[0], result.losses[0])
+        save(_output_picture(job, images), job.output, job.blend_ratios[0], result.losses[0])
     else:
         paths = [blend_path(job.output, ratio) for ratio in job.blend_ratios]
         for path, ratio, image, loss in zip(paths, job.blend_ratios, images, result.losses, strict=False):
             save(to_picture(image), path, ratio, loss)
         summed = {name: np.sum([loss[name] for loss in result.losses[:count]], 0).tolist() for name in result.losses[0]}
-        strip = blend_strip(job.blend_ratios, images)
-        save(strip, job.output, list(job.blend_ratios), summed, pictures=[path.name for path in paths])
+        save(
+            _output_picture(job, images),
+            job.output,
+            list(job.blend_ratios),
+            summed,
+            pictures=[path.name for path in paths],
+        )
     if job.output != STANDARD_STREAM:
         _save(job, inputs_sheet(inputs, images[-1]), sibling_path(job.output, "inputs"))
 

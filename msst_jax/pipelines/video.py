@@ -4,8 +4,8 @@ import hashlib
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable
+from contextlib import ExitStack
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from msst_jax.errors import UserError
 from msst_jax.io.files import check_outputs, write_json
@@ -31,6 +30,7 @@ from msst_jax.regions.segmenter import Segmenter, Size, load_segmenter
 from msst_jax.regions.selection import region_classes
 from msst_jax.report.sidecar import build_sidecar, environment
 from msst_jax.runtime.interrupt import EXIT_INTERRUPTED, interrupt_event
+from msst_jax.runtime.progress import Progress
 from msst_jax.transfer.build import build_options
 from msst_jax.transfer.feedforward import model_regions
 from msst_jax.transfer.inputs import PhotoInputs, Region, load_styles
@@ -92,15 +92,18 @@ def _run(config: ConfigDict, job: VideoJob, held: ExitStack) -> int:
     video = open_video(job.video, job.rate, job.part)
     size = frame_size(video.info, options.inputs, job.output)
     masks = open_masks(job.masks, video.info, size)
-    with _progress(video.info, job.quiet) as (bar, note), interrupt_event() as stop:
-        stylizer = _build_stylizer(options, job, size, stop, note)
+    with (
+        Progress("stylize", "frame", video.info.frames, quiet=job.quiet) as progress,
+        interrupt_event() as stop,
+    ):
+        stylizer = _build_stylizer(options, job, size, stop, progress)
         numbered = number_frames(video.frames(), video.info.rate, video.info.first_number)
         source = batch_frames(numbered, masks, size, stylizer.batch)
         kept = held.enter_context(_open_resume_folder(config, job, video.info, stylizer))
         if job.resume and not kept.batches:
             logging.warning("there is nothing to resume in %s: starting again", kept.folder)
         try:
-            stats = _write_video(job, video.info, size, source, stylizer.frames, kept, stop, bar)
+            stats = _write_video(job, video.info, size, source, stylizer.frames, kept, stop, progress)
         except BaseException:
             kept.remove_if_empty()
             if kept.batches:
@@ -149,24 +152,12 @@ def frame_size(video: VideoInfo, options: InputOptions, output: Path) -> Size:
     return width, height
 
 
-@contextmanager
-def _progress(video: VideoInfo, quiet: bool) -> Iterator[tuple[tqdm, Callable[[int, float], None]]]:
-    """A bar that counts frames, and a function that notes the evaluation and loss of the current one."""
-    hidden = quiet or not sys.stderr.isatty()
-    with tqdm(total=video.frames, desc="stylize", unit="frame", disable=hidden, dynamic_ncols=True) as bar:
-
-        def note(evaluation: int, loss: float) -> None:
-            bar.set_postfix_str(f"evaluation {evaluation}, loss {loss:.4g}")
-
-        yield bar, note
-
-
 def _build_stylizer(
-    options: StylizationOptions, job: VideoJob, size: Size, stop: threading.Event, note: Callable[[int, float], None]
+    options: StylizationOptions, job: VideoJob, size: Size, stop: threading.Event, progress: Progress
 ) -> VideoStylizer:
     if job.model:
         return _build_feedforward(options, job, size)
-    return _build_optimization(options, job, size, stop, note)
+    return _build_optimization(options, job, size, stop, progress)
 
 
 def _build_feedforward(options: StylizationOptions, job: VideoJob, size: Size) -> VideoStylizer:
@@ -181,7 +172,7 @@ def _build_feedforward(options: StylizationOptions, job: VideoJob, size: Size) -
 
 
 def _build_optimization(
-    options: StylizationOptions, job: VideoJob, size: Size, stop: threading.Event, note: Callable[[int, float], None]
+    options: StylizationOptions, job: VideoJob, size: Size, stop: threading.Event, progress: Progress
 ) -> VideoStylizer:
     _check_styles(job)
     masks = MaskSpec(tuple(job.styles), tuple(job.masks), options.inputs.masks)
@@ -190,7 +181,11 @@ def _build_optimization(
     vgg, weights = load_loss_network(options.network)
     segmenter = load_segmenter(options.inputs.segmenter, masks.missing) if masks.missing else None
     spec = build_mask_spec(masks, segmenter, size, options.temporal.mask_smoothing)
-    work = FrameOptimization(options, vgg, regions, job.blend, job.seed, stop, note)
+
+    def note(evaluation: int, loss: float) -> None:
+        progress.note(f"evaluation {evaluation}, loss {loss:.4g}")
+
+    work = FrameOptimization(options, vgg, regions, job.blend, job.seed, stop, note, progress.announce)
     return VideoStylizer(optimization_stylizer(work, segmenter, spec), 1, tuple(regions), segmenter, weights, {})
 
 
@@ -241,13 +236,13 @@ def _write_video(
     stylizer: FrameStylizer,
     kept: ResumeFolder,
     stop: threading.Event,
-    bar: tqdm,
+    progress: Progress,
 ) -> VideoStats:
     """Writes the video; if it is interrupted, nothing appears under its name."""
     segments = SegmentOptions(kept.plan.segment or sys.maxsize, kept.add_segment, kept.folder)
     try:
         with video_writer(job.output, video, *size, crf=job.crf, segments=segments) as writer:
-            stats = stream_video(source, stylizer, writer, kept, stop, bar.update)
+            stats = stream_video(source, stylizer, writer, kept, stop, progress.advance)
             if stats.interrupted:
                 raise _Interrupted(stats)
             duration = video.duration

@@ -2,9 +2,9 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +14,11 @@ from jax.tree_util import Partial
 from msst_jax.losses.objective import LossWeights
 from msst_jax.models.vgg import VGG
 from msst_jax.ops.image import composite, resize
-from msst_jax.optim.minimize import Solution, minimize
-from msst_jax.optim.optimizer import build_optimizer
+from msst_jax.optim.minimize import CompiledMinimizer, Solution, compile_minimizer, run_minimizer
+from msst_jax.optim.optimizer import OptimizerOptions, build_optimizer
 from msst_jax.runtime.interrupt import interrupt_event
 from msst_jax.transfer.inputs import PhotoInputs
+from msst_jax.transfer.memory import ScalePlan, check_memory
 from msst_jax.transfer.objective import (
     ExtraLoss,
     Scene,
@@ -30,6 +31,58 @@ from msst_jax.transfer.options import StylizationOptions
 
 ProgressCallback = Callable[[int, float], None]
 """Called as (evaluation counted over all scales, loss summed over the runs)."""
+
+FINISHING_EVALUATIONS = 5  # at full size, if an interrupt comes before these have begun
+
+
+class Announce(Protocol):
+    """Called before what takes time and is no evaluation."""
+
+    def __call__(self, text: str, left: int | None = None) -> None:
+        """Says so.
+
+        Args:
+          text: a line that says what it is.
+          left: evaluations that follow; None = as planned.
+        """
+
+
+def say_nothing(text: str, left: int | None = None) -> None:
+    """The `Announce` of those who do not listen."""
+
+
+class Preview(NamedTuple):
+    """Pictures while an optimization is at work."""
+
+    every: int
+    """Evaluations from one to the next, counted over all scales."""
+    show: Callable[[jax.Array], None]
+    """Receives the best images so far (B, H, W, 3), at full size."""
+
+
+class Listener(NamedTuple):
+    """What is told of an optimization while it is at work."""
+
+    progress: ProgressCallback | None = None
+    announce: Announce = say_nothing
+    preview: Preview | None = None
+    done: int = 0
+    """Evaluations made at previous scales."""
+
+    def on_evaluation(self) -> ProgressCallback | None:
+        """That of `run_minimizer`."""
+        progress, done = self.progress, self.done
+        return progress and (lambda evaluation, total: progress(done + evaluation, total))
+
+    def on_best(self) -> Callable[[int, jax.Array], None] | None:
+        """That of `run_minimizer`."""
+        preview, done = self.preview, self.done
+        if preview is None:
+            return None
+        return lambda evaluation, pixels: None if (done + evaluation) % preview.every else preview.show(pixels)
+
+
+SILENT = Listener()
 
 
 class StylizationResult(NamedTuple):
@@ -59,6 +112,7 @@ def stylize(
     seed: int = 0,
     extra_loss: ExtraLoss | None = None,
     progress: ProgressCallback | None = None,
+    listener: Listener = SILENT,
 ) -> StylizationResult:
     """Optimizes B images of one photo as one batch, one for each of `runs`.
 
@@ -69,7 +123,8 @@ def stylize(
       runs: the factors of the loss, for each image.
       seed: of the random start (options.init = "noise").
       extra_loss: further terms of the loss; see `ExtraLoss`.
-      progress: see `ProgressCallback`.
+      progress: that of the listener; see `ProgressCallback`.
+      listener: see `Listener`.
     """
     weights = jax.tree.map(lambda *values: jnp.asarray(values, jnp.float32), *runs)
 
@@ -77,9 +132,16 @@ def stylize(
         return build_objective(options, vgg, scene, weights, extra_loss)
 
     batch = (len(runs), options.image_count(len(inputs.regions)))
-    pixels, solutions = coarse_to_fine(options, problem, inputs, batch, seed, progress)
-    images = jax.vmap(partial(compose, options), in_axes=(0, None))(pixels, jnp.asarray(inputs.masks))
-    return _collect(images, solutions)
+
+    def full_images(pixels: jax.Array) -> jax.Array:
+        pixels = _resize_pixels(pixels, *inputs.photo.shape[:2])
+        return jax.vmap(partial(compose, options), in_axes=(0, None))(pixels, jnp.asarray(inputs.masks))
+
+    preview = listener.preview
+    of_pixels = preview and preview._replace(show=lambda pixels: preview.show(full_images(pixels)))
+    told = listener._replace(progress=progress or listener.progress, preview=of_pixels)
+    pixels, solutions = coarse_to_fine(options, problem, inputs, batch, seed, told)
+    return _collect(full_images(pixels), solutions)
 
 
 def stylize_separately(
@@ -88,18 +150,20 @@ def stylize_separately(
     inputs: PhotoInputs,
     *,
     seed: int = 0,
-    progress: ProgressCallback | None = None,
+    listener: Listener = SILENT,
+    stop: threading.Event | None = None,
 ) -> StylizationResult:
     """Each style optimized alone on the whole photo (style and content loss), then pasted by the masks.
 
     This is what the original program calls vanilla. Its K runs are one batch; the result holds one image, whose loss
-    is the sum over the runs. Arguments as in `stylize`.
+    is the sum over the runs. Arguments as in `stylize` and `coarse_to_fine`.
     """
 
     def problem(scene: Scene) -> tuple[Partial, dict[str, jax.Array]]:
         return build_separate_objective(options, vgg, scene)
 
-    pixels, solutions = coarse_to_fine(options, problem, inputs, (len(inputs.regions), 1), seed, progress)
+    batch = (len(inputs.regions), 1)
+    pixels, solutions = coarse_to_fine(options, problem, inputs, batch, seed, listener, stop=stop)
     image = composite(pixels[:, 0], jnp.asarray(inputs.masks))
     summed = [
         solution._replace(
@@ -118,14 +182,16 @@ def coarse_to_fine(
     inputs: PhotoInputs,
     batch: tuple[int, int],
     seed: int,
-    progress: ProgressCallback | None,
+    listener: Listener,
     *,
     stop: threading.Event | None = None,
 ) -> tuple[jax.Array, list[Solution]]:
     """Minimizes `problem` at each scale, starting from the resized pixels of the previous scale.
 
-    Ctrl-C at any moment, also while a scale compiles, ends the optimization and keeps the pixels so far; so does
-    `stop`, if it is given.
+    Ctrl-C at any moment, also while a scale compiles, ends the optimization and keeps the pixels so far. If those are
+    not of full size yet, they are resized and get FINISHING_EVALUATIONS there; a further Ctrl-C ends these.
+
+    Once the first scale is compiled, it is checked that all of them fit into memory.
 
     Args:
       options: schedule, optimizer, init and keep.
@@ -133,35 +199,39 @@ def coarse_to_fine(
       inputs: photo, masks and styles at their final size.
       batch: (runs, images a run).
       seed: of the random start.
-      progress: see `ProgressCallback`.
-      stop: ends the optimization once it is set.
+      listener: see `Listener`; its preview receives the pixels of the scale.
+      stop: takes the place of Ctrl-C, and ends the optimization without finishing at full size.
 
     Returns:
       Pixels (runs, images, H, W, 3), and the Solution of each scale.
+
+    Raises:
+      UserError: the memory is not there.
     """
     pixels = None
     solutions: list[Solution] = []
     schedule = options.schedule
+    scales = [pair for pair in zip(schedule.scales, schedule.evaluations, strict=True) if pair[1]]
+    height, width = inputs.photo.shape[:2]
+    plans = [ScalePlan((*batch, round(height * scale), round(width * scale), 3), count) for scale, count in scales]
+
+    def check(compiled: CompiledMinimizer) -> None:
+        if not solutions and (needed := check_memory(options, compiled, plans)):
+            listener.announce(needed)
+
     with interrupt_event() if stop is None else nullcontext(stop) as stopped:
-        for scale, evaluations in zip(schedule.scales, schedule.evaluations, strict=True):
-            if not evaluations:
-                continue
+        for number, (scale, evaluations) in enumerate(scales, start=1):
             scene = scale_scene(inputs, scale)
             if pixels is None:
                 pixels = _initial_pixels(options.init, jax.random.key(seed), scene.photo, batch)
             else:
-                pixels = jnp.clip(resize(pixels, *scene.photo.shape[:2]), 0.0, 1.0)
-            if solutions and stopped.is_set():
+                pixels = _resize_pixels(pixels, *scene.photo.shape[:2])
+            finishes = stop is None and number == len(scales)
+            if solutions and stopped.is_set() and not finishes:
                 continue  # only bring the pixels so far to their full size
-            loss, runs = problem(scene)
-            solution = minimize(
-                loss,
-                pixels,
-                build_optimizer(options.optimizer, evaluations),
-                evaluations,
-                runs=runs,
-                stop=stopped,
-                on_evaluation=_shifted(progress, sum(solution.losses["total"].shape[-1] for solution in solutions)),
+            told = listener._replace(done=sum(solution.losses["total"].shape[-1] for solution in solutions))
+            solution = _minimize_scale(
+                options.optimizer, partial(problem, scene), pixels, evaluations, told, check, stopped, finishes
             )
             keep_best = options.keep == "best" or solution.interrupted
             pixels = jnp.asarray(solution.best_pixels if keep_best else solution.pixels)
@@ -170,11 +240,70 @@ def coarse_to_fine(
     return pixels, solutions
 
 
-def _shifted(progress: ProgressCallback | None, done: int) -> ProgressCallback | None:
-    """Counts on from the evaluations of the previous scales."""
-    if progress is None:
-        return None
-    return lambda evaluation, total: progress(done + evaluation, total)
+def _minimize_scale(
+    optimizer: OptimizerOptions,
+    problem: Callable[[], tuple[Partial, Any]],
+    pixels: jax.Array,
+    evaluations: int,
+    listener: Listener,
+    on_compiled: Callable[[CompiledMinimizer], None],
+    stopped: threading.Event,
+    finishes: bool,
+) -> Solution:
+    """Minimizes at one scale.
+
+    Args:
+      optimizer: see `OptimizerOptions`.
+      problem: gives the objective and its runs.
+      pixels: the first ones (runs, images, H, W, 3).
+      evaluations: at this scale.
+      listener: see `Listener`.
+      on_compiled: called before the first evaluation.
+      stopped: ends the optimization once it is set, after the evaluation at work.
+      finishes: if it is set before the first evaluation, still make a few, until a further Ctrl-C.
+    """
+    few = min(evaluations, FINISHING_EVALUATIONS)
+    with ExitStack() as held:
+
+        def finishing() -> threading.Event | None:
+            """The event of a further Ctrl-C, if there was one."""
+            if not (finishes and stopped.is_set()):
+                return None
+            further = held.enter_context(interrupt_event())
+            counted = f"{few} evaluation{'s' * (few > 1)}"
+            listener.announce(f"finishing at full size: {counted}; press Ctrl-C again to stop at once", few)
+            return further
+
+        stop = finishing()
+        listener.announce(describe_compilation(pixels))
+        loss, runs = problem()
+        compiled = compile_minimizer(loss, pixels, build_optimizer(optimizer, few if stop else evaluations), runs=runs)
+        on_compiled(compiled)
+        stop = stop or finishing()
+        solution = run_minimizer(
+            compiled,
+            loss,
+            pixels,
+            few if stop else evaluations,
+            runs=runs,
+            on_evaluation=listener.on_evaluation(),
+            on_best=listener.on_best(),
+            stop=stop or stopped,
+        )
+        return solution._replace(interrupted=stopped.is_set())
+
+
+def describe_compilation(pixels: jax.Array) -> str:
+    """What is said before the program for images (..., H, W, 3) is compiled."""
+    height, width = pixels.shape[-3:-1]
+    return f"compiling for {width}x{height} pixels"
+
+
+def _resize_pixels(pixels: jax.Array, height: int, width: int) -> jax.Array:
+    """Pixels (..., H, W, 3) at another scale, in [0, 1]."""
+    if pixels.shape[-3:-1] == (height, width):
+        return pixels
+    return jnp.clip(resize(pixels, height, width), 0.0, 1.0)
 
 
 def _initial_pixels(init: str, key: jax.Array, photo: jax.Array, batch: tuple[int, int]) -> jax.Array:

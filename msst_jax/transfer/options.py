@@ -60,6 +60,12 @@ class ScaleSchedule:
         """Evaluations over all scales."""
         return sum(self.evaluations)
 
+    @property
+    def costs(self) -> tuple[float, ...]:
+        """About what each evaluation takes, relative to one at full size: its share of the pixels."""
+        scales = zip(self.scales, self.evaluations, strict=True)
+        return tuple(scale**2 for scale, evaluations in scales for _ in range(evaluations))
+
 
 @dataclass(frozen=True)
 class TemporalOptions:

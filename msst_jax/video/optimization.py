@@ -21,7 +21,7 @@ from msst_jax.optim.optimizer import build_optimizer
 from msst_jax.regions.segmenter import Segmenter
 from msst_jax.transfer.inputs import PhotoInputs, Region
 from msst_jax.transfer.objective import build_objective, compose, scale_scene
-from msst_jax.transfer.optimization import coarse_to_fine
+from msst_jax.transfer.optimization import Announce, Listener, coarse_to_fine, describe_compilation
 from msst_jax.transfer.options import StylizationOptions
 from msst_jax.video.batching import FrameBatch
 from msst_jax.video.blend_schedule import BlendSchedule
@@ -49,6 +49,7 @@ class FrameOptimization:
       seed: of the random start (options.init = "noise").
       stop: ends the current frame, which is then lost.
       progress: called as (evaluation, loss) within each frame.
+      announce: see `Announce`.
     """
 
     options: StylizationOptions
@@ -58,6 +59,7 @@ class FrameOptimization:
     seed: int
     stop: threading.Event
     progress: Callable[[int, float], None]
+    announce: Announce
 
     def weights(self, time: Fraction) -> LossWeights:
         """The factors of the loss at a time in seconds, as a batch of one run."""
@@ -128,7 +130,7 @@ def _optimize_first(work: FrameOptimization, inputs: PhotoInputs, weights: LossW
         inputs,
         (1, work.options.image_count(len(inputs.regions))),
         work.seed,
-        work.progress,
+        Listener(work.progress, work.announce),
         stop=work.stop,
     )
     if any(solution.interrupted for solution in solutions):
@@ -154,7 +156,9 @@ def _make_optimize_next(work: FrameOptimization) -> Callable[[PhotoInputs, LossW
     def optimize_next(inputs: PhotoInputs, weights: LossWeights, start: jax.Array) -> jax.Array:
         nonlocal compiled
         loss, runs = build_objective(work.options, work.vgg, scale_scene(inputs, 1.0), weights)
-        compiled = compiled or compile_minimizer(loss, start[None], transform, runs=runs)
+        if compiled is None:
+            work.announce(describe_compilation(start))
+            compiled = compile_minimizer(loss, start[None], transform, runs=runs)
         solution = run_minimizer(
             compiled,
             loss,

@@ -45,6 +45,7 @@ FLAG_VALUES = {
     "seed": "--seed=3",
     "regions-only": "--regions-only",
     "compare": "--compare",
+    "preview-every": "--preview-every=1",
     "model": "--model=builtin",
     "quality": "--quality=20",
     "rate": "--rate=25",

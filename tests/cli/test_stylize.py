@@ -18,6 +18,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from msst_jax.errors import UserError
+from msst_jax.pipelines import photo
 from msst_jax.pipelines.job import EXIT_NOTHING_BETTER, PhotoJob
 from msst_jax.pipelines.run import run_job
 from msst_jax.runtime.interrupt import EXIT_INTERRUPTED
@@ -181,6 +182,41 @@ def test_ctrl_c_writes_the_best_so_far_and_says_so(scene: Path, caplog, monkeypa
         assert 4 <= content["evaluations"][0] < 20
 
 
+@pytest.mark.parametrize("ratios", [[0.2], [0.1, 0.3]], ids=["one", "strip"])
+def test_the_output_is_rewritten_while_the_optimization_goes_on(scene: Path, monkeypatch, ratios: list[float]):
+    seen: list[np.ndarray] = []
+    saved = photo.save_picture
+
+    def save_and_look(content: Image.Image, path: Path, *more: Any) -> None:
+        saved(content, path, *more)
+        if path == wanted.output:
+            seen.append(picture(path))
+
+    wanted = job(scene, blend_ratios=ratios, preview_every=2)
+    monkeypatch.setattr(photo, "save_picture", save_and_look)
+    assert run_job(quick_config(steps=7), wanted) == 0
+    assert len(seen) == 4  # after 2, 4 and 6 evaluations, and in the end
+    assert len({image.shape for image in seen}) == 1
+    assert np.any(seen[0] != seen[-1])
+    assert names(wanted.output.parent)[0] == "out.json"
+
+
+def test_a_preview_that_cannot_be_written_is_said_and_the_run_goes_on(scene: Path, monkeypatch, caplog):
+    saved, calls = photo.save_picture, []
+
+    def full(content: Image.Image, path: Path, *more: Any) -> None:
+        calls.append(path)
+        if len(calls) == 1:
+            raise UserError(f"cannot write {path}: No space left on device; choose another output")
+        saved(content, path, *more)
+
+    monkeypatch.setattr(photo, "save_picture", full)
+    wanted = job(scene, preview_every=2)
+    assert run_job(quick_config(), wanted) == 0
+    assert re.search(r"no preview: cannot write .*out\.png: No space left on device", caplog.text)
+    assert wanted.output.exists()
+
+
 def test_a_full_disk_is_one_line_and_leaves_nothing(scene: Path, monkeypatch: pytest.MonkeyPatch):
     def full(_picture: Image.Image, name: Path, **_options: Any) -> None:
         Path(name).write_bytes(b"half")
@@ -259,6 +295,8 @@ def test_regions_that_a_segmenter_finds_are_told_from_masks_in_the_json(tmp_path
         (["photo.png", *TWO, "--blend=0.2,0.2000001"], "names a ratio twice; leave one out"),
         (["photo.png", *TWO, "--blend=1e33"], "blend ratio times config.style_weight is 1e+39; it must be at most"),
         (["photo.png", TWO[0], "--style=background=c_inputs.png", "-o", "c.png"], "overwrite the input c_inputs.png"),
+        (["photo.png", *TWO, "--preview-every=0"], "--preview-every=0: 0 is not a positive integer"),
+        (["photo.png", *TWO, "-o", "-", "--preview-every=1"], "rewrites a file, and -o - is none; give a file name"),
         (["photo.png", *TWO, "--seed=-1"], "--seed=-1: -1 is not an integer in the range"),
         (["photo.png", *TWO, "--seed=99999999999999999999"], "is not an integer in the range"),
         (["photo.png", *TWO, "--blnd=0"], "Unknown command line flag 'blnd'"),
@@ -329,7 +367,8 @@ def test_quiet_prints_nothing_and_otherwise_a_stretched_mask_and_the_output_are_
     code, stderr = run_script(["photo.png", *TWO[:2], "--mask=dog=other.png", *more, *quick_flags()], scene)
     assert code == 0
     stretched = "mask other.png is 11x10, the photo 32x24: the mask is stretched to fit\n"
-    assert stderr == ("" if quiet else f"{stretched}wrote new/folder/out.jpg\nwrote new/folder/out_inputs.jpg\n")
+    said = f"{stretched}compiling for 32x24 pixels\nwrote new/folder/out.jpg\nwrote new/folder/out_inputs.jpg\n"
+    assert stderr == ("" if quiet else said)
     assert names(scene / "new" / "folder") == ["out.jpg", "out.json", "out_inputs.jpg"]
 
 
@@ -337,7 +376,8 @@ def test_the_seed_config_runs_from_the_command_line(scene: Path):
     config = f"--config={STYLIZE.parent / 'configs' / 'seed.py'}"
     changes = ["--config.size=24", "--config.steps=2", "--config.steps_multiple=3", "--blend=0.3", "--config.history=4"]
     code, stderr = run_command(["photo.png", config, *TWO, *changes], scene)
-    assert (code, stderr) == (0, "wrote outputs/photo.png\nwrote outputs/photo_inputs.png\n")
+    assert code == 0
+    assert stderr == "compiling for 24x24 pixels\nwrote outputs/photo.png\nwrote outputs/photo_inputs.png\n"
     content = sidecar(scene / "outputs" / "photo.png")
     assert content["evaluations"] == [3]
     assert content["size"] == [24, 24]

@@ -1,7 +1,9 @@
 """Coarse-to-fine optimization, and the effect of its options."""
 
 import signal
+import threading
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import jax
@@ -12,12 +14,13 @@ import pytest
 from msst_jax.losses import objective as losses
 from msst_jax.models.pretrained import load_vgg
 from msst_jax.models.vgg import VGG
-from msst_jax.optim.minimize import compile_minimizer, minimize
+from msst_jax.optim.minimize import compile_minimizer
 from msst_jax.optim.optimizer import build_optimizer
 from msst_jax.transfer import objective
 from msst_jax.transfer import optimization as stylization
 from msst_jax.transfer.build import build_options
 from msst_jax.transfer.inputs import PhotoInputs, Region
+from msst_jax.transfer.optimization import FINISHING_EVALUATIONS, Listener, Preview, say_nothing
 from tests.helpers.pictures import noise, quick_config, stripe
 
 TWO_SCALES = {"scales": (0.5, 1.0), "scale_steps": (0.5, 0.5)}
@@ -35,9 +38,18 @@ def vgg() -> VGG:
     return load_vgg("vgg16", ["relu2_1"])[0]
 
 
-def run(inputs: PhotoInputs, vgg: VGG, progress: Any = None, **changes: Any) -> stylization.StylizationResult:
+def run(
+    inputs: PhotoInputs,
+    vgg: VGG,
+    progress: Any = None,
+    announce: Any = say_nothing,
+    preview: Any = None,
+    **changes: Any,
+) -> stylization.StylizationResult:
     options = build_options(quick_config(**changes))
-    return stylization.stylize(options, vgg, inputs, [options.weights(0.2)], progress=progress)
+    return stylization.stylize(
+        options, vgg, inputs, [options.weights(0.2)], listener=Listener(progress, announce, preview)
+    )
 
 
 def test_the_fine_scale_continues_from_the_coarse_one(inputs: PhotoInputs, vgg: VGG):
@@ -56,26 +68,88 @@ def test_ctrl_c_in_the_coarse_scale_gives_an_image_of_full_size(inputs: PhotoInp
 
     outcome = run(inputs, vgg, progress, steps=1000, **TWO_SCALES)
     assert outcome.interrupted
+    assert outcome.evaluations[0] < 20
+    assert outcome.evaluations[1:] == [FINISHING_EVALUATIONS]
+    assert outcome.images.shape == (1, 37, 45, 3)
+    fine = outcome.losses[0]["total"][outcome.evaluations[0] :]
+    assert min(fine) < fine[0]
+
+
+def test_a_second_ctrl_c_ends_the_finish_at_full_size_with_the_resized_picture(inputs: PhotoInputs, vgg: VGG):
+    said: list[tuple[str, int | None]] = []
+
+    def interrupt(text: str, left: int | None = None) -> None:
+        said.append((text, left))
+        if text.startswith("finishing"):
+            signal.raise_signal(signal.SIGINT)
+
+    def progress(evaluation: int, _total: float) -> None:
+        if evaluation == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    outcome = run(inputs, vgg, progress, interrupt, steps=1000, **TWO_SCALES)
+    assert outcome.interrupted
+    assert outcome.evaluations[1:] == [1]  # of the resized picture itself
+    assert outcome.images.shape == (1, 37, 45, 3)
+    few = f"finishing at full size: {FINISHING_EVALUATIONS} evaluations; press Ctrl-C again to stop at once"
+    compilations = [(f"compiling for {size} pixels", None) for size in ("22x18", "45x37")]
+    assert said == [compilations[0], (few, FINISHING_EVALUATIONS), compilations[1]]
+
+
+def test_ctrl_c_at_full_size_ends_there_at_once(inputs: PhotoInputs, vgg: VGG):
+    said: list[str] = []
+
+    def progress(evaluation: int, _total: float) -> None:
+        if evaluation == 8:
+            signal.raise_signal(signal.SIGINT)
+
+    outcome = run(inputs, vgg, progress, lambda text, left=None: said.append(text), steps=1000, scales=(1.0,))
+    assert outcome.interrupted
+    assert 8 <= outcome.evaluations[0] < 20
+    assert said == ["compiling for 45x37 pixels"]
+
+
+def test_a_stop_of_the_caller_resizes_without_finishing(inputs: PhotoInputs, vgg: VGG):
+    stop = threading.Event()
+    options = build_options(quick_config(steps=1000, **TWO_SCALES))
+    listener = Listener(lambda evaluation, _total: stop.set() if evaluation == 2 else None)
+    outcome = stylization.stylize_separately(options, vgg, inputs, listener=listener, stop=stop)
+    assert outcome.interrupted
     assert len(outcome.evaluations) == 1
     assert outcome.images.shape == (1, 37, 45, 3)
 
 
-def test_ctrl_c_while_a_later_scale_compiles_keeps_the_earlier_result(
+def test_ctrl_c_while_the_last_scale_compiles_still_finishes_at_full_size(
     inputs: PhotoInputs, vgg: VGG, monkeypatch: pytest.MonkeyPatch
 ):
     compiled: list[int] = []
 
-    def interrupted_minimize(*args: Any, **kwargs: Any) -> Any:
+    def interrupted_compilation(*args: Any, **kwargs: Any) -> Any:
         compiled.append(1)
         if len(compiled) == 2:
             signal.raise_signal(signal.SIGINT)
-        return minimize(*args, **kwargs)
+        return compile_minimizer(*args, **kwargs)
 
-    monkeypatch.setattr(stylization, "minimize", interrupted_minimize)
-    outcome = run(inputs, vgg, steps=12, **TWO_SCALES)
+    monkeypatch.setattr(stylization, "compile_minimizer", interrupted_compilation)
+    outcome = run(inputs, vgg, steps=14, **TWO_SCALES)
     assert outcome.interrupted
-    assert outcome.evaluations[0] == 6
+    assert outcome.evaluations == [7, FINISHING_EVALUATIONS]
     assert outcome.images.shape == (1, 37, 45, 3)
+
+
+@pytest.mark.parametrize("guided", [True, False])
+def test_previews_are_the_best_pictures_so_far_at_full_size_and_change_nothing(
+    inputs: PhotoInputs, vgg: VGG, guided: bool
+):
+    shown: list[np.ndarray] = []
+    settings = {"steps": 12, "guided": guided, **TWO_SCALES}
+    outcome = run(inputs, vgg, preview=Preview(4, lambda images: shown.append(np.asarray(images))), **settings)
+    assert [images.shape for images in shown] == [(1, 37, 45, 3)] * 3
+    assert all(np.abs(one - two).max() > 1e-3 for one, two in pairwise(shown))
+    best = np.argmin(outcome.losses[0]["total"][6:])
+    if best == 5:  # evaluated last
+        np.testing.assert_array_equal(shown[-1], outcome.images)
+    np.testing.assert_array_equal(run(inputs, vgg, **settings).images, outcome.images)
 
 
 def test_separate_stylization_applies_each_style_to_the_whole_photo(inputs: PhotoInputs, vgg: VGG):
@@ -140,7 +214,7 @@ def test_remat_needs_less_than_half_of_the_memory_of_a_step(vgg: VGG):
         loss, runs = objective.build_objective(options, vgg, scene, weights)
         pixels = jnp.broadcast_to(scene.photo, (1, 3, *scene.photo.shape))
         step = compile_minimizer(loss, pixels, build_optimizer(options.optimizer, 3), runs=runs).step
-        temporary.append(step.memory_analysis().temp_size_in_bytes)  # type: ignore[attr-defined]
+        temporary.append(step.memory_analysis().temp_size_in_bytes)
     print(temporary, temporary[1] / temporary[0])
     assert temporary[1] < 0.5 * temporary[0]
 
