@@ -22,7 +22,7 @@ from msst_jax.cli.applicability import (
     check_flags_apply,
     describe_inert,
 )
-from msst_jax.configs import photo
+from msst_jax.configs import photo, photo_separate
 from msst_jax.errors import UserError
 from msst_jax.pipelines import train as training
 from msst_jax.pipelines.job import MasksJob, PhotoJob
@@ -112,7 +112,7 @@ def test_the_models_styles_and_regions_only_exclude_each_other(scene: Path):
 @pytest.mark.parametrize("run", STYLIZING, ids=lambda run: run.name)
 def test_every_field_is_either_silent_or_named(run: Run):
     """No run is made: the messages are those of all fields at once, typed on the command line."""
-    given = Given([], STYLIZE_FIELDS, photo.get_config(), masked=False)
+    given = Given([], STYLIZE_FIELDS, photo_separate.get_config(), masked=False)
     (phrase,) = describe_inert(run, STYLIZE_FIELDS, given) or [f" on {NAMES[run]}"]
     named = set(re.findall(r"config\.(\w+)", phrase))
     assert named == {field for field, runs in STYLIZE_FIELDS.items() if not runs & run}

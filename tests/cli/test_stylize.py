@@ -293,7 +293,7 @@ def test_regions_that_a_segmenter_finds_are_told_from_masks_in_the_json(tmp_path
         (["photo.png", *TWO, "--blend=-0.1"], "--blend is -0.1; it must be zero or more"),
         (["photo.png", *TWO, "--blend=a,b"], "--blend 'a,b' is not a list of numbers; write for example"),
         (["photo.png", *TWO, "--blend=0.2,0.2000001"], "names a ratio twice; leave one out"),
-        (["photo.png", *TWO, "--blend=1e33"], "blend ratio times config.style_weight is 1e+39; it must be at most"),
+        (["photo.png", *TWO, "--blend=1e37"], "blend ratio times config.style_weight is 2e+39; it must be at most"),
         (["photo.png", TWO[0], "--style=background=c_inputs.png", "-o", "c.png"], "overwrite the input c_inputs.png"),
         (["photo.png", *TWO, "--preview-every=0"], "--preview-every=0: 0 is not a positive integer"),
         (["photo.png", *TWO, "-o", "-", "--preview-every=1"], "rewrites a file, and -o - is none; give a file name"),

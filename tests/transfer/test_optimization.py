@@ -152,8 +152,9 @@ def test_previews_are_the_best_pictures_so_far_at_full_size_and_change_nothing(
     np.testing.assert_array_equal(run(inputs, vgg, **settings).images, outcome.images)
 
 
-def test_separate_stylization_applies_each_style_to_the_whole_photo(inputs: PhotoInputs, vgg: VGG):
-    options = build_options(quick_config(keep="last", max_step=0.0))
+@pytest.mark.parametrize("guided", [True, False])
+def test_separate_stylization_applies_each_style_to_the_whole_photo(inputs: PhotoInputs, vgg: VGG, guided: bool):
+    options = build_options(quick_config(guided=guided, keep="last", max_step=0.0))
     separate = stylization.stylize_separately(options, vgg, inputs)
     whole = np.ones_like(inputs.masks[..., :1])
     alone = []
@@ -171,7 +172,7 @@ def test_separate_stylization_applies_each_style_to_the_whole_photo(inputs: Phot
 
 
 def test_remat_gives_the_same_images_even_in_a_batch(inputs: PhotoInputs, vgg: VGG):
-    options = build_options(quick_config(steps=4, **TWO_SCALES))
+    options = build_options(quick_config(guided=False, steps=4, **TWO_SCALES))
     runs = [options.weights(ratio) for ratio in (0.0, 20.0)]
     plain = stylization.stylize(options, vgg, inputs, runs)
     rematerialized = stylization.stylize(replace(options, remat=True), vgg, inputs, runs)
@@ -193,7 +194,7 @@ def test_remat_is_passed_to_the_loss(inputs: PhotoInputs, vgg: VGG, monkeypatch:
         return loss(*args, remat=remat)
 
     monkeypatch.setattr(objective, "stylization_loss", spy)
-    options = build_options(quick_config(remat=True, steps=1))
+    options = build_options(quick_config(guided=False, remat=True, steps=1))
     if separate:
         outcome = stylization.stylize_separately(options, vgg, inputs)
     else:
@@ -209,7 +210,7 @@ def test_remat_needs_less_than_half_of_the_memory_of_a_step(vgg: VGG):
     scene = objective.scale_scene(PhotoInputs(noise(96, 96) / np.float32(255), third, regions), 1.0)
     temporary = []
     for remat in (False, True):
-        options = build_options(quick_config(remat=remat))
+        options = build_options(quick_config(guided=False, remat=remat))
         weights = jax.tree.map(lambda value: jnp.full(1, value), options.weights(0.2))
         loss, runs = objective.build_objective(options, vgg, scene, weights)
         pixels = jnp.broadcast_to(scene.photo, (1, 3, *scene.photo.shape))
