@@ -205,8 +205,13 @@ def describe_error(error: Exception) -> str:
     return f"the config has no field {text}" if text.startswith("'") else text or type(error).__name__
 
 
-def parse_region_files(pairs: Iterable[str], flag: str) -> dict[str, str]:
+def parse_region_files(pairs: Iterable[str], flag: str, *, words: Sequence[str] = ()) -> dict[str, str]:
     """["person=a.jpg", ...] to {"person": "a.jpg", ...}.
+
+    Args:
+      pairs: NAME=FILE each.
+      flag: where they are from.
+      words: what may stand in place of a file, see `user_path`.
 
     Raises:
       UserError: not NAME=FILE, a region named twice, or a path that cannot be used.
@@ -218,7 +223,7 @@ def parse_region_files(pairs: Iterable[str], flag: str) -> dict[str, str]:
             raise UserError(f"--{flag} {pair!r} is not NAME=FILE; write for example --{flag} person=FILE")
         if name in files:
             raise UserError(f"--{flag} names the region {name!r} twice ({files[name]} and {file}); leave one out")
-        files[name] = str(user_path(file, f"--{flag} {name}"))
+        files[name] = str(user_path(file, f"--{flag} {name}", words=words))
     return files
 
 

@@ -45,7 +45,10 @@ PRESETS = ("photo", "photo_separate", "quickstart", "seed", "seed_fast", "video"
 def define_flags(values: flags.FlagValues) -> None:
     """The flags of the command, but for --config; see `StylizeFlags`."""
     flags.DEFINE_multi_string(
-        "style", [], "REGION=FILE: the painting that a region takes its style from.", flag_values=values
+        "style",
+        [],
+        "REGION=FILE: the painting that a region takes its style from; REGION=keep: it stays the photo.",
+        flag_values=values,
     )
     flags.DEFINE_multi_string("mask", [], "REGION=FILE: gray image, white inside the region.", flag_values=values)
     flags.DEFINE_string(

@@ -36,6 +36,7 @@ from msst_jax.report.sidecar import build_sidecar
 from msst_jax.runtime.interrupt import EXIT_INTERRUPTED
 from msst_jax.transfer.build import build_options
 from msst_jax.transfer.inputs import PhotoInputs, load_photo_inputs
+from msst_jax.transfer.kept import styled_files
 from msst_jax.transfer.objective import load_loss_network
 from msst_jax.transfer.optimization import StylizationResult, stylize, stylize_separately
 from msst_jax.transfer.options import StylizationOptions
@@ -83,7 +84,7 @@ def _check_outputs(job: PhotoJob) -> None:
     if job.compare:
         images.append(sibling_path(job.output, "comparison"))
     outputs = [*images, *(path.with_suffix(".json") for path in images)]
-    check_outputs(job.output, outputs, [job.photo, *job.styles.values(), *job.masks.values()])
+    check_outputs(job.output, outputs, [job.photo, *styled_files(job.styles).values(), *job.masks.values()])
 
 
 def _runs(options: StylizationOptions, job: PhotoJob) -> list[LossWeights]:

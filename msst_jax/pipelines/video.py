@@ -34,6 +34,7 @@ from msst_jax.runtime.interrupt import EXIT_INTERRUPTED, interrupt_event
 from msst_jax.transfer.build import build_options
 from msst_jax.transfer.feedforward import model_regions
 from msst_jax.transfer.inputs import PhotoInputs, Region, load_styles
+from msst_jax.transfer.kept import KEEP, styled_files
 from msst_jax.transfer.objective import load_loss_network
 from msst_jax.transfer.options import InputOptions, StylizationOptions
 from msst_jax.video.batching import FrameBatch, batch_frames
@@ -122,7 +123,7 @@ def _check(config: ConfigDict, job: VideoJob) -> None:
     """Raises UserError for everything that can be known before the video is opened."""
     for ratio in job.blend.ratios:
         check_number("blend ratio times config.style_weight", ratio * config.style_weight)
-    inputs = [job.video, *job.styles.values(), *job.masks.values()]
+    inputs = [job.video, *styled_files(job.styles).values(), *job.masks.values()]
     check_video_output(job.output, job.crf)
     check_outputs(job.output, [job.output.with_suffix(".json")], inputs)
     if job.output.resolve() in {Path(file).resolve() for file in inputs}:
@@ -216,7 +217,7 @@ def _open_resume_folder(config: ConfigDict, job: VideoJob, video: VideoInfo, sty
         "model or weights": hashlib.sha256(stylizer.weights.read_bytes()).hexdigest(),
         "segmenter": stylizer.segmenter.record() if stylizer.segmenter else None,
         **({SEGMENTER_WEIGHTS: file_fingerprint(named)} if named and named.is_file() else {}),
-        "styles": {name: _fingerprint(file) for name, file in job.styles.items()},
+        "styles": {name: {} if file == KEEP else _fingerprint(file) for name, file in job.styles.items()},
         "masks": {name: _fingerprint(file) for name, file in job.masks.items()},
         "blend": job.blend._asdict(),
         "quality": job.crf,

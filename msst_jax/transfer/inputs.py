@@ -15,7 +15,10 @@ from msst_jax.regions.mask_files import read_mask
 from msst_jax.regions.masks import MaskOptions, MaskSpec, compose_masks
 from msst_jax.regions.segmenter import Segmenter, Size, load_segmenter
 from msst_jax.regions.selection import region_classes, region_masks
+from msst_jax.transfer.kept import KEEP, check_kept
 from msst_jax.transfer.options import InputOptions, StylizationOptions
+
+NO_STYLE = np.empty((0, 0, 3), np.float32)
 
 
 class Region(NamedTuple):
@@ -23,8 +26,9 @@ class Region(NamedTuple):
 
     name: str
     style_file: str
+    """KEEP if it is left the photo."""
     style: np.ndarray
-    """(h, w, 3) in [0, 1]."""
+    """(h, w, 3) in [0, 1]; empty for a region that is kept, and where a model has learned the style."""
     origin: str = "mask"
     """Where its mask comes from, see `MaskSpec.origin`."""
 
@@ -39,6 +43,11 @@ class PhotoInputs(NamedTuple):
     regions: tuple[Region, ...]
     segmenter: dict[str, str] | None = None
     """Name and weights file of the network that segmented the photo; None if every mask was given."""
+
+    @property
+    def style_files(self) -> tuple[str, ...]:
+        """The file of each region's style, or KEEP."""
+        return tuple(region.style_file for region in self.regions)
 
 
 def load_photo_inputs(
@@ -56,7 +65,7 @@ def load_photo_inputs(
     Args:
       options: the inputs, and how deep the losses look.
       photo: file of the photo.
-      styles: {region: file of its style}.
+      styles: {region: file of its style, or KEEP}.
       masks: {region: file of its mask}.
       segmenter: the network to use; None loads that of the options, and only if a region needs it.
 
@@ -107,25 +116,27 @@ def load_styles(options: StylizationOptions, styles: Mapping[str, str], spec: Ma
 
     Args:
       options: the inputs, and how deep the losses look.
-      styles: {region: file}.
+      styles: {region: file, or KEEP}.
       spec: where the masks come from.
       size: of the photo.
 
     Raises:
-      UserError: a file that cannot be read, or a side too short for the losses.
+      UserError: as `check_kept`, a file that cannot be read, or a side too short for the losses.
     """
-    style_size = round(max(size) * options.inputs.style_scale)
+    check_kept(styles, guided=options.guided)
     regions = [
-        Region(
-            name,
-            file,
-            load_image(file, style_size, square=options.inputs.square, what="style"),
-            spec.origin(name),
-        )
-        for name, file in styles.items()
+        Region(name, file, _load_style(options.inputs, file, size), spec.origin(name)) for name, file in styles.items()
     ]
-    _check_smallest_scale(options, [size, *(region.style.shape[:2] for region in regions)])
+    loaded = [region.style.shape[:2] for region in regions if region.style_file != KEEP]
+    _check_smallest_scale(options, [size, *loaded])
     return regions
+
+
+def _load_style(options: InputOptions, file: str, size: Size) -> np.ndarray:
+    """A style image (h, w, 3) in [0, 1] for a photo of a (width, height); nothing for a region that is kept."""
+    if file == KEEP:
+        return NO_STYLE
+    return load_image(file, round(max(size) * options.style_scale), square=options.square, what="style")
 
 
 def photo_masks(

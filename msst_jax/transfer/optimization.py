@@ -18,6 +18,7 @@ from msst_jax.optim.minimize import Solution, minimize
 from msst_jax.optim.optimizer import build_optimizer
 from msst_jax.runtime.interrupt import interrupt_event
 from msst_jax.transfer.inputs import PhotoInputs
+from msst_jax.transfer.kept import KEEP
 from msst_jax.transfer.objective import (
     ExtraLoss,
     Scene,
@@ -78,7 +79,7 @@ def stylize(
 
     batch = (len(runs), options.image_count(len(inputs.regions)))
     pixels, solutions = coarse_to_fine(options, problem, inputs, batch, seed, progress)
-    images = jax.vmap(partial(compose, options), in_axes=(0, None))(pixels, jnp.asarray(inputs.masks))
+    images = jax.vmap(partial(compose, options, inputs))(pixels)
     return _collect(images, solutions)
 
 
@@ -92,15 +93,17 @@ def stylize_separately(
 ) -> StylizationResult:
     """Each style optimized alone on the whole photo (style and content loss), then pasted by the masks.
 
-    This is what the original program calls vanilla. Its K runs are one batch; the result holds one image, whose loss
-    is the sum over the runs. Arguments as in `stylize`.
+    This is what the original program calls vanilla. Its runs, one for each style, are one batch; the result holds one
+    image, whose loss is the sum over the runs. Arguments as in `stylize`.
     """
 
     def problem(scene: Scene) -> tuple[Partial, dict[str, jax.Array]]:
         return build_separate_objective(options, vgg, scene)
 
-    pixels, solutions = coarse_to_fine(options, problem, inputs, (len(inputs.regions), 1), seed, progress)
-    image = composite(pixels[:, 0], jnp.asarray(inputs.masks))
+    styled = [index for index, file in enumerate(inputs.style_files) if file != KEEP]
+    pixels, solutions = coarse_to_fine(options, problem, inputs, (len(styled), 1), seed, progress)
+    images = jnp.broadcast_to(inputs.photo, (len(inputs.regions), *inputs.photo.shape)).at[jnp.asarray(styled)]
+    image = composite(images.set(pixels[:, 0]), jnp.asarray(inputs.masks))
     summed = [
         solution._replace(
             losses={name: value.sum(0, keepdims=True) for name, value in solution.losses.items()},

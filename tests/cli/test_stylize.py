@@ -246,6 +246,15 @@ def test_regions_that_a_segmenter_finds_are_told_from_masks_in_the_json(tmp_path
             ["photo.png", *TWO[:2], "--mask=dog=photo.png"],
             "mask photo.png is a picture in color; give it in gray, white",
         ),
+        (
+            ["photo.png", "--style=dog=keep", "--style=background=keep", TWO[2]],
+            "--style keeps every region as it is (dog, background); give one of them a painting, such as --style dog=",
+        ),
+        (["photo.png", TWO[0], "--style=background=./keep", TWO[2]], "/keep does not exist; check the name"),
+        (
+            ["photo.png", TWO[0], "--style=background=keep", TWO[2], "--config=seed", "--config.size=32"],
+            "--style background=keep needs config.guided=True; choose a preset that has it, such as --config photo",
+        ),
         (["photo.png", TWO[0], TWO[2]], "% of the photo lies in no region (dog); add --style background=FILE"),
         (["photo.png", TWO[1], TWO[2]], "region 'dog' has a mask but no style; add --style dog=FILE"),
         (["photo.png", *TWO, "-o", "in.txt"], "unknown picture ending '.txt'; use one of .png"),
@@ -320,6 +329,29 @@ def test_a_white_mask_is_said_before_the_region_that_it_leaves_empty(scene: Path
 
 def quick_flags(**changes: Any) -> list[str]:
     return [f"--config.{name}={value!r}".replace("'", '"') for name, value in {**QUICK, **changes}.items()]
+
+
+@pytest.mark.parametrize("more", [[], ["--compare"], ["--blend=0,0.2", "--config.init=noise"]])
+def test_a_kept_region_is_the_photo_bit_for_bit_beyond_its_soft_edge(scene: Path, more: list[str]):
+    styles = ["--style=dog=a.png", "--style=background=keep", "--mask=dog=left.png"]
+    code, stderr = run_command(["photo.png", *styles, *more, "-o", "out.png", *quick_flags()], scene)
+    assert code == 0, stderr
+    made, photo = (
+        picture(scene / ("out_blend0.2.png" if "--blend=0,0.2" in more else "out.png")),
+        picture(scene / "photo.png"),
+    )
+    np.testing.assert_array_equal(made[:, 16:], photo[:, 16:])
+    assert np.abs(made[:, :10].astype(int) - photo[:, :10]).mean() > 1
+
+
+def test_a_style_file_of_the_name_keep_is_a_painting(scene: Path):
+    (scene / "keep").write_bytes((scene / "b.png").read_bytes())
+    for name, style in (("a", "./keep"), ("b", "b.png")):
+        styles = [TWO[0], f"--style=background={style}", TWO[2]]
+        assert run_command(["photo.png", *styles, "-o", f"out_{name}.png", *quick_flags()], scene)[0] == 0
+    np.testing.assert_array_equal(picture(scene / "out_a.png"), picture(scene / "out_b.png"))
+    assert run_command(["--config=out_a.json", "-o", "again.png"], scene)[0] == 0
+    np.testing.assert_array_equal(picture(scene / "again.png"), picture(scene / "out_a.png"))
 
 
 @pytest.mark.parametrize("quiet", [True, False])
