@@ -45,6 +45,7 @@ STYLIZE_FLAGS: Mapping[str, Run] = {
     "output": STYLIZED | Run.REGIONS,
     "blend": STYLIZED,
     "seed": OPTIMIZED,
+    "init": Run.PHOTO,
     "segmenter": STYLIZED | Run.REGIONS,
     "regions-only": Run.REGIONS,
     "compare": Run.PHOTO,
@@ -153,6 +154,7 @@ CONDITIONS = (
         "--segmenter is given",
     ),
     Condition(STYLIZED, ("config.blend_ratio",), lambda given: "blend" in given.flags, "--blend is given"),
+    Condition(OPTIMIZED, ("config.init",), lambda given: "init" in given.flags, "--init is given"),
     Condition(STYLIZED, ("config.styles",), lambda given: "style" in given.flags, "--style is given"),
     Condition(STYLIZED, ("config.masks",), lambda given: "mask" in given.flags, "--mask is given"),
 )

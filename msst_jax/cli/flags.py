@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from absl import flags
@@ -227,12 +228,21 @@ def parse_region_files(pairs: Iterable[str], flag: str, *, words: Sequence[str] 
     return files
 
 
-def resolve_config_paths(config: ConfigDict, fields: Iterable[str]) -> None:
+def resolve_config_paths(
+    config: ConfigDict, fields: Iterable[str], words: Mapping[str, Sequence[str]] = MappingProxyType({})
+) -> None:
     """Gives the fields of a config that name files their meaning, see `user_path`; those that it lacks are ignored.
+
+    Args:
+      config: changed in place.
+      fields: those that name files.
+      words: {field: what may stand in place of a file}.
 
     Raises:
       UserError: a path that cannot be used.
     """
     for field in fields:
         if config.get(field):
-            config[field] = str(user_path(config[field], f"config.{field}", stream=field == "photo"))
+            config[field] = str(
+                user_path(config[field], f"config.{field}", stream=field == "photo", words=words.get(field, ()))
+            )

@@ -25,7 +25,7 @@ from msst_jax.models.deeplab import SEGMENTERS
 from msst_jax.pipelines.job import Job, PhotoJob, VideoJob
 from msst_jax.pipelines.run import run_job
 from msst_jax.presets.lookup import load_preset
-from msst_jax.presets.validation import check_config
+from msst_jax.presets.validation import STARTS, check_config
 from msst_jax.regions.masks import foreground
 from msst_jax.runtime.console import configure_logging
 from msst_jax.runtime.devices import request_deterministic_ops
@@ -38,7 +38,8 @@ USAGE = """Gives every region of a photo or a video a style of its own.
 {command} PHOTO|FOLDER --model DIR|builtin    with a trained feed-forward model, at once
 {command} VIDEO --model DIR|builtin -o out.mp4  a video: .mp4, .mov, .mkv, .webm, .gif or a folder
 """
-PATH_FIELDS = ("photo", "segmenter", "weights")
+PATH_FIELDS = ("photo", "segmenter", "weights", "init")
+PATH_WORDS = {"init": STARTS}
 PRESETS = ("photo", "photo_separate", "quickstart", "seed", "seed_fast", "video")  # the first is the default
 
 
@@ -62,6 +63,12 @@ def define_flags(values: flags.FlagValues) -> None:
     )
     flags.DEFINE_integer(
         "seed", 0, "Seed of the random start (config.init).", lower_bound=0, upper_bound=2**32 - 1, flag_values=values
+    )
+    flags.DEFINE_string(
+        "init",
+        None,
+        "The picture that the optimization starts from, such as an earlier result; also content (the photo) or noise.",
+        flag_values=values,
     )
     flags.DEFINE_string(
         "segmenter",
@@ -116,7 +123,7 @@ def _run(argv: Sequence[str]) -> int:
     typed = StylizeFlags._make(command.flags[name.replace("_", "-")].value for name in StylizeFlags._fields)
     configure_logging(typed.quiet)
     request_deterministic_ops()
-    resolve_config_paths(command.config, PATH_FIELDS)
+    resolve_config_paths(command.config, PATH_FIELDS, PATH_WORDS)
     typed, arguments = resolve_paths(add_recorded(typed, command.recorded_flags), command.arguments)
     command = command._replace(arguments=arguments)
     photos = arguments or [file for file in [command.config.photo] if file]
@@ -145,7 +152,7 @@ def choose_config(command: Command, typed: StylizeFlags, run: Run) -> ConfigDict
         name = "quickstart" if not run & VIDEOS else "video" if typed.model else PRESETS[0]
         config = load_preset(name).get_config()
         config.update_from_flattened_dict(command.overrides)
-        resolve_config_paths(config, PATH_FIELDS)
+        resolve_config_paths(config, PATH_FIELDS, PATH_WORDS)
     elif not photos and not config.photo:
         load_preset("quickstart").use_example(config)
     if typed.model:  # it has styles of its own, and a blend of 0 unless one is asked for
@@ -153,6 +160,7 @@ def choose_config(command: Command, typed: StylizeFlags, run: Run) -> ConfigDict
         config.blend_ratio = command.overrides.get("blend_ratio", 0.0)
     config.masks = masks_for(config, photos, "masks" in command.overrides)
     config.segmenter = typed.segmenter or config.segmenter
+    config.init = typed.init or config.init
     return config
 
 

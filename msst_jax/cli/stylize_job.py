@@ -17,7 +17,7 @@ from msst_jax.io.paths import STANDARD_STREAM, user_path
 from msst_jax.io.picture_formats import IMAGE_SUFFIXES
 from msst_jax.io.write_options import OUTPUT_SUFFIXES, WriteOptions
 from msst_jax.pipelines.job import Job, MasksJob, PhotoJob, VideoJob
-from msst_jax.presets.validation import check_number
+from msst_jax.presets.validation import STARTS, check_number
 from msst_jax.transfer.kept import KEEP, styled_files
 from msst_jax.video.blend_schedule import parse_blend_schedule
 from msst_jax.video.io.animation import count_frames
@@ -34,6 +34,7 @@ class StylizeFlags(NamedTuple):
     output: str | None = None
     blend: str | None = None
     seed: int = 0
+    init: str | None = None
     segmenter: str | None = None
     regions_only: bool = False
     compare: bool = False
@@ -57,6 +58,7 @@ def resolve_paths(flags: StylizeFlags, photos: Sequence[str]) -> tuple[StylizeFl
     resolved = flags._replace(
         output=None if flags.output is None else str(user_path(flags.output, "--output", stream=True)),
         segmenter=str(user_path(flags.segmenter, "--segmenter")) if flags.segmenter else flags.segmenter,
+        init=None if flags.init is None else str(user_path(flags.init, "--init", words=STARTS)),
         model=str(user_path(flags.model, "--model")) if flags.model else "",
     )
     if "" in photos:

@@ -25,7 +25,7 @@ from msst_jax.models.precision import compute_dtype
 from msst_jax.models.serialization import weights_path
 from msst_jax.pipelines.job import VideoJob, recorded_config
 from msst_jax.pipelines.model_inputs import check_model_inputs, load_model_segmenter
-from msst_jax.presets.validation import check_number
+from msst_jax.presets.validation import STARTS, check_number
 from msst_jax.regions.masks import BACKGROUND, MaskSpec
 from msst_jax.regions.segmenter import Segmenter, Size, load_segmenter
 from msst_jax.regions.selection import region_classes
@@ -121,6 +121,10 @@ def _run(config: ConfigDict, job: VideoJob, held: ExitStack) -> int:
 
 def _check(config: ConfigDict, job: VideoJob) -> None:
     """Raises UserError for everything that can be known before the video is opened."""
+    if config.init not in STARTS and not job.model:
+        raise UserError(
+            f"config.init is the picture {config.init}, and a video starts from its frames; give --config.init=content"
+        )
     for ratio in job.blend.ratios:
         check_number("blend ratio times config.style_weight", ratio * config.style_weight)
     inputs = [job.video, *styled_files(job.styles).values(), *job.masks.values()]

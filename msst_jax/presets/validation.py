@@ -15,12 +15,13 @@ from msst_jax.models.precision import COMPUTE_DTYPES
 from msst_jax.models.vgg import BLOCKS, PADDINGS, POOLINGS
 from msst_jax.optim.optimizer import OPTIMIZERS
 
+STARTS = ("content", "noise")
+"""Values of config.init that are no files."""
 CHOICES: dict[str, tuple[Any, ...]] = {
     "network": tuple(BLOCKS),
     "pooling": tuple(POOLINGS),
     "padding": PADDINGS,
     "dtype": tuple(COMPUTE_DTYPES),
-    "init": ("content", "noise"),
     "keep": ("best", "last"),
     "optimizer": OPTIMIZERS,
 }
@@ -76,6 +77,7 @@ def check_config(config: ConfigDict) -> None:
     """
     _check_choices(config, CHOICES)
     _check_segmenter(config)
+    _check_init(config)
     _check_numbers(config)
     _check_percents(config)
     _check_minimums(config, VIDEO_MINIMUMS)
@@ -181,6 +183,14 @@ def _check_segmenter(config: ConfigDict) -> None:
         raise UserError(
             f"config.segmenter is {config.segmenter!r}; use one of {', '.join(SEGMENTERS)}, a workdir of train.py or a "
             "weights file"
+        )
+
+
+def _check_init(config: ConfigDict) -> None:
+    if config.init not in STARTS and not Path(config.init).expanduser().exists():
+        raise UserError(
+            f"config.init is {config.init!r}, and there is no such file; use one of {', '.join(STARTS)}, "
+            "or the path of a picture"
         )
 
 

@@ -8,10 +8,10 @@ from absl import logging
 from PIL import Image
 
 from msst_jax.errors import UserError
-from msst_jax.io.images import load_image, read_picture
+from msst_jax.io.images import load_image, read_picture, to_array
 from msst_jax.models.vgg import deepest_tap, tap_names
 from msst_jax.regions.inference import class_probabilities
-from msst_jax.regions.mask_files import read_mask
+from msst_jax.regions.mask_files import read_mask, same_aspect_ratio
 from msst_jax.regions.masks import MaskOptions, MaskSpec, compose_masks
 from msst_jax.regions.segmenter import Segmenter, Size, load_segmenter
 from msst_jax.regions.selection import region_classes, region_masks
@@ -43,6 +43,8 @@ class PhotoInputs(NamedTuple):
     regions: tuple[Region, ...]
     segmenter: dict[str, str] | None = None
     """Name and weights file of the network that segmented the photo; None if every mask was given."""
+    start: np.ndarray | None = None
+    """(H, W, 3) in [0, 1]: the first pixels of the optimization; None = as the options say."""
 
     @property
     def style_files(self) -> tuple[str, ...]:
@@ -81,6 +83,7 @@ def load_photo_inputs(
     region_classes(spec.missing)
     picture, pixels = load_photo(options.inputs, photo)
     size = (pixels.shape[1], pixels.shape[0])
+    start = load_start(options.inputs.start, picture.size, size) if options.inputs.start else None
     given = {name: read_mask(file, picture.size, size) for name, file in masks.items()}
     regions = load_styles(options, styles, spec, size)
     if spec.missing and segmenter is None:  # only now that everything the user may have mistyped is checked: it is slow
@@ -88,7 +91,24 @@ def load_photo_inputs(
     used = segmenter if spec.missing else None
     stacked = photo_masks(spec, given, used, picture, size)
     log_enlargement(photo, picture.size, size)
-    return PhotoInputs(pixels, stacked, tuple(regions), used.record() if used else None)
+    return PhotoInputs(pixels, stacked, tuple(regions), used.record() if used else None, start)
+
+
+def load_start(file: str, photo_size: Size, size: Size) -> np.ndarray:
+    """The first pixels (H, W, 3) in [0, 1] of the optimization, from a picture of any size.
+
+    Args:
+      file: the picture.
+      photo_size: (width, height) of the photo's file; a picture of another aspect ratio is stretched, with a warning.
+      size: (width, height) of the result.
+
+    Raises:
+      UserError: as `read_picture`.
+    """
+    picture = read_picture(file, "start")
+    if not any(same_aspect_ratio(picture.size, other) for other in (photo_size, size)):
+        logging.warning("start %s is %dx%d, the photo %dx%d: it is stretched to fit", file, *picture.size, *photo_size)
+    return to_array(picture.resize(size, Image.Resampling.BILINEAR) if picture.size != size else picture)
 
 
 def load_photo(options: InputOptions, file: str) -> tuple[Image.Image, np.ndarray]:

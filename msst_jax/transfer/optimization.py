@@ -133,7 +133,7 @@ def coarse_to_fine(
     Args:
       options: schedule, optimizer, init and keep.
       problem: a scene to the objective and its runs; see `build_objective`.
-      inputs: photo, masks and styles at their final size.
+      inputs: photo, masks, styles and start at their final size.
       batch: (runs, images a run).
       seed: of the random start.
       progress: see `ProgressCallback`.
@@ -143,6 +143,7 @@ def coarse_to_fine(
       Pixels (runs, images, H, W, 3), and the Solution of each scale.
     """
     pixels = None
+    first = None if inputs.start is None else jnp.asarray(inputs.start)
     solutions: list[Solution] = []
     schedule = options.schedule
     with interrupt_event() if stop is None else nullcontext(stop) as stopped:
@@ -151,9 +152,10 @@ def coarse_to_fine(
                 continue
             scene = scale_scene(inputs, scale)
             if pixels is None:
-                pixels = _initial_pixels(options.init, jax.random.key(seed), scene.photo, batch)
+                start = scene.photo if first is None else resize(first, *scene.photo.shape[:2])
+                pixels = _initial_pixels(options.init, jax.random.key(seed), start, batch)
             else:
-                pixels = jnp.clip(resize(pixels, *scene.photo.shape[:2]), 0.0, 1.0)
+                pixels = _next_pixels(pixels, first, *scene.photo.shape[:2])
             if solutions and stopped.is_set():
                 continue  # only bring the pixels so far to their full size
             loss, runs = problem(scene)
@@ -180,13 +182,26 @@ def _shifted(progress: ProgressCallback | None, done: int) -> ProgressCallback |
     return lambda evaluation, total: progress(done + evaluation, total)
 
 
-def _initial_pixels(init: str, key: jax.Array, photo: jax.Array, batch: tuple[int, int]) -> jax.Array:
-    """The first pixels (runs, images, H, W, 3): the photo, or noise around mid-gray, the same for every run."""
-    shape = (*batch, *photo.shape)
+def _initial_pixels(init: str, key: jax.Array, start: jax.Array, batch: tuple[int, int]) -> jax.Array:
+    """The first pixels (runs, images, H, W, 3): a start (H, W, 3), or noise around mid-gray, the same for every run."""
+    shape = (*batch, *start.shape)
     if init == "noise":
         noise = 0.5 + 0.1 * jax.random.normal(key, shape[1:])
         return jnp.broadcast_to(jnp.clip(noise, 0.0, 1.0), shape)
-    return jnp.broadcast_to(photo, shape)
+    return jnp.broadcast_to(start, shape)
+
+
+def _next_pixels(pixels: jax.Array, start: jax.Array | None, height: int, width: int) -> jax.Array:
+    """The pixels (runs, images, H, W, 3) of a scale at the size of the next one.
+
+    The details of a start from a file, which the coarser scale cannot hold, are added again: it may be a result that
+    is to be continued.
+    """
+    larger = resize(pixels, height, width)
+    if start is not None:
+        coarse = resize(start, *pixels.shape[-3:-1])
+        larger += resize(start, height, width) - resize(coarse, height, width)
+    return jnp.clip(larger, 0.0, 1.0)
 
 
 def _collect(images: jax.Array, solutions: list[Solution]) -> StylizationResult:

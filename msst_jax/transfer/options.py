@@ -39,6 +39,7 @@ class InputOptions:
       style_scale: longest side of the style images, as a multiple of the photo's.
       segmenter: the network for regions without a mask; "" = the best available.
       masks: see `MaskOptions`.
+      start: file of the first pixels; "" = those of `StylizationOptions.init`.
     """
 
     size: int
@@ -46,6 +47,7 @@ class InputOptions:
     style_scale: float
     segmenter: str
     masks: MaskOptions
+    start: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ class StylizationOptions:
       tv_per_pixel: divide the total variation by the number of pixels.
       schedule: scales and evaluations.
       optimizer: what moves the pixels.
-      init: first pixels: "content" or "noise".
+      init: first pixels, unless they are those of a file: "content" or "noise".
       keep: what is returned: the "best" pixels evaluated, or the "last".
       remat: cap memory by taking one image through VGG at a time.
       temporal: what only videos need.

@@ -43,6 +43,7 @@ FLAG_VALUES = {
     "mask": "--mask=person=left.png",
     "blend": "--blend=0.1",
     "seed": "--seed=3",
+    "init": "--init=photo.png",
     "regions-only": "--regions-only",
     "compare": "--compare",
     "model": "--model=builtin",
@@ -147,6 +148,8 @@ def test_a_preset_that_is_mostly_about_the_optimization_says_so_with_a_model(sce
     [
         (["seed"], [], {}, False, "--seed, since the start is not config.init=noise"),
         (["seed"], [], {"init": "noise"}, False, None),
+        (["seed", "init"], [], {"init": "a.png"}, False, "--seed, since the start is not config.init=noise"),
+        (["init"], ["init"], {}, False, "config.init, since --init is given"),
         ([], ["history", "max_step"], {"optimizer": "adam"}, False, "config.history, config.max_step, since the opti"),
         ([], ["history"], {}, False, None),
         (["segmenter"], ["min_speck"], {}, True, "--segmenter, config.min_speck, since every region has a mask"),

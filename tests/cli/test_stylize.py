@@ -255,6 +255,13 @@ def test_regions_that_a_segmenter_finds_are_told_from_masks_in_the_json(tmp_path
             ["photo.png", TWO[0], "--style=background=keep", TWO[2], "--config=seed", "--config.size=32"],
             "--style background=keep needs config.guided=True; choose a preset that has it, such as --config photo",
         ),
+        (["photo.png", *TWO, "--init=nope.png"], "config.init is 'nope.png', and there is no such file; use one of"),
+        (["photo.png", *TWO, "--init=folder.png"], "start folder.png is a folder; give a picture"),
+        (["photo.png", *TWO, "--init=broken.py"], "start broken.py is not a picture that Pillow can"),
+        (
+            ["photo.png", *TWO, "--init=c.png", "-o", "c.png"],
+            "the output c.png would overwrite the input c.png; choose",
+        ),
         (["photo.png", TWO[0], TWO[2]], "% of the photo lies in no region (dog); add --style background=FILE"),
         (["photo.png", TWO[1], TWO[2]], "region 'dog' has a mask but no style; add --style dog=FILE"),
         (["photo.png", *TWO, "-o", "in.txt"], "unknown picture ending '.txt'; use one of .png"),
@@ -352,6 +359,31 @@ def test_a_style_file_of_the_name_keep_is_a_painting(scene: Path):
     np.testing.assert_array_equal(picture(scene / "out_a.png"), picture(scene / "out_b.png"))
     assert run_command(["--config=out_a.json", "-o", "again.png"], scene)[0] == 0
     np.testing.assert_array_equal(picture(scene / "again.png"), picture(scene / "out_a.png"))
+
+
+def test_a_run_starts_from_a_picture_of_any_size_which_its_json_names(scene: Path):
+    assert run_command(["photo.png", *TWO, "-o", "first.png", *quick_flags(steps=8)], scene)[0] == 0
+    save(scene / "large.png", Image.open(scene / "first.png").resize((64, 48)))
+    begun = json.loads((scene / "first.json").read_text())["loss"]["total"]
+    for start in ("first.png", "large.png"):
+        flags = [f"--init={start}", "-o", "more.png", *quick_flags(steps=8)]
+        code, stderr = run_command(["photo.png", *TWO, *flags], scene)
+        assert code == 0, stderr
+        assert "stretched" not in stderr
+        content = json.loads((scene / "more.json").read_text())
+        assert content["config"]["init"] == start
+        assert min(content["loss"]["total"]) < min(begun)
+        assert content["loss"]["total"][0] < (begun[0] + min(begun)) / 2
+
+
+def test_a_start_of_another_shape_is_stretched_and_a_file_may_have_the_name_of_a_word(scene: Path):
+    save(scene / "noise.png", noise(24, 24, 3))
+    (scene / "noise.png").rename(scene / "noise")
+    code, stderr = run_command(["photo.png", *TWO, "--init=./noise", "-o", "out.png", *quick_flags(steps=1)], scene)
+    assert re.search(r"^start \S+/noise is 24x24, the photo 32x24: it is stretched to fit$", stderr, re.M)
+    assert code == 1  # one evaluation finds nothing better
+    expected = Image.fromarray(noise(24, 24, 3)).resize((32, 24), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(picture(scene / "out.png"), np.asarray(expected))
 
 
 @pytest.mark.parametrize("quiet", [True, False])

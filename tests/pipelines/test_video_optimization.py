@@ -166,6 +166,12 @@ def test_invalid_jobs_are_a_one_line_error_and_leave_nothing(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_start_from_a_picture_is_refused(scene: Path, tmp_path: Path):
+    with pytest.raises(UserError, match=r"^config.init is the picture .*a\.png, and a video starts from its frames"):
+        run_job(video_config(init=str(scene / "a.png")), job(scene, tmp_path / "out.mp4"))
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_command_needs_no_model(scene: Path, tmp_path: Path):
     quick = ["--config.size=32", "--config.steps=2", "--config.next_steps=1", "--config.scales=(1.0,)"]
     quick += ["--config.scale_steps=(1.0,)", "--config.history=4"]

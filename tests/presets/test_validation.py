@@ -131,7 +131,7 @@ def test_too_few_steps_for_all_scales_leave_out_the_coarse_ones():
         ("pooling", "mean", "use one of max, average"),
         ("padding", "reflect", "use one of zeros, replicate"),
         ("dtype", "float16", "use one of float32, bfloat16"),
-        ("init", "style", "use one of content, noise"),
+        ("init", "nope.png", "no such file; use one of content, noise, or the path of a picture"),
         ("keep", "first", "use one of best, last"),
         ("optimizer", "sgd", "use one of lbfgs, adam"),
         ("style_layers", (), "name at least one layer"),
