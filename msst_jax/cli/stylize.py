@@ -70,6 +70,12 @@ def define_flags(values: flags.FlagValues) -> None:
         "The picture that the optimization starts from, such as an earlier result; also content (the photo) or noise.",
         flag_values=values,
     )
+    flags.DEFINE_float(
+        "stroke-size",
+        None,
+        "How large the strokes are, 0.1 to 4; 1 = as in the paintings, if these were as large as the photo.",
+        flag_values=values,
+    )
     flags.DEFINE_string(
         "segmenter",
         None,
@@ -161,6 +167,7 @@ def choose_config(command: Command, typed: StylizeFlags, run: Run) -> ConfigDict
     config.masks = masks_for(config, photos, "masks" in command.overrides)
     config.segmenter = typed.segmenter or config.segmenter
     config.init = typed.init or config.init
+    config.stroke_size = config.stroke_size if typed.stroke_size is None else typed.stroke_size
     return config
 
 

@@ -35,6 +35,7 @@ class StylizeFlags(NamedTuple):
     blend: str | None = None
     seed: int = 0
     init: str | None = None
+    stroke_size: float | None = None
     segmenter: str | None = None
     regions_only: bool = False
     compare: bool = False

@@ -66,6 +66,7 @@ STYLIZER_MAXIMUMS = {"width": 1024, "blocks": 1024}
 MAX_INTEGER = 2**31 - 1  # counts on the device are int32
 MAXIMUMS = {"seed": 2**32 - 1}  # it is no count
 MAX_CROP = 4.0
+STROKE_SIZES = (0.1, 4.0)  # smaller styles have no strokes left, larger ones more than a layer sees at once
 MAX_FLOAT = float(np.finfo(np.float32).max)
 
 
@@ -80,6 +81,7 @@ def check_config(config: ConfigDict) -> None:
     _check_init(config)
     _check_numbers(config)
     _check_percents(config)
+    _check_stroke_size(config)
     _check_minimums(config, VIDEO_MINIMUMS)
     for field in ("mask_smoothing", "picture_smoothing"):
         check_number(f"config.{field}", config[field])
@@ -217,6 +219,13 @@ def _check_percents(config: ConfigDict) -> None:
     for field, reference in PERCENT.items():
         if config[field] > 100:
             raise UserError(f"config.{field} is {config[field]} percent of {reference}; use at most 100")
+
+
+def _check_stroke_size(config: ConfigDict) -> None:
+    check_number("config.stroke_size", config.stroke_size, positive=True)
+    smallest, largest = STROKE_SIZES
+    if not smallest <= config.stroke_size <= largest:
+        raise UserError(f"config.stroke_size is {config.stroke_size}; use {smallest:g} to {largest:g}, 1 = as painted")
 
 
 def _check_layers(config: ConfigDict, kind: str) -> None:

@@ -62,6 +62,7 @@ def build_input_options(config: ConfigDict) -> InputOptions:
         size=config.size,
         square=config.square,
         style_scale=config.style_scale,
+        stroke_size=config.stroke_size,
         segmenter=config.segmenter,
         masks=MaskOptions(
             hard=config.hard_masks,

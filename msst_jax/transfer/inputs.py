@@ -156,7 +156,15 @@ def _load_style(options: InputOptions, file: str, size: Size) -> np.ndarray:
     """A style image (h, w, 3) in [0, 1] for a photo of a (width, height); nothing for a region that is kept."""
     if file == KEEP:
         return NO_STYLE
-    return load_image(file, round(max(size) * options.style_scale), square=options.square, what="style")
+    picture = read_picture(file, "style")
+    side = round(max(size) * options.style_scale * options.stroke_size)
+    style = load_image(file, side, square=options.square, what="style", picture=picture)
+    if max(picture.size) < side and options.stroke_size > 1:
+        logging.info(
+            "style %s of %dx%d pixels is enlarged to %dx%d, which blurs its strokes; give a larger picture",
+            *(file, *picture.size, *style.shape[1::-1]),
+        )
+    return style
 
 
 def photo_masks(

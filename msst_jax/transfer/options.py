@@ -37,6 +37,7 @@ class InputOptions:
       size: longest side in pixels; 0 = as it is.
       square: stretch to size x size.
       style_scale: longest side of the style images, as a multiple of the photo's.
+      stroke_size: a further factor of that side, the user's: strokes are as large as the images are enlarged.
       segmenter: the network for regions without a mask; "" = the best available.
       masks: see `MaskOptions`.
       start: file of the first pixels; "" = those of `StylizationOptions.init`.
@@ -45,6 +46,7 @@ class InputOptions:
     size: int
     square: bool
     style_scale: float
+    stroke_size: float
     segmenter: str
     masks: MaskOptions
     start: str = ""

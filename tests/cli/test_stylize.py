@@ -255,6 +255,9 @@ def test_regions_that_a_segmenter_finds_are_told_from_masks_in_the_json(tmp_path
             ["photo.png", TWO[0], "--style=background=keep", TWO[2], "--config=seed", "--config.size=32"],
             "--style background=keep needs config.guided=True; choose a preset that has it, such as --config photo",
         ),
+        (["photo.png", *TWO, "--stroke-size=large"], "flag --stroke-size=large: could not convert string to float"),
+        (["photo.png", *TWO, "--stroke-size=9"], "config.stroke_size is 9.0; use 0.1 to 4, 1 = as painted"),
+        (["photo.png", *TWO, "--stroke-size=0.5", "--config.size=32"], "style a.png: a picture of 36x28 becomes 16x12"),
         (["photo.png", *TWO, "--init=nope.png"], "config.init is 'nope.png', and there is no such file; use one of"),
         (["photo.png", *TWO, "--init=folder.png"], "start folder.png is a folder; give a picture"),
         (["photo.png", *TWO, "--init=broken.py"], "start broken.py is not a picture that Pillow can"),
@@ -359,6 +362,14 @@ def test_a_style_file_of_the_name_keep_is_a_painting(scene: Path):
     np.testing.assert_array_equal(picture(scene / "out_a.png"), picture(scene / "out_b.png"))
     assert run_command(["--config=out_a.json", "-o", "again.png"], scene)[0] == 0
     np.testing.assert_array_equal(picture(scene / "again.png"), picture(scene / "out_a.png"))
+
+
+def test_a_style_that_is_enlarged_beyond_its_pixels_is_named(scene: Path):
+    code, stderr = run_command(["photo.png", *TWO, "--stroke-size=2", "-o", "out.png", *quick_flags()], scene)
+    assert code == 0
+    said = "style a.png of 36x28 pixels is enlarged to 64x50, which blurs its strokes; give a larger picture"
+    assert stderr.splitlines()[0] == said
+    assert json.loads((scene / "out.json").read_text())["config"]["stroke_size"] == 2
 
 
 def test_a_run_starts_from_a_picture_of_any_size_which_its_json_names(scene: Path):
