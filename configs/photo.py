@@ -30,6 +30,7 @@ def get_config() -> ConfigDict:
     config.square = False  # stretch to size x size
     config.style_scale = 1.0  # longest side of the styles, as a multiple of the photo's
     config.stroke_size = 1.0  # of the strokes, as a multiple of those of the styles at style_scale: --stroke-size
+    config.keep_colours = ()  # regions that keep the photo's colors, "*" = all: --keep-colours
     config.hard_masks = False  # one-hot masks: every pixel belongs to one region
     config.feather = 0.4  # blur of the regions' edges: sigma in percent of the longest side
     config.segmenter = ""  # for regions without a mask; empty = the best converted one, else person_vgg16

@@ -206,6 +206,13 @@ def describe_error(error: Exception) -> str:
     return f"the config has no field {text}" if text.startswith("'") else text or type(error).__name__
 
 
+def define_names_or_all(values: flags.FlagValues, name: str, about: str) -> None:
+    """Defines a flag that is given without a value or with some: "true", "false" after --noNAME, or the text."""
+    parser: flags.ArgumentParser[str] = flags.ArgumentParser()
+    flag = flags.Flag(parser, flags.ArgumentSerializer(), name, None, about, boolean=True)
+    flags.DEFINE_flag(flag, values)
+
+
 def parse_region_files(pairs: Iterable[str], flag: str, *, words: Sequence[str] = ()) -> dict[str, str]:
     """["person=a.jpg", ...] to {"person": "a.jpg", ...}.
 

@@ -15,7 +15,7 @@ from msst_jax.cli.applicability import (
     check_flags_apply,
     warn_of_inert,
 )
-from msst_jax.cli.flags import Command, parse_command, resolve_config_paths
+from msst_jax.cli.flags import Command, define_names_or_all, parse_command, resolve_config_paths
 from msst_jax.cli.recorded_flags import add_recorded, leave_out_alien
 from msst_jax.cli.run_command import run_command
 from msst_jax.cli.stylize_job import StylizeFlags, build_job, check_flags, masks_for, resolve_paths
@@ -29,6 +29,7 @@ from msst_jax.presets.validation import STARTS, check_config
 from msst_jax.regions.masks import foreground
 from msst_jax.runtime.console import configure_logging
 from msst_jax.runtime.devices import request_deterministic_ops
+from msst_jax.transfer.photo_colors import parse_color_regions
 
 USAGE = """Gives every region of a photo or a video a style of its own.
 
@@ -75,6 +76,12 @@ def define_flags(values: flags.FlagValues) -> None:
         None,
         "How large the strokes are, 0.1 to 4; 1 = as in the paintings, if these were as large as the photo.",
         flag_values=values,
+    )
+    define_names_or_all(
+        values,
+        "keep-colours",
+        "The photo keeps its colors, and takes only strokes and light from the paintings; --keep-colours=person,dog: "
+        "only in these regions.",
     )
     flags.DEFINE_string(
         "segmenter",
@@ -167,6 +174,8 @@ def choose_config(command: Command, typed: StylizeFlags, run: Run) -> ConfigDict
     config.masks = masks_for(config, photos, "masks" in command.overrides)
     config.segmenter = typed.segmenter or config.segmenter
     config.init = typed.init or config.init
+    if typed.keep_colours is not None:
+        config.keep_colours = parse_color_regions(typed.keep_colours)
     config.stroke_size = config.stroke_size if typed.stroke_size is None else typed.stroke_size
     return config
 

@@ -36,6 +36,7 @@ class StylizeFlags(NamedTuple):
     seed: int = 0
     init: str | None = None
     stroke_size: float | None = None
+    keep_colours: str | None = None
     segmenter: str | None = None
     regions_only: bool = False
     compare: bool = False

@@ -82,6 +82,7 @@ def check_config(config: ConfigDict) -> None:
     _check_numbers(config)
     _check_percents(config)
     _check_stroke_size(config)
+    _check_keep_colours(config)
     _check_minimums(config, VIDEO_MINIMUMS)
     for field in ("mask_smoothing", "picture_smoothing"):
         check_number(f"config.{field}", config[field])
@@ -219,6 +220,12 @@ def _check_percents(config: ConfigDict) -> None:
     for field, reference in PERCENT.items():
         if config[field] > 100:
             raise UserError(f"config.{field} is {config[field]} percent of {reference}; use at most 100")
+
+
+def _check_keep_colours(config: ConfigDict) -> None:
+    for name in config.keep_colours:
+        if not isinstance(name, str) or not name:
+            raise UserError(f"config.keep_colours has {name!r}; use names of regions, or '*' for all")
 
 
 def _check_stroke_size(config: ConfigDict) -> None:

@@ -45,6 +45,7 @@ def build_options(config: ConfigDict) -> StylizationOptions:
             precondition=config.precondition,
         ),
         init=config.init if config.init in STARTS else "content",
+        keep_colours=tuple(config.keep_colours),
         keep=config.keep,
         remat=config.remat,
         temporal=TemporalOptions(

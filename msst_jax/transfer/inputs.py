@@ -17,6 +17,7 @@ from msst_jax.regions.segmenter import Segmenter, Size, load_segmenter
 from msst_jax.regions.selection import region_classes, region_masks
 from msst_jax.transfer.kept import KEEP, check_kept
 from msst_jax.transfer.options import InputOptions, StylizationOptions
+from msst_jax.transfer.photo_colors import check_color_regions
 
 NO_STYLE = np.empty((0, 0, 3), np.float32)
 
@@ -45,6 +46,11 @@ class PhotoInputs(NamedTuple):
     """Name and weights file of the network that segmented the photo; None if every mask was given."""
     start: np.ndarray | None = None
     """(H, W, 3) in [0, 1]: the first pixels of the optimization; None = as the options say."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the regions."""
+        return tuple(region.name for region in self.regions)
 
     @property
     def style_files(self) -> tuple[str, ...]:
@@ -141,9 +147,10 @@ def load_styles(options: StylizationOptions, styles: Mapping[str, str], spec: Ma
       size: of the photo.
 
     Raises:
-      UserError: as `check_kept`, a file that cannot be read, or a side too short for the losses.
+      UserError: as `check_kept` and `check_color_regions`; a file that cannot be read, a side too short for the losses.
     """
     check_kept(styles, guided=options.guided)
+    check_color_regions(options.keep_colours, styles)
     regions = [
         Region(name, file, _load_style(options.inputs, file, size), spec.origin(name)) for name, file in styles.items()
     ]

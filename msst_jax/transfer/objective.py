@@ -28,6 +28,7 @@ from msst_jax.ops.image import composite, resize
 from msst_jax.transfer.inputs import PhotoInputs
 from msst_jax.transfer.kept import KEEP, KeptPhoto, kept_photo, put_back
 from msst_jax.transfer.options import NetworkOptions, StylizationOptions
+from msst_jax.transfer.photo_colors import with_photo_colors
 
 ExtraLoss = Callable[[jax.Array, jax.Array], Terms]
 """extra_loss(pixels (I, H, W, 3), result (H, W, 3)) -> {name: weighted scalar}, added to the loss of the method.
@@ -81,11 +82,16 @@ def scale_scene(inputs: PhotoInputs, scale: float) -> Scene:
 
 
 def compose(options: StylizationOptions, inputs: PhotoInputs, pixels: jax.Array) -> jax.Array:
-    """The result (H, W, 3) of images (I, H, W, 3): the single one with what is kept of the photo, or the composite."""
-    masks = jnp.asarray(inputs.masks)
-    if not options.guided:
-        return composite(pixels, masks)
-    return put_back(pixels[0], kept_photo(jnp.asarray(inputs.photo), masks, inputs.style_files))
+    """The result (H, W, 3) of images (I, H, W, 3): the single one or the composite, with what is kept of the photo."""
+    image = pixels[0] if options.guided else composite(pixels, jnp.asarray(inputs.masks))
+    return finish(options, inputs, image)
+
+
+def finish(options: StylizationOptions, inputs: PhotoInputs, image: jax.Array) -> jax.Array:
+    """A stylized image (H, W, 3) with what its regions keep of the photo: its colors, or all of it."""
+    photo, masks = jnp.asarray(inputs.photo), jnp.asarray(inputs.masks)
+    colored = with_photo_colors(image, photo, masks, inputs.names, options.keep_colours)
+    return put_back(colored, kept_photo(photo, masks, inputs.style_files))
 
 
 def build_objective(

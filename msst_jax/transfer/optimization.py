@@ -25,6 +25,7 @@ from msst_jax.transfer.objective import (
     build_objective,
     build_separate_objective,
     compose,
+    finish,
     scale_scene,
 )
 from msst_jax.transfer.options import StylizationOptions
@@ -103,7 +104,7 @@ def stylize_separately(
     styled = [index for index, file in enumerate(inputs.style_files) if file != KEEP]
     pixels, solutions = coarse_to_fine(options, problem, inputs, (len(styled), 1), seed, progress)
     images = jnp.broadcast_to(inputs.photo, (len(inputs.regions), *inputs.photo.shape)).at[jnp.asarray(styled)]
-    image = composite(images.set(pixels[:, 0]), jnp.asarray(inputs.masks))
+    image = finish(options, inputs, composite(images.set(pixels[:, 0]), jnp.asarray(inputs.masks)))
     summed = [
         solution._replace(
             losses={name: value.sum(0, keepdims=True) for name, value in solution.losses.items()},

@@ -99,6 +99,7 @@ class StylizationOptions:
       schedule: scales and evaluations.
       optimizer: what moves the pixels.
       init: first pixels, unless they are those of a file: "content" or "noise".
+      keep_colours: regions that have the photo's colors in the end, or `photo_colors.EVERY_REGION`.
       keep: what is returned: the "best" pixels evaluated, or the "last".
       remat: cap memory by taking one image through VGG at a time.
       temporal: what only videos need.
@@ -115,6 +116,7 @@ class StylizationOptions:
     schedule: ScaleSchedule
     optimizer: OptimizerOptions
     init: str
+    keep_colours: tuple[str, ...]
     keep: str
     remat: bool
     temporal: TemporalOptions

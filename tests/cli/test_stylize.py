@@ -258,6 +258,8 @@ def test_regions_that_a_segmenter_finds_are_told_from_masks_in_the_json(tmp_path
         (["photo.png", *TWO, "--stroke-size=large"], "flag --stroke-size=large: could not convert string to float"),
         (["photo.png", *TWO, "--stroke-size=9"], "config.stroke_size is 9.0; use 0.1 to 4, 1 = as painted"),
         (["photo.png", *TWO, "--stroke-size=0.5", "--config.size=32"], "style a.png: a picture of 36x28 becomes 16x12"),
+        (["photo.png", *TWO, "--keep-colours=dgo"], "--keep-colours names 'dgo', and the regions are dog, background"),
+        (["photo.png", *TWO, "--keep-colours=dog,"], "--keep-colours=dog, has an empty name; write for example"),
         (["photo.png", *TWO, "--init=nope.png"], "config.init is 'nope.png', and there is no such file; use one of"),
         (["photo.png", *TWO, "--init=folder.png"], "start folder.png is a folder; give a picture"),
         (["photo.png", *TWO, "--init=broken.py"], "start broken.py is not a picture that Pillow can"),
@@ -362,6 +364,30 @@ def test_a_style_file_of_the_name_keep_is_a_painting(scene: Path):
     np.testing.assert_array_equal(picture(scene / "out_a.png"), picture(scene / "out_b.png"))
     assert run_command(["--config=out_a.json", "-o", "again.png"], scene)[0] == 0
     np.testing.assert_array_equal(picture(scene / "again.png"), picture(scene / "out_a.png"))
+
+
+@pytest.mark.parametrize(
+    ("flag", "more", "colored"),
+    [
+        ("--keep-colours", [], [True, True]),
+        ("--keep-colours=dog", [], [True, False]),
+        ("--keep-colours=background,dog", ["--config.guided=False", "--config.style_weight=1e6"], [True, True]),
+        ("--keep-colours=background", ["--style=dog=keep"], [True, True]),
+        ("--nokeep-colours", ["--config.keep_colours=('dog',)"], [False, False]),
+    ],
+)
+def test_regions_that_keep_their_colors_have_those_of_the_photo(scene: Path, flag: str, more, colored: list[bool]):
+    """The chroma of a picture is a part of the photo's, never more, and of the same hue."""
+    styles = TWO[1:] if "--style=dog=keep" in more else TWO
+    code, stderr = run_command(["photo.png", *styles, flag, *more, "-o", "out.png", *quick_flags()], scene)
+    assert code == 0, stderr
+    made, photo = (picture(scene / name).astype(float) for name in ("out.png", "photo.png"))
+    luma = np.array([0.2126, 0.7152, 0.0722])
+    chroma, own = (image - image @ luma[:, None] for image in (made, photo))
+    share = (chroma * own).sum(-1, keepdims=True) / np.maximum((own * own).sum(-1, keepdims=True), 1)
+    foreign = np.abs(chroma - np.clip(share, 0, 1) * own).max(-1)
+    assert [bool(foreign[:, columns].max() < 2) for columns in (slice(0, 10), slice(16, None))] == colored
+    assert np.abs(made - photo).mean() > 1
 
 
 def test_a_style_that_is_enlarged_beyond_its_pixels_is_named(scene: Path):

@@ -123,6 +123,7 @@ def test_too_few_steps_for_all_scales_leave_out_the_coarse_ones():
         ("stroke_size", 0.0, "is 0.0; it must be above zero"),
         ("stroke_size", 5.0, "is 5.0; use 0.1 to 4, 1 = as painted"),
         ("stroke_size", 0.05, "is 0.05; use 0.1 to 4"),
+        ("keep_colours", ("person", 3), "has 3; use names of regions"),
         ("learning_rate", -1.0, "must be zero or more"),
         ("max_step", -1.0, "must be zero or more"),
         ("history", 0, "must be above zero"),
