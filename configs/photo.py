@@ -30,6 +30,8 @@ def get_config() -> ConfigDict:
     config.size = 512  # longest side in pixels; 0 = original size
     config.square = False  # stretch to size x size
     config.style_scale = 1.0  # longest side of the styles, as a multiple of the photo's
+    config.stroke_size = 1.0  # of the strokes, as a multiple of those of the styles at style_scale: --stroke-size
+    config.keep_colours = ()  # regions that keep the photo's colors, "*" = all: --keep-colours
     config.hard_masks = False  # one-hot masks: every pixel belongs to one region
     config.feather = 0.4  # blur of the regions' edges: sigma in percent of the longest side
     config.segmenter = ""  # for regions without a mask; empty = the best converted one, else person_vgg16
@@ -64,7 +66,7 @@ def get_config() -> ConfigDict:
     config.steps_multiple = 0  # round up to the next multiple above `steps`; 0 = exactly `steps`
     config.scales = (0.5, 1.0)  # coarse to fine, as fractions of `size`
     config.scale_steps = (0.7, 0.3)  # relative share of the steps for each scale
-    config.init = "content"  # or "noise"
+    config.init = "content"  # or "noise", or a picture's file: --init
     config.keep = "best"  # the evaluated pixels with the lowest loss, or "last"
     config.optimizer = "lbfgs"  # or "adam"
     config.learning_rate = 0.0  # 0 = the optimizer's default: 1 for lbfgs, 0.02 for adam

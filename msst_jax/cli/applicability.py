@@ -45,6 +45,9 @@ STYLIZE_FLAGS: Mapping[str, Run] = {
     "output": STYLIZED | Run.REGIONS,
     "blend": STYLIZED,
     "seed": OPTIMIZED,
+    "init": Run.PHOTO,
+    "stroke-size": OPTIMIZED,
+    "keep-colours": OPTIMIZED,
     "segmenter": STYLIZED | Run.REGIONS,
     "regions-only": Run.REGIONS,
     "compare": Run.PHOTO,
@@ -73,9 +76,11 @@ STYLIZE_FIELDS: Mapping[str, Run] = {
     **dict.fromkeys(("segment_every", "mask_smoothing"), VIDEOS),
     "picture_smoothing": Run.VIDEO_MODEL,
     "next_steps": Run.VIDEO,
-    **dict.fromkeys(("styles", "style_scale", "network", "weights", "pooling", "padding"), OPTIMIZED),
+    **dict.fromkeys(("styles", "style_scale", "stroke_size", "network", "weights", "pooling", "padding"), OPTIMIZED),
     **dict.fromkeys(("style_layers", "style_layer_weights", "content_layers", "content_layer_weights"), OPTIMIZED),
-    **dict.fromkeys(("guided", "style_weight", "content_weight", "tv_weight", "tv_per_pixel"), OPTIMIZED),
+    **dict.fromkeys(
+        ("guided", "keep_colours", "style_weight", "content_weight", "tv_weight", "tv_per_pixel"), OPTIMIZED
+    ),
     **dict.fromkeys(("steps", "steps_multiple", "scales", "scale_steps", "init", "keep"), OPTIMIZED),
     **dict.fromkeys(("optimizer", "learning_rate", "max_step", "history", "remat", "precondition"), OPTIMIZED),
 }
@@ -154,6 +159,11 @@ CONDITIONS = (
         "--segmenter is given",
     ),
     Condition(STYLIZED, ("config.blend_ratio",), lambda given: "blend" in given.flags, "--blend is given"),
+    Condition(OPTIMIZED, ("config.init",), lambda given: "init" in given.flags, "--init is given"),
+    Condition(OPTIMIZED, ("config.stroke_size",), lambda given: "stroke-size" in given.flags, "--stroke-size is given"),
+    Condition(
+        OPTIMIZED, ("config.keep_colours",), lambda given: "keep-colours" in given.flags, "--keep-colours is given"
+    ),
     Condition(STYLIZED, ("config.styles",), lambda given: "style" in given.flags, "--style is given"),
     Condition(STYLIZED, ("config.masks",), lambda given: "mask" in given.flags, "--mask is given"),
 )

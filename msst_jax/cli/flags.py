@@ -4,6 +4,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from absl import flags
@@ -220,8 +221,20 @@ def describe_error(error: Exception) -> str:
     return f"the config has no field {text}" if text.startswith("'") else text or type(error).__name__
 
 
-def parse_region_files(pairs: Iterable[str], flag: str) -> dict[str, str]:
+def define_names_or_all(values: flags.FlagValues, name: str, about: str) -> None:
+    """Defines a flag that is given without a value or with some: "true", "false" after --noNAME, or the text."""
+    parser: flags.ArgumentParser[str] = flags.ArgumentParser()
+    flag = flags.Flag(parser, flags.ArgumentSerializer(), name, None, about, boolean=True)
+    flags.DEFINE_flag(flag, values)
+
+
+def parse_region_files(pairs: Iterable[str], flag: str, *, words: Sequence[str] = ()) -> dict[str, str]:
     """["person=a.jpg", ...] to {"person": "a.jpg", ...}.
+
+    Args:
+      pairs: NAME=FILE each.
+      flag: where they are from.
+      words: what may stand in place of a file, see `user_path`.
 
     Raises:
       UserError: not NAME=FILE, a region named twice, or a path that cannot be used.
@@ -233,16 +246,25 @@ def parse_region_files(pairs: Iterable[str], flag: str) -> dict[str, str]:
             raise UserError(f"--{flag} {pair!r} is not NAME=FILE; write for example --{flag} person=FILE")
         if name in files:
             raise UserError(f"--{flag} names the region {name!r} twice ({files[name]} and {file}); leave one out")
-        files[name] = str(user_path(file, f"--{flag} {name}"))
+        files[name] = str(user_path(file, f"--{flag} {name}", words=words))
     return files
 
 
-def resolve_config_paths(config: ConfigDict, fields: Iterable[str]) -> None:
+def resolve_config_paths(
+    config: ConfigDict, fields: Iterable[str], words: Mapping[str, Sequence[str]] = MappingProxyType({})
+) -> None:
     """Gives the fields of a config that name files their meaning, see `user_path`; those that it lacks are ignored.
+
+    Args:
+      config: changed in place.
+      fields: those that name files.
+      words: {field: what may stand in place of a file}.
 
     Raises:
       UserError: a path that cannot be used.
     """
     for field in fields:
         if config.get(field):
-            config[field] = str(user_path(config[field], f"config.{field}", stream=field == "photo"))
+            config[field] = str(
+                user_path(config[field], f"config.{field}", stream=field == "photo", words=words.get(field, ()))
+            )

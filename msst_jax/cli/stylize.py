@@ -15,7 +15,7 @@ from msst_jax.cli.applicability import (
     check_flags_apply,
     warn_of_inert,
 )
-from msst_jax.cli.flags import Command, parse_command, resolve_config_paths
+from msst_jax.cli.flags import Command, define_names_or_all, parse_command, resolve_config_paths
 from msst_jax.cli.recorded_flags import add_recorded, leave_out_alien
 from msst_jax.cli.run_command import run_command
 from msst_jax.cli.stylize_job import StylizeFlags, build_job, check_flags, masks_for, resolve_paths
@@ -25,10 +25,11 @@ from msst_jax.models.deeplab import SEGMENTERS
 from msst_jax.pipelines.job import Job, PhotoJob, VideoJob
 from msst_jax.pipelines.run import run_job
 from msst_jax.presets.lookup import load_preset
-from msst_jax.presets.validation import check_config
+from msst_jax.presets.validation import STARTS, check_config
 from msst_jax.regions.masks import foreground
 from msst_jax.runtime.console import configure_logging
 from msst_jax.runtime.devices import request_deterministic_ops, start_device
+from msst_jax.transfer.photo_colors import parse_color_regions
 
 USAGE = """Gives every region of a photo or a video a style of its own.
 
@@ -38,14 +39,18 @@ USAGE = """Gives every region of a photo or a video a style of its own.
 {command} PHOTO|FOLDER --model DIR|builtin    with a trained feed-forward model, at once
 {command} VIDEO --model DIR|builtin -o out.mp4  a video: .mp4, .mov, .mkv, .webm, .gif or a folder
 """
-PATH_FIELDS = ("photo", "segmenter", "weights")
+PATH_FIELDS = ("photo", "segmenter", "weights", "init")
+PATH_WORDS = {"init": STARTS}
 PRESETS = ("photo", "photo_separate", "quickstart", "seed", "seed_fast", "video")  # the first is the default
 
 
 def define_flags(values: flags.FlagValues) -> None:
     """The flags of the command, but for --config; see `StylizeFlags`."""
     flags.DEFINE_multi_string(
-        "style", [], "REGION=FILE: the painting that a region takes its style from.", flag_values=values
+        "style",
+        [],
+        "REGION=FILE: the painting that a region takes its style from; REGION=keep: it stays the photo.",
+        flag_values=values,
     )
     flags.DEFINE_multi_string("mask", [], "REGION=FILE: gray image, white inside the region.", flag_values=values)
     flags.DEFINE_string(
@@ -59,6 +64,24 @@ def define_flags(values: flags.FlagValues) -> None:
     )
     flags.DEFINE_integer(
         "seed", 0, "Seed of the random start (config.init).", lower_bound=0, upper_bound=2**32 - 1, flag_values=values
+    )
+    flags.DEFINE_string(
+        "init",
+        None,
+        "The picture that the optimization starts from, such as an earlier result; also content (the photo) or noise.",
+        flag_values=values,
+    )
+    flags.DEFINE_float(
+        "stroke-size",
+        None,
+        "How large the strokes are, 0.1 to 4; 1 = as in the paintings, if these were as large as the photo.",
+        flag_values=values,
+    )
+    define_names_or_all(
+        values,
+        "keep-colours",
+        "The photo keeps its colors, and takes only strokes and light from the paintings; --keep-colours=person,dog: "
+        "only in these regions.",
     )
     flags.DEFINE_string(
         "segmenter",
@@ -120,7 +143,7 @@ def _run(argv: Sequence[str]) -> int:
     typed = StylizeFlags._make(command.flags[name.replace("_", "-")].value for name in StylizeFlags._fields)
     configure_logging(typed.quiet)
     request_deterministic_ops()
-    resolve_config_paths(command.config, PATH_FIELDS)
+    resolve_config_paths(command.config, PATH_FIELDS, PATH_WORDS)
     typed, arguments = resolve_paths(add_recorded(typed, command.recorded_flags), command.arguments)
     command = command._replace(arguments=arguments)
     photos = arguments or [file for file in [command.config.photo] if file]
@@ -150,7 +173,7 @@ def choose_config(command: Command, typed: StylizeFlags, run: Run) -> ConfigDict
         name = "quickstart" if not run & VIDEOS else "video" if typed.model else PRESETS[0]
         config = load_preset(name).get_config()
         config.update_from_flattened_dict(command.overrides)
-        resolve_config_paths(config, PATH_FIELDS)
+        resolve_config_paths(config, PATH_FIELDS, PATH_WORDS)
     elif not photos and not config.photo:
         load_preset("quickstart").use_example(config)
     if typed.model:  # it has styles of its own, and a blend of 0 unless one is asked for
@@ -158,6 +181,10 @@ def choose_config(command: Command, typed: StylizeFlags, run: Run) -> ConfigDict
         config.blend_ratio = command.overrides.get("blend_ratio", 0.0)
     config.masks = masks_for(config, photos, "masks" in command.overrides)
     config.segmenter = typed.segmenter or config.segmenter
+    config.init = typed.init or config.init
+    if typed.keep_colours is not None:
+        config.keep_colours = parse_color_regions(typed.keep_colours)
+    config.stroke_size = config.stroke_size if typed.stroke_size is None else typed.stroke_size
     return config
 
 

@@ -17,7 +17,8 @@ from msst_jax.io.paths import STANDARD_STREAM, user_path
 from msst_jax.io.picture_formats import IMAGE_SUFFIXES
 from msst_jax.io.write_options import OUTPUT_SUFFIXES, WriteOptions
 from msst_jax.pipelines.job import Job, MasksJob, PhotoJob, VideoJob
-from msst_jax.presets.validation import check_number
+from msst_jax.presets.validation import STARTS, check_number
+from msst_jax.transfer.kept import KEEP, styled_files
 from msst_jax.video.blend_schedule import parse_blend_schedule
 from msst_jax.video.io.animation import count_frames
 from msst_jax.video.io.formats import VIDEO_OUTPUT_SUFFIXES, VIDEO_SUFFIXES
@@ -33,6 +34,9 @@ class StylizeFlags(NamedTuple):
     output: str | None = None
     blend: str | None = None
     seed: int = 0
+    init: str | None = None
+    stroke_size: float | None = None
+    keep_colours: str | None = None
     segmenter: str | None = None
     regions_only: bool = False
     compare: bool = False
@@ -57,6 +61,7 @@ def resolve_paths(flags: StylizeFlags, photos: Sequence[str]) -> tuple[StylizeFl
     resolved = flags._replace(
         output=None if flags.output is None else str(user_path(flags.output, "--output", stream=True)),
         segmenter=str(user_path(flags.segmenter, "--segmenter")) if flags.segmenter else flags.segmenter,
+        init=None if flags.init is None else str(user_path(flags.init, "--init", words=STARTS)),
         model=str(user_path(flags.model, "--model")) if flags.model else "",
     )
     if "" in photos:
@@ -81,7 +86,7 @@ def build_job(flags: StylizeFlags, photos: Sequence[str], config: ConfigDict, ru
     if video and str(STANDARD_STREAM) in (photo, flags.output):
         raise UserError(f"{STANDARD_STREAM} is for photos; a video is read from a file, and written to one")
     blend = str(config.blend_ratio) if flags.blend is None else flags.blend
-    styles = parse_region_files(flags.style or config.styles, "style")
+    styles = parse_region_files(flags.style or config.styles, "style", words=(KEEP,))
     masks = parse_region_files(flags.mask or config.masks, "mask")
     output = default_output(photo, flags.regions_only, video) if flags.output is None else Path(flags.output)
     if video:
@@ -101,7 +106,7 @@ def build_job(flags: StylizeFlags, photos: Sequence[str], config: ConfigDict, ru
         )
     ratios = parse_blend_ratios(blend)
     if flags.regions_only:
-        return MasksJob(photo, output, [*styles.values(), *masks.values()])
+        return MasksJob(photo, output, [*styled_files(styles).values(), *masks.values()])
     return PhotoJob(
         photo=photo,
         styles=styles,

@@ -1,6 +1,7 @@
 """What a path that the user gives means: ~ is the home folder, - a standard stream, and a URL nothing here."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -11,18 +12,21 @@ STANDARD_STREAM = Path("-")
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|file:/")
 
 
-def user_path(text: str | Path, what: str, *, stream: bool = False) -> Path:
+def user_path(text: str | Path, what: str, *, stream: bool = False, words: Sequence[str] = ()) -> Path:
     """A path as it was given by the user.
 
     Args:
       text: as given; ~ and ~USER at its start stand for a home folder.
       what: names it in errors, such as "--output" or "config.weights".
       stream: "-" stands for a standard stream.
+      words: texts with a meaning of their own, which are returned as they are; a file of such a name is ./NAME.
 
     Raises:
       UserError: a URL, a user without a home folder, or - where no stream can be used.
     """
     text = str(text)
+    if text in words:
+        return Path(text)
     if URL.match(text):
         own = f", such as {unquote(urlsplit(text).path)}" if text.startswith("file:") else ""
         raise UserError(f"{what} {text} is a URL, and only files of this machine can be used; give a path{own}")
@@ -32,7 +36,7 @@ def user_path(text: str | Path, what: str, *, stream: bool = False) -> Path:
         return STANDARD_STREAM
     path = _expand_home(Path(text), what) if text.startswith("~") else Path(text)
     # pathlib drops the ./ with which the user says that a name starting so has no other meaning.
-    return Path.cwd() / path if str(path).startswith("~") or path == STANDARD_STREAM else path
+    return Path.cwd() / path if str(path).startswith("~") or str(path) in (str(STANDARD_STREAM), *words) else path
 
 
 def _expand_home(path: Path, what: str) -> Path:

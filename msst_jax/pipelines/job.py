@@ -27,7 +27,7 @@ class PhotoJob:
 
     Attributes:
       photo: an image file, or "-" for standard input; with a model also a folder.
-      styles: {region: file}.
+      styles: {region: file, or KEEP of `transfer.kept`}.
       masks: {region: file}; with a model and a folder of photos also a folder of files named like them.
       output: an image file, or "-" for standard output, which gets neither JSON nor sheets; a folder if `photo` is one.
       blend_ratios: one image each, optimized as one batch.
@@ -58,7 +58,7 @@ class VideoJob:
 
     Attributes:
       video: a video file or a folder of frames.
-      styles: {region: file}.
+      styles: as in `PhotoJob`.
       masks: {region: file or folder}, see `video.mask_sources`.
       output: a video file, or a folder of frames.
       blend: the blend ratio over time.

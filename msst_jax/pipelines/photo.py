@@ -37,6 +37,7 @@ from msst_jax.runtime.interrupt import EXIT_INTERRUPTED, interrupt_event
 from msst_jax.runtime.progress import Progress
 from msst_jax.transfer.build import build_options
 from msst_jax.transfer.inputs import PhotoInputs, load_photo_inputs
+from msst_jax.transfer.kept import styled_files
 from msst_jax.transfer.objective import load_loss_network
 from msst_jax.transfer.optimization import Listener, Preview, StylizationResult, stylize, stylize_separately
 from msst_jax.transfer.options import ScaleSchedule, StylizationOptions
@@ -59,8 +60,8 @@ def run(config: ConfigDict, job: PhotoJob) -> int:
         raise UserError(f"photo {job.photo} is a folder; give a picture, or a fast model with --model")
     for ratio in job.blend_ratios:
         check_number("blend ratio times config.style_weight", ratio * config.style_weight)
-    _check_outputs(job)
     options = build_options(config)
+    _check_outputs(job, options.inputs.start)
     vgg, weights = load_loss_network(options.network)
     inputs = load_photo_inputs(options, job.photo, job.styles, job.masks)
     result = _optimize(options, vgg, inputs, job)
@@ -71,8 +72,8 @@ def run(config: ConfigDict, job: PhotoJob) -> int:
     return code
 
 
-def _check_outputs(job: PhotoJob) -> None:
-    """Every file that may be written can be, and none is an input."""
+def _check_outputs(job: PhotoJob, start: str) -> None:
+    """Every file that may be written can be, and none is an input; `start` is that of the first pixels, if any."""
     if job.output == STANDARD_STREAM:
         check_standard_output(job)
         if job.preview_every:
@@ -86,7 +87,8 @@ def _check_outputs(job: PhotoJob) -> None:
     if job.compare:
         images.append(sibling_path(job.output, "comparison"))
     outputs = [*images, *(path.with_suffix(".json") for path in images)]
-    check_outputs(job.output, outputs, [job.photo, *job.styles.values(), *job.masks.values()])
+    inputs = [job.photo, *styled_files(job.styles).values(), *job.masks.values(), *filter(None, [start])]
+    check_outputs(job.output, outputs, inputs)
 
 
 def _runs(options: StylizationOptions, job: PhotoJob) -> list[LossWeights]:

@@ -24,7 +24,7 @@ from msst_jax.models.precision import compute_dtype
 from msst_jax.models.serialization import weights_path
 from msst_jax.pipelines.job import VideoJob, recorded_config
 from msst_jax.pipelines.model_inputs import check_model_inputs, load_model_segmenter
-from msst_jax.presets.validation import check_number
+from msst_jax.presets.validation import STARTS, check_number
 from msst_jax.regions.masks import BACKGROUND, MaskSpec
 from msst_jax.regions.segmenter import Segmenter, Size, load_segmenter
 from msst_jax.regions.selection import region_classes
@@ -34,6 +34,7 @@ from msst_jax.runtime.progress import Progress
 from msst_jax.transfer.build import build_options
 from msst_jax.transfer.feedforward import model_regions
 from msst_jax.transfer.inputs import PhotoInputs, Region, load_styles
+from msst_jax.transfer.kept import KEEP, styled_files
 from msst_jax.transfer.objective import load_loss_network
 from msst_jax.transfer.options import InputOptions, StylizationOptions
 from msst_jax.video.batching import FrameBatch, batch_frames
@@ -123,9 +124,13 @@ def _run(config: ConfigDict, job: VideoJob, held: ExitStack) -> int:
 
 def _check(config: ConfigDict, job: VideoJob) -> None:
     """Raises UserError for everything that can be known before the video is opened."""
+    if config.init not in STARTS and not job.model:
+        raise UserError(
+            f"config.init is the picture {config.init}, and a video starts from its frames; give --config.init=content"
+        )
     for ratio in job.blend.ratios:
         check_number("blend ratio times config.style_weight", ratio * config.style_weight)
-    inputs = [job.video, *job.styles.values(), *job.masks.values()]
+    inputs = [job.video, *styled_files(job.styles).values(), *job.masks.values()]
     check_video_output(job.output, job.crf)
     check_outputs(job.output, [job.output.with_suffix(".json")], inputs)
     if job.output.resolve() in {Path(file).resolve() for file in inputs}:
@@ -211,7 +216,7 @@ def _open_resume_folder(config: ConfigDict, job: VideoJob, video: VideoInfo, sty
         "model or weights": hashlib.sha256(stylizer.weights.read_bytes()).hexdigest(),
         "segmenter": stylizer.segmenter.record() if stylizer.segmenter else None,
         **({SEGMENTER_WEIGHTS: file_fingerprint(named)} if named and named.is_file() else {}),
-        "styles": {name: _fingerprint(file) for name, file in job.styles.items()},
+        "styles": {name: {} if file == KEEP else _fingerprint(file) for name, file in job.styles.items()},
         "masks": {name: _fingerprint(file) for name, file in job.masks.items()},
         "blend": job.blend._asdict(),
         "quality": job.crf,

@@ -15,12 +15,13 @@ from msst_jax.models.precision import COMPUTE_DTYPES
 from msst_jax.models.vgg import BLOCKS, PADDINGS, POOLINGS
 from msst_jax.optim.optimizer import OPTIMIZERS
 
+STARTS = ("content", "noise")
+"""Values of config.init that are no files."""
 CHOICES: dict[str, tuple[Any, ...]] = {
     "network": tuple(BLOCKS),
     "pooling": tuple(POOLINGS),
     "padding": PADDINGS,
     "dtype": tuple(COMPUTE_DTYPES),
-    "init": ("content", "noise"),
     "keep": ("best", "last"),
     "optimizer": OPTIMIZERS,
 }
@@ -65,6 +66,7 @@ STYLIZER_MAXIMUMS = {"width": 1024, "blocks": 1024}
 MAX_INTEGER = 2**31 - 1  # counts on the device are int32
 MAXIMUMS = {"seed": 2**32 - 1}  # it is no count
 MAX_CROP = 4.0
+STROKE_SIZES = (0.1, 4.0)  # smaller styles have no strokes left, larger ones more than a layer sees at once
 MAX_FLOAT = float(np.finfo(np.float32).max)
 
 
@@ -76,8 +78,11 @@ def check_config(config: ConfigDict) -> None:
     """
     _check_choices(config, CHOICES)
     _check_segmenter(config)
+    _check_init(config)
     _check_numbers(config)
     _check_percents(config)
+    _check_stroke_size(config)
+    _check_keep_colours(config)
     _check_minimums(config, VIDEO_MINIMUMS)
     for field in ("mask_smoothing", "picture_smoothing"):
         check_number(f"config.{field}", config[field])
@@ -184,6 +189,14 @@ def _check_segmenter(config: ConfigDict) -> None:
         )
 
 
+def _check_init(config: ConfigDict) -> None:
+    if config.init not in STARTS and not Path(config.init).expanduser().exists():
+        raise UserError(
+            f"config.init is {config.init!r}, and there is no such file; use one of {', '.join(STARTS)}, "
+            "or the path of a picture"
+        )
+
+
 def _check_minimums(config: ConfigDict, limits: Mapping[str, int]) -> None:
     for field, minimum in limits.items():
         if not isinstance(config[field], int) or config[field] < minimum:
@@ -207,6 +220,19 @@ def _check_percents(config: ConfigDict) -> None:
     for field, reference in PERCENT.items():
         if config[field] > 100:
             raise UserError(f"config.{field} is {config[field]} percent of {reference}; use at most 100")
+
+
+def _check_keep_colours(config: ConfigDict) -> None:
+    for name in config.keep_colours:
+        if not isinstance(name, str) or not name:
+            raise UserError(f"config.keep_colours has {name!r}; use names of regions, or '*' for all")
+
+
+def _check_stroke_size(config: ConfigDict) -> None:
+    check_number("config.stroke_size", config.stroke_size, positive=True)
+    smallest, largest = STROKE_SIZES
+    if not smallest <= config.stroke_size <= largest:
+        raise UserError(f"config.stroke_size is {config.stroke_size}; use {smallest:g} to {largest:g}, 1 = as painted")
 
 
 def _check_layers(config: ConfigDict, kind: str) -> None:

@@ -11,6 +11,7 @@ from msst_jax.io.images import to_picture
 from msst_jax.models.voc import CLASSES, COLORS
 from msst_jax.regions.masks import area_fractions, format_percent
 from msst_jax.transfer.inputs import PhotoInputs
+from msst_jax.transfer.kept import KEEP
 
 # One color per region, in order; the palette is safe for color blindness (Okabe & Ito 2008).
 REGION_COLORS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (204, 121, 167), (240, 228, 66), (213, 94, 0))
@@ -176,14 +177,15 @@ def _class_color(name: str) -> tuple[int, int, int]:
 
 
 def inputs_sheet(inputs: PhotoInputs, result: np.ndarray) -> Image.Image:
-    """Photo, regions, the style of each region, and the result (H, W, 3)."""
+    """Photo, regions, the style of each region that has one, and the result (H, W, 3)."""
     fractions = zip(inputs.regions, area_fractions(inputs.masks), strict=True)
     caption = ", ".join(f"{region.name} {fraction:.0%}" for region, fraction in fractions)
+    styled = [region for region in inputs.regions if region.style_file != KEEP]
     return sheet(
         [
             ("photo", to_picture(inputs.photo)),
             (f"regions: {caption}", regions_overlay(inputs)),
-            *((f"style of {region.name}", to_picture(region.style)) for region in inputs.regions),
+            *((f"style of {region.name}", to_picture(region.style)) for region in styled),
             ("result", to_picture(result)),
         ],
         height=min(384, inputs.photo.shape[0]),

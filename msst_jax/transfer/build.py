@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 
 from msst_jax.losses.objective import FeatureLayers
 from msst_jax.optim.optimizer import OptimizerOptions
+from msst_jax.presets.validation import STARTS
 from msst_jax.regions.masks import MaskOptions
 from msst_jax.transfer.options import (
     InputOptions,
@@ -43,7 +44,8 @@ def build_options(config: ConfigDict) -> StylizationOptions:
             max_step=config.max_step,
             precondition=config.precondition,
         ),
-        init=config.init,
+        init=config.init if config.init in STARTS else "content",
+        keep_colours=tuple(config.keep_colours),
         keep=config.keep,
         remat=config.remat,
         temporal=TemporalOptions(
@@ -61,6 +63,7 @@ def build_input_options(config: ConfigDict) -> InputOptions:
         size=config.size,
         square=config.square,
         style_scale=config.style_scale,
+        stroke_size=config.stroke_size,
         segmenter=config.segmenter,
         masks=MaskOptions(
             hard=config.hard_masks,
@@ -68,6 +71,7 @@ def build_input_options(config: ConfigDict) -> InputOptions:
             min_speck=config.min_speck,
             refine_edges=config.refine_edges,
         ),
+        start="" if config.init in STARTS else config.init,
     )
 
 

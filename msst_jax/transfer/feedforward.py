@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import numpy as np
 
 from msst_jax.models.feedforward_model import FeedforwardModel
 from msst_jax.models.stylizer import Stylizer
 from msst_jax.ops.image import composite, normalize
 from msst_jax.regions.masks import MaskSpec
-from msst_jax.transfer.inputs import PhotoInputs, Region
+from msst_jax.transfer.inputs import NO_STYLE, PhotoInputs, Region
 
 MAX_BATCH_PIXELS = 2**21  # photos of one size are batched up to so many pixels, and frames of a video
 MAX_BATCH = 16
@@ -48,6 +47,5 @@ def batch_by_size(items: Iterable[PhotoItem]) -> Iterator[list[PhotoItem]]:
 
 def model_regions(model: FeedforwardModel, spec: MaskSpec) -> tuple[Region, ...]:
     """The regions of a model, which does not hold its style images; `spec` tells where their masks come from."""
-    nothing = np.empty((0, 0, 3), np.float32)
     named = zip(model.regions, model.styles, strict=True)
-    return tuple(Region(name, style, nothing, spec.origin(name)) for name, style in named)
+    return tuple(Region(name, style, NO_STYLE, spec.origin(name)) for name, style in named)

@@ -8,14 +8,18 @@ from absl import logging
 from PIL import Image
 
 from msst_jax.errors import UserError
-from msst_jax.io.images import load_image, read_picture
+from msst_jax.io.images import load_image, read_picture, to_array
 from msst_jax.models.vgg import deepest_tap, tap_names
 from msst_jax.regions.inference import class_probabilities
-from msst_jax.regions.mask_files import read_mask
+from msst_jax.regions.mask_files import read_mask, same_aspect_ratio
 from msst_jax.regions.masks import MaskOptions, MaskSpec, compose_masks
 from msst_jax.regions.segmenter import Segmenter, Size, load_segmenter
 from msst_jax.regions.selection import region_classes, region_masks
+from msst_jax.transfer.kept import KEEP, check_kept
 from msst_jax.transfer.options import InputOptions, StylizationOptions
+from msst_jax.transfer.photo_colors import check_color_regions
+
+NO_STYLE = np.empty((0, 0, 3), np.float32)
 
 
 class Region(NamedTuple):
@@ -23,8 +27,9 @@ class Region(NamedTuple):
 
     name: str
     style_file: str
+    """KEEP if it is left the photo."""
     style: np.ndarray
-    """(h, w, 3) in [0, 1]."""
+    """(h, w, 3) in [0, 1]; empty for a region that is kept, and where a model has learned the style."""
     origin: str = "mask"
     """Where its mask comes from, see `MaskSpec.origin`."""
 
@@ -39,6 +44,18 @@ class PhotoInputs(NamedTuple):
     regions: tuple[Region, ...]
     segmenter: dict[str, str] | None = None
     """Name and weights file of the network that segmented the photo; None if every mask was given."""
+    start: np.ndarray | None = None
+    """(H, W, 3) in [0, 1]: the first pixels of the optimization; None = as the options say."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the regions."""
+        return tuple(region.name for region in self.regions)
+
+    @property
+    def style_files(self) -> tuple[str, ...]:
+        """The file of each region's style, or KEEP."""
+        return tuple(region.style_file for region in self.regions)
 
 
 def load_photo_inputs(
@@ -56,7 +73,7 @@ def load_photo_inputs(
     Args:
       options: the inputs, and how deep the losses look.
       photo: file of the photo.
-      styles: {region: file of its style}.
+      styles: {region: file of its style, or KEEP}.
       masks: {region: file of its mask}.
       segmenter: the network to use; None loads that of the options, and only if a region needs it.
 
@@ -72,6 +89,7 @@ def load_photo_inputs(
     region_classes(spec.missing)
     picture, pixels = load_photo(options.inputs, photo)
     size = (pixels.shape[1], pixels.shape[0])
+    start = load_start(options.inputs.start, picture.size, size) if options.inputs.start else None
     given = {name: read_mask(file, picture.size, size) for name, file in masks.items()}
     regions = load_styles(options, styles, spec, size)
     if spec.missing and segmenter is None:  # only now that everything the user may have mistyped is checked: it is slow
@@ -79,7 +97,24 @@ def load_photo_inputs(
     used = segmenter if spec.missing else None
     stacked = photo_masks(spec, given, used, picture, size)
     log_enlargement(photo, picture.size, size)
-    return PhotoInputs(pixels, stacked, tuple(regions), used.record() if used else None)
+    return PhotoInputs(pixels, stacked, tuple(regions), used.record() if used else None, start)
+
+
+def load_start(file: str, photo_size: Size, size: Size) -> np.ndarray:
+    """The first pixels (H, W, 3) in [0, 1] of the optimization, from a picture of any size.
+
+    Args:
+      file: the picture.
+      photo_size: (width, height) of the photo's file; a picture of another aspect ratio is stretched, with a warning.
+      size: (width, height) of the result.
+
+    Raises:
+      UserError: as `read_picture`.
+    """
+    picture = read_picture(file, "start")
+    if not any(same_aspect_ratio(picture.size, other) for other in (photo_size, size)):
+        logging.warning("start %s is %dx%d, the photo %dx%d: it is stretched to fit", file, *picture.size, *photo_size)
+    return to_array(picture.resize(size, Image.Resampling.BILINEAR) if picture.size != size else picture)
 
 
 def load_photo(options: InputOptions, file: str) -> tuple[Image.Image, np.ndarray]:
@@ -107,25 +142,36 @@ def load_styles(options: StylizationOptions, styles: Mapping[str, str], spec: Ma
 
     Args:
       options: the inputs, and how deep the losses look.
-      styles: {region: file}.
+      styles: {region: file, or KEEP}.
       spec: where the masks come from.
       size: of the photo.
 
     Raises:
-      UserError: a file that cannot be read, or a side too short for the losses.
+      UserError: as `check_kept` and `check_color_regions`; a file that cannot be read, a side too short for the losses.
     """
-    style_size = round(max(size) * options.inputs.style_scale)
+    check_kept(styles, guided=options.guided)
+    check_color_regions(options.keep_colours, styles)
     regions = [
-        Region(
-            name,
-            file,
-            load_image(file, style_size, square=options.inputs.square, what="style"),
-            spec.origin(name),
-        )
-        for name, file in styles.items()
+        Region(name, file, _load_style(options.inputs, file, size), spec.origin(name)) for name, file in styles.items()
     ]
-    _check_smallest_scale(options, [size, *(region.style.shape[:2] for region in regions)])
+    loaded = [region.style.shape[:2] for region in regions if region.style_file != KEEP]
+    _check_smallest_scale(options, [size, *loaded])
     return regions
+
+
+def _load_style(options: InputOptions, file: str, size: Size) -> np.ndarray:
+    """A style image (h, w, 3) in [0, 1] for a photo of a (width, height); nothing for a region that is kept."""
+    if file == KEEP:
+        return NO_STYLE
+    picture = read_picture(file, "style")
+    side = round(max(size) * options.style_scale * options.stroke_size)
+    style = load_image(file, side, square=options.square, what="style", picture=picture)
+    if max(picture.size) < side and options.stroke_size > 1:
+        logging.info(
+            "style %s of %dx%d pixels is enlarged to %dx%d, which blurs its strokes; give a larger picture",
+            *(file, *picture.size, *style.shape[1::-1]),
+        )
+    return style
 
 
 def photo_masks(

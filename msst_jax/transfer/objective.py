@@ -26,7 +26,9 @@ from msst_jax.models.pretrained import load_vgg
 from msst_jax.models.vgg import VGG
 from msst_jax.ops.image import composite, resize
 from msst_jax.transfer.inputs import PhotoInputs
+from msst_jax.transfer.kept import KEEP, KeptPhoto, kept_photo, put_back
 from msst_jax.transfer.options import NetworkOptions, StylizationOptions
+from msst_jax.transfer.photo_colors import with_photo_colors
 
 ExtraLoss = Callable[[jax.Array, jax.Array], Terms]
 """extra_loss(pixels (I, H, W, 3), result (H, W, 3)) -> {name: weighted scalar}, added to the loss of the method.
@@ -40,7 +42,12 @@ class Scene(NamedTuple):
 
     photo: jax.Array
     masks: jax.Array
+    """(H, W, K) of all regions."""
     styles: tuple[jax.Array, ...]
+    """Of the S regions that have one."""
+    styled: tuple[int, ...]
+    """The indices of these regions."""
+    kept: KeptPhoto | None
 
 
 def load_loss_network(options: NetworkOptions) -> tuple[VGG, Path]:
@@ -68,12 +75,23 @@ def scale_scene(inputs: PhotoInputs, scale: float) -> Scene:
         height, width = image.shape[:2]
         return resize(jnp.asarray(image), round(height * scale), round(width * scale))
 
-    return Scene(shrink(inputs.photo), shrink(inputs.masks), tuple(shrink(region.style) for region in inputs.regions))
+    photo, masks = shrink(inputs.photo), shrink(inputs.masks)
+    styled = tuple(index for index, file in enumerate(inputs.style_files) if file != KEEP)
+    styles = tuple(shrink(inputs.regions[index].style) for index in styled)
+    return Scene(photo, masks, styles, styled, kept_photo(photo, masks, inputs.style_files))
 
 
-def compose(options: StylizationOptions, pixels: jax.Array, masks: jax.Array) -> jax.Array:
-    """The result (H, W, 3) of images (I, H, W, 3): the single one, or the composite by masks (H, W, K)."""
-    return pixels[0] if options.guided else composite(pixels, masks)
+def compose(options: StylizationOptions, inputs: PhotoInputs, pixels: jax.Array) -> jax.Array:
+    """The result (H, W, 3) of images (I, H, W, 3): the single one or the composite, with what is kept of the photo."""
+    image = pixels[0] if options.guided else composite(pixels, jnp.asarray(inputs.masks))
+    return finish(options, inputs, image)
+
+
+def finish(options: StylizationOptions, inputs: PhotoInputs, image: jax.Array) -> jax.Array:
+    """A stylized image (H, W, 3) with what its regions keep of the photo: its colors, or all of it."""
+    photo, masks = jnp.asarray(inputs.photo), jnp.asarray(inputs.masks)
+    colored = with_photo_colors(image, photo, masks, inputs.names, options.keep_colours)
+    return put_back(colored, kept_photo(photo, masks, inputs.style_files))
 
 
 def build_objective(
@@ -93,8 +111,8 @@ def build_objective(
     if options.tv_per_pixel:
         weights = weights.with_tv_per_pixel(*scene.photo.shape[:2])
     if options.guided:
-        guidance = _guidance(vgg, scene.masks, layers.style)
-        return Partial(partial(_guided_objective, layers, extra_loss), vgg, targets, guidance), weights
+        guidance = _styled_guidance(_guidance(vgg, scene.masks, layers.style), scene.styled)
+        return Partial(partial(_guided_objective, layers, extra_loss), vgg, targets, guidance, scene.kept), weights
     return Partial(partial(_objective, layers, extra_loss, options.remat), vgg, targets, scene.masks), weights
 
 
@@ -109,7 +127,10 @@ def build_separate_objective(
     grams = [_style_targets(vgg, style, layers.style) for style in scene.styles]
     content = _content_targets(vgg, scene.photo, layers.content)
     whole = jnp.ones_like(scene.masks[..., :1])
-    loss = Partial(partial(_separate_objective, layers, weights, options.remat), vgg, content, whole)
+    if options.guided:
+        loss = Partial(partial(_separate_guided, layers, weights), vgg, content, _guidance(vgg, whole, layers.style))
+    else:
+        loss = Partial(partial(_separate_objective, layers, weights, options.remat), vgg, content, whole)
     return loss, jax.tree.map(lambda *values: jnp.stack(values), *grams)
 
 
@@ -133,11 +154,20 @@ def _guided_objective(
     vgg: VGG,
     targets: Targets,
     guidance: Guidance,
+    kept: KeptPhoto | None,
     pixels: jax.Array,
     weights: LossWeights,
 ) -> tuple[jax.Array, Terms]:
-    loss = guided_stylization_loss(vgg, targets, guidance, layers, pixels[0], weights)
-    return _add_terms(loss, extra_loss(pixels, pixels[0])) if extra_loss else loss
+    result = put_back(pixels[0], kept)
+    loss = guided_stylization_loss(vgg, targets, guidance, layers, result, weights)
+    return _add_terms(loss, extra_loss(pixels, result)) if extra_loss else loss
+
+
+def _styled_guidance(guidance: Guidance, styled: tuple[int, ...]) -> Guidance:
+    """The guidance of the regions that have a style; their weights are those of a photo where all have one."""
+    if len(styled) == next(iter(guidance.weights.values())).shape[-1]:
+        return guidance
+    return jax.tree.map(lambda values: values[..., jnp.asarray(styled)], guidance)
 
 
 def _add_terms(loss: tuple[jax.Array, Terms], extra: Terms) -> tuple[jax.Array, Terms]:
@@ -158,6 +188,18 @@ def _separate_objective(
     grams: dict[str, jax.Array],
 ) -> tuple[jax.Array, Terms]:
     return stylization_loss(vgg, Targets(grams, content), whole, layers, pixels, weights, remat=remat)
+
+
+def _separate_guided(
+    layers: FeatureLayers,
+    weights: LossWeights,
+    vgg: VGG,
+    content: dict[str, jax.Array],
+    whole: Guidance,
+    pixels: jax.Array,
+    grams: dict[str, jax.Array],
+) -> tuple[jax.Array, Terms]:
+    return guided_stylization_loss(vgg, Targets(grams, content), whole, layers, pixels[0], weights)
 
 
 _style_targets = jax.jit(style_targets, static_argnums=2)

@@ -18,6 +18,7 @@ from msst_jax.optim.minimize import CompiledMinimizer, Solution, compile_minimiz
 from msst_jax.optim.optimizer import OptimizerOptions, build_optimizer
 from msst_jax.runtime.interrupt import interrupt_event
 from msst_jax.transfer.inputs import PhotoInputs
+from msst_jax.transfer.kept import KEEP
 from msst_jax.transfer.memory import ScalePlan, check_memory
 from msst_jax.transfer.objective import (
     ExtraLoss,
@@ -25,6 +26,7 @@ from msst_jax.transfer.objective import (
     build_objective,
     build_separate_objective,
     compose,
+    finish,
     scale_scene,
 )
 from msst_jax.transfer.options import StylizationOptions
@@ -134,8 +136,7 @@ def stylize(
     batch = (len(runs), options.image_count(len(inputs.regions)))
 
     def full_images(pixels: jax.Array) -> jax.Array:
-        pixels = _resize_pixels(pixels, *inputs.photo.shape[:2])
-        return jax.vmap(partial(compose, options), in_axes=(0, None))(pixels, jnp.asarray(inputs.masks))
+        return jax.vmap(partial(compose, options, inputs))(_resize_pixels(pixels, *inputs.photo.shape[:2]))
 
     preview = listener.preview
     of_pixels = preview and preview._replace(show=lambda pixels: preview.show(full_images(pixels)))
@@ -155,16 +156,17 @@ def stylize_separately(
 ) -> StylizationResult:
     """Each style optimized alone on the whole photo (style and content loss), then pasted by the masks.
 
-    This is what the original program calls vanilla. Its K runs are one batch; the result holds one image, whose loss
-    is the sum over the runs. Arguments as in `stylize` and `coarse_to_fine`.
+    This is what the original program calls vanilla. Its runs, one for each style, are one batch; the result holds one
+    image, whose loss is the sum over the runs. Arguments as in `stylize` and `coarse_to_fine`.
     """
 
     def problem(scene: Scene) -> tuple[Partial, dict[str, jax.Array]]:
         return build_separate_objective(options, vgg, scene)
 
-    batch = (len(inputs.regions), 1)
-    pixels, solutions = coarse_to_fine(options, problem, inputs, batch, seed, listener, stop=stop)
-    image = composite(pixels[:, 0], jnp.asarray(inputs.masks))
+    styled = [index for index, file in enumerate(inputs.style_files) if file != KEEP]
+    pixels, solutions = coarse_to_fine(options, problem, inputs, (len(styled), 1), seed, listener, stop=stop)
+    images = jnp.broadcast_to(inputs.photo, (len(inputs.regions), *inputs.photo.shape)).at[jnp.asarray(styled)]
+    image = finish(options, inputs, composite(images.set(pixels[:, 0]), jnp.asarray(inputs.masks)))
     summed = [
         solution._replace(
             losses={name: value.sum(0, keepdims=True) for name, value in solution.losses.items()},
@@ -196,7 +198,7 @@ def coarse_to_fine(
     Args:
       options: schedule, optimizer, init and keep.
       problem: a scene to the objective and its runs; see `build_objective`.
-      inputs: photo, masks and styles at their final size.
+      inputs: photo, masks, styles and start at their final size.
       batch: (runs, images a run).
       seed: of the random start.
       listener: see `Listener`; its preview receives the pixels of the scale.
@@ -209,6 +211,7 @@ def coarse_to_fine(
       UserError: the memory is not there.
     """
     pixels = None
+    first = None if inputs.start is None else jnp.asarray(inputs.start)
     solutions: list[Solution] = []
     schedule = options.schedule
     scales = [pair for pair in zip(schedule.scales, schedule.evaluations, strict=True) if pair[1]]
@@ -223,9 +226,10 @@ def coarse_to_fine(
         for number, (scale, evaluations) in enumerate(scales, start=1):
             scene = scale_scene(inputs, scale)
             if pixels is None:
-                pixels = _initial_pixels(options.init, jax.random.key(seed), scene.photo, batch)
+                start = scene.photo if first is None else resize(first, *scene.photo.shape[:2])
+                pixels = _initial_pixels(options.init, jax.random.key(seed), start, batch)
             else:
-                pixels = _resize_pixels(pixels, *scene.photo.shape[:2])
+                pixels = _next_pixels(pixels, first, *scene.photo.shape[:2])
             finishes = stop is None and number == len(scales)
             if solutions and stopped.is_set() and not finishes:
                 continue  # only bring the pixels so far to their full size
@@ -306,13 +310,26 @@ def _resize_pixels(pixels: jax.Array, height: int, width: int) -> jax.Array:
     return jnp.clip(resize(pixels, height, width), 0.0, 1.0)
 
 
-def _initial_pixels(init: str, key: jax.Array, photo: jax.Array, batch: tuple[int, int]) -> jax.Array:
-    """The first pixels (runs, images, H, W, 3): the photo, or noise around mid-gray, the same for every run."""
-    shape = (*batch, *photo.shape)
+def _initial_pixels(init: str, key: jax.Array, start: jax.Array, batch: tuple[int, int]) -> jax.Array:
+    """The first pixels (runs, images, H, W, 3): a start (H, W, 3), or noise around mid-gray, the same for every run."""
+    shape = (*batch, *start.shape)
     if init == "noise":
         noise = 0.5 + 0.1 * jax.random.normal(key, shape[1:])
         return jnp.broadcast_to(jnp.clip(noise, 0.0, 1.0), shape)
-    return jnp.broadcast_to(photo, shape)
+    return jnp.broadcast_to(start, shape)
+
+
+def _next_pixels(pixels: jax.Array, start: jax.Array | None, height: int, width: int) -> jax.Array:
+    """The pixels (runs, images, H, W, 3) of a scale at the size of the next one.
+
+    The details of a start from a file, which the coarser scale cannot hold, are added again: it may be a result that
+    is to be continued.
+    """
+    larger = resize(pixels, height, width)
+    if start is not None:
+        coarse = resize(start, *pixels.shape[-3:-1])
+        larger += resize(start, height, width) - resize(coarse, height, width)
+    return jnp.clip(larger, 0.0, 1.0)
 
 
 def _collect(images: jax.Array, solutions: list[Solution]) -> StylizationResult:

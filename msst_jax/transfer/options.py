@@ -37,15 +37,19 @@ class InputOptions:
       size: longest side in pixels; 0 = as it is.
       square: stretch to size x size.
       style_scale: longest side of the style images, as a multiple of the photo's.
+      stroke_size: a further factor of that side, the user's: strokes are as large as the images are enlarged.
       segmenter: the network for regions without a mask; "" = the best available.
       masks: see `MaskOptions`.
+      start: file of the first pixels; "" = those of `StylizationOptions.init`.
     """
 
     size: int
     square: bool
     style_scale: float
+    stroke_size: float
     segmenter: str
     masks: MaskOptions
+    start: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,8 @@ class StylizationOptions:
       tv_per_pixel: divide the total variation by the number of pixels.
       schedule: scales and evaluations.
       optimizer: what moves the pixels.
-      init: first pixels: "content" or "noise".
+      init: first pixels, unless they are those of a file: "content" or "noise".
+      keep_colours: regions that have the photo's colors in the end, or `photo_colors.EVERY_REGION`.
       keep: what is returned: the "best" pixels evaluated, or the "last".
       remat: cap memory by taking one image through VGG at a time.
       temporal: what only videos need.
@@ -117,6 +122,7 @@ class StylizationOptions:
     schedule: ScaleSchedule
     optimizer: OptimizerOptions
     init: str
+    keep_colours: tuple[str, ...]
     keep: str
     remat: bool
     temporal: TemporalOptions

@@ -91,7 +91,7 @@ def optimization_stylizer(work: FrameOptimization, segmenter: Segmenter | None, 
             pixels = optimize_next(inputs, weights, _warp_pixels(state["pixels"], state["photo"], frame[0]))
         else:
             pixels = _optimize_first(work, inputs, weights)
-        result = to_uint8(compose(work.options, pixels, masks[0]))
+        result = to_uint8(compose(work.options, inputs, pixels))
         after = {"regions": regions, "pixels": pixels, "photo": jnp.asarray(frame[0]), "seen": jnp.asarray(True)}
         return result[None], masks.mean((1, 2)), after
 

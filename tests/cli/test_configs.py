@@ -112,6 +112,11 @@ STYLED = ["--style=person=a.png", "--style=background=b.png", "--mask=person=lef
 RUNS = {
     "photo, noise and seed": [*STYLED, "--config.init=noise", "--seed=7", "--blend=0.3", *NUMBERS],
     "several blends": [*STYLED, "--blend=0,0.4", *NUMBERS],
+    "stroke size": [*STYLED, "--stroke-size=2", *NUMBERS],
+    "colors": [*STYLED, "--keep-colours", *NUMBERS],
+    "colors of a region": [*STYLED, "--keep-colours=person", *NUMBERS],
+    "start": [*STYLED, "--init=other.png", "--config.guided=False", *NUMBERS],
+    "kept region": [STYLED[0], "--style=background=keep", STYLED[2], *NUMBERS],
     "model": ["--model=builtin", "--mask=person=left.png", "--config.size=32", "--blend=0.5"],
     "regions": ["--regions-only", "--config.size=48"],
 }

@@ -282,6 +282,27 @@ def test_regions_that_a_segmenter_finds_are_told_from_masks_in_the_json(tmp_path
             ["photo.png", *TWO[:2], "--mask=dog=photo.png"],
             "mask photo.png is a picture in color; give it in gray, white",
         ),
+        (
+            ["photo.png", "--style=dog=keep", "--style=background=keep", TWO[2]],
+            "--style keeps every region as it is (dog, background); give one of them a painting, such as --style dog=",
+        ),
+        (["photo.png", TWO[0], "--style=background=./keep", TWO[2]], "/keep does not exist; check the name"),
+        (
+            ["photo.png", TWO[0], "--style=background=keep", TWO[2], "--config=seed", "--config.size=32"],
+            "--style background=keep needs config.guided=True; choose a preset that has it, such as --config photo",
+        ),
+        (["photo.png", *TWO, "--stroke-size=large"], "flag --stroke-size=large: could not convert string to float"),
+        (["photo.png", *TWO, "--stroke-size=9"], "config.stroke_size is 9.0; use 0.1 to 4, 1 = as painted"),
+        (["photo.png", *TWO, "--stroke-size=0.5", "--config.size=32"], "style a.png: a picture of 36x28 becomes 16x12"),
+        (["photo.png", *TWO, "--keep-colours=dgo"], "--keep-colours names 'dgo', and the regions are dog, background"),
+        (["photo.png", *TWO, "--keep-colours=dog,"], "--keep-colours=dog, has an empty name; write for example"),
+        (["photo.png", *TWO, "--init=nope.png"], "config.init is 'nope.png', and there is no such file; use one of"),
+        (["photo.png", *TWO, "--init=folder.png"], "start folder.png is a folder; give a picture"),
+        (["photo.png", *TWO, "--init=broken.py"], "start broken.py is not a picture that Pillow can"),
+        (
+            ["photo.png", *TWO, "--init=c.png", "-o", "c.png"],
+            "the output c.png would overwrite the input c.png; choose",
+        ),
         (["photo.png", TWO[0], TWO[2]], "% of the photo lies in no region (dog); add --style background=FILE"),
         (["photo.png", TWO[1], TWO[2]], "region 'dog' has a mask but no style; add --style dog=FILE"),
         (["photo.png", *TWO, "-o", "in.txt"], "unknown picture ending '.txt'; use one of .png"),
@@ -358,6 +379,86 @@ def test_a_white_mask_is_said_before_the_region_that_it_leaves_empty(scene: Path
 
 def quick_flags(**changes: Any) -> list[str]:
     return [f"--config.{name}={value!r}".replace("'", '"') for name, value in {**QUICK, **changes}.items()]
+
+
+@pytest.mark.parametrize("more", [[], ["--compare"], ["--blend=0,0.2", "--config.init=noise"]])
+def test_a_kept_region_is_the_photo_bit_for_bit_beyond_its_soft_edge(scene: Path, more: list[str]):
+    styles = ["--style=dog=a.png", "--style=background=keep", "--mask=dog=left.png"]
+    code, stderr = run_command(["photo.png", *styles, *more, "-o", "out.png", *quick_flags()], scene)
+    assert code == 0, stderr
+    made, photo = (
+        picture(scene / ("out_blend0.2.png" if "--blend=0,0.2" in more else "out.png")),
+        picture(scene / "photo.png"),
+    )
+    np.testing.assert_array_equal(made[:, 16:], photo[:, 16:])
+    assert np.abs(made[:, :10].astype(int) - photo[:, :10]).mean() > 1
+
+
+def test_a_style_file_of_the_name_keep_is_a_painting(scene: Path):
+    (scene / "keep").write_bytes((scene / "b.png").read_bytes())
+    for name, style in (("a", "./keep"), ("b", "b.png")):
+        styles = [TWO[0], f"--style=background={style}", TWO[2]]
+        assert run_command(["photo.png", *styles, "-o", f"out_{name}.png", *quick_flags()], scene)[0] == 0
+    np.testing.assert_array_equal(picture(scene / "out_a.png"), picture(scene / "out_b.png"))
+    assert run_command(["--config=out_a.json", "-o", "again.png"], scene)[0] == 0
+    np.testing.assert_array_equal(picture(scene / "again.png"), picture(scene / "out_a.png"))
+
+
+@pytest.mark.parametrize(
+    ("flag", "more", "colored"),
+    [
+        ("--keep-colours", [], [True, True]),
+        ("--keep-colours=dog", [], [True, False]),
+        ("--keep-colours=background,dog", ["--config.guided=False", "--config.style_weight=1e6"], [True, True]),
+        ("--keep-colours=background", ["--style=dog=keep"], [True, True]),
+        ("--nokeep-colours", ["--config.keep_colours=('dog',)"], [False, False]),
+    ],
+)
+def test_regions_that_keep_their_colors_have_those_of_the_photo(scene: Path, flag: str, more, colored: list[bool]):
+    """The chroma of a picture is a part of the photo's, never more, and of the same hue."""
+    styles = TWO[1:] if "--style=dog=keep" in more else TWO
+    code, stderr = run_command(["photo.png", *styles, flag, *more, "-o", "out.png", *quick_flags()], scene)
+    assert code == 0, stderr
+    made, photo = (picture(scene / name).astype(float) for name in ("out.png", "photo.png"))
+    luma = np.array([0.2126, 0.7152, 0.0722])
+    chroma, own = (image - image @ luma[:, None] for image in (made, photo))
+    share = (chroma * own).sum(-1, keepdims=True) / np.maximum((own * own).sum(-1, keepdims=True), 1)
+    foreign = np.abs(chroma - np.clip(share, 0, 1) * own).max(-1)
+    assert [bool(foreign[:, columns].max() < 2) for columns in (slice(0, 10), slice(16, None))] == colored
+    assert np.abs(made - photo).mean() > 1
+
+
+def test_a_style_that_is_enlarged_beyond_its_pixels_is_named(scene: Path):
+    code, stderr = run_command(["photo.png", *TWO, "--stroke-size=2", "-o", "out.png", *quick_flags()], scene)
+    assert code == 0
+    said = "style a.png of 36x28 pixels is enlarged to 64x50, which blurs its strokes; give a larger picture"
+    assert stderr.splitlines()[0] == said
+    assert json.loads((scene / "out.json").read_text())["config"]["stroke_size"] == 2
+
+
+def test_a_run_starts_from_a_picture_of_any_size_which_its_json_names(scene: Path):
+    assert run_command(["photo.png", *TWO, "-o", "first.png", *quick_flags(steps=8)], scene)[0] == 0
+    save(scene / "large.png", Image.open(scene / "first.png").resize((64, 48)))
+    begun = json.loads((scene / "first.json").read_text())["loss"]["total"]
+    for start in ("first.png", "large.png"):
+        flags = [f"--init={start}", "-o", "more.png", *quick_flags(steps=8)]
+        code, stderr = run_command(["photo.png", *TWO, *flags], scene)
+        assert code == 0, stderr
+        assert "stretched" not in stderr
+        content = json.loads((scene / "more.json").read_text())
+        assert content["config"]["init"] == start
+        assert min(content["loss"]["total"]) < min(begun)
+        assert content["loss"]["total"][0] < (begun[0] + min(begun)) / 2
+
+
+def test_a_start_of_another_shape_is_stretched_and_a_file_may_have_the_name_of_a_word(scene: Path):
+    save(scene / "noise.png", noise(24, 24, 3))
+    (scene / "noise.png").rename(scene / "noise")
+    code, stderr = run_command(["photo.png", *TWO, "--init=./noise", "-o", "out.png", *quick_flags(steps=1)], scene)
+    assert re.search(r"^start \S+/noise is 24x24, the photo 32x24: it is stretched to fit$", stderr, re.M)
+    assert code == 1  # one evaluation finds nothing better
+    expected = Image.fromarray(noise(24, 24, 3)).resize((32, 24), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(picture(scene / "out.png"), np.asarray(expected))
 
 
 @pytest.mark.parametrize("quiet", [True, False])

@@ -37,6 +37,13 @@ def test_a_path_means(home: Path, text: str, meant: str):
     assert user_path(path, "photo") == path
 
 
+@pytest.mark.parametrize(("text", "meant"), [("keep", "keep"), ("./keep", "{here}/keep"), ("keep.png", "keep.png")])
+def test_a_word_is_no_path_and_a_file_of_its_name_is(home: Path, text: str, meant: str):
+    path = user_path(text, "--style", words=("keep",))
+    assert str(path) == meant.format(here=home.parent)
+    assert user_path(path, "--style", words=("keep",)) == path
+
+
 @pytest.mark.parametrize("text", ["gs://b/x.mp4", "s3://b/x", "https://a.org/x.jpg", "HTTP://a", "data+x://y"])
 def test_a_url_is_refused(text: str):
     with pytest.raises(

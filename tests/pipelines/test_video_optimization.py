@@ -2,6 +2,7 @@
 
 import json
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from msst_jax.errors import UserError
 from msst_jax.pipelines.job import VideoJob
 from msst_jax.pipelines.run import run_job
 from msst_jax.runtime.interrupt import EXIT_INTERRUPTED
+from msst_jax.transfer.kept import KEEP
 from msst_jax.video import optimization
 from msst_jax.video.io.reader import open_video
 from msst_jax.video.resume import ResumeFolder
@@ -123,6 +125,21 @@ def test_blend_changes_over_the_frames_as_scheduled(scene: Path, uninterrupted: 
     assert all(np.abs(one - two).max() > 0 for one, two in later)
 
 
+def test_a_kept_background_is_that_of_every_frame_also_after_a_resumption(scene: Path, tmp_path: Path, monkeypatch):
+    kept = job(scene, tmp_path / "out", styles={"person": str(scene / "a.png"), "background": KEEP})
+    with monkeypatch.context() as patch:
+        add = ResumeFolder.add_batch
+        patch.setattr(
+            ResumeFolder, "add_batch", lambda *arguments: (add(*arguments), signal.raise_signal(signal.SIGINT))
+        )
+        assert run_job(video_config(**SETTINGS), kept) == EXIT_INTERRUPTED
+    assert run_job(video_config(**SETTINGS), replace(kept, resume=True)) == 0
+    frames = read_frames(scene / "a.mp4")
+    for frame, made in zip(frames, read_frames(tmp_path / "out"), strict=True):
+        np.testing.assert_array_equal(made[:, 18:], frame[:, 18:])
+        assert np.abs(made[:, :10] - frame[:, :10]).mean() > 1
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -146,6 +163,12 @@ def test_invalid_jobs_are_a_one_line_error_and_leave_nothing(
     change = {kind: {name: str(scene / file) for name, file in files.items()} for kind, files in change.items()}
     with pytest.raises(UserError, match=message):
         run_job(video_config(**SETTINGS), job(scene, tmp_path / "out.mp4", **change))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_start_from_a_picture_is_refused(scene: Path, tmp_path: Path):
+    with pytest.raises(UserError, match=r"^config.init is the picture .*a\.png, and a video starts from its frames"):
+        run_job(video_config(init=str(scene / "a.png")), job(scene, tmp_path / "out.mp4"))
     assert not list(tmp_path.iterdir())
 
 

@@ -15,7 +15,8 @@ from msst_jax.report.sheets import (
     sheet,
     sheet_cells,
 )
-from msst_jax.transfer.inputs import PhotoInputs
+from msst_jax.transfer.inputs import NO_STYLE, PhotoInputs
+from msst_jax.transfer.kept import KEEP
 
 
 def has_color(page: Image.Image, color: tuple[int, int, int]) -> bool:
@@ -49,6 +50,12 @@ def test_every_sheet_shows_its_images(inputs: PhotoInputs):
         pictures = [inputs.photo] * 4
         pictures[place] = red
         assert has_color(comparison_sheet(*pictures), (255, 0, 0))
+
+
+def test_the_sheet_of_the_inputs_shows_no_style_for_a_region_that_is_kept(inputs: PhotoInputs):
+    *styled, last = inputs.regions
+    kept = inputs._replace(regions=(*styled, last._replace(style_file=KEEP, style=NO_STYLE)))
+    assert inputs_sheet(kept, inputs.photo).width < inputs_sheet(inputs, inputs.photo).width
 
 
 NAMES = ["person", "dog+cat", "aeroplane+bicycle+bird+boat+bottle", "sofa", "sky", "background", "Äpfel", "statue"]

@@ -76,6 +76,14 @@ def test_inputs_of_any_shape_have_masks_that_sum_to_one(tmp_path: Path, height: 
     np.testing.assert_allclose(area_fractions(inputs.masks), [0.4, 0.3, 0.3], atol=0.03)
 
 
+@pytest.mark.parametrize(("stroke_size", "size"), [(0.75, (19, 24)), (1.0, (25, 32)), (2.0, (50, 64))])
+def test_strokes_are_as_large_as_the_style_beside_the_photo(tmp_path: Path, stroke_size: float, size: tuple[int, int]):
+    scene = make_scene(tmp_path)
+    options = build_options(quick_config(stroke_size=stroke_size))
+    inputs = load_photo_inputs(options, str(scene / "photo.png"), {"background": str(scene / "a.png")}, {})
+    assert inputs.regions[0].style.shape[:2] == size
+
+
 @pytest.mark.parametrize(
     ("changes", "styles", "masks", "message"),
     [

@@ -61,6 +61,13 @@ def test_the_fine_scale_continues_from_the_coarse_one(inputs: PhotoInputs, vgg: 
     assert both.losses[0]["content"][6] > 0.1
 
 
+def test_a_start_from_a_file_keeps_the_details_that_the_coarse_scale_cannot_hold(inputs: PhotoInputs, vgg: VGG):
+    start = noise(37, 45, 9) / np.float32(255)
+    options = build_options(quick_config(steps=2, style_weight=0.0, content_weight=0.0, **TWO_SCALES))
+    made = stylization.stylize(options, vgg, inputs._replace(start=start), [options.weights(0.0)]).images[0]
+    np.testing.assert_allclose(made, start, atol=1e-5)
+
+
 def test_ctrl_c_in_the_coarse_scale_gives_an_image_of_full_size(inputs: PhotoInputs, vgg: VGG):
     def progress(evaluation: int, _total: float) -> None:
         if evaluation == 2:
