@@ -1,10 +1,9 @@
-"""Colors of one image for another: the photo's own at each pixel, or those of a region as a distribution."""
+"""Colors of a photo for an image: its chroma at each pixel."""
 
 import jax
 import jax.numpy as jnp
 
 LUMA = (0.2126, 0.7152, 0.0722)  # ITU-R BT.709
-MIN_VARIANCE = 1e-4  # of a color: of less, as in a gray style, nothing could be stretched but noise
 
 
 def luma(images: jax.Array) -> jax.Array:
@@ -24,27 +23,3 @@ def take_colors(image: jax.Array, photo: jax.Array) -> jax.Array:
     chroma = photo - luma(photo)
     room = jnp.where(chroma > 0, 1 - light, light) / jnp.maximum(jnp.abs(chroma), 1e-6)
     return jnp.clip(light + jnp.minimum(room.min(-1, keepdims=True), 1.0) * chroma, 0.0, 1.0)
-
-
-def match_colors(style: jax.Array, photo: jax.Array, mask: jax.Array) -> jax.Array:
-    """A style (h, w, 3) with the mean and covariance of the colors of a photo (H, W, 3) under a mask (H, W), in [0, 1].
-
-    Source: Gatys et al. 2016 (arXiv:1606.05897), section 4, color histogram matching by A = S_photo^1/2 S_style^-1/2.
-    """
-    mean, covariance = _color_statistics(style, jnp.ones(style.shape[:2]))
-    wanted_mean, wanted_covariance = _color_statistics(photo, mask)
-    transform = _matrix_power(wanted_covariance, 0.5) @ _matrix_power(covariance, -0.5)
-    return jnp.clip((style - mean) @ transform.T + wanted_mean, 0.0, 1.0)
-
-
-def _color_statistics(image: jax.Array, weights: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The mean (3,) and covariance (3, 3) of the colors of an image (H, W, 3), weighted by (H, W)."""
-    shares = weights / jnp.maximum(weights.sum(), 1e-6)
-    mean = jnp.einsum("hw,hwc->c", shares, image)
-    return mean, jnp.einsum("hw,hwc,hwd->cd", shares, image - mean, image - mean)
-
-
-def _matrix_power(covariance: jax.Array, power: float) -> jax.Array:
-    """A power of a covariance (3, 3), whose variances are at least MIN_VARIANCE."""
-    variances, axes = jnp.linalg.eigh(covariance)
-    return (axes * jnp.maximum(variances, MIN_VARIANCE) ** power) @ axes.T

@@ -1,8 +1,8 @@
 """Regions that keep the photo's colors: the style gives its strokes and its light, the photo the rest.
 
-The colors are exchanged in the end. Pictures of styles that are matched to the colors of the region beforehand
-(`ops.color.match_colors`) have them on average only: strokes get colored fringes, and what was red in the photo need
-not be so in the picture.
+The colors are exchanged in the end. Tried beside it: style images with the mean and covariance of the region's colors
+(Gatys et al. 2016, arXiv:1606.05897, section 4). They have these on average only: strokes got colored fringes, and what
+was red in the photo was not always so in the picture.
 """
 
 from collections.abc import Iterable, Sequence
