@@ -26,12 +26,21 @@ def pytest_configure(config: pytest.Config) -> None:
 
     The slow tests, which compare whole runs with PyTorch, compile as users do.
     """
-    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell's background job; all programs started here would
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignore Ctrl-C, which many are tested to heed
+    heed_signals_in_programs()
     if config.option.markexpr == "not slow":
         compile_quickly()
     cache = getattr(config, "cache", None)
     share_compilation_cache(cache.mkdir("xla") if cache else Path(tempfile.mkdtemp(prefix="xla-")))
+
+
+def heed_signals_in_programs() -> None:
+    """Signals that this run ignores, as a shell's background job or under nohup, are heeded by what the tests start.
+
+    A program inherits that a signal is ignored, but no function that handles it.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
 
 
 @pytest.fixture(autouse=True)
