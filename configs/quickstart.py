@@ -1,4 +1,4 @@
-"""The bundled example: NASA's astronaut in brush strokes in front of a mosaic; under 3 minutes on 2 CPU cores.
+"""The bundled example: NASA's astronaut in brush strokes in front of a mosaic; under a minute on 2 CPU cores.
 
 The values of photo.py at 320 pixels, with fewer evaluations.
 """

@@ -42,7 +42,7 @@ def test_a_pipe_as_input_is_refused_in_one_line(tmp_path: Path, role: str):
 FRAMES = ("frames", "--rate=25", "--config.size=32", "-o=out.gif")
 IN_FOLDERS = {
     "photos": ("photos", (STYLIZE, ["photos", "--config.size=32", "-o=out"])),
-    "frames": ("frames", (STYLIZE, [*FRAMES])),
+    "frames": ("frames", (STYLIZE, [*FRAMES, "--mask=person=gray/00.png"])),
     "masks of frames": ("gray", (STYLIZE, [*FRAMES, "--mask=person=gray"])),
     "training photos": ("photos", (TRAIN, tiny_flags(Path(), batch=4, steps=2))),
 }
