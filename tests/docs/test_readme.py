@@ -24,13 +24,13 @@ def load(path: Path) -> dict[str, Any]:
     return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
-def speed_row(group: str, size: str) -> dict[str, Any]:
-    (row,) = (row for row in load(SPEED)["groups"][group]["rows"] if row["size"] == size)
+def speed_row(group: str, size: str, what: str = "") -> dict[str, Any]:
+    (row,) = (row for row in load(SPEED)["groups"][group]["rows"] if row["size"] == size and what in row["what"])
     return dict(row)
 
 
-def ratio(group: str, size: str, comparative: str) -> str:
-    (values,) = (other["ratio"] for other in speed_row(group, size)["references"] if other["name"] == ORIGINAL)
+def ratio(group: str, size: str, comparative: str, what: str = "", reference: str = ORIGINAL) -> str:
+    (values,) = (other["ratio"] for other in speed_row(group, size, what)["references"] if other["name"] == reference)
     median, least, most = (f"{value:.1f}" for value in values)
     return f"{median} times {comparative} ({least} to {most})"
 
@@ -61,6 +61,13 @@ def measured_figures() -> dict[str, list[str]]:
         "feed-forward model, images": [error("fast model, 3 styles, width 32, images"), "a PyTorch twin"],
         "time to the original's loss, 512x512": [ratio("time_to_loss", "512x512", "sooner"), original],
         "an evaluation of loss and gradient, 512x512": [ratio("optimize", "512x512", "faster"), original],
+        **{
+            f"an evaluation of the default look, {regions} regions, 512x512": [
+                ratio("guided", "512x512", "faster", f"{regions} regions", "msst_jax, configs/photo_separate.py"),
+                "one image per region, `photo_separate`",
+            ]
+            for regions in (2, 4)
+        },
         "peak memory per megapixel with `config.remat`": [
             f"{remat:.1f} GB",
             f"{memory['memory_gb']:.1f} GB without it",
