@@ -38,8 +38,9 @@ from msst_jax.runtime.progress import Progress
 from msst_jax.transfer.build import build_options
 from msst_jax.transfer.inputs import PhotoInputs, load_photo_inputs
 from msst_jax.transfer.kept import styled_files
+from msst_jax.transfer.listener import Listener, Preview
 from msst_jax.transfer.objective import load_loss_network
-from msst_jax.transfer.optimization import Listener, Preview, StylizationResult, stylize, stylize_separately
+from msst_jax.transfer.optimization import StylizationResult, stylize, stylize_separately
 from msst_jax.transfer.options import ScaleSchedule, StylizationOptions
 
 Curves = dict[str, list[float]]

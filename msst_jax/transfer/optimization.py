@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ from msst_jax.optim.optimizer import OptimizerOptions, build_optimizer
 from msst_jax.runtime.interrupt import interrupt_event
 from msst_jax.transfer.inputs import PhotoInputs
 from msst_jax.transfer.kept import KEEP
+from msst_jax.transfer.listener import SILENT, Listener, ProgressCallback
 from msst_jax.transfer.memory import ScalePlan, check_memory
 from msst_jax.transfer.objective import (
     ExtraLoss,
@@ -31,60 +32,7 @@ from msst_jax.transfer.objective import (
 )
 from msst_jax.transfer.options import StylizationOptions
 
-ProgressCallback = Callable[[int, float], None]
-"""Called as (evaluation counted over all scales, loss summed over the runs)."""
-
 FINISHING_EVALUATIONS = 5  # at full size, if an interrupt comes before these have begun
-
-
-class Announce(Protocol):
-    """Called before what takes time and is no evaluation."""
-
-    def __call__(self, text: str, left: int | None = None) -> None:
-        """Says so.
-
-        Args:
-          text: a line that says what it is.
-          left: evaluations that follow; None = as planned.
-        """
-
-
-def say_nothing(text: str, left: int | None = None) -> None:
-    """The `Announce` of those who do not listen."""
-
-
-class Preview(NamedTuple):
-    """Pictures while an optimization is at work."""
-
-    every: int
-    """Evaluations from one to the next, counted over all scales."""
-    show: Callable[[jax.Array], None]
-    """Receives the best images so far (B, H, W, 3), at full size."""
-
-
-class Listener(NamedTuple):
-    """What is told of an optimization while it is at work."""
-
-    progress: ProgressCallback | None = None
-    announce: Announce = say_nothing
-    preview: Preview | None = None
-    done: int = 0
-    """Evaluations made at previous scales."""
-
-    def on_evaluation(self) -> ProgressCallback | None:
-        """That of `run_minimizer`."""
-        progress, done = self.progress, self.done
-        return progress and (lambda evaluation, total: progress(done + evaluation, total))
-
-    def on_best(self) -> Callable[[int, jax.Array], None] | None:
-        """That of `run_minimizer`."""
-        preview, done = self.preview, self.done
-        if preview is None:
-            return None
-        return lambda evaluation, pixels: None if (done + evaluation) % preview.every else preview.show(pixels)
-
-
-SILENT = Listener()
 
 
 class StylizationResult(NamedTuple):
@@ -213,12 +161,10 @@ def coarse_to_fine(
     pixels = None
     first = None if inputs.start is None else jnp.asarray(inputs.start)
     solutions: list[Solution] = []
-    schedule = options.schedule
-    scales = [pair for pair in zip(schedule.scales, schedule.evaluations, strict=True) if pair[1]]
-    height, width = inputs.photo.shape[:2]
-    plans = [ScalePlan((*batch, round(height * scale), round(width * scale), 3), count) for scale, count in scales]
+    scales = [pair for pair in zip(options.schedule.scales, options.schedule.evaluations, strict=True) if pair[1]]
 
     def check(compiled: CompiledMinimizer) -> None:
+        plans = _scale_plans(scales, (*batch, *inputs.photo.shape))
         if not solutions and (needed := check_memory(options, compiled, plans)):
             listener.announce(needed)
 
@@ -242,6 +188,15 @@ def coarse_to_fine(
             solutions.append(solution._replace(pixels=np.empty(0), best_pixels=np.empty(0)))
     assert pixels is not None
     return pixels, solutions
+
+
+def _scale_plans(scales: Sequence[tuple[float, int]], shape: tuple[int, ...]) -> list[ScalePlan]:
+    """The plans of scales (scale, evaluations), for pixels that have a shape (runs, images, H, W, 3) at full size."""
+    runs, images, height, width, channels = shape
+    return [
+        ScalePlan((runs, images, round(height * scale), round(width * scale), channels), count)
+        for scale, count in scales
+    ]
 
 
 def _minimize_scale(
@@ -325,11 +280,11 @@ def _next_pixels(pixels: jax.Array, start: jax.Array | None, height: int, width:
     The details of a start from a file, which the coarser scale cannot hold, are added again: it may be a result that
     is to be continued.
     """
-    larger = resize(pixels, height, width)
-    if start is not None:
-        coarse = resize(start, *pixels.shape[-3:-1])
-        larger += resize(start, height, width) - resize(coarse, height, width)
-    return jnp.clip(larger, 0.0, 1.0)
+    if start is None:
+        return _resize_pixels(pixels, height, width)
+    coarse = resize(start, *pixels.shape[-3:-1])
+    details = resize(start, height, width) - resize(coarse, height, width)
+    return jnp.clip(resize(pixels, height, width) + details, 0.0, 1.0)
 
 
 def _collect(images: jax.Array, solutions: list[Solution]) -> StylizationResult:

@@ -20,8 +20,9 @@ from msst_jax.optim.minimize import CompiledMinimizer, Solution, compile_minimiz
 from msst_jax.optim.optimizer import build_optimizer
 from msst_jax.regions.segmenter import Segmenter
 from msst_jax.transfer.inputs import PhotoInputs, Region
+from msst_jax.transfer.listener import Announce, Listener
 from msst_jax.transfer.objective import build_objective, compose, scale_scene
-from msst_jax.transfer.optimization import Announce, Listener, coarse_to_fine, describe_compilation
+from msst_jax.transfer.optimization import coarse_to_fine, describe_compilation
 from msst_jax.transfer.options import StylizationOptions
 from msst_jax.video.batching import FrameBatch
 from msst_jax.video.blend_schedule import BlendSchedule

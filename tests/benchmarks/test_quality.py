@@ -1,7 +1,6 @@
 """python -m benchmarks.quality: the set, the pictures that are made once, the figures, the sheets, and bad input."""
 
 import json
-import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.quality import comparison, drawings, pictures, scores, tables
+from benchmarks.quality import comparison, drawings, pictures, scores
 from benchmarks.quality.__main__ import main
 from benchmarks.quality.metrics import lpips
 from benchmarks.quality.pairs import Pair, read_pairs
@@ -347,41 +346,6 @@ def test_photo_of_a_sheet_is_outlined_at_its_regions_only(table: Path) -> None:
     colored = (np.ptp(picture, -1) > 20).all(0).nonzero()[0]
     assert colored.size
     assert np.abs(colored / picture.shape[1] - 0.4).max() < 0.02
-
-
-def test_heat_map_is_darkest_where_the_distance_is_largest_and_shows_what_is_unknown() -> None:
-    page = np.asarray(drawings.heat_map(np.array([[0.0, 2.0], [math.nan, 1.0]]), ["a", "b"], 2.0)).sum(-1)
-    corner = drawings.CELL // 8  # inside of a field, beside its number
-    fields = [
-        [
-            page[30 + row * drawings.CELL + corner, drawings.MARGIN + column * drawings.CELL + corner]
-            for column in (0, 1)
-        ]
-        for row in (0, 1)
-    ]
-    assert fields[0][0] == fields[1][0] == 3 * 255
-    assert fields[0][1] < fields[1][1] < fields[0][0]
-
-
-def test_matrix_is_diagonal_if_no_region_is_nearer_to_the_painting_of_another() -> None:
-    assert scores.is_diagonal(np.array([[1.0, 2.0], [5.0, 4.0]]))
-    assert scores.is_diagonal(np.array([[1.0, 1.0], [5.0, 4.0]]))
-    assert not scores.is_diagonal(np.array([[1.0, 2.0], [3.0, 4.0]]))
-    unknown = [math.nan, math.nan]
-    assert scores.is_diagonal(np.array([[1.0, 2.0], unknown]))
-    assert not scores.is_diagonal(np.array([[2.0, 1.0], unknown]))
-    assert not scores.is_diagonal(np.array([unknown, unknown]))
-
-
-def test_own_and_other_distances_are_means_on_and_off_the_diagonal() -> None:
-    matrix = np.array([[1.0, 10.0, 20.0], [30.0, 2.0, 40.0], [50.0, 60.0, 6.0]])
-    assert scores.own_distance(matrix) == 3
-    assert scores.other_distance(matrix) == 35
-    assert math.isnan(scores.other_distance(np.ones((1, 1))))
-
-
-def test_regions_that_differ_between_photos_are_named_by_their_place() -> None:
-    assert tables.region_names([["dog", "background"], ["cat", "background"]]) == ["region 1", "background"]
 
 
 def test_measures_of_one_picture_stand_for_the_picture_and_not_for_the_photo(table: Path) -> None:

@@ -9,6 +9,11 @@ from PIL import Image
 
 from msst_jax.configs import photo
 
+TWO = [
+    "--style=dog=a.png",
+    "--style=background=b.png",
+    "--mask=dog=left.png",
+]  # flags for the files of `make_scene`
 QUICK = {
     "size": 32,
     "steps": 3,

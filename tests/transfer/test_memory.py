@@ -14,6 +14,7 @@ from msst_jax.transfer import memory, objective
 from msst_jax.transfer import optimization as stylization
 from msst_jax.transfer.build import build_options
 from msst_jax.transfer.inputs import PhotoInputs, Region
+from msst_jax.transfer.listener import Listener
 from msst_jax.transfer.memory import ScalePlan, check_memory, estimate_memory
 from msst_jax.transfer.options import StylizationOptions
 from tests.helpers.pictures import noise, quick_config, stripe
@@ -59,7 +60,7 @@ def run(free: int | None, monkeypatch: pytest.MonkeyPatch, ratios: int = 1, **ch
     monkeypatch.setattr(memory, "available_memory", lambda: free)
     options = build_options(quick_config(**{**SCALES, "steps": 2, **changes}))
     said: list[str] = []
-    listener = stylization.Listener(announce=lambda text, left=None: said.append(text))
+    listener = Listener(announce=lambda text, left=None: said.append(text))
     stylization.stylize(options, VGG, inputs(), [options.weights(0.2)] * ratios, listener=listener)
     return said
 

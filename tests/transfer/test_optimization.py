@@ -20,7 +20,8 @@ from msst_jax.transfer import objective
 from msst_jax.transfer import optimization as stylization
 from msst_jax.transfer.build import build_options
 from msst_jax.transfer.inputs import PhotoInputs, Region
-from msst_jax.transfer.optimization import FINISHING_EVALUATIONS, Listener, Preview, say_nothing
+from msst_jax.transfer.listener import Listener, Preview, say_nothing
+from msst_jax.transfer.optimization import FINISHING_EVALUATIONS
 from tests.helpers.pictures import noise, quick_config, stripe
 
 TWO_SCALES = {"scales": (0.5, 1.0), "scale_steps": (0.5, 0.5)}

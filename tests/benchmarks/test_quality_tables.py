@@ -1,0 +1,42 @@
+"""The matrices of python -m benchmarks.quality: what they say in numbers, in words and in colors."""
+
+import math
+
+import numpy as np
+
+from benchmarks.quality import drawings, scores, tables
+
+
+def test_heat_map_is_darkest_where_the_distance_is_largest_and_shows_what_is_unknown() -> None:
+    page = np.asarray(drawings.heat_map(np.array([[0.0, 2.0], [math.nan, 1.0]]), ["a", "b"], 2.0)).sum(-1)
+    corner = drawings.CELL // 8  # inside of a field, beside its number
+    fields = [
+        [
+            page[30 + row * drawings.CELL + corner, drawings.MARGIN + column * drawings.CELL + corner]
+            for column in (0, 1)
+        ]
+        for row in (0, 1)
+    ]
+    assert fields[0][0] == fields[1][0] == 3 * 255
+    assert fields[0][1] < fields[1][1] < fields[0][0]
+
+
+def test_matrix_is_diagonal_if_no_region_is_nearer_to_the_painting_of_another() -> None:
+    assert scores.is_diagonal(np.array([[1.0, 2.0], [5.0, 4.0]]))
+    assert scores.is_diagonal(np.array([[1.0, 1.0], [5.0, 4.0]]))
+    assert not scores.is_diagonal(np.array([[1.0, 2.0], [3.0, 4.0]]))
+    unknown = [math.nan, math.nan]
+    assert scores.is_diagonal(np.array([[1.0, 2.0], unknown]))
+    assert not scores.is_diagonal(np.array([[2.0, 1.0], unknown]))
+    assert not scores.is_diagonal(np.array([unknown, unknown]))
+
+
+def test_own_and_other_distances_are_means_on_and_off_the_diagonal() -> None:
+    matrix = np.array([[1.0, 10.0, 20.0], [30.0, 2.0, 40.0], [50.0, 60.0, 6.0]])
+    assert scores.own_distance(matrix) == 3
+    assert scores.other_distance(matrix) == 35
+    assert math.isnan(scores.other_distance(np.ones((1, 1))))
+
+
+def test_regions_that_differ_between_photos_are_named_by_their_place() -> None:
+    assert tables.region_names([["dog", "background"], ["cat", "background"]]) == ["region 1", "background"]
