@@ -6,8 +6,8 @@ Features are (N, H, W, C); Gram matrices (N, C, C), float32 whatever the feature
 import jax
 import jax.numpy as jnp
 
-# GPU and TPU would round the factors of float32 products; a Gram matrix sums hundreds of thousands of them.
-GRAM_PRECISION = jax.lax.Precision.HIGHEST
+from msst_jax.ops.weighted_gram import GRAM_PRECISION, weighted_gram_products
+
 MIN_MEAN_SQUARE = 1e-8  # of a Gram matrix: a thousandth of that of the palest paintings; a black style has less
 
 
@@ -55,33 +55,7 @@ def guided_gram(features: jax.Array, guides: jax.Array) -> jax.Array:
     channels, regions = features.shape[-1], guides.shape[-1]
     flat, weights = features.reshape(-1, channels), guides.reshape(-1, regions)
     area = channels * jnp.maximum(weights.sum(0), 1e-6)
-    return _weighted_gram_products(flat, weights) / area[:, None, None]
-
-
-@jax.custom_vjp
-def _weighted_gram_products(flat: jax.Array, weights: jax.Array) -> jax.Array:
-    """F^T diag(w_k) F of features (P, C) and weights (P, K): (K, C, C), float32; its gradient shares one product."""
-    return jnp.stack([_product((flat * weight[:, None].astype(flat.dtype)).T, flat) for weight in weights.T])
-
-
-def _weighted_gram_forward(flat: jax.Array, weights: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return _weighted_gram_products(flat, weights), (flat, weights)
-
-
-def _weighted_gram_backward(saved: tuple[jax.Array, jax.Array], grad: jax.Array) -> tuple[jax.Array, jax.Array]:
-    flat, weights = saved
-    symmetric = (grad + grad.swapaxes(1, 2)).astype(flat.dtype)
-    projected = [_product(flat, each) for each in symmetric]
-    by_features = sum(each * weight[:, None] for each, weight in zip(projected, weights.T, strict=True))
-    by_weights = jnp.stack([(each * flat).sum(-1) / 2 for each in projected], -1)
-    return jnp.asarray(by_features).astype(flat.dtype), by_weights.astype(weights.dtype)
-
-
-def _product(a: jax.Array, b: jax.Array) -> jax.Array:
-    return jnp.matmul(a, b, precision=GRAM_PRECISION, preferred_element_type=jnp.float32)
-
-
-_weighted_gram_products.defvjp(_weighted_gram_forward, _weighted_gram_backward)
+    return weighted_gram_products(flat, weights) / area[:, None, None]
 
 
 def style_distances(grams: jax.Array, targets: jax.Array) -> jax.Array:

@@ -1,0 +1,129 @@
+"""Products F^T diag(w_k) F of features with K weights for each pixel, a chunk of the pixels at a time.
+
+The weighted features of all pixels would be K copies of the features, at the first layer of VGG the largest arrays of
+an evaluation; those of a chunk lie in the cache of a CPU.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+# GPU and TPU would round the factors of float32 products; a Gram matrix sums hundreds of thousands of them.
+GRAM_PRECISION = jax.lax.Precision.HIGHEST
+# Values of the features in a chunk. On a CPU 2^16 and 2^20 take a third longer, 2^22 twice as long. On others every
+# chunk costs launches, and only the memory of large pictures has to be bounded.
+CPU_CHUNK = 1 << 18
+CHUNK = 1 << 24
+
+_Saved = tuple[jax.Array, jax.Array]
+
+
+@jax.custom_vjp
+def weighted_gram_products(flat: jax.Array, weights: jax.Array) -> jax.Array:
+    """F^T diag(w_k) F of features (P, C) and weights (P, K): (K, C, C), float32."""
+    return _by_platform(_products, flat, weights)
+
+
+def _forward(flat: jax.Array, weights: jax.Array) -> tuple[jax.Array, _Saved]:
+    return weighted_gram_products(flat, weights), (flat, weights)
+
+
+def _backward(saved: _Saved, grad: jax.Array) -> _Saved:
+    symmetric = (grad + grad.swapaxes(1, 2)).astype(saved[0].dtype)
+    # What no one asks for, as the optimization does for weights, the compiler drops.
+    return _by_platform(_feature_gradient, *saved, symmetric), _by_platform(_weight_gradient, *saved, symmetric)
+
+
+weighted_gram_products.defvjp(_forward, _backward)
+
+
+def _by_platform(function: Callable[..., jax.Array], *arrays: jax.Array) -> jax.Array:
+    """function(*arrays, chunk=...), with the chunk for the platform that the program is compiled for."""
+    return jax.lax.platform_dependent(
+        *arrays, cpu=partial(function, chunk=CPU_CHUNK), default=partial(function, chunk=CHUNK)
+    )
+
+
+class _Chunks(NamedTuple):
+    """How P pixels are cut: `total` chunks of `size`, the last of which begins early enough to be whole."""
+
+    size: int
+    total: int
+    pixels: int
+
+    def start(self, number: jax.Array) -> jax.Array:
+        """The first pixel of a chunk."""
+        return jnp.minimum(number * self.size, self.pixels - self.size)
+
+    def take(self, array: jax.Array, number: jax.Array) -> jax.Array:
+        """The rows of a chunk, of an array (P, ...)."""
+        return jax.lax.dynamic_slice_in_dim(array, self.start(number), self.size)
+
+    def is_new(self, number: jax.Array) -> jax.Array:
+        """(size, 1): whether a pixel of a chunk was in none before."""
+        return (self.start(number) + jnp.arange(self.size) >= number * self.size)[:, None]
+
+
+def _chunks(flat: jax.Array, chunk: int) -> _Chunks:
+    pixels, channels = flat.shape
+    size = min(max(chunk // channels, 1), pixels)
+    return _Chunks(size, -(-pixels // size), pixels)
+
+
+def _products(flat: jax.Array, weights: jax.Array, *, chunk: int) -> jax.Array:
+    channels, regions = flat.shape[-1], weights.shape[-1]
+    chunks = _chunks(flat, chunk)
+
+    def add(number: jax.Array, total: jax.Array) -> jax.Array:
+        features, weight = chunks.take(flat, number), chunks.take(weights, number) * chunks.is_new(number)
+        return total + _product(_weighted(features, weight).T, features)
+
+    total = jax.lax.fori_loop(0, chunks.total, add, jnp.zeros((regions * channels, channels), jnp.float32))
+    return total.reshape(regions, channels, channels)
+
+
+def _feature_gradient(flat: jax.Array, weights: jax.Array, symmetric: jax.Array, *, chunk: int) -> jax.Array:
+    """sum_k w_k F S_k: one product of the weighted features with the stacked matrices."""
+    stacked = symmetric.reshape(-1, flat.shape[-1])
+    return _map_chunks(
+        lambda features, weight: _product(_weighted(features, weight), stacked), flat, weights, like=flat, chunk=chunk
+    )
+
+
+def _weight_gradient(flat: jax.Array, weights: jax.Array, symmetric: jax.Array, *, chunk: int) -> jax.Array:
+    """F S_k F^T / 2, of which only the diagonal is computed."""
+
+    def gradient(features: jax.Array, _weight: jax.Array) -> jax.Array:
+        return jnp.stack([(_product(features, each) * features).sum(-1) / 2 for each in symmetric], -1)
+
+    return _map_chunks(gradient, flat, weights, like=weights, chunk=chunk)
+
+
+def _map_chunks(
+    function: Callable[[jax.Array, jax.Array], jax.Array],
+    flat: jax.Array,
+    weights: jax.Array,
+    *,
+    like: jax.Array,
+    chunk: int,
+) -> jax.Array:
+    """function(features, weights) of each chunk, as one array of the shape and type of `like`."""
+    chunks = _chunks(flat, chunk)
+
+    def put(number: jax.Array, out: jax.Array) -> jax.Array:
+        values = function(chunks.take(flat, number), chunks.take(weights, number)).astype(like.dtype)
+        return jax.lax.dynamic_update_slice_in_dim(out, values, chunks.start(number), 0)
+
+    return jax.lax.fori_loop(0, chunks.total, put, jnp.zeros_like(like))
+
+
+def _weighted(features: jax.Array, weights: jax.Array) -> jax.Array:
+    """Features (p, C), once for each of the weights (p, K): (p, K * C)."""
+    return (weights.astype(features.dtype)[:, :, None] * features[:, None, :]).reshape(len(features), -1)
+
+
+def _product(a: jax.Array, b: jax.Array) -> jax.Array:
+    return jnp.matmul(a, b, precision=GRAM_PRECISION, preferred_element_type=jnp.float32)
