@@ -15,8 +15,7 @@ from msst_jax.report.sheets import (
     sheet,
     sheet_cells,
 )
-from msst_jax.transfer.inputs import NO_STYLE, PhotoInputs
-from msst_jax.transfer.kept import KEEP
+from msst_jax.transfer.inputs import PhotoInputs
 
 
 def has_color(page: Image.Image, color: tuple[int, int, int]) -> bool:
@@ -54,7 +53,7 @@ def test_every_sheet_shows_its_images(inputs: PhotoInputs):
 
 def test_the_sheet_of_the_inputs_shows_no_style_for_a_region_that_is_kept(inputs: PhotoInputs):
     *styled, last = inputs.regions
-    kept = inputs._replace(regions=(*styled, last._replace(style_file=KEEP, style=NO_STYLE)))
+    kept = inputs._replace(regions=(*styled, last._replace(paintings=())))
     assert inputs_sheet(kept, inputs.photo).width < inputs_sheet(inputs, inputs.photo).width
 
 
