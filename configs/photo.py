@@ -22,7 +22,7 @@ from ml_collections import ConfigDict
 def get_config() -> ConfigDict:
     """The default config of stylize.py."""
     config = ConfigDict()
-    # Inputs, set by the command line; styles and masks are NAME=FILE pairs.
+    # Inputs, set by the command line; styles and masks are what --style and --mask take.
     config.photo = ""
     config.styles = ()
     config.masks = ()

@@ -59,7 +59,10 @@ def _row(comparison: Comparison, pair: Pair, paintings: int) -> list[tuple[str, 
     inputs = measured_inputs(pair, comparison.size)
     blank = Image.new("RGB", BOX, "white")
     row = [(pair.name, outlined(inputs))]
-    row += [(f"{region.name}: {Path(region.style_file).stem}", to_picture(region.style)) for region in inputs.regions]
+    row += [
+        (f"{region.name}: {Path(region.style).stem}", to_picture(region.paintings[0].image))
+        for region in inputs.regions
+    ]
     row += [("", blank)] * (paintings - len(inputs.regions))
     for entrant, pictures in comparison.pictures.items():
         if pair.name in pictures:

@@ -73,8 +73,8 @@ def build_target(networks: Networks, inputs: PhotoInputs) -> Target:
         lightness=to_lab(inputs.photo)[..., 0],
         band=border_band(labels),
         statistics=image_statistics(networks.vgg, inputs.photo, inputs.masks),
-        paintings=[image_statistics(networks.vgg, region.style) for region in inputs.regions],
-        palettes=[to_lab(region.style) for region in inputs.regions],
+        paintings=[image_statistics(networks.vgg, region.paintings[0].image) for region in inputs.regions],
+        palettes=[to_lab(region.paintings[0].image) for region in inputs.regions],
     )
 
 

@@ -14,7 +14,7 @@ import optax
 from ml_collections import ConfigDict
 
 from benchmarks.harness.program import OURS, PAIRS, Case, Cost, Program, torch_device, xla_cost
-from msst_jax.cli.flags import parse_region_files
+from msst_jax.cli.region_styles import parse_single_styles
 from msst_jax.configs import quickstart, seed
 from msst_jax.models.pretrained import EMBEDDED_VGG16
 from msst_jax.optim.minimize import clip_to_range, compile_step, make_init
@@ -65,9 +65,7 @@ def example(size: int, config: ConfigDict | None = None) -> tuple[ConfigDict, Ph
     quickstart.use_example(config)
     config.size, config.weights = size, str(EMBEDDED_VGG16)
     masks = {"person": str(EXAMPLE_MASK)}
-    return config, load_photo_inputs(
-        build_options(config), config.photo, parse_region_files(config.styles, "style"), masks
-    )
+    return config, load_photo_inputs(build_options(config), config.photo, parse_single_styles(config.styles), masks)
 
 
 def start_ours(size: int, history: int, *, remat: bool = False) -> Program:
@@ -126,7 +124,7 @@ def start_torch(size: int, structure: Structure) -> Program:
 def torch_optimization(size: int, structure: Structure, evaluations_per_step: int) -> Optimization:
     """The PyTorch optimization of the example, on the GPU if JAX uses one."""
     config, inputs = example(size)
-    styles = [region.style for region in inputs.regions]
+    styles = [region.paintings[0].image for region in inputs.regions]
     settings = Settings(blend_ratio=config.blend_ratio)
     reference = Reference(
         EMBEDDED_VGG16, inputs.photo, styles, inputs.masks, settings, structure, device=torch_device()

@@ -228,16 +228,25 @@ def define_names_or_all(values: flags.FlagValues, name: str, about: str) -> None
     flags.DEFINE_flag(flag, values)
 
 
-def parse_region_files(pairs: Iterable[str], flag: str, *, words: Sequence[str] = ()) -> dict[str, str]:
+def parse_region_files(pairs: Iterable[str], flag: str) -> dict[str, str]:
+    """As `split_region_files`, with the paths resolved by `user_path`.
+
+    Raises:
+      UserError: as there, or a path that cannot be used.
+    """
+    files = split_region_files(pairs, flag)
+    return {name: str(user_path(file, f"--{flag} {name}")) for name, file in files.items()}
+
+
+def split_region_files(pairs: Iterable[str], flag: str) -> dict[str, str]:
     """["person=a.jpg", ...] to {"person": "a.jpg", ...}.
 
     Args:
       pairs: NAME=FILE each.
       flag: where they are from.
-      words: what may stand in place of a file, see `user_path`.
 
     Raises:
-      UserError: not NAME=FILE, a region named twice, or a path that cannot be used.
+      UserError: not NAME=FILE, or a region named twice.
     """
     files: dict[str, str] = {}
     for pair in pairs:
@@ -246,7 +255,7 @@ def parse_region_files(pairs: Iterable[str], flag: str, *, words: Sequence[str] 
             raise UserError(f"--{flag} {pair!r} is not NAME=FILE; write for example --{flag} person=FILE")
         if name in files:
             raise UserError(f"--{flag} names the region {name!r} twice ({files[name]} and {file}); leave one out")
-        files[name] = str(user_path(file, f"--{flag} {name}", words=words))
+        files[name] = file
     return files
 
 

@@ -49,7 +49,8 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_multi_string(
         "style",
         [],
-        "REGION=FILE: the painting that a region takes its style from; REGION=keep: it stays the photo.",
+        "REGION=FILE: the painting that a region takes its style from; REGION=A.jpg:2,B.jpg:1: several, with weights; "
+        "REGION=keep: it stays the photo.",
         flag_values=values,
     )
     flags.DEFINE_multi_string("mask", [], "REGION=FILE: gray image, white inside the region.", flag_values=values)

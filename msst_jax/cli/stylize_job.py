@@ -12,13 +12,14 @@ from ml_collections import ConfigDict
 
 from msst_jax.cli.applicability import VIDEOS, Run
 from msst_jax.cli.flags import parse_region_files
+from msst_jax.cli.region_styles import parse_region_styles
 from msst_jax.errors import UserError
 from msst_jax.io.paths import STANDARD_STREAM, user_path
 from msst_jax.io.picture_formats import IMAGE_SUFFIXES
 from msst_jax.io.write_options import OUTPUT_SUFFIXES, WriteOptions
 from msst_jax.pipelines.job import Job, MasksJob, PhotoJob, VideoJob
 from msst_jax.presets.validation import STARTS, check_number
-from msst_jax.transfer.kept import KEEP, styled_files
+from msst_jax.transfer.style_mix import painting_files
 from msst_jax.video.blend_schedule import parse_blend_schedule
 from msst_jax.video.io.animation import count_frames
 from msst_jax.video.io.formats import VIDEO_OUTPUT_SUFFIXES, VIDEO_SUFFIXES
@@ -53,7 +54,7 @@ class StylizeFlags(NamedTuple):
 
 
 def resolve_paths(flags: StylizeFlags, photos: Sequence[str]) -> tuple[StylizeFlags, list[str]]:
-    """The flags and positional arguments, their paths resolved by `user_path`; `parse_region_files` does so for pairs.
+    """The flags and positional arguments, their paths resolved by `user_path`, but for those of pairs NAME=FILE.
 
     Raises:
       UserError: a path that cannot be used.
@@ -86,7 +87,7 @@ def build_job(flags: StylizeFlags, photos: Sequence[str], config: ConfigDict, ru
     if video and str(STANDARD_STREAM) in (photo, flags.output):
         raise UserError(f"{STANDARD_STREAM} is for photos; a video is read from a file, and written to one")
     blend = str(config.blend_ratio) if flags.blend is None else flags.blend
-    styles = parse_region_files(flags.style or config.styles, "style", words=(KEEP,))
+    styles = parse_region_styles(flags.style or config.styles)
     masks = parse_region_files(flags.mask or config.masks, "mask")
     output = default_output(photo, flags.regions_only, video) if flags.output is None else Path(flags.output)
     if video:
@@ -106,7 +107,7 @@ def build_job(flags: StylizeFlags, photos: Sequence[str], config: ConfigDict, ru
         )
     ratios = parse_blend_ratios(blend)
     if flags.regions_only:
-        return MasksJob(photo, output, [*styled_files(styles).values(), *masks.values()])
+        return MasksJob(photo, output, [*painting_files(styles), *masks.values()])
     return PhotoJob(
         photo=photo,
         styles=styles,

@@ -6,7 +6,8 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from msst_jax.cli.applicability import TRAIN_FIELDS, Given, Run, warn_of_inert
-from msst_jax.cli.flags import Command, parse_command, parse_region_files, resolve_config_paths
+from msst_jax.cli.flags import Command, parse_command, resolve_config_paths
+from msst_jax.cli.region_styles import parse_single_styles
 from msst_jax.cli.run_command import run_command
 from msst_jax.errors import UserError
 from msst_jax.io.paths import user_path
@@ -86,7 +87,7 @@ def _build_job(command: Command) -> TrainJob:
         photos=[
             place if place.startswith(TFDS_PREFIX) else str(user_path(place, "--photos")) for place in values.photos
         ],
-        styles=parse_region_files(values.style, "style"),
+        styles=parse_single_styles(values.style),
         masks=[str(user_path(place, "--masks")) for place in values.masks],
         restart=values.restart,
         quiet=values.quiet,

@@ -10,7 +10,15 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from msst_jax.losses.functional import blend_loss, content_loss, gram, style_distances, style_loss, total_variation
+from msst_jax.losses.functional import (
+    blend_loss,
+    content_loss,
+    gram,
+    mixed_gram,
+    style_distances,
+    style_loss,
+    total_variation,
+)
 from msst_jax.models.vgg import VGG
 from msst_jax.ops.image import composite, normalize
 
@@ -59,6 +67,19 @@ def style_targets(vgg: VGG, style: jax.Array, layers: Sequence[str]) -> dict[str
     """Gram matrices {layer: (1, C, C)} of one style image (H, W, 3) in [0, 1]."""
     features = vgg(normalize(style)[None], layers)
     return {layer: gram(features[layer]) for layer in layers}
+
+
+def mixed_style_targets(paintings: Sequence[Mapping[str, jax.Array]], shares: Sequence[float]) -> dict[str, jax.Array]:
+    """The style of several paintings: their `style_targets`, mixed layer by layer; those of a single one as they are.
+
+    Args:
+      paintings: the targets of each.
+      shares: of each, of sum 1; see `mixed_gram`.
+    """
+    if len(paintings) == 1:  # mixing would round it
+        return dict(paintings[0])
+    weights = jnp.asarray(shares, jnp.float32)
+    return {layer: mixed_gram(jnp.concatenate([each[layer] for each in paintings]), weights) for layer in paintings[0]}
 
 
 def content_targets(vgg: VGG, content: jax.Array, layers: Sequence[str]) -> dict[str, jax.Array]:

@@ -27,7 +27,7 @@ class PhotoJob:
 
     Attributes:
       photo: an image file, or "-" for standard input; with a model also a folder.
-      styles: {region: file, or KEEP of `transfer.kept`}.
+      styles: {region: its paintings, or KEEP}; see `transfer.style_mix.parse_style_mix`.
       masks: {region: file}; with a model and a folder of photos also a folder of files named like them.
       output: an image file, or "-" for standard output, which gets neither JSON nor sheets; a folder if `photo` is one.
       blend_ratios: one image each, optimized as one batch.

@@ -37,11 +37,11 @@ from msst_jax.runtime.interrupt import EXIT_INTERRUPTED, interrupt_event
 from msst_jax.runtime.progress import Progress
 from msst_jax.transfer.build import build_options
 from msst_jax.transfer.inputs import PhotoInputs, load_photo_inputs
-from msst_jax.transfer.kept import styled_files
 from msst_jax.transfer.listener import Listener, Preview
 from msst_jax.transfer.objective import load_loss_network
 from msst_jax.transfer.optimization import StylizationResult, stylize, stylize_separately
 from msst_jax.transfer.options import ScaleSchedule, StylizationOptions
+from msst_jax.transfer.style_mix import painting_files
 
 Curves = dict[str, list[float]]
 
@@ -88,7 +88,7 @@ def _check_outputs(job: PhotoJob, start: str) -> None:
     if job.compare:
         images.append(sibling_path(job.output, "comparison"))
     outputs = [*images, *(path.with_suffix(".json") for path in images)]
-    inputs = [job.photo, *styled_files(job.styles).values(), *job.masks.values(), *filter(None, [start])]
+    inputs = [job.photo, *painting_files(job.styles), *job.masks.values(), *filter(None, [start])]
     check_outputs(job.output, outputs, inputs)
 
 

@@ -34,9 +34,9 @@ from msst_jax.runtime.progress import Progress
 from msst_jax.transfer.build import build_options
 from msst_jax.transfer.feedforward import model_regions
 from msst_jax.transfer.inputs import PhotoInputs, Region, load_styles
-from msst_jax.transfer.kept import KEEP, styled_files
 from msst_jax.transfer.objective import load_loss_network
 from msst_jax.transfer.options import InputOptions, StylizationOptions
+from msst_jax.transfer.style_mix import StyleMix, painting_files, parse_style_mix, shares
 from msst_jax.video.batching import FrameBatch, batch_frames
 from msst_jax.video.feedforward import feedforward_stylizer
 from msst_jax.video.io.formats import CONTAINER_FORMATS, pixel_format
@@ -130,7 +130,7 @@ def _check(config: ConfigDict, job: VideoJob) -> None:
         )
     for ratio in job.blend.ratios:
         check_number("blend ratio times config.style_weight", ratio * config.style_weight)
-    inputs = [job.video, *styled_files(job.styles).values(), *job.masks.values()]
+    inputs = [job.video, *painting_files(job.styles), *job.masks.values()]
     check_video_output(job.output, job.crf)
     check_outputs(job.output, [job.output.with_suffix(".json")], inputs)
     if job.output.resolve() in {Path(file).resolve() for file in inputs}:
@@ -209,6 +209,7 @@ def _open_resume_folder(config: ConfigDict, job: VideoJob, video: VideoInfo, sty
     """The folder of finished batches, with those of an earlier run if it was the same."""
     segment = segment_length(stylizer.batch, video.rate) if job.output.suffix.lower() in CONTAINER_FORMATS else 0
     named = weights_path(config.segmenter, "--segmenter") if config.segmenter else None
+    mixes = {name: parse_style_mix(text, f"style of {name}") for name, text in job.styles.items()}
     identity = {  # the keys are those of folders that earlier versions wrote
         "clip": _fingerprint(job.video),
         "rate of frames": str(video.rate),
@@ -216,7 +217,12 @@ def _open_resume_folder(config: ConfigDict, job: VideoJob, video: VideoInfo, sty
         "model or weights": hashlib.sha256(stylizer.weights.read_bytes()).hexdigest(),
         "segmenter": stylizer.segmenter.record() if stylizer.segmenter else None,
         **({SEGMENTER_WEIGHTS: file_fingerprint(named)} if named and named.is_file() else {}),
-        "styles": {name: {} if file == KEEP else _fingerprint(file) for name, file in job.styles.items()},
+        "styles": {name: _style_fingerprint(mix) for name, mix in mixes.items()},
+        **{
+            f"share of the paintings of {name}": shares([painting.weight for painting in mix])
+            for name, mix in mixes.items()
+            if len(mix) > 1
+        },
         "masks": {name: _fingerprint(file) for name, file in job.masks.items()},
         "blend": job.blend._asdict(),
         "quality": job.crf,
@@ -231,6 +237,13 @@ def _fingerprint(file: str) -> Fingerprint:
     """Of a file, whatever its name, or of the frames of a folder, wherever it lies."""
     path = Path(file).expanduser()
     return fingerprint(relative_names({path: list_frames(path)})) if path.is_dir() else file_fingerprint(path)
+
+
+def _style_fingerprint(mix: StyleMix) -> Fingerprint:
+    """Of the paintings of a region in their order, whatever the names of the files; empty if there is none."""
+    if len(mix) == 1:
+        return file_fingerprint(mix[0].file)
+    return fingerprint({f"painting {number}": Path(file).expanduser() for number, (file, _) in enumerate(mix, start=1)})
 
 
 def _write_video(

@@ -10,8 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from msst_jax.io.images import to_picture
 from msst_jax.models.voc import CLASSES, COLORS
 from msst_jax.regions.masks import area_fractions, format_percent
-from msst_jax.transfer.inputs import PhotoInputs
-from msst_jax.transfer.kept import KEEP
+from msst_jax.transfer.inputs import PhotoInputs, Region
 
 # One color per region, in order; the palette is safe for color blindness (Okabe & Ito 2008).
 REGION_COLORS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (204, 121, 167), (240, 228, 66), (213, 94, 0))
@@ -177,19 +176,27 @@ def _class_color(name: str) -> tuple[int, int, int]:
 
 
 def inputs_sheet(inputs: PhotoInputs, result: np.ndarray) -> Image.Image:
-    """Photo, regions, the style of each region that has one, and the result (H, W, 3)."""
+    """Photo, regions, the paintings of each region that has some, beside each other, and the result (H, W, 3)."""
     fractions = zip(inputs.regions, area_fractions(inputs.masks), strict=True)
     caption = ", ".join(f"{region.name} {fraction:.0%}" for region, fraction in fractions)
-    styled = [region for region in inputs.regions if region.style_file != KEEP]
     return sheet(
         [
             ("photo", to_picture(inputs.photo)),
             (f"regions: {caption}", regions_overlay(inputs)),
-            *((f"style of {region.name}", to_picture(region.style)) for region in styled),
+            *(captioned for region in inputs.regions for captioned in _captioned_paintings(region)),
             ("result", to_picture(result)),
         ],
         height=min(384, inputs.photo.shape[0]),
     )
+
+
+def _captioned_paintings(region: Region) -> list[tuple[str, Image.Image]]:
+    """The paintings of a region; where there are several, each with its share in the style."""
+    several = len(region.paintings) > 1
+    return [
+        (f"style of {region.name}" + (f": {format_percent(share)}" if several else ""), to_picture(painting.image))
+        for painting, share in zip(region.paintings, region.shares, strict=True)
+    ]
 
 
 def comparison_sheet(

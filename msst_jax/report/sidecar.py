@@ -28,7 +28,7 @@ def build_sidecar(
     return {
         **extra,
         "regions": [
-            {"name": region.name, "style": region.style_file, "share": fraction, "origin": region.origin}
+            {"name": region.name, "style": region.style, "share": fraction, "origin": region.origin}
             for region, fraction in zip(inputs.regions, area_fractions(inputs.masks), strict=True)
         ],
         "size": [inputs.photo.shape[1], inputs.photo.shape[0]],

@@ -10,7 +10,7 @@ from msst_jax.models.feedforward_model import FeedforwardModel
 from msst_jax.models.stylizer import Stylizer
 from msst_jax.ops.image import composite, normalize
 from msst_jax.regions.masks import MaskSpec
-from msst_jax.transfer.inputs import NO_STYLE, PhotoInputs, Region
+from msst_jax.transfer.inputs import NO_STYLE, Painting, PhotoInputs, Region
 
 MAX_BATCH_PIXELS = 2**21  # photos of one size are batched up to so many pixels, and frames of a video
 MAX_BATCH = 16
@@ -48,4 +48,4 @@ def batch_by_size(items: Iterable[PhotoItem]) -> Iterator[list[PhotoItem]]:
 def model_regions(model: FeedforwardModel, spec: MaskSpec) -> tuple[Region, ...]:
     """The regions of a model, which does not hold its style images; `spec` tells where their masks come from."""
     named = zip(model.regions, model.styles, strict=True)
-    return tuple(Region(name, style, NO_STYLE, spec.origin(name)) for name, style in named)
+    return tuple(Region(name, (Painting(NO_STYLE, file=style),), spec.origin(name)) for name, style in named)

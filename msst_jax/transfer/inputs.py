@@ -15,23 +15,42 @@ from msst_jax.regions.mask_files import read_mask, same_aspect_ratio
 from msst_jax.regions.masks import MaskOptions, MaskSpec, compose_masks
 from msst_jax.regions.segmenter import Segmenter, Size, load_segmenter
 from msst_jax.regions.selection import region_classes, region_masks
-from msst_jax.transfer.kept import KEEP, check_kept
+from msst_jax.transfer.kept import check_kept
 from msst_jax.transfer.options import InputOptions, StylizationOptions
 from msst_jax.transfer.photo_colors import check_color_regions
+from msst_jax.transfer.style_mix import WeightedFile, format_style_mix, parse_style_mix, shares
 
 NO_STYLE = np.empty((0, 0, 3), np.float32)
+
+
+class Painting(NamedTuple):
+    """A painting that a region takes its style from."""
+
+    image: np.ndarray
+    """(h, w, 3) in [0, 1]; NO_STYLE where a model has learned it."""
+    weight: float = 1.0
+    """Above zero; only its ratio to those of the region's other paintings counts."""
+    file: str = ""
 
 
 class Region(NamedTuple):
     """A region and the style it takes."""
 
     name: str
-    style_file: str
-    """KEEP if it is left the photo."""
-    style: np.ndarray
-    """(h, w, 3) in [0, 1]; empty for a region that is kept, and where a model has learned the style."""
+    paintings: tuple[Painting, ...]
+    """None if the region is left the photo."""
     origin: str = "mask"
     """Where its mask comes from, see `MaskSpec.origin`."""
+
+    @property
+    def style(self) -> str:
+        """As `parse_style_mix` reads it."""
+        return format_style_mix(tuple(WeightedFile(painting.file, painting.weight) for painting in self.paintings))
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Of the paintings in the style; they sum to 1."""
+        return shares([painting.weight for painting in self.paintings])
 
 
 class PhotoInputs(NamedTuple):
@@ -53,9 +72,14 @@ class PhotoInputs(NamedTuple):
         return tuple(region.name for region in self.regions)
 
     @property
-    def style_files(self) -> tuple[str, ...]:
-        """The file of each region's style, or KEEP."""
-        return tuple(region.style_file for region in self.regions)
+    def styled(self) -> tuple[int, ...]:
+        """The indices of the regions that have a style."""
+        return tuple(index for index, region in enumerate(self.regions) if region.paintings)
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """The indices of the regions that are left the photo."""
+        return tuple(index for index, region in enumerate(self.regions) if not region.paintings)
 
 
 def load_photo_inputs(
@@ -73,7 +97,7 @@ def load_photo_inputs(
     Args:
       options: the inputs, and how deep the losses look.
       photo: file of the photo.
-      styles: {region: file of its style, or KEEP}.
+      styles: {region: file of its painting, several with weights, or KEEP}; see `parse_style_mix`.
       masks: {region: file of its mask}.
       segmenter: the network to use; None loads that of the options, and only if a region needs it.
 
@@ -138,31 +162,37 @@ def log_enlargement(file: str, photo_size: Size, size: Size) -> None:
 
 
 def load_styles(options: StylizationOptions, styles: Mapping[str, str], spec: MaskSpec, size: Size) -> list[Region]:
-    """The regions with their style images, for a photo of a (width, height).
+    """The regions with their paintings, for a photo of a (width, height).
 
     Args:
       options: the inputs, and how deep the losses look.
-      styles: {region: file, or KEEP}.
+      styles: {region: its paintings, or KEEP}; see `parse_style_mix`.
       spec: where the masks come from.
       size: of the photo.
 
     Raises:
-      UserError: as `check_kept` and `check_color_regions`; a file that cannot be read, a side too short for the losses.
+      UserError: as `check_kept`, `check_color_regions` and `parse_style_mix`; a file that cannot be read, a side too
+        short for the losses.
     """
     check_kept(styles, guided=options.guided)
     check_color_regions(options.keep_colours, styles)
+    mixes = {name: parse_style_mix(text, f"style of {name}") for name, text in styles.items()}
     regions = [
-        Region(name, file, _load_style(options.inputs, file, size), spec.origin(name)) for name, file in styles.items()
+        Region(name, tuple(_load_painting(options.inputs, each, size) for each in mix), spec.origin(name))
+        for name, mix in mixes.items()
     ]
-    loaded = [region.style.shape[:2] for region in regions if region.style_file != KEEP]
+    loaded = [painting.image.shape[:2] for region in regions for painting in region.paintings]
     _check_smallest_scale(options, [size, *loaded])
     return regions
 
 
+def _load_painting(options: InputOptions, painting: WeightedFile, size: Size) -> Painting:
+    """A painting for a photo of a (width, height)."""
+    return Painting(_load_style(options, painting.file, size), painting.weight, painting.file)
+
+
 def _load_style(options: InputOptions, file: str, size: Size) -> np.ndarray:
-    """A style image (h, w, 3) in [0, 1] for a photo of a (width, height); nothing for a region that is kept."""
-    if file == KEEP:
-        return NO_STYLE
+    """A style image (h, w, 3) in [0, 1] for a photo of a (width, height)."""
     picture = read_picture(file, "style")
     side = round(max(size) * options.style_scale * options.stroke_size)
     style = load_image(file, side, square=options.square, what="style", picture=picture)

@@ -22,9 +22,8 @@ class KeptPhoto(NamedTuple):
     """(H, W, 1) in [0, 1]: how much of the photo each pixel shows, exactly 1 beyond the soft edge of a kept region."""
 
 
-def kept_photo(photo: jax.Array, masks: jax.Array, styles: Sequence[str]) -> KeptPhoto | None:
-    """What is left of a photo (H, W, 3) whose masks (H, W, K) have these styles; None if no region is kept."""
-    kept = [index for index, style in enumerate(styles) if style == KEEP]
+def kept_photo(photo: jax.Array, masks: jax.Array, kept: Sequence[int]) -> KeptPhoto | None:
+    """What is left of a photo (H, W, 3) with masks (H, W, K), some of which are kept; None if none is."""
     if not kept:
         return None
     share = masks[..., jnp.asarray(kept)].sum(-1, keepdims=True)
@@ -36,25 +35,20 @@ def put_back(image: jax.Array, kept: KeptPhoto | None) -> jax.Array:
     return image if kept is None else kept.share * kept.photo + (1 - kept.share) * image
 
 
-def styled_files(styles: Mapping[str, str]) -> dict[str, str]:
-    """{region: file} of the regions that have a style."""
-    return {name: file for name, file in styles.items() if file != KEEP}
-
-
 def check_kept(styles: Mapping[str, str], *, guided: bool) -> None:
     """Checks that regions which are kept leave something to do.
 
     Args:
-      styles: {region: file, or KEEP}.
+      styles: {region: its paintings, or KEEP}; see `parse_style_mix`.
       guided: see `StylizationOptions`.
 
     Raises:
       UserError: every region is kept, or a region is where each has an image of its own.
     """
-    kept = [name for name, file in styles.items() if file == KEEP]
+    kept = [name for name, text in styles.items() if text == KEEP]
     if not kept:
         return
-    if not styled_files(styles):
+    if len(kept) == len(styles):
         raise UserError(
             f"--style keeps every region as it is ({', '.join(kept)}); give one of them a painting, "
             f"such as --style {kept[0]}=FILE"

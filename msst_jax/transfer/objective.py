@@ -18,6 +18,7 @@ from msst_jax.losses.objective import (
     Targets,
     Terms,
     content_targets,
+    mixed_style_targets,
     style_targets,
     stylization_loss,
 )
@@ -26,7 +27,7 @@ from msst_jax.models.pretrained import load_vgg
 from msst_jax.models.vgg import VGG
 from msst_jax.ops.image import composite, resize
 from msst_jax.transfer.inputs import PhotoInputs
-from msst_jax.transfer.kept import KEEP, KeptPhoto, kept_photo, put_back
+from msst_jax.transfer.kept import KeptPhoto, kept_photo, put_back
 from msst_jax.transfer.options import NetworkOptions, StylizationOptions
 from msst_jax.transfer.photo_colors import with_photo_colors
 
@@ -37,13 +38,20 @@ I is the number of optimized images, see `StylizationOptions.image_count`.
 """
 
 
+class SceneStyle(NamedTuple):
+    """The paintings of a region at one scale, and their shares in its style."""
+
+    paintings: tuple[jax.Array, ...]
+    shares: tuple[float, ...]
+
+
 class Scene(NamedTuple):
     """Photo, masks and styles at one scale, on the device."""
 
     photo: jax.Array
     masks: jax.Array
     """(H, W, K) of all regions."""
-    styles: tuple[jax.Array, ...]
+    styles: tuple[SceneStyle, ...]
     """Of the S regions that have one."""
     styled: tuple[int, ...]
     """The indices of these regions."""
@@ -76,9 +84,11 @@ def scale_scene(inputs: PhotoInputs, scale: float) -> Scene:
         return resize(jnp.asarray(image), round(height * scale), round(width * scale))
 
     photo, masks = shrink(inputs.photo), shrink(inputs.masks)
-    styled = tuple(index for index, file in enumerate(inputs.style_files) if file != KEEP)
-    styles = tuple(shrink(inputs.regions[index].style) for index in styled)
-    return Scene(photo, masks, styles, styled, kept_photo(photo, masks, inputs.style_files))
+    styles = tuple(
+        SceneStyle(tuple(shrink(painting.image) for painting in region.paintings), region.shares)
+        for region in (inputs.regions[index] for index in inputs.styled)
+    )
+    return Scene(photo, masks, styles, inputs.styled, kept_photo(photo, masks, inputs.kept))
 
 
 def compose(options: StylizationOptions, inputs: PhotoInputs, pixels: jax.Array) -> jax.Array:
@@ -91,7 +101,7 @@ def finish(options: StylizationOptions, inputs: PhotoInputs, image: jax.Array) -
     """A stylized image (H, W, 3) with what its regions keep of the photo: its colors, or all of it."""
     photo, masks = jnp.asarray(inputs.photo), jnp.asarray(inputs.masks)
     colored = with_photo_colors(image, photo, masks, inputs.names, options.keep_colours)
-    return put_back(colored, kept_photo(photo, masks, inputs.style_files))
+    return put_back(colored, kept_photo(photo, masks, inputs.kept))
 
 
 def build_objective(
@@ -103,7 +113,7 @@ def build_objective(
     `weights` has a leading axis of B runs; the weights returned are those for the size of the scene.
     """
     layers = options.layers
-    grams = [_style_targets(vgg, style, layers.style) for style in scene.styles]
+    grams = _scene_grams(vgg, scene, layers)
     targets = Targets(
         jax.tree.map(lambda *values: jnp.concatenate(values), *grams),
         _content_targets(vgg, scene.photo, layers.content),
@@ -124,7 +134,7 @@ def build_separate_objective(
     The runs are the Gram matrices {layer: (K, 1, C, C)} of the styles.
     """
     layers, weights = options.layers, options.weights(0.0)._replace(tv=0.0)
-    grams = [_style_targets(vgg, style, layers.style) for style in scene.styles]
+    grams = _scene_grams(vgg, scene, layers)
     content = _content_targets(vgg, scene.photo, layers.content)
     whole = jnp.ones_like(scene.masks[..., :1])
     if options.guided:
@@ -132,6 +142,14 @@ def build_separate_objective(
     else:
         loss = Partial(partial(_separate_objective, layers, weights, options.remat), vgg, content, whole)
     return loss, jax.tree.map(lambda *values: jnp.stack(values), *grams)
+
+
+def _scene_grams(vgg: VGG, scene: Scene, layers: FeatureLayers) -> list[dict[str, jax.Array]]:
+    """The Gram matrices {layer: (1, C, C)} of each style."""
+    return [
+        mixed_style_targets([_style_targets(vgg, image, layers.style) for image in style.paintings], style.shares)
+        for style in scene.styles
+    ]
 
 
 def _objective(

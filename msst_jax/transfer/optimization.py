@@ -18,7 +18,6 @@ from msst_jax.optim.minimize import CompiledMinimizer, Solution, compile_minimiz
 from msst_jax.optim.optimizer import OptimizerOptions, build_optimizer
 from msst_jax.runtime.interrupt import interrupt_event
 from msst_jax.transfer.inputs import PhotoInputs
-from msst_jax.transfer.kept import KEEP
 from msst_jax.transfer.listener import SILENT, Listener, ProgressCallback
 from msst_jax.transfer.memory import ScalePlan, check_memory
 from msst_jax.transfer.objective import (
@@ -111,7 +110,7 @@ def stylize_separately(
     def problem(scene: Scene) -> tuple[Partial, dict[str, jax.Array]]:
         return build_separate_objective(options, vgg, scene)
 
-    styled = [index for index, file in enumerate(inputs.style_files) if file != KEEP]
+    styled = inputs.styled
     pixels, solutions = coarse_to_fine(options, problem, inputs, (len(styled), 1), seed, listener, stop=stop)
     images = jnp.broadcast_to(inputs.photo, (len(inputs.regions), *inputs.photo.shape)).at[jnp.asarray(styled)]
     image = finish(options, inputs, composite(images.set(pixels[:, 0]), jnp.asarray(inputs.masks)))

@@ -116,6 +116,13 @@ RUNS = {
     "colors": [*STYLED, "--keep-colours", *NUMBERS],
     "colors of a region": [*STYLED, "--keep-colours=person", *NUMBERS],
     "start": [*STYLED, "--init=other.png", "--config.guided=False", *NUMBERS],
+    "mixed paintings": [STYLED[0] + ":3,./other.png", STYLED[1], STYLED[2], *NUMBERS],
+    "mixed paintings, an image for each region": [
+        STYLED[0] + ":0.1,other.png:.25",
+        *STYLED[1:],
+        "--config.guided=False",
+        *NUMBERS,
+    ],
     "kept region": [STYLED[0], "--style=background=keep", STYLED[2], *NUMBERS],
     "model": ["--model=builtin", "--mask=person=left.png", "--config.size=32", "--blend=0.5"],
     "regions": ["--regions-only", "--config.size=48"],

@@ -64,6 +64,23 @@ def scene(tmp_path: Path) -> Path:
             ["photo.png", TWO[0], "--style=background=keep", TWO[2], "--config=seed", "--config.size=32"],
             "--style background=keep needs config.guided=True; choose a preset that has it, such as --config photo",
         ),
+        (
+            ["photo.png", TWO[0] + ":0,c.png", *TWO[1:]],
+            "the weight of --style dog a.png is 0.0; it must be above zero",
+        ),
+        (["photo.png", TWO[0] + ",,c.png", *TWO[1:]], "--style dog 'a.png,,c.png' has a part without a file; write"),
+        (["photo.png", TWO[0] + ",./a.png:2", *TWO[1:]], "has the painting a.png twice; leave one out, or give it"),
+        (["photo.png", TWO[0] + ",keep", *TWO[1:]], "keep leaves the region the photo and stands alone; leave it out"),
+        (["photo.png", TWO[0] + ",nope.png:2", *TWO[1:]], "style nope.png does not exist; check the name"),
+        (
+            ["photo.png", TWO[0] + ",c.png:2", *TWO[1:], "-o", "c.png"],
+            "the output c.png would overwrite the input c.png; choose another name",
+        ),
+        (
+            ["photo.png", TWO[0] + ",c.png", *TWO[1:], "--model=builtin"],
+            "--style has no effect on a photo with --model; leave it out",
+        ),
+        (["photo.png", "--config.styles=('background=a.png:-1,b.png',)"], "--style background a.png is -1.0; it must"),
         (["photo.png", *TWO, "--stroke-size=large"], "flag --stroke-size=large: could not convert string to float"),
         (["photo.png", *TWO, "--stroke-size=9"], "config.stroke_size is 9.0; use 0.1 to 4, 1 = as painted"),
         (["photo.png", *TWO, "--stroke-size=0.5", "--config.size=32"], "style a.png: a picture of 36x28 becomes 16x12"),

@@ -48,6 +48,7 @@ def state_of(workdir: Path, step: int) -> Any:
         (["--masks=nowhere"], "masks nowhere is not a folder"),
         (["--style=cat=nowhere.jpg"], "style nowhere.jpg does not exist; check the name"),
         (["--style=cat"], "--style 'cat' is not NAME=FILE"),
+        (["--style=cat=a.png:2,b.png"], "--style cat mixes 2 paintings (a.png, b.png); a fast model takes one, give"),
         (["--style=person=a.png"], "--style names the region 'person' twice"),
         (["photos"], "photos belongs to no flag; photos are given with --photos DIR"),
         (["--workdir=a.png/run"], "cannot write a.png/run: Not a directory"),

@@ -125,6 +125,27 @@ def test_blend_changes_over_the_frames_as_scheduled(scene: Path, uninterrupted: 
     assert all(np.abs(one - two).max() > 0 for one, two in later)
 
 
+def test_a_region_of_several_paintings_is_resumed_with_the_same_shares_only(scene: Path, tmp_path: Path, monkeypatch):
+    first, second = (str(scene / name) for name in ("a.png", "c.png"))
+    mixed = job(scene, tmp_path / "out", styles={"person": f"{first}:2,{second}", "background": str(scene / "b.png")})
+    with monkeypatch.context() as patch:
+        add = ResumeFolder.add_batch
+        patch.setattr(
+            ResumeFolder, "add_batch", lambda *arguments: (add(*arguments), signal.raise_signal(signal.SIGINT))
+        )
+        assert run_job(video_config(**SETTINGS), mixed) == EXIT_INTERRUPTED
+    for other, change in ((f"{first},{second}", "share of the paintings of person"), (first, "styles")):
+        changed = replace(mixed, styles={**mixed.styles, "person": other}, resume=True)
+        with pytest.raises(UserError, match=rf"was created with another {change}"):
+            run_job(video_config(**SETTINGS), changed)
+    same = {**mixed.styles, "person": f"{first}:4,{second}:2"}
+    assert run_job(video_config(**SETTINGS), replace(mixed, styles=same, resume=True)) == 0
+    assert run_job(video_config(**SETTINGS), replace(mixed, output=tmp_path / "whole")) == 0
+    for one, two in zip(read_frames(tmp_path / "out"), read_frames(tmp_path / "whole"), strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert json.loads((tmp_path / "whole.json").read_text())["regions"][0]["style"] == f"{first}:2,{second}:1"
+
+
 def test_a_kept_background_is_that_of_every_frame_also_after_a_resumption(scene: Path, tmp_path: Path, monkeypatch):
     kept = job(scene, tmp_path / "out", styles={"person": str(scene / "a.png"), "background": KEEP})
     with monkeypatch.context() as patch:
@@ -153,6 +174,7 @@ def test_a_kept_background_is_that_of_every_frame_also_after_a_resumption(scene:
             "the background of a video is what no other region claims; leave it out",
         ),
         ({"masks": {"person": "none.png"}}, "none.png does not exist"),
+        ({"styles": {"person": "a.png,none.png:2", "background": "b.png"}}, "none.png does not exist"),
         ({"styles": {"person": "a.png"}}, "needs --style background=FILE.*found person"),
         ({"styles": {"person": "none.png", "background": "b.png"}}, "none.png does not exist"),
     ],

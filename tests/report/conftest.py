@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from msst_jax.transfer.inputs import PhotoInputs, Region
+from msst_jax.transfer.inputs import Painting, PhotoInputs, Region
 from tests.helpers.pictures import noise
 
 
@@ -13,5 +13,7 @@ def inputs() -> PhotoInputs:
     masks[:, :10, 0], masks[:, 10:20, 1], masks[:, 20:, 2] = 1, 1, 1
     styles = [noise(20, 30, seed).astype(np.float32) / 255 for seed in range(3)]
     names = ("dog", "cat", "background")
-    regions = tuple(Region(name, f"{name}.jpg", style) for name, style in zip(names, styles, strict=True))
+    regions = tuple(
+        Region(name, (Painting(style, file=f"{name}.jpg"),)) for name, style in zip(names, styles, strict=True)
+    )
     return PhotoInputs(noise(24, 40).astype(np.float32) / 255, masks, regions)

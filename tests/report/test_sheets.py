@@ -15,8 +15,7 @@ from msst_jax.report.sheets import (
     sheet,
     sheet_cells,
 )
-from msst_jax.transfer.inputs import NO_STYLE, PhotoInputs
-from msst_jax.transfer.kept import KEEP
+from msst_jax.transfer.inputs import Painting, PhotoInputs
 
 
 def has_color(page: Image.Image, color: tuple[int, int, int]) -> bool:
@@ -54,8 +53,16 @@ def test_every_sheet_shows_its_images(inputs: PhotoInputs):
 
 def test_the_sheet_of_the_inputs_shows_no_style_for_a_region_that_is_kept(inputs: PhotoInputs):
     *styled, last = inputs.regions
-    kept = inputs._replace(regions=(*styled, last._replace(style_file=KEEP, style=NO_STYLE)))
+    kept = inputs._replace(regions=(*styled, last._replace(paintings=())))
     assert inputs_sheet(kept, inputs.photo).width < inputs_sheet(inputs, inputs.photo).width
+
+
+def test_the_sheet_of_the_inputs_shows_every_painting_of_a_region(inputs: PhotoInputs):
+    first, *others = inputs.regions
+    blue = np.broadcast_to(np.array([0, 0, 1.0], np.float32), first.paintings[0].image.shape)
+    mixed = inputs._replace(regions=(first._replace(paintings=(*first.paintings, Painting(blue, 2.0))), *others))
+    assert has_color(inputs_sheet(mixed, inputs.photo), (0, 0, 255))
+    assert inputs_sheet(mixed, inputs.photo).width > inputs_sheet(inputs, inputs.photo).width
 
 
 NAMES = ["person", "dog+cat", "aeroplane+bicycle+bird+boat+bottle", "sofa", "sky", "background", "Äpfel", "statue"]

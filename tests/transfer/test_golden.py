@@ -25,7 +25,7 @@ from msst_jax.models.pretrained import EMBEDDED_VGG16
 from msst_jax.models.vgg import VGG
 from msst_jax.ops.image import composite
 from msst_jax.transfer.build import build_options
-from msst_jax.transfer.inputs import PhotoInputs, Region
+from msst_jax.transfer.inputs import Painting, PhotoInputs, Region
 from msst_jax.transfer.objective import load_loss_network
 from msst_jax.transfer.optimization import StylizationResult, stylize
 from msst_jax.transfer.options import StylizationOptions
@@ -66,7 +66,7 @@ def seed_run(content: np.ndarray, styles: list[np.ndarray], mask: np.ndarray, st
     vgg, path = load_loss_network(options.network)
     assert path == EMBEDDED_VGG16
     names = ("person", "background")
-    regions = tuple(Region(name, "", style) for name, style in zip(names, styles, strict=True))
+    regions = tuple(Region(name, (Painting(style),)) for name, style in zip(names, styles, strict=True))
     inputs = PhotoInputs(content, np.stack([mask, 1 - mask], -1), regions)
     outcome = stylize(options, vgg, inputs, [options.weights()])
     return Run(options, vgg, inputs, outcome)
@@ -75,7 +75,7 @@ def seed_run(content: np.ndarray, styles: list[np.ndarray], mask: np.ndarray, st
 def evaluate_at(run: Run, pixels: np.ndarray) -> LossParts:
     """The loss terms and the gradient of a run at images (K, H, W, 3)."""
     layers, weights = run.options.layers, run.options.weights()
-    grams = [style_targets(run.vgg, region.style, layers.style) for region in run.inputs.regions]
+    grams = [style_targets(run.vgg, region.paintings[0].image, layers.style) for region in run.inputs.regions]
     targets = Targets(
         {layer: jnp.concatenate([gram[layer] for gram in grams]) for layer in layers.style},
         content_targets(run.vgg, run.inputs.photo, layers.content),
@@ -233,7 +233,7 @@ def test_the_loss_curve_of_the_small_case_equals_torch(small: tuple[Run, Referen
 def test_the_lean_reference_computes_the_same_loss(small: tuple[Run, Reference]) -> None:
     """The benchmark uses it for comparison."""
     ours, reference = small
-    styles = [region.style for region in ours.inputs.regions]
+    styles = [region.paintings[0].image for region in ours.inputs.regions]
     lean = Reference(EMBEDDED_VGG16, ours.inputs.photo, styles, ours.inputs.masks, structure="lean")
     start = np.stack([ours.inputs.photo] * 2)
     value, gradient, _ = reference.value_and_gradient(start)

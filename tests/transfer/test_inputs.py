@@ -71,7 +71,7 @@ def test_inputs_of_any_shape_have_masks_that_sum_to_one(tmp_path: Path, height: 
     )
     assert inputs.photo.shape == (*inputs.masks.shape[:2], 3)
     assert [region.name for region in inputs.regions] == ["dog", "cat", "background"]
-    assert all(max(region.style.shape) == 41 for region in inputs.regions)
+    assert all(max(region.paintings[0].image.shape) == 41 for region in inputs.regions)
     assert_sums_to_one(inputs.masks)
     np.testing.assert_allclose(area_fractions(inputs.masks), [0.4, 0.3, 0.3], atol=0.03)
 
@@ -81,7 +81,7 @@ def test_strokes_are_as_large_as_the_style_beside_the_photo(tmp_path: Path, stro
     scene = make_scene(tmp_path)
     options = build_options(quick_config(stroke_size=stroke_size))
     inputs = load_photo_inputs(options, str(scene / "photo.png"), {"background": str(scene / "a.png")}, {})
-    assert inputs.regions[0].style.shape[:2] == size
+    assert inputs.regions[0].paintings[0].image.shape[:2] == size
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from msst_jax.models.pretrained import load_vgg
 from msst_jax.models.vgg import VGG
 from msst_jax.ops.image import normalize
 from msst_jax.transfer.build import build_options
-from msst_jax.transfer.inputs import NO_STYLE, PhotoInputs, Region
-from msst_jax.transfer.kept import KEEP, kept_photo, put_back
+from msst_jax.transfer.inputs import Painting, PhotoInputs, Region
+from msst_jax.transfer.kept import kept_photo, put_back
 from msst_jax.transfer.objective import build_objective, scale_scene
 from msst_jax.transfer.optimization import stylize
 from tests.helpers.pictures import noise, quick_config
@@ -26,7 +26,7 @@ def vgg() -> VGG:
 def inputs() -> PhotoInputs:
     """A soft edge at a third of the width: the person on the left has a style, the background none."""
     right = np.tile(np.clip((np.arange(45) - 12) / 5, 0, 1).astype(np.float32), (37, 1))[..., None]
-    regions = (Region("person", "a.png", noise(33, 41, 1) / np.float32(255)), Region("background", KEEP, NO_STYLE))
+    regions = (Region("person", (Painting(noise(33, 41, 1) / np.float32(255)),)), Region("background", ()))
     return PhotoInputs(noise(37, 45) / np.float32(255), np.concatenate([1 - right, right], -1), regions)
 
 
@@ -57,7 +57,7 @@ def test_the_losses_see_the_photo_where_it_is_kept(vgg: VGG, inputs: PhotoInputs
 def test_a_kept_region_has_no_style_and_no_blend_term(vgg: VGG, inputs: PhotoInputs):
     """The style term is that of the person among two styled regions, whose weights it keeps."""
     found = terms(vgg, inputs, inputs.photo)
-    styled = inputs._replace(regions=(inputs.regions[0], Region("background", "a.png", inputs.regions[0].style)))
+    styled = inputs._replace(regions=(inputs.regions[0], Region("background", inputs.regions[0].paintings)))
     everywhere = inputs._replace(masks=np.ones_like(inputs.masks[..., :1]), regions=inputs.regions[:1])
     assert found["blend"] == 0
     assert 0 < found["style"] < terms(vgg, styled, inputs.photo)["style"]
@@ -66,7 +66,7 @@ def test_a_kept_region_has_no_style_and_no_blend_term(vgg: VGG, inputs: PhotoInp
 
 def test_the_hardly_certain_background_of_a_segmenter_is_kept_wholly():
     masks = np.array([[[0.03, 0.97], [0.5, 0.5], [0.97, 0.03]]], np.float32)
-    kept = kept_photo(jnp.zeros((1, 3, 3)), jnp.asarray(masks), ["a.png", KEEP])
+    kept = kept_photo(jnp.zeros((1, 3, 3)), jnp.asarray(masks), [1])
     assert kept is not None
     np.testing.assert_allclose(kept.share[0, :, 0], [1, 0.5, 0], atol=1e-6)
 

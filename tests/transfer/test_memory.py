@@ -13,7 +13,7 @@ from msst_jax.optim.optimizer import build_optimizer
 from msst_jax.transfer import memory, objective
 from msst_jax.transfer import optimization as stylization
 from msst_jax.transfer.build import build_options
-from msst_jax.transfer.inputs import PhotoInputs, Region
+from msst_jax.transfer.inputs import Painting, PhotoInputs, Region
 from msst_jax.transfer.listener import Listener
 from msst_jax.transfer.memory import ScalePlan, check_memory, estimate_memory
 from msst_jax.transfer.options import StylizationOptions
@@ -28,7 +28,7 @@ def inputs() -> PhotoInputs:
     left = stripe(SIDE, SIDE, 0, 0.4)[..., None] / np.float32(255)
     masks = np.concatenate([left, 1 - left], -1).astype(np.float32)
     styles = tuple(
-        Region(name, name, noise(SIDE, SIDE, seed) / np.float32(255)) for seed, name in ((1, "dog"), (2, "b"))
+        Region(name, (Painting(noise(SIDE, SIDE, seed) / np.float32(255)),)) for seed, name in ((1, "dog"), (2, "b"))
     )
     return PhotoInputs(noise(SIDE, SIDE) / np.float32(255), masks, styles)
 

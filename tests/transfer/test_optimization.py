@@ -19,7 +19,7 @@ from msst_jax.optim.optimizer import build_optimizer
 from msst_jax.transfer import objective
 from msst_jax.transfer import optimization as stylization
 from msst_jax.transfer.build import build_options
-from msst_jax.transfer.inputs import PhotoInputs, Region
+from msst_jax.transfer.inputs import Painting, PhotoInputs, Region
 from msst_jax.transfer.listener import Listener, Preview, say_nothing
 from msst_jax.transfer.optimization import FINISHING_EVALUATIONS
 from tests.helpers.pictures import noise, quick_config, stripe
@@ -30,7 +30,8 @@ TWO_SCALES = {"scales": (0.5, 1.0), "scale_steps": (0.5, 0.5)}
 @pytest.fixture(scope="module")
 def inputs() -> PhotoInputs:
     left = stripe(37, 45, 0, 0.4)[..., None] / np.float32(255)
-    styles = tuple(Region(name, name, noise(33, 41, seed) / np.float32(255)) for seed, name in ((1, "dog"), (2, "sky")))
+    paintings = {name: Painting(noise(33, 41, seed) / np.float32(255)) for seed, name in ((1, "dog"), (2, "sky"))}
+    styles = tuple(Region(name, (painting,)) for name, painting in paintings.items())
     return PhotoInputs(noise(37, 45) / np.float32(255), np.concatenate([left, 1 - left], -1).astype(np.float32), styles)
 
 
@@ -214,7 +215,7 @@ def test_remat_is_passed_to_the_loss(inputs: PhotoInputs, vgg: VGG, monkeypatch:
 def test_remat_needs_less_than_half_of_the_memory_of_a_step(vgg: VGG):
     """Temporary memory of the compiled step for three regions; the measured ratio is 0.30."""
     third = np.full((96, 96, 3), 1 / 3, np.float32)
-    regions = tuple(Region(str(k), str(k), noise(96, 96, k) / np.float32(255)) for k in range(3))
+    regions = tuple(Region(str(k), (Painting(noise(96, 96, k) / np.float32(255)),)) for k in range(3))
     scene = objective.scale_scene(PhotoInputs(noise(96, 96) / np.float32(255), third, regions), 1.0)
     temporary = []
     for remat in (False, True):
