@@ -29,6 +29,7 @@ def get_config() -> ConfigDict:
     """The config of the separate look."""
     config = photo.get_config()
     config.guided = False
+    config.style_layers = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
     config.style_layer_weights = (20.0, 2.5, 1.0, 5.0)
     config.content_layers = ("relu3_3",)
     config.content_layer_weights = ()
@@ -36,4 +37,5 @@ def get_config() -> ConfigDict:
     config.blend_ratio = 0.2
     config.content_weight = 0.6
     config.tv_weight = 10.0
+    config.precondition = 0.0
     return config
