@@ -34,6 +34,7 @@ from pathlib import Path
 from benchmarks.harness.arguments import at_least
 from benchmarks.quality.comparison import compare, make_all
 from benchmarks.quality.drawings import write_drawings
+from benchmarks.quality.metrics.network import LAYERS, load_network
 from benchmarks.quality.pairs import read_pairs
 from benchmarks.quality.pictures import make_picture, preset_config
 from benchmarks.quality.tables import content, matrix_tables, summary
@@ -79,6 +80,8 @@ def _compare(flags: argparse.Namespace) -> None:
         raise UserError("there is nothing to compare; give --preset NAME or --pictures NAME=FOLDER")
     if repeated := {name for name in flags.preset if name in folders or flags.preset.count(name) > 1}:
         raise UserError(f"{min(repeated)} is given twice; give every preset and folder a name of its own")
+    layers = flags.layers.split(",")
+    load_network(layers)  # a layer that is none is told before the pictures are made
     check_writable(flags.output / RESULTS)
     pairs = read_pairs(flags.set)[: flags.pairs]
     alone = [
@@ -93,7 +96,7 @@ def _compare(flags: argparse.Namespace) -> None:
         "--alone",
     ]
     made = make_all(flags.preset, pairs, flags.size, flags.output, alone)
-    comparison = compare(pairs, flags.size, made, folders)
+    comparison = compare(pairs, flags.size, made, folders, layers)
     print(summary(comparison))
     if comparison.common:
         print(f"\n{matrix_tables(comparison)}")
@@ -133,6 +136,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--preset", action="append", default=[], metavar="NAME", help="make these; repeatable")
     parser.add_argument("--pictures", action="append", default=[], metavar="NAME=FOLDER", help="those of others")
     parser.add_argument("--size", type=at_least(0), default=320, help="longest side in pixels, 0 = original size")
+    parser.add_argument("--layers", default=",".join(LAYERS), help="of VGG-16, where style and content are measured")
     parser.add_argument("--pairs", type=at_least(1), metavar="N", help="use only the first N lines of the set")
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="where everything goes")
     parser.add_argument("--alone", nargs=3, help=argparse.SUPPRESS)  # preset, pair, file: makes that picture

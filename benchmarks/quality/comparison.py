@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from benchmarks.harness.child import run_child
 from benchmarks.quality.metrics import lpips
+from benchmarks.quality.metrics.network import LAYERS
 from benchmarks.quality.pairs import Pair
 from benchmarks.quality.pictures import (
     Finished,
@@ -38,6 +39,7 @@ class Comparison:
     Attributes:
       pairs: of the set, in order.
       size: the longest side of the pictures, 0 = that of the photos.
+      layers: of VGG-16, where style and content are measured.
       pictures: {entrant: its pictures}; an entrant is a preset, or the name of a folder.
       scores: {entrant: {name of the pair: its scores}}.
       notes: what the reader must know, a line each.
@@ -45,6 +47,7 @@ class Comparison:
 
     pairs: list[Pair]
     size: int
+    layers: tuple[str, ...]
     pictures: dict[str, Pictures]
     scores: dict[str, dict[str, Scores]]
     notes: list[str] = field(default_factory=list)
@@ -81,11 +84,17 @@ def make_all(
     return made
 
 
-def compare(pairs: list[Pair], size: int, made: Mapping[str, Pictures], folders: Mapping[str, Path]) -> Comparison:
-    """Measures the pictures of presets, and those found in folders.
+def compare(
+    pairs: list[Pair],
+    size: int,
+    made: Mapping[str, Pictures],
+    folders: Mapping[str, Path],
+    layers: Sequence[str] = LAYERS,
+) -> Comparison:
+    """Measures the pictures of presets, and those found in folders, at some layers of VGG-16.
 
     Raises:
-      UserError: a folder without pictures, or a picture that cannot be read or is of another photo.
+      UserError: no such layer, a folder without pictures, or a picture that cannot be read or is of another photo.
     """
     pictures = {**made, **{name: find_pictures(folder, pairs) for name, folder in folders.items()}}
     alexnet, notes = None, []
@@ -93,13 +102,13 @@ def compare(pairs: list[Pair], size: int, made: Mapping[str, Pictures], folders:
         alexnet = lpips.load_weights()
     except UserError as error:
         notes.append(f"LPIPS is left out: {error}")
-    networks = load_networks(alexnet)
+    networks = load_networks(alexnet, layers)
     scores: dict[str, dict[str, Scores]] = {name: {} for name in pictures}
     for pair in tqdm(pairs, unit="pair", desc="measure", disable=None):
         entrants = {name: found[pair.name] for name, found in pictures.items() if pair.name in found}
         for name, measured in _score_pair(networks, pair, size, entrants).items():
             scores[name][pair.name] = measured
-    return Comparison(pairs, size, pictures, scores, [*notes, *_notes(pairs, size, pictures)])
+    return Comparison(pairs, size, networks.layers, pictures, scores, [*notes, *_notes(pairs, size, pictures)])
 
 
 def _score_pair(networks: Networks, pair: Pair, size: int, entrants: Mapping[str, Finished]) -> dict[str, Scores]:

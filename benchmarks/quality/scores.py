@@ -1,5 +1,6 @@
 """The measures of one picture, and their averages over a set."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,6 +9,7 @@ from benchmarks.harness.averages import mean_known
 from benchmarks.quality.metrics import lpips
 from benchmarks.quality.metrics.edges import border_band, edge_score
 from benchmarks.quality.metrics.network import (
+    LAYERS,
     Statistics,
     content_distance,
     gram_matrix,
@@ -25,11 +27,17 @@ class Networks(NamedTuple):
     vgg: VGG
     alexnet: lpips.Weights | None
     """None if they are not to be had: LPIPS is NaN then."""
+    layers: tuple[str, ...] = LAYERS
+    """Where style and content are measured."""
 
 
-def load_networks(alexnet: lpips.Weights | None) -> Networks:
-    """The networks, with the weights of LPIPS or without."""
-    return Networks(load_network(), alexnet)
+def load_networks(alexnet: lpips.Weights | None, layers: Sequence[str] = LAYERS) -> Networks:
+    """The networks, with the weights of LPIPS or without; those of style and content up to the deepest of some layers.
+
+    Raises:
+      UserError: a layer that the network does not have.
+    """
+    return Networks(load_network(layers), alexnet, tuple(layers))
 
 
 class Scores(NamedTuple):
@@ -72,8 +80,11 @@ def build_target(networks: Networks, inputs: PhotoInputs) -> Target:
         labels=labels,
         lightness=to_lab(inputs.photo)[..., 0],
         band=border_band(labels),
-        statistics=image_statistics(networks.vgg, inputs.photo, inputs.masks),
-        paintings=[image_statistics(networks.vgg, region.paintings[0].image) for region in inputs.regions],
+        statistics=image_statistics(networks.vgg, inputs.photo, inputs.masks, networks.layers),
+        paintings=[
+            image_statistics(networks.vgg, region.paintings[0].image, layers=networks.layers)
+            for region in inputs.regions
+        ],
         palettes=[to_lab(region.paintings[0].image) for region in inputs.regions],
     )
 
@@ -81,7 +92,7 @@ def build_target(networks: Networks, inputs: PhotoInputs) -> Target:
 def score(networks: Networks, target: Target, picture: np.ndarray) -> Scores:
     """Measures a picture (H, W, 3) in [0, 1], of the size of the photo."""
     colors = to_lab(picture)
-    statistics = image_statistics(networks.vgg, picture, target.masks)
+    statistics = image_statistics(networks.vgg, picture, target.masks, networks.layers)
     distance = np.nan if networks.alexnet is None else lpips.lpips(networks.alexnet, picture, target.photo)
     return Scores(
         gram=gram_matrix(statistics, target.paintings),

@@ -9,7 +9,6 @@ import numpy as np
 from benchmarks.harness.averages import mean_known, mean_of_known
 from benchmarks.harness.results import gigabytes, seconds
 from benchmarks.quality.comparison import Comparison
-from benchmarks.quality.metrics.network import LAYERS
 from benchmarks.quality.scores import Scores, mean_scores
 from msst_jax.report.sidecar import environment
 
@@ -113,7 +112,7 @@ def content(comparison: Comparison) -> dict[str, Any]:
     means = averages(comparison)
     return {
         "size": comparison.size,
-        "layers": list(LAYERS),
+        "layers": list(comparison.layers),
         **environment(),
         "pairs": [{"name": pair.name, "regions": list(pair.styles)} for pair in comparison.pairs],
         "averaged_over": [pair.name for pair in comparison.common],

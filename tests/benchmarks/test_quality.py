@@ -146,6 +146,7 @@ def test_bad_line_of_a_set_is_named_in_one_line(line: str, message: str, tmp_pat
     [
         ([], "there is nothing to compare; give --preset NAME or --pictures NAME=FOLDER"),
         (["--preset", "nothing"], "--preset 'nothing' is none of "),
+        (["--preset", "photo", "--layers", "relu9_1"], "vgg16 has no layer 'relu9_1'"),
         (["--preset", "fast"], "--preset fast cannot stylize a photo: the config has no field "),
         (["--preset", "photo", "--preset", "photo"], "photo is given twice"),
         (["--pictures", "peer"], "--pictures 'peer' is not NAME=FOLDER"),
@@ -189,6 +190,21 @@ def test_regions_that_wear_their_paintings_are_diagonal_and_swapped_ones_are_not
     assert [row.split(" | ")[3] for row in rows[:2]] == ["2 of 2", "0 of 2"]
     assert "averages over 2 of 2 photos, 64 pixels long" in printed.out
     assert printed.err == "benchmarks.quality: LPIPS is left out: they cannot be fetched\n"
+
+
+def test_style_and_content_are_measured_at_the_layers_that_are_asked_for(table: Path) -> None:
+    pictures = save_painted(table, "right")
+
+    def measured(*arguments: str) -> tuple[list[str], float, float]:
+        assert run(table, "--pictures", pictures, *arguments) == 0
+        mean = results(table)["entrants"]["right"]["mean"]
+        return results(table)["layers"], mean["gram_own"], mean["content"]
+
+    layers, style, content = measured("--layers", "relu1_2,relu3_2")
+    assert layers == ["relu1_2", "relu3_2"]
+    assert (style, content) == pytest.approx(measured("--layers", "relu3_2,relu1_2")[1:], rel=1e-5)
+    assert style != pytest.approx(measured()[1], rel=1e-3)
+    assert content != pytest.approx(measured()[2], rel=1e-3)
 
 
 def test_photo_itself_keeps_content_and_edges(table: Path) -> None:

@@ -1,9 +1,11 @@
 """Distances in the features of VGG-16: style of each region against each painting, and content against the photo.
 
-At layers that no preset optimizes, so that a picture is not judged by the very numbers that made it. The weights are
-the embedded ones, whatever else is installed: figures of two machines compare.
+Presets optimize some of the layers; others of the same network tell whether a picture is only good by the very numbers
+that made it. The weights are the embedded ones, whatever else is installed: figures of two machines compare.
 """
 
+from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -29,26 +31,32 @@ class Statistics(NamedTuple):
     """{layer: (K, C, C)}, a matrix for each region; NaN where the region has no pixel at the layer."""
 
 
-def load_network() -> VGG:
-    """VGG-16 up to the deepest of LAYERS."""
-    return load_vgg("vgg16", LAYERS, padding="replicate", path=EMBEDDED_VGG16)[0]
+def load_network(layers: Sequence[str] = LAYERS) -> VGG:
+    """VGG-16 up to the deepest of some layers."""
+    return load_vgg("vgg16", layers, padding="replicate", path=EMBEDDED_VGG16)[0]
 
 
-def image_statistics(vgg: VGG, image: np.ndarray, masks: np.ndarray | None = None) -> Statistics:
+def image_statistics(
+    vgg: VGG, image: np.ndarray, masks: np.ndarray | None = None, layers: Sequence[str] = LAYERS
+) -> Statistics:
     """The features of an image (H, W, 3) in [0, 1], and the Gram matrices of its regions.
 
     Args:
       vgg: see `load_network`.
       image: of any size.
       masks: (H, W, K) in [0, 1]; None for one region, the whole image.
+      layers: where; no deeper than the network.
     """
     whole = np.ones((*image.shape[:2], 1), np.float32)
-    return Statistics(*_statistics(vgg, jnp.asarray(image), jnp.asarray(whole if masks is None else masks)))
+    arrays = jnp.asarray(image), jnp.asarray(whole if masks is None else masks)
+    return Statistics(*_statistics(tuple(layers), vgg, *arrays))
 
 
-@jax.jit
-def _statistics(vgg: VGG, image: jax.Array, masks: jax.Array) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-    features = {layer: value[0] for layer, value in vgg(normalize(image)[None], LAYERS).items()}
+@partial(jax.jit, static_argnums=0)
+def _statistics(
+    layers: tuple[str, ...], vgg: VGG, image: jax.Array, masks: jax.Array
+) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+    features = {layer: value[0] for layer, value in vgg(normalize(image)[None], layers).items()}
     return features, {layer: _region_grams(value, masks) for layer, value in features.items()}
 
 
@@ -62,20 +70,19 @@ def _region_grams(features: jax.Array, masks: jax.Array) -> jax.Array:
 def gram_matrix(picture: Statistics, paintings: list[Statistics]) -> np.ndarray:
     """Relative Gram distances (K, J) of the K regions of a picture to J paintings: |G_k - G(s_j)|^2 / |G(s_j)|^2.
 
-    The mean over LAYERS, without those at which the region has no pixel; NaN if it has none anywhere.
+    The mean over the layers, without those at which the region has no pixel; NaN if it has none anywhere.
     """
     columns = []
     for painting in paintings:
-        layers = [_relative(picture.grams[layer], painting.grams[layer]) for layer in LAYERS]
+        layers = [_relative(picture.grams[layer], gram) for layer, gram in painting.grams.items()]
         columns.append(mean_of_known(np.stack(layers)))
     return np.stack(columns, -1)
 
 
 def content_distance(picture: Statistics, photo: Statistics) -> float:
-    """Relative distance |F(picture) - F(photo)|^2 / |F(photo)|^2 of two images of one size, mean over LAYERS."""
-    return float(
-        np.mean([_relative(picture.features[layer][None], photo.features[layer][None]) for layer in LAYERS]),
-    )
+    """Relative distance |F(picture) - F(photo)|^2 / |F(photo)|^2 of two images of one size, mean over the layers."""
+    layers = [_relative(picture.features[layer][None], features[None]) for layer, features in photo.features.items()]
+    return float(np.mean(layers))
 
 
 def _relative(values: jax.Array, target: jax.Array) -> np.ndarray:
