@@ -39,9 +39,9 @@ class Programs:
 
     def minimizer(
         self,
+        optimizer: OptimizerOptions,
         loss: jax.tree_util.Partial,
         pixels: jax.Array,
-        optimizer: OptimizerOptions,
         evaluations: int,
         *,
         runs: Any,
@@ -50,9 +50,9 @@ class Programs:
         """The program for a problem; its `seconds` are 0 if an earlier problem has left it.
 
         Args:
+          optimizer: see `OptimizerOptions`.
           loss: as in `minimize`; to be equal to an earlier one, its function must be, see `Bound`.
           pixels: the initial ones.
-          optimizer: see `OptimizerOptions`.
           evaluations: that will be made at most.
           runs: as in `minimize`.
           on_compile: called before a compilation.

@@ -15,12 +15,11 @@ from msst_jax.losses.objective import LossWeights
 from msst_jax.models.vgg import VGG
 from msst_jax.ops.image import composite, resize
 from msst_jax.optim.minimize import CompiledMinimizer, Solution, run_minimizer
-from msst_jax.optim.optimizer import OptimizerOptions
 from msst_jax.optim.programs import Programs
 from msst_jax.runtime.interrupt import interrupt_event
 from msst_jax.transfer.inputs import PhotoInputs
 from msst_jax.transfer.kept import KEEP
-from msst_jax.transfer.listener import SILENT, Listener, ProgressCallback
+from msst_jax.transfer.listener import SILENT, Listener
 from msst_jax.transfer.memory import ScalePlan, check_memory
 from msst_jax.transfer.objective import (
     ExtraLoss,
@@ -62,7 +61,6 @@ def stylize(
     *,
     seed: int = 0,
     extra_loss: ExtraLoss | None = None,
-    progress: ProgressCallback | None = None,
     listener: Listener = SILENT,
     programs: Programs | None = None,
 ) -> StylizationResult:
@@ -75,7 +73,6 @@ def stylize(
       runs: the factors of the loss, for each image.
       seed: of the random start (options.init = "noise").
       extra_loss: further terms of the loss; see `ExtraLoss`.
-      progress: that of the listener; see `ProgressCallback`.
       listener: see `Listener`.
       programs: see `coarse_to_fine`.
     """
@@ -91,7 +88,7 @@ def stylize(
 
     preview = listener.preview
     of_pixels = preview and preview._replace(show=lambda pixels: preview.show(full_images(pixels)))
-    told = listener._replace(progress=progress or listener.progress, preview=of_pixels)
+    told = listener._replace(preview=of_pixels)
     pixels, solutions = coarse_to_fine(options, problem, inputs, batch, seed, told, programs=programs)
     return _collect(full_images(pixels), solutions)
 
@@ -166,7 +163,7 @@ def coarse_to_fine(
     pixels = None
     first = None if inputs.start is None else jnp.asarray(inputs.start)
     solutions: list[Solution] = []
-    programs = programs or Programs()
+    compiler = partial((programs or Programs()).minimizer, options.optimizer)
     scales = [pair for pair in zip(options.schedule.scales, options.schedule.evaluations, strict=True) if pair[1]]
 
     def check(compiled: CompiledMinimizer) -> None:
@@ -187,7 +184,7 @@ def coarse_to_fine(
                 continue  # only bring the pixels so far to their full size
             told = listener._replace(done=sum(solution.losses["total"].shape[-1] for solution in solutions))
             solution = _minimize_scale(
-                programs, options.optimizer, partial(problem, scene), pixels, evaluations, told, check, stopped, finishes
+                compiler, partial(problem, scene), pixels, evaluations, told, check, stopped, finishes
             )
             keep_best = options.keep == "best" or solution.interrupted
             pixels = jnp.asarray(solution.best_pixels if keep_best else solution.pixels)
@@ -206,8 +203,7 @@ def _scale_plans(scales: Sequence[tuple[float, int]], shape: tuple[int, ...]) ->
 
 
 def _minimize_scale(
-    programs: Programs,
-    optimizer: OptimizerOptions,
+    compiler: Callable[..., CompiledMinimizer],
     problem: Callable[[], tuple[Partial, Any]],
     pixels: jax.Array,
     evaluations: int,
@@ -219,8 +215,7 @@ def _minimize_scale(
     """Minimizes at one scale.
 
     Args:
-      programs: have the program already, or take it.
-      optimizer: see `OptimizerOptions`.
+      compiler: `Programs.minimizer` of an optimizer.
       problem: gives the objective and its runs.
       pixels: the first ones (runs, images, H, W, 3).
       evaluations: at this scale.
@@ -243,10 +238,9 @@ def _minimize_scale(
 
         stop = finishing()
         loss, runs = problem()
-        compiled = programs.minimizer(
+        compiled = compiler(
             loss,
             pixels,
-            optimizer,
             few if stop else evaluations,
             runs=runs,
             on_compile=lambda: listener.announce(describe_compilation(pixels)),
