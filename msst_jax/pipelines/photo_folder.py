@@ -32,10 +32,10 @@ from msst_jax.transfer.options import InputOptions, StylizationOptions
 
 
 def run(config: ConfigDict, job: PhotoJob) -> int:
-    """Stylizes every photo of the folder `job.photo`, those of one size after each other, into the folder `job.output`; returns the exit code.
+    """Stylizes every photo of the folder `job.photo` into the folder `job.output`; returns the exit code.
 
-    A photo that cannot be read, has no such region or does not fit into memory is named and left out. Ctrl-C ends the
-    photo at work as it does that of a run of one, and then the run.
+    Those of one size come after each other. One that cannot be read, has no such region or does not fit into memory is
+    named and left out. Ctrl-C ends the photo at work as it does that of a run of one, and then the run.
 
     Raises:
       UserError: bad input, of which nothing has been written then; every photo was left out; an output cannot be
