@@ -1,6 +1,5 @@
 """Compiled minimizers that serve again: problems that differ only in their arrays, such as photos of one size."""
 
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
@@ -9,8 +8,6 @@ import jax
 
 from msst_jax.optim.minimize import CompiledMinimizer, compile_minimizer
 from msst_jax.optim.optimizer import OptimizerOptions, build_optimizer
-
-KEPT = 8  # photos on edge and lying, of two cameras, at two scales: each is tens of megabytes
 
 
 @dataclass(frozen=True)
@@ -26,16 +23,17 @@ class Bound:
 
 
 class Programs:
-    """The minimizers that its owner needed last; they are kept as long as it is."""
+    """The minimizers that its owner has needed; they are kept as long as it is."""
 
-    def __init__(self, kept: int = KEPT):
+    def __init__(self, kept: int | None = None):
         """Starts without any.
 
         Args:
-          kept: how many; beyond that the one that was not used for longest is dropped.
+          kept: how many at most, each of which takes tens of megabytes; None = all. Before one more is compiled, all of
+            them are dropped, and all else that jax has compiled in this process, which keeps them alive.
         """
         self._kept = kept
-        self._compiled: OrderedDict[Hashable, CompiledMinimizer] = OrderedDict()
+        self._compiled: dict[Hashable, CompiledMinimizer] = {}
 
     def minimizer(
         self,
@@ -60,11 +58,11 @@ class Programs:
         leaves, structure = jax.tree.flatten((loss, pixels, runs))
         key = (optimizer, evaluations, structure, tuple(map(jax.typeof, leaves)))
         if key in self._compiled:
-            self._compiled.move_to_end(key)
             return self._compiled[key]._replace(seconds=0.0)
+        if len(self._compiled) == self._kept:
+            self._compiled.clear()
+            jax.clear_caches()
         on_compile()
         compiled = compile_minimizer(loss, pixels, build_optimizer(optimizer, evaluations), runs=runs)
         self._compiled[key] = compiled
-        if len(self._compiled) > self._kept:
-            self._compiled.popitem(last=False)
         return compiled

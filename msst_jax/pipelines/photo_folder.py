@@ -30,6 +30,8 @@ from msst_jax.transfer.objective import load_loss_network
 from msst_jax.transfer.optimization import StylizationResult
 from msst_jax.transfer.options import InputOptions, StylizationOptions
 
+KEPT_PROGRAMS = 8  # four sizes at two scales, such as photos on edge and lying of two cameras
+
 
 def run(config: ConfigDict, job: PhotoJob) -> int:
     """Stylizes every photo of the folder `job.photo` into the folder `job.output`; returns the exit code.
@@ -48,7 +50,7 @@ def run(config: ConfigDict, job: PhotoJob) -> int:
         read_picture(file, "style")
     vgg, weights = load_loss_network(options.network)
     segmenter = load_segmenter(options.inputs.segmenter, spec.missing) if spec.missing else None
-    programs = Programs()
+    programs = Programs(KEPT_PROGRAMS)
 
     @functools.lru_cache(maxsize=1)
     def styled(size: Size) -> Sequence[Region]:

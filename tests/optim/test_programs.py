@@ -1,5 +1,6 @@
 """Compiled minimizers that serve again."""
 
+import gc
 from typing import Any
 
 import jax
@@ -67,8 +68,13 @@ def test_a_program_that_serves_again_minimizes_the_new_problem():
     assert not said
 
 
-def test_the_program_that_was_not_used_for_longest_is_dropped(compiled: list[tuple[int, ...]]):
+def test_no_more_programs_are_kept_than_asked_for_not_even_by_jax(compiled: list[tuple[int, ...]]):
     programs = Programs(kept=2)
-    for size in (1, 2, 1, 3, 1, 2):
+    kept = []
+    for size in (1, 2, 1, 3, 4, 5):
         minimizer(programs, size)
-    assert compiled == [(1,), (2,), (3,), (2,)]
+        gc.collect()
+        names = [program.hlo_modules()[0].name for program in jax.local_devices()[0].client.live_executables()]
+        kept.append(names.count("jit_step"))
+    assert compiled == [(1,), (2,), (3,), (4,), (5,)]
+    assert [count - kept[3] for count in kept[3:]] == [0, 1, 0]

@@ -1,6 +1,5 @@
 """A folder of photos stylized by optimization, files to files."""
 
-import json
 import logging
 import signal
 from collections.abc import Callable, Iterator
@@ -16,14 +15,14 @@ from PIL import Image
 
 from msst_jax.errors import UserError
 from msst_jax.io.sidecar_files import read_sidecar
-from msst_jax.models import pretrained
 from msst_jax.pipelines import photo, photo_folder
 from msst_jax.pipelines.job import EXIT_NOTHING_BETTER, PhotoJob
 from msst_jax.pipelines.run import run_job
+from msst_jax.runtime.console import configure_logging
 from msst_jax.runtime.interrupt import EXIT_INTERRUPTED
 from msst_jax.transfer import memory
 from tests.helpers.commands import run_command
-from tests.helpers.pictures import TWO, make_scene, noise, quick_config, save, stripe
+from tests.helpers.pictures import make_scene, noise, quick_config, save, stripe
 from tests.helpers.segmenters import animals, converted, painted
 
 CONFIG: dict[str, Any] = {"size": 0, "scales": (0.5, 1.0), "scale_steps": (0.5, 0.5), "steps": 4}
@@ -102,7 +101,7 @@ def test_a_second_photo_of_one_size_compiles_nothing_and_one_of_another_size_doe
 
 def test_photos_of_a_folder_are_optimized_as_if_alone_and_their_json_repeats_them(scene: Path, job: PhotoJob):
     add(Path(job.photo), a=(24, 32), b=(32, 24), c=(24, 32))
-    config = quick_config(**CONFIG, optimizer="adam")
+    config = quick_config(**CONFIG)
     assert run_job(config, job) == 0
     assert names(job.output) == [f"{name}.{ending}" for name in "abc" for ending in ("json", "png")]
     for name in "abc":
@@ -120,15 +119,12 @@ def test_photos_that_fail_are_named_and_left_out(job: PhotoJob, monkeypatch: pyt
     save(folder / "empty.png", np.zeros((60, 80, 3), np.uint8))
     (folder / "text.png").write_text("no picture")
     (folder / "cut.png").write_bytes((folder / "dog.png").read_bytes()[:100])
-    networks: list[str] = []
-    load = pretrained.load_vgg
-    monkeypatch.setattr(pretrained, "load_vgg", lambda *more, **others: networks.append("vgg") or load(*more, **others))
     assert run_job(quick_config(size=0), replace(job, masks={})) == 0
     assert names(job.output) == ["dog.json", "dog.png"]
     for wanted in ("text.png is not a picture", "cut.png is damaged", "empty.png: region 'dog' was not found in"):
         assert caplog.text.count(wanted) == 1
     assert "3 of 4 photos were left out" in caplog.text
-    assert len(loaded) == 1  # segmenter
+    assert loaded == ["deeplabv3_resnet101"]
 
 
 def test_a_folder_of_which_no_photo_can_be_stylized_is_an_error_that_names_one(job: PhotoJob):
@@ -240,14 +236,13 @@ def test_the_exit_code_tells_a_run_in_which_no_photo_became_better(job: PhotoJob
     assert run_job(quick_config(steps=1), job) == EXIT_NOTHING_BETTER
 
 
-def test_the_command_counts_the_photos_and_says_where_they_are(scene: Path):
-    add(scene / "in", a=(24, 32), b=(32, 24), c=(24, 32))
-    code, printed = run_command(["in", *TWO, "--config.size=32", "--config.steps=1", "-o", "out"], scene)
-    assert code == 0, printed
-    lines = [line for line in printed.splitlines() if line.startswith(("photo", "wrote"))]
-    assert lines == [
+def test_the_photos_are_counted_and_their_outputs_named(job: PhotoJob, caplog):
+    add(Path(job.photo), a=(24, 32), b=(32, 24), c=(24, 32))
+    configure_logging(quiet=False)
+    run_job(quick_config(**CONFIG), job)
+    said = [record.getMessage() for record in caplog.records]
+    assert [line for line in said if line.startswith(("photo", "wrote"))] == [
         line
         for number, name in enumerate("acb", start=1)
-        for line in (f"photo {number} of 3: in/{name}.png", f"wrote out/{name}.png")
+        for line in (f"photo {number} of 3: {job.photo}/{name}.png", f"wrote {job.output}/{name}.png")
     ]
-    assert json.loads((scene / "out" / "a.json").read_text())["photo"] == "in/a.png"
