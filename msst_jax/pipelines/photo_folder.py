@@ -24,7 +24,7 @@ from msst_jax.pipelines.photo import check_job, optimize, write_results
 from msst_jax.regions.segmenter import Size, load_segmenter
 from msst_jax.runtime.interrupt import EXIT_INTERRUPTED
 from msst_jax.transfer.build import build_options
-from msst_jax.transfer.inputs import PhotoInputs, Region, load_photo_inputs, load_styles, mask_spec
+from msst_jax.transfer.inputs import PhotoInputs, Region, check_styles, load_photo_inputs, load_styles, mask_spec
 from msst_jax.transfer.kept import styled_files
 from msst_jax.transfer.objective import load_loss_network
 from msst_jax.transfer.optimization import StylizationResult
@@ -46,6 +46,7 @@ def run(config: ConfigDict, job: PhotoJob) -> int:
     options = build_options(config)
     jobs = _photo_jobs(config, job, options)
     spec = mask_spec(options, job.styles, job.masks)
+    check_styles(options, job.styles)
     for file in styled_files(job.styles).values():
         read_picture(file, "style")
     vgg, weights = load_loss_network(options.network)

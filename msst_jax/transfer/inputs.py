@@ -149,6 +149,12 @@ def log_enlargement(file: str, photo_size: Size, size: Size) -> None:
         )
 
 
+def check_styles(options: StylizationOptions, styles: Mapping[str, str]) -> None:
+    """Raises UserError for styles {region: file, or KEEP} that do not go with the options."""
+    check_kept(styles, guided=options.guided)
+    check_color_regions(options.keep_colours, styles)
+
+
 def load_styles(options: StylizationOptions, styles: Mapping[str, str], spec: MaskSpec, size: Size) -> list[Region]:
     """The regions with their style images, for a photo of a (width, height).
 
@@ -159,10 +165,9 @@ def load_styles(options: StylizationOptions, styles: Mapping[str, str], spec: Ma
       size: of the photo.
 
     Raises:
-      UserError: as `check_kept` and `check_color_regions`; a file that cannot be read, a side too short for the losses.
+      UserError: as `check_styles`; a file that cannot be read, a side too short for the losses.
     """
-    check_kept(styles, guided=options.guided)
-    check_color_regions(options.keep_colours, styles)
+    check_styles(options, styles)
     regions = [
         Region(name, file, _load_style(options.inputs, file, size), spec.origin(name)) for name, file in styles.items()
     ]

@@ -178,6 +178,7 @@ def test_previews_go_to_the_output_of_the_photo_at_work(job: PhotoJob, monkeypat
         ({"styles": {}}, "no style was given"),
         ({"styles": {"dog": "nowhere.png"}}, "style nowhere.png does not exist"),
         ({"styles": {"dgo": "a.png"}, "masks": {}}, "no region 'dgo'"),
+        ({"styles": {"dog": "keep"}}, "--style keeps every region as it is"),
         ({"output": Path("left.png")}, "cannot write to left.png: it is a file"),
         ({"output": Path("out.png")}, "-o out.png is the name of a picture; the pictures of a folder need a folder"),
         ({"output": Path("-")}, "-o - takes one picture"),
