@@ -36,6 +36,7 @@ USAGE = """Gives every region of a photo or a video a style of its own.
 {command}                                     the bundled example, no download
 {command} PHOTO --mask person=person.png --style person=A.jpg --style background=B.jpg -o out.png
 {command} PHOTO --regions-only -o masks.png   segments it: overlay, masks, area fractions
+{command} FOLDER --style person=A.jpg --style background=B.jpg -o DIR   every photo of it
 {command} PHOTO|FOLDER --model DIR|builtin    with a trained feed-forward model, at once
 {command} VIDEO --model DIR|builtin -o out.mp4  a video: .mp4, .mov, .mkv, .webm, .gif or a folder
 """
@@ -53,9 +54,18 @@ def define_flags(values: flags.FlagValues) -> None:
         "REGION=keep: it stays the photo.",
         flag_values=values,
     )
-    flags.DEFINE_multi_string("mask", [], "REGION=FILE: gray image, white inside the region.", flag_values=values)
+    flags.DEFINE_multi_string(
+        "mask",
+        [],
+        "REGION=FILE: gray image, white inside the region; of a folder also one of such files.",
+        flag_values=values,
+    )
     flags.DEFINE_string(
-        "output", None, "The image to write; default outputs/PHOTO.png.", short_name="o", flag_values=values
+        "output",
+        None,
+        "The image to write, or of a folder the folder; default outputs/PHOTO.png.",
+        short_name="o",
+        flag_values=values,
     )
     flags.DEFINE_string(
         "blend",

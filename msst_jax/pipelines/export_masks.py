@@ -42,7 +42,7 @@ def run(config: ConfigDict, job: MasksJob) -> int:
       UserError: bad input; nothing has been written then.
     """
     if Path(job.photo).is_dir():
-        raise UserError(f"photo {job.photo} is a folder; give a picture, or a fast model with --model")
+        raise UserError(f"photo {job.photo} is a folder; give a picture of it")
     if job.output == STANDARD_STREAM:
         raise UserError("--regions-only writes several files; give a file name with -o in place of -")
     check_writable(job.output)

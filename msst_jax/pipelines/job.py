@@ -23,12 +23,12 @@ EXIT_NOTHING_BETTER = 1
 
 @dataclass(frozen=True)
 class PhotoJob:
-    """Stylize a photo or, with a model, every photo of a folder.
+    """Stylize a photo, or every photo of a folder.
 
     Attributes:
-      photo: an image file, or "-" for standard input; with a model also a folder.
+      photo: an image file, or "-" for standard input; or a folder.
       styles: {region: its paintings, or KEEP}; see `transfer.style_mix.parse_style_mix`.
-      masks: {region: file}; with a model and a folder of photos also a folder of files named like them.
+      masks: {region: file}; for a folder of photos also a folder of files named like them.
       output: an image file, or "-" for standard output, which gets neither JSON nor sheets; a folder if `photo` is one.
       blend_ratios: one image each, optimized as one batch.
       seed: of the random start (config.init = "noise").
@@ -37,6 +37,7 @@ class PhotoJob:
       model: the feed-forward model to use in place of optimization, see `find_feedforward`; "" = none.
       writing: how the stylized pictures are encoded, and whether they keep the photo's metadata.
       preview_every: evaluations after which the output is written, and again after as many more; 0 = only in the end.
+      sheet: also write the sheet of the inputs, of an optimization.
     """
 
     photo: str
@@ -50,6 +51,7 @@ class PhotoJob:
     model: str = ""
     writing: WriteOptions = DEFAULT_OPTIONS
     preview_every: int = 0
+    sheet: bool = True
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from msst_jax.io.paths import STANDARD_STREAM
 from msst_jax.io.write_options import check_output_format
 from msst_jax.losses.objective import LossWeights
 from msst_jax.models.vgg import VGG
+from msst_jax.optim.programs import Programs
 from msst_jax.pipelines.job import (
     EXIT_NOTHING_BETTER,
     PhotoJob,
@@ -57,20 +58,22 @@ def run(config: ConfigDict, job: PhotoJob) -> int:
       UserError: bad input; nothing has been written then.
     """
     started = time.perf_counter()
-    if Path(job.photo).is_dir():
-        raise UserError(f"photo {job.photo} is a folder; give a picture, or a fast model with --model")
-    for ratio in job.blend_ratios:
-        check_number("blend ratio times config.style_weight", ratio * config.style_weight)
     options = build_options(config)
-    _check_outputs(job, options.inputs.start)
+    check_job(config, job, options.inputs.start)
     vgg, weights = load_loss_network(options.network)
     inputs = load_photo_inputs(options, job.photo, job.styles, job.masks)
-    result = _optimize(options, vgg, inputs, job)
-    _write_images(config, job, inputs, weights, result, started)
-    code = _exit_code(job, result)
+    result = optimize(options, vgg, inputs, job)
+    code = write_results(config, job, inputs, weights, result, started)
     if job.compare and code == 0:
         code = _compare(options, vgg, inputs, job, result)
     return code
+
+
+def check_job(config: ConfigDict, job: PhotoJob, start: str) -> None:
+    """Raises UserError for numbers that do not go together, and as `_check_outputs`."""
+    for ratio in job.blend_ratios:
+        check_number("blend ratio times config.style_weight", ratio * config.style_weight)
+    _check_outputs(job, start)
 
 
 def _check_outputs(job: PhotoJob, start: str) -> None:
@@ -82,7 +85,7 @@ def _check_outputs(job: PhotoJob, start: str) -> None:
         return
     check_writable(job.output)
     check_output_format(job.output, job.writing)
-    images = [job.output, sibling_path(job.output, "inputs")]
+    images = [job.output, *([sibling_path(job.output, "inputs")] if job.sheet else [])]
     if len(job.blend_ratios) > 1:
         images += [blend_path(job.output, ratio) for ratio in job.blend_ratios]
     if job.compare:
@@ -105,15 +108,37 @@ def _progress(what: str, schedule: ScaleSchedule, quiet: bool) -> Progress:
     return Progress(what, "evaluation", schedule.total, quiet=quiet, costs=schedule.costs)
 
 
-def _optimize(options: StylizationOptions, vgg: VGG, inputs: PhotoInputs, job: PhotoJob) -> StylizationResult:
+def optimize(
+    options: StylizationOptions,
+    vgg: VGG,
+    inputs: PhotoInputs,
+    job: PhotoJob,
+    *,
+    what: str = "stylize",
+    programs: Programs | None = None,
+) -> StylizationResult:
+    """The images of a photo, with progress and previews.
+
+    Args:
+      options: see `StylizationOptions`.
+      vgg: the network of the losses.
+      inputs: of the photo.
+      job: that of the photo.
+      what: the first words of the progress.
+      programs: see `coarse_to_fine`.
+
+    Raises:
+      UserError: the memory is not there.
+    """
     preview = Preview(job.preview_every, partial(_write_preview, job)) if job.preview_every else None
-    with _progress("stylize", options.schedule, job.quiet) as progress:
+    with _progress(what, options.schedule, job.quiet) as progress:
 
         def advance(_evaluation: int, loss: float) -> None:
             progress.advance(note=f"loss {loss:.4g}")
 
         listener = Listener(advance, progress.announce, preview)
-        return stylize(options, vgg, inputs, _runs(options, job), seed=job.seed, listener=listener)
+        runs = _runs(options, job)
+        return stylize(options, vgg, inputs, runs, seed=job.seed, listener=listener, programs=programs)
 
 
 def _write_preview(job: PhotoJob, images: jax.Array) -> None:
@@ -155,6 +180,14 @@ def _save(job: PhotoJob, picture: Image.Image, path: Path, metadata: PictureMeta
     log_written(path)
 
 
+def write_results(
+    config: ConfigDict, job: PhotoJob, inputs: PhotoInputs, weights: Path, result: StylizationResult, started: float
+) -> int:
+    """Writes the images of a photo, each with its JSON, and the sheet of the inputs; returns the exit code."""
+    _write_images(config, job, inputs, weights, result, started)
+    return _exit_code(job, result)
+
+
 def _write_images(
     config: ConfigDict, job: PhotoJob, inputs: PhotoInputs, weights: Path, result: StylizationResult, started: float
 ) -> None:
@@ -185,7 +218,7 @@ def _write_images(
             summed,
             pictures=[path.name for path in paths],
         )
-    if job.output != STANDARD_STREAM:
+    if job.sheet and job.output != STANDARD_STREAM:
         _save(job, inputs_sheet(inputs, images[-1]), sibling_path(job.output, "inputs"))
 
 

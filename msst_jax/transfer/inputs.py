@@ -1,6 +1,6 @@
 """Files in, arrays out: a photo, the masks of its regions and the style image of each."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -89,6 +89,7 @@ def load_photo_inputs(
     masks: Mapping[str, str],
     *,
     segmenter: Segmenter | None = None,
+    styled: Callable[[Size], Sequence[Region]] | None = None,
 ) -> PhotoInputs:
     """Reads the photo, its masks and the styles at the size that the options ask for.
 
@@ -100,9 +101,30 @@ def load_photo_inputs(
       styles: {region: file of its painting, several with weights, or KEEP}; see `parse_style_mix`.
       masks: {region: file of its mask}.
       segmenter: the network to use; None loads that of the options, and only if a region needs it.
+      styled: gives the regions at the (width, height) of the photo; None reads them, see `load_styles`.
 
     Raises:
       UserError: anything wrong with the files, or regions and styles that do not match.
+    """
+    spec = mask_spec(options, styles, masks)
+    picture, pixels = load_photo(options.inputs, photo)
+    size = (pixels.shape[1], pixels.shape[0])
+    start = load_start(options.inputs.start, picture.size, size) if options.inputs.start else None
+    given = {name: read_mask(file, picture.size, size) for name, file in masks.items()}
+    regions = styled(size) if styled else load_styles(options, styles, spec, size)
+    if spec.missing and segmenter is None:  # only now that everything the user may have mistyped is checked: it is slow
+        segmenter = load_segmenter(options.inputs.segmenter, spec.missing)
+    used = segmenter if spec.missing else None
+    stacked = photo_masks(spec, given, used, picture, size)
+    log_enlargement(photo, picture.size, size)
+    return PhotoInputs(pixels, stacked, tuple(regions), used.record() if used else None, start)
+
+
+def mask_spec(options: StylizationOptions, styles: Mapping[str, str], masks: Mapping[str, str]) -> MaskSpec:
+    """Where the masks of the regions come from; arguments as in `load_photo_inputs`.
+
+    Raises:
+      UserError: no styles, a mask of a region without one, or a region that no network knows.
     """
     if not styles:
         raise UserError("no style was given; add --style NAME=FILE, for example --style background=painting.jpg")
@@ -111,17 +133,7 @@ def load_photo_inputs(
             raise UserError(f"region {name!r} has a mask but no style; add --style {name}=FILE or drop its --mask")
     spec = MaskSpec(tuple(styles), tuple(masks), options.inputs.masks)
     region_classes(spec.missing)
-    picture, pixels = load_photo(options.inputs, photo)
-    size = (pixels.shape[1], pixels.shape[0])
-    start = load_start(options.inputs.start, picture.size, size) if options.inputs.start else None
-    given = {name: read_mask(file, picture.size, size) for name, file in masks.items()}
-    regions = load_styles(options, styles, spec, size)
-    if spec.missing and segmenter is None:  # only now that everything the user may have mistyped is checked: it is slow
-        segmenter = load_segmenter(options.inputs.segmenter, spec.missing)
-    used = segmenter if spec.missing else None
-    stacked = photo_masks(spec, given, used, picture, size)
-    log_enlargement(photo, picture.size, size)
-    return PhotoInputs(pixels, stacked, tuple(regions), used.record() if used else None, start)
+    return spec
 
 
 def load_start(file: str, photo_size: Size, size: Size) -> np.ndarray:
@@ -161,6 +173,12 @@ def log_enlargement(file: str, photo_size: Size, size: Size) -> None:
         )
 
 
+def check_styles(options: StylizationOptions, styles: Mapping[str, str]) -> None:
+    """Raises UserError for styles {region: its paintings, or KEEP} that do not go with the options."""
+    check_kept(styles, guided=options.guided)
+    check_color_regions(options.keep_colours, styles)
+
+
 def load_styles(options: StylizationOptions, styles: Mapping[str, str], spec: MaskSpec, size: Size) -> list[Region]:
     """The regions with their paintings, for a photo of a (width, height).
 
@@ -171,11 +189,9 @@ def load_styles(options: StylizationOptions, styles: Mapping[str, str], spec: Ma
       size: of the photo.
 
     Raises:
-      UserError: as `check_kept`, `check_color_regions` and `parse_style_mix`; a file that cannot be read, a side too
-        short for the losses.
+      UserError: as `check_styles` and `parse_style_mix`; a file that cannot be read, a side too short for the losses.
     """
-    check_kept(styles, guided=options.guided)
-    check_color_regions(options.keep_colours, styles)
+    check_styles(options, styles)
     mixes = {name: parse_style_mix(text, f"style of {name}") for name, text in styles.items()}
     regions = [
         Region(name, tuple(_load_painting(options.inputs, each, size) for each in mix), spec.origin(name))

@@ -15,8 +15,8 @@ from PIL import Image
 from msst_jax.errors import UserError
 from msst_jax.io.folders import list_pictures
 from msst_jax.io.picture_formats import readable_suffixes
+from msst_jax.pipelines.folder import folder_targets
 from msst_jax.pipelines.job import MasksJob, PhotoJob
-from msst_jax.pipelines.photo_feedforward import folder_targets
 from msst_jax.pipelines.run import run_job
 from msst_jax.training.data.photos import FolderPhotos, find_photos
 from msst_jax.video.io.frame_folder import FrameFolder, list_frames
