@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from msst_jax.pipelines import export_masks, photo, photo_feedforward, video
+from msst_jax.pipelines import export_masks, photo, photo_feedforward, sweep, video
 from msst_jax.pipelines.job import Job, MasksJob, VideoJob
 from msst_jax.presets.validation import check_config
 
@@ -20,4 +20,4 @@ def run_job(config: ConfigDict, job: Job) -> int:
         return export_masks.run(config, job)
     if job.model:
         return photo_feedforward.run(config, job)
-    return photo.run(config, job)
+    return sweep.run(config, job) if job.sweep else photo.run(config, job)

@@ -1,9 +1,9 @@
 """One scale of a photo as an objective: (pixels, weights) to the loss and its terms."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -112,8 +112,19 @@ def build_objective(
         weights = weights.with_tv_per_pixel(*scene.photo.shape[:2])
     if options.guided:
         guidance = _styled_guidance(_guidance(vgg, scene.masks, layers.style), scene.styled)
-        return Partial(partial(_guided_objective, layers, extra_loss), vgg, targets, guidance, scene.kept), weights
-    return Partial(partial(_objective, layers, extra_loss, options.remat), vgg, targets, scene.masks), weights
+        return Partial(_bind(_guided_objective, layers, extra_loss), vgg, targets, guidance, scene.kept), weights
+    return Partial(_bind(_objective, layers, extra_loss, options.remat), vgg, targets, scene.masks), weights
+
+
+def _bind(function: Callable[..., Any], *first: Any) -> Callable[..., Any]:
+    """The function with its first arguments: for equal ones the same object, so that its programs fit, too."""
+    try:
+        return _bind_once(function, *first)
+    except TypeError:  # an extra_loss without a hash
+        return partial(function, *first)
+
+
+_bind_once = lru_cache(maxsize=16)(partial)
 
 
 def build_separate_objective(

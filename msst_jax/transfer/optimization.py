@@ -14,8 +14,8 @@ from jax.tree_util import Partial
 from msst_jax.losses.objective import LossWeights
 from msst_jax.models.vgg import VGG
 from msst_jax.ops.image import composite, resize
-from msst_jax.optim.minimize import CompiledMinimizer, Solution, compile_minimizer, run_minimizer
-from msst_jax.optim.optimizer import OptimizerOptions, build_optimizer
+from msst_jax.optim.minimize import CompiledMinimizer, Solution, run_minimizer
+from msst_jax.optim.optimizer import OptimizerOptions
 from msst_jax.runtime.interrupt import interrupt_event
 from msst_jax.transfer.inputs import PhotoInputs
 from msst_jax.transfer.kept import KEEP
@@ -31,6 +31,7 @@ from msst_jax.transfer.objective import (
     scale_scene,
 )
 from msst_jax.transfer.options import StylizationOptions
+from msst_jax.transfer.programs import current_programs
 
 FINISHING_EVALUATIONS = 5  # at full size, if an interrupt comes before these have begun
 
@@ -165,7 +166,7 @@ def coarse_to_fine(
 
     def check(compiled: CompiledMinimizer) -> None:
         plans = _scale_plans(scales, (*batch, *inputs.photo.shape))
-        if not solutions and (needed := check_memory(options, compiled, plans)):
+        if not solutions and (needed := check_memory(options, compiled, plans, listener.fewer)):
             listener.announce(needed)
 
     with interrupt_event() if stop is None else nullcontext(stop) as stopped:
@@ -233,10 +234,15 @@ def _minimize_scale(
             listener.announce(f"finishing at full size: {counted}; press Ctrl-C again to stop at once", few)
             return further
 
+        def announce() -> None:
+            listener.announce(describe_compilation(pixels))
+
+        programs = current_programs()
         stop = finishing()
-        listener.announce(describe_compilation(pixels))
+        if not programs.know(pixels):
+            announce()
         loss, runs = problem()
-        compiled = compile_minimizer(loss, pixels, build_optimizer(optimizer, few if stop else evaluations), runs=runs)
+        compiled = programs.compile(optimizer, loss, pixels, runs, few if stop else evaluations, announce)
         on_compiled(compiled)
         stop = stop or finishing()
         solution = run_minimizer(

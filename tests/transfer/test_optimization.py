@@ -16,7 +16,7 @@ from msst_jax.models.pretrained import load_vgg
 from msst_jax.models.vgg import VGG
 from msst_jax.optim.minimize import compile_minimizer
 from msst_jax.optim.optimizer import build_optimizer
-from msst_jax.transfer import objective
+from msst_jax.transfer import objective, programs
 from msst_jax.transfer import optimization as stylization
 from msst_jax.transfer.build import build_options
 from msst_jax.transfer.inputs import PhotoInputs, Region
@@ -138,7 +138,7 @@ def test_ctrl_c_while_the_last_scale_compiles_still_finishes_at_full_size(
             signal.raise_signal(signal.SIGINT)
         return compile_minimizer(*args, **kwargs)
 
-    monkeypatch.setattr(stylization, "compile_minimizer", interrupted_compilation)
+    monkeypatch.setattr(programs, "compile_minimizer", interrupted_compilation)
     outcome = run(inputs, vgg, steps=14, **TWO_SCALES)
     assert outcome.interrupted
     assert outcome.evaluations == [7, FINISHING_EVALUATIONS]
