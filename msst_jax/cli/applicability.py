@@ -208,7 +208,9 @@ def check_swept(run: Run, table: Mapping[str, Run], given: Given, swept: Sequenc
         raise UserError(f"--config.{twice[0]} and --sweep {twice[0]} both say what it is; leave one out")
     phrases = _phrases(run, table, given._replace(fields=swept, preset=()), ())
     if phrases:
-        raise UserError(f"--sweep would give the same picture each time: no effect: {'; '.join(phrases)}")
+        raise UserError(
+            f"--sweep would give one picture again and again: no effect: {'; '.join(phrases)}; sweep another field"
+        )
 
 
 def changed_fields(config: ConfigDict, default: ConfigDict) -> dict[str, Any]:

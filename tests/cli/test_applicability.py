@@ -49,6 +49,7 @@ FLAG_VALUES = {
     "regions-only": "--regions-only",
     "compare": "--compare",
     "preview-every": "--preview-every=1",
+    "sweep": "--sweep=style_weight=1,2",
     "model": "--model=builtin",
     "quality": "--quality=20",
     "rate": "--rate=25",
