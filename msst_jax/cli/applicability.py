@@ -186,7 +186,7 @@ def _phrases(run: Run, table: Mapping[str, Run], given: Given, flags: Sequence[s
     """As `describe_inert`, of the fields and only these of the flags."""
     names = [*flags, *(f"config.{field}" for field in given.fields)]
     fields = dict.fromkeys([*given.fields, *given.preset])
-    alien = [f"config.{field}" for field in fields if not table[field] & run]
+    alien = [f"config.{field}" for field in fields if not table.get(field, run) & run]  # others are a config's own
     phrases = [f"{', '.join(alien)} on {NAMES[run]}"] if alien else []
     for condition in CONDITIONS:
         found = [name for name in condition.names if name in names and name not in alien]
@@ -206,6 +206,8 @@ def check_swept(run: Run, table: Mapping[str, Run], given: Given, swept: Sequenc
     """Raises UserError for fields that --sweep has no effect with, or that are also given by themselves."""
     if twice := [field for field in swept if field in given.fields]:
         raise UserError(f"--config.{twice[0]} and --sweep {twice[0]} both say what it is; leave one out")
+    if own := [field for field in swept if field not in table]:
+        raise UserError(f"--sweep {own[0]}: this field is the config's own, and nothing takes it; sweep another field")
     phrases = _phrases(run, table, given._replace(fields=swept, preset=()), ())
     if phrases:
         raise UserError(

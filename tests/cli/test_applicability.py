@@ -185,6 +185,11 @@ def test_a_flag_of_another_run_is_refused_by_the_table():
         check_flags_apply(Run.VIDEO_MODEL, STYLIZE_FLAGS, ["blend", "compare"])
 
 
+def test_a_field_that_only_the_users_config_knows_is_its_own_affair():
+    given = Given([], ["zoom"], photo.get_config(), masked=False, preset=["zoom"])
+    assert describe_inert(Run.PHOTO, STYLIZE_FIELDS, given) == []
+
+
 class Recorder:
     """Notes which attributes of which objects are read."""
 

@@ -141,6 +141,21 @@ def test_previews_are_sheets_too(scene: Path, monkeypatch: pytest.MonkeyPatch):
     assert shown == [1, 2]
 
 
+def test_the_sheet_repeats_the_sweep_and_a_picture_only_itself(scene: Path):
+    assert run_command(command("steps=2,3", "tv_weight=0,5"), scene)[0] == 0
+    code, stderr = run_command(["--config=out.json", "-o", "again.png"], scene)
+    assert code == 0, stderr
+    assert len([*scene.glob("again_steps*.png")]) == 4
+    code, stderr = run_command(["--config=out.json", "--sweep=tv_weight=1", "-o", "other.png"], scene)
+    assert code == 0, stderr
+    assert {path.name for path in scene.glob("other_*.png")} == {"other_tv_weight1.png", "other_inputs.png"}
+    content = record(scene / "out.json") | {"flags": {"sweep": "steps=2,3"}}
+    (scene / "wrong.json").write_text(json.dumps(content))
+    code, stderr = run_command(["--config=wrong.json", "-o", "wrong.png"], scene)
+    assert (code, stderr.count("\n")) == (2, 1), stderr
+    assert "--sweep takes a list, found 'steps=2,3'" in stderr
+
+
 def test_too_little_memory_names_fewer_values(scene: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(memory, "available_memory", lambda: 10)
     before = sorted(scene.iterdir())
@@ -198,6 +213,14 @@ def test_what_cannot_be_swept_is_refused_in_one_line_and_nothing_is_written(scen
     assert (code, stderr.count("\n")) == (2, 1), stderr
     assert message in stderr
     assert sorted(scene.iterdir()) == before
+
+
+def test_a_number_that_only_the_users_config_knows_is_not_swept(scene: Path):
+    own = "from msst_jax.configs import photo\ndef get_config():\n    config = photo.get_config().unlock()\n"
+    (scene / "own.py").write_text(f"{own}    config.zoom = 1.0\n    return config\n")
+    code, stderr = run_command([*command("zoom=1,2"), "--config=own.py"], scene)
+    assert (code, stderr.count("\n")) == (2, 1), stderr
+    assert "--sweep zoom: this field is the config's own, and nothing takes it" in stderr
 
 
 def test_a_picture_of_the_sweep_is_no_input_of_it(scene: Path):
