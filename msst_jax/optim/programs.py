@@ -2,12 +2,18 @@
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 
 from msst_jax.optim.minimize import CompiledMinimizer, compile_minimizer
-from msst_jax.optim.optimizer import OptimizerOptions, build_optimizer
+from msst_jax.optim.optimizer import OptimizerOptions, build_optimizer, without_unused
+
+KEPT_PROGRAMS = 8  # of a run over many sizes: four at two scales, such as photos on edge and lying of two cameras
+
+Problem = tuple[jax.tree_util.Partial, Any]
+"""The loss and the runs, as in `minimize`."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +28,26 @@ class Bound:
         return self.function(*self.arguments, *more)
 
 
+def bind(function: Callable[..., Any], *arguments: Any) -> Callable[..., Any]:
+    """The function with its first arguments, as `Bound`; if one of these has no hash, equal to nothing but itself."""
+    bound = Bound(function, arguments)
+    try:
+        hash(bound)
+    except TypeError:
+        return partial(function, *arguments)
+    return bound
+
+
+class _Key(NamedTuple):
+    """What a program was compiled for: equal for problems that it serves."""
+
+    optimizer: OptimizerOptions
+    pixels: Hashable
+    """Shape and type, as those of the arrays."""
+    structure: Hashable
+    arrays: tuple[Hashable, ...]
+
+
 class Programs:
     """The minimizers that its owner has needed; they are kept as long as it is."""
 
@@ -33,36 +59,41 @@ class Programs:
             them are dropped, and all else that jax has compiled in this process, which keeps them alive.
         """
         self._kept = kept
-        self._compiled: dict[Hashable, CompiledMinimizer] = {}
+        self._compiled: dict[_Key, CompiledMinimizer] = {}
 
     def minimizer(
         self,
         optimizer: OptimizerOptions,
-        loss: jax.tree_util.Partial,
+        problem: Callable[[], Problem],
         pixels: jax.Array,
         evaluations: int,
         *,
-        runs: Any,
         on_compile: Callable[[], None],
-    ) -> CompiledMinimizer:
-        """The program for a problem; its `seconds` are 0 if an earlier problem has left it.
+    ) -> tuple[CompiledMinimizer, jax.tree_util.Partial, Any]:
+        """The program for a problem, whose `seconds` are 0 if an earlier problem has left it; the loss and the runs.
 
         Args:
           optimizer: see `OptimizerOptions`.
-          loss: as in `minimize`; to be equal to an earlier one, its function must be, see `Bound`.
+          problem: gives the loss and the runs; for the program to serve others, the loss must be made of `bind`.
           pixels: the initial ones.
           evaluations: that will be made at most.
-          runs: as in `minimize`.
-          on_compile: called before a compilation.
+          on_compile: called before a compilation; if no program is for such pixels, already before the problem is
+            built, which then compiles, too.
         """
-        leaves, structure = jax.tree.flatten((loss, pixels, runs))
-        key = (optimizer, evaluations, structure, tuple(map(jax.typeof, leaves)))
+        known = any(key.pixels == jax.typeof(pixels) for key in self._compiled)
+        if not known:
+            on_compile()
+        loss, runs = problem()
+        arrays, structure = jax.tree.flatten((loss, runs))
+        fitted = without_unused(optimizer, evaluations)
+        key = _Key(fitted, jax.typeof(pixels), structure, tuple(map(jax.typeof, arrays)))
         if key in self._compiled:
-            return self._compiled[key]._replace(seconds=0.0)
+            return self._compiled[key]._replace(seconds=0.0), loss, runs
+        if known:
+            on_compile()
         if len(self._compiled) == self._kept:
             self._compiled.clear()
             jax.clear_caches()
-        on_compile()
         compiled = compile_minimizer(loss, pixels, build_optimizer(optimizer, evaluations), runs=runs)
         self._compiled[key] = compiled
-        return compiled
+        return compiled, loss, runs

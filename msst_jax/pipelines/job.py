@@ -14,6 +14,7 @@ from msst_jax.io.metadata import NO_METADATA, PictureMetadata, read_metadata
 from msst_jax.io.paths import STANDARD_STREAM
 from msst_jax.io.streams import check_output
 from msst_jax.io.write_options import DEFAULT_OPTIONS, WriteOptions, recorded_flags
+from msst_jax.presets.sweep import SweptField
 from msst_jax.video.blend_schedule import BlendSchedule
 from msst_jax.video.io.frame_folder import DEFAULT_RATE
 from msst_jax.video.io.types import WHOLE, Part
@@ -38,6 +39,7 @@ class PhotoJob:
       writing: how the stylized pictures are encoded, and whether they keep the photo's metadata.
       preview_every: evaluations after which the output is written, and again after as many more; 0 = only in the end.
       sheet: also write the sheet of the inputs, of an optimization.
+      sweep: numbers of the config that take several values, of which the output is a sheet; see `pipelines.sweep`.
     """
 
     photo: str
@@ -52,6 +54,7 @@ class PhotoJob:
     writing: WriteOptions = DEFAULT_OPTIONS
     preview_every: int = 0
     sheet: bool = True
+    sweep: Sequence[SweptField] = ()
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ Job = PhotoJob | VideoJob | MasksJob
 
 def check_standard_output(job: PhotoJob) -> None:
     """Raises UserError if the job makes more than the one picture that standard output can take."""
-    if len(job.blend_ratios) > 1 or job.compare or Path(job.photo).is_dir():
+    if len(job.blend_ratios) > 1 or job.compare or job.sweep or Path(job.photo).is_dir():
         raise UserError(f"-o {job.output} takes one picture, and this run makes several; give a file name with -o")
     check_output()
 

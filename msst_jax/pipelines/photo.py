@@ -1,6 +1,7 @@
 """Stylizes one photo by optimization, files to files: images, sheets and JSON sidecars."""
 
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from msst_jax.pipelines.job import (
     recorded_options,
     sibling_path,
 )
-from msst_jax.presets.validation import check_number
+from msst_jax.presets.validation import check_blend
 from msst_jax.report.sheets import blend_strip, comparison_sheet, inputs_sheet
 from msst_jax.report.sidecar import build_sidecar
 from msst_jax.runtime.interrupt import EXIT_INTERRUPTED, interrupt_event
@@ -72,7 +73,7 @@ def run(config: ConfigDict, job: PhotoJob) -> int:
 def check_job(config: ConfigDict, job: PhotoJob, start: str) -> None:
     """Raises UserError for numbers that do not go together, and as `_check_outputs`."""
     for ratio in job.blend_ratios:
-        check_number("blend ratio times config.style_weight", ratio * config.style_weight)
+        check_blend(config, ratio)
     _check_outputs(job, start)
 
 
@@ -83,13 +84,21 @@ def _check_outputs(job: PhotoJob, start: str) -> None:
         if job.preview_every:
             raise UserError(f"--preview-every rewrites a file, and -o {job.output} is none; give a file name with -o")
         return
+    more = [blend_path(job.output, ratio) for ratio in job.blend_ratios] if len(job.blend_ratios) > 1 else []
+    if job.compare:
+        more.append(sibling_path(job.output, "comparison"))
+    check_pictures(job, more, start)
+
+
+def check_pictures(job: PhotoJob, more: Sequence[Path], start: str) -> None:
+    """The output, the sheet of the inputs if the job has one, and more pictures, each with its JSON, can be written.
+
+    Raises:
+      UserError: one cannot, or is an input; `start` is that of the first pixels, if any.
+    """
     check_writable(job.output)
     check_output_format(job.output, job.writing)
-    images = [job.output, *([sibling_path(job.output, "inputs")] if job.sheet else [])]
-    if len(job.blend_ratios) > 1:
-        images += [blend_path(job.output, ratio) for ratio in job.blend_ratios]
-    if job.compare:
-        images.append(sibling_path(job.output, "comparison"))
+    images = [job.output, *([sibling_path(job.output, "inputs")] if job.sheet else []), *more]
     outputs = [*images, *(path.with_suffix(".json") for path in images)]
     inputs = [job.photo, *painting_files(job.styles), *job.masks.values(), *filter(None, [start])]
     check_outputs(job.output, outputs, inputs)
@@ -171,11 +180,12 @@ def _compare(
     count = len(job.blend_ratios)
     naive, without_tv = result.images[count:]
     page = comparison_sheet(separate.images[0], naive, without_tv, result.images[count - 1])
-    _save(job, page, sibling_path(job.output, "comparison"))
+    save_and_log(job, page, sibling_path(job.output, "comparison"))
     return 0
 
 
-def _save(job: PhotoJob, picture: Image.Image, path: Path, metadata: PictureMetadata = NO_METADATA) -> None:
+def save_and_log(job: PhotoJob, picture: Image.Image, path: Path, metadata: PictureMetadata = NO_METADATA) -> None:
+    """Writes a picture as the job says, and says where."""
     save_picture(picture, path, job.writing, metadata)
     log_written(path)
 
@@ -197,10 +207,10 @@ def _write_images(
     metadata = kept_metadata(job.writing, job.photo)
 
     def save(picture: Image.Image, path: Path, ratio: float | list[float], loss: Curves, **more: Any) -> None:
-        content = _sidecar(config, job, inputs, weights, result, started)
+        content = photo_sidecar(config, job, inputs, weights, result, started)
         if isinstance(ratio, float):
             content["config"]["blend_ratio"] = ratio
-        _save(job, picture, path, NO_METADATA if "pictures" in more else metadata)
+        save_and_log(job, picture, path, NO_METADATA if "pictures" in more else metadata)
         if path != STANDARD_STREAM:
             write_json({"blend_ratio": ratio, **more, **content, "loss": loss}, path.with_suffix(".json"))
 
@@ -219,10 +229,10 @@ def _write_images(
             pictures=[path.name for path in paths],
         )
     if job.sheet and job.output != STANDARD_STREAM:
-        _save(job, inputs_sheet(inputs, images[-1]), sibling_path(job.output, "inputs"))
+        save_and_log(job, inputs_sheet(inputs, images[-1]), sibling_path(job.output, "inputs"))
 
 
-def _sidecar(
+def photo_sidecar(
     config: ConfigDict, job: PhotoJob, inputs: PhotoInputs, weights: Path, result: StylizationResult, started: float
 ) -> dict[str, Any]:
     """The content that the JSON files of one run share."""
@@ -248,14 +258,19 @@ def _sidecar(
 def _exit_code(job: PhotoJob, result: StylizationResult) -> int:
     """Logs how the run ended; returns what that means for a calling script."""
     count = len(job.blend_ratios)
-    if result.interrupted:
-        logging.warning("interrupted after %d evaluations: wrote the best picture so far", sum(result.evaluations))
-    for ratio, finite in zip(job.blend_ratios, result.finite, strict=False):
-        if not finite:
-            logging.warning("blend %g: the loss was not finite: fell back to the best picture so far", ratio)
-    for ratio, improved in zip(job.blend_ratios, result.improved, strict=False):
-        if not improved:
-            logging.error("blend %g: nothing better than the start was found", ratio)
+    log_end([f"blend {ratio:g}" for ratio in job.blend_ratios], result)
     if result.interrupted:
         return EXIT_INTERRUPTED
     return 0 if np.any(result.improved[:count]) else EXIT_NOTHING_BETTER
+
+
+def log_end(labels: Sequence[str], result: StylizationResult) -> None:
+    """Logs what was unusual about a run; `labels` name its images, or the first of them."""
+    if result.interrupted:
+        logging.warning("interrupted after %d evaluations: wrote the best picture so far", sum(result.evaluations))
+    for label, finite in zip(labels, result.finite, strict=False):
+        if not finite:
+            logging.warning("%s: the loss was not finite: fell back to the best picture so far", label)
+    for label, improved in zip(labels, result.improved, strict=False):
+        if not improved:
+            logging.error("%s: nothing better than the start was found", label)

@@ -17,7 +17,7 @@ from msst_jax.errors import UserError
 from msst_jax.io.images import fit_size, read_picture
 from msst_jax.io.paths import STANDARD_STREAM
 from msst_jax.io.picture_file import check_picture_file, open_picture
-from msst_jax.optim.programs import Programs
+from msst_jax.optim.programs import KEPT_PROGRAMS, Programs
 from msst_jax.pipelines.folder import LeftOut, check_folder_job, folder_targets, mask_files
 from msst_jax.pipelines.job import EXIT_NOTHING_BETTER, PhotoJob, check_standard_output
 from msst_jax.pipelines.photo import check_job, optimize, write_results
@@ -29,8 +29,6 @@ from msst_jax.transfer.objective import load_loss_network
 from msst_jax.transfer.optimization import StylizationResult
 from msst_jax.transfer.options import InputOptions, StylizationOptions
 from msst_jax.transfer.style_mix import painting_files
-
-KEPT_PROGRAMS = 8  # four sizes at two scales, such as photos on edge and lying of two cameras
 
 
 def run(config: ConfigDict, job: PhotoJob) -> int:

@@ -174,6 +174,11 @@ def check_number(name: str, value: float, *, positive: bool = False) -> None:
         raise UserError(f"{name} is {value}; it must be {allowed}")
 
 
+def check_blend(config: ConfigDict, ratio: float) -> None:
+    """Raises UserError unless the factor of the blend loss at a ratio is a finite float32."""
+    check_number("blend ratio times config.style_weight", ratio * config.style_weight)
+
+
 def _check_choices(config: ConfigDict, choices: Mapping[str, tuple[Any, ...]]) -> None:
     for field, allowed in choices.items():
         if config[field] not in allowed:

@@ -56,8 +56,8 @@ def sheet(pictures: Sequence[tuple[str, Image.Image]], height: int, columns: int
 def sheet_cells(captions: Sequence[str], sizes: Sequence[tuple[int, int]], columns: int = 0) -> list[Cell]:
     """The layout of a sheet: captions stand above their pictures, in rows, and no two boxes overlap.
 
-    A caption that is wider than its picture shrinks to MIN_FONT, then wraps; words that a narrow picture has no room
-    for widen its cell.
+    A caption, which may have lines, that is wider than its picture shrinks to MIN_FONT, then wraps; words that a narrow
+    picture has no room for widen its cell.
 
     Args:
       captions: one per picture.
@@ -99,18 +99,23 @@ def _row_cells(captions: Sequence[str], sizes: Sequence[tuple[int, int]], top: i
 
 def _fit_caption(text: str, width: int, size: int) -> tuple[list[str], int]:
     """The lines of a caption above a picture of a width, and their font size, at most `size`."""
+    given = text.split("\n")
     for smaller in range(size, min(size, MIN_FONT) - 1, -1):
-        if _text_width(text, smaller) <= width:
-            return [text], smaller
+        if all(_text_width(line, smaller) <= width for line in given):
+            return given, smaller
     size = min(size, MIN_FONT)
-    width = max(width, MIN_COLUMN)
+    return [part for line in given for part in _wrap_line(line, max(width, MIN_COLUMN), size)], size
+
+
+def _wrap_line(text: str, width: int, size: int) -> list[str]:
+    """A line in parts that fit a width, broken between words where that is possible."""
     lines: list[str] = []
     for word in (part for whole in text.split() for part in _break_word(whole, width, size)):
         if lines and _text_width(f"{lines[-1]} {word}", size) <= width:
             lines[-1] += f" {word}"
         else:
             lines.append(word)
-    return lines, size
+    return lines
 
 
 def _break_word(word: str, width: int, size: int) -> list[str]:

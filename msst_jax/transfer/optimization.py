@@ -151,7 +151,8 @@ def coarse_to_fine(
       seed: of the random start.
       listener: see `Listener`; its preview receives the pixels of the scale.
       stop: takes the place of Ctrl-C, and ends the optimization without finishing at full size.
-      programs: of earlier photos, which serve again for one of the same size, and take those of this one; None = none.
+      programs: of earlier optimizations, which serve again where only arrays differ, and take those of this one; None =
+        none.
 
     Returns:
       Pixels (runs, images, H, W, 3), and the Solution of each scale.
@@ -167,7 +168,8 @@ def coarse_to_fine(
 
     def check(compiled: CompiledMinimizer) -> None:
         plans = _scale_plans(scales, (*batch, *inputs.photo.shape))
-        if not solutions and (needed := check_memory(options, compiled, plans)) and compiled.seconds:
+        needed = None if solutions else check_memory(options, compiled, plans, listener.fewer)
+        if needed and compiled.seconds:
             listener.announce(needed)
 
     with interrupt_event() if stop is None else nullcontext(stop) as stopped:
@@ -202,7 +204,7 @@ def _scale_plans(scales: Sequence[tuple[float, int]], shape: tuple[int, ...]) ->
 
 
 def _minimize_scale(
-    compiler: Callable[..., CompiledMinimizer],
+    compiler: Callable[..., tuple[CompiledMinimizer, Partial, Any]],
     problem: Callable[[], tuple[Partial, Any]],
     pixels: jax.Array,
     evaluations: int,
@@ -236,12 +238,10 @@ def _minimize_scale(
             return further
 
         stop = finishing()
-        loss, runs = problem()
-        compiled = compiler(
-            loss,
+        compiled, loss, runs = compiler(
+            problem,
             pixels,
             few if stop else evaluations,
-            runs=runs,
             on_compile=lambda: listener.announce(describe_compilation(pixels)),
         )
         on_compiled(compiled)

@@ -12,9 +12,9 @@ from jax.tree_util import Partial
 from msst_jax.optim import programs as module
 from msst_jax.optim.minimize import compile_minimizer, run_minimizer
 from msst_jax.optim.optimizer import OptimizerOptions
-from msst_jax.optim.programs import Bound, Programs
+from msst_jax.optim.programs import Programs, bind
 
-ADAM = OptimizerOptions("adam")
+ADAM, LBFGS = OptimizerOptions("adam"), OptimizerOptions(history=5)
 
 
 def distance(factor: float, target: jax.Array, pixels: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -23,7 +23,7 @@ def distance(factor: float, target: jax.Array, pixels: jax.Array) -> tuple[jax.A
 
 
 def loss(target: jax.Array, factor: float = 2.0) -> Partial:
-    return Partial(Bound(distance, (factor,)), target)
+    return Partial(bind(distance, factor), target)
 
 
 @pytest.fixture
@@ -39,9 +39,24 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     return shapes
 
 
-def minimizer(programs: Programs, size: int = 3, factor: float = 2.0, evaluations: int = 5) -> Any:
-    problem = loss(jnp.full(size, 0.5), factor)
-    return programs.minimizer(ADAM, problem, jnp.zeros(size), evaluations, runs=None, on_compile=lambda: None)
+def minimizer(
+    programs: Programs,
+    size: int = 3,
+    factor: float = 2.0,
+    evaluations: int = 5,
+    optimizer: OptimizerOptions = LBFGS,
+    said: list[str] | None = None,
+) -> Any:
+    """The program; what happens before it is there is noted in `said`."""
+    said = [] if said is None else said
+
+    def problem() -> tuple[Partial, None]:
+        said.append("problem")
+        return loss(jnp.full(size, 0.5), factor), None
+
+    return programs.minimizer(
+        optimizer, problem, jnp.zeros(size), evaluations, on_compile=lambda: said.append("compile")
+    )[0]
 
 
 def test_only_what_makes_another_program_is_compiled_again(compiled: list[tuple[int, ...]]):
@@ -51,20 +66,45 @@ def test_only_what_makes_another_program_is_compiled_again(compiled: list[tuple[
     assert compiled == [(3,)]
     minimizer(programs, size=4)
     minimizer(programs, factor=3.0)
-    minimizer(programs, evaluations=6)
-    assert compiled == [(3,), (4,), (3,), (3,)]
+    minimizer(programs, evaluations=4)
+    minimizer(programs, optimizer=ADAM)
+    assert compiled == [(3,), (4,), (3,), (3,), (3,)]
+
+
+def test_evaluations_that_fill_the_history_or_have_none_make_no_other_program(compiled: list[tuple[int, ...]]):
+    programs = Programs()
+    for optimizer in (LBFGS, ADAM):
+        minimizer(programs, optimizer=optimizer)
+        minimizer(programs, optimizer=optimizer, evaluations=6)
+    minimizer(programs, optimizer=ADAM, evaluations=4)
+    assert len(compiled) == 2
+
+
+def test_a_compilation_is_told_once_and_ahead_of_the_problem_where_that_compiles_too():
+    programs = Programs(kept=2)
+    said: list[str] = []
+    minimizer(programs, said=said)
+    minimizer(programs, factor=3.0, said=said)
+    minimizer(programs, said=said)
+    assert said == ["compile", "problem", "problem", "compile", "problem"]
+    minimizer(programs, size=4, said=said[:])  # drops the others
+    said.clear()
+    minimizer(programs, said=said)
+    assert said == ["compile", "problem"]
 
 
 def test_a_program_that_serves_again_minimizes_the_new_problem():
     programs = Programs()
     for target in (jnp.full(3, 0.2), jnp.full(3, 0.7)):
         said: list[bool] = []
-        made = programs.minimizer(
-            ADAM, loss(target), jnp.zeros(3), 200, runs=None, on_compile=lambda said=said: said.append(True)
+        made, posed, _ = programs.minimizer(
+            ADAM,
+            lambda target=target: (loss(target), None),
+            jnp.zeros(3),
+            200,
+            on_compile=lambda said=said: said.append(True),
         )
-        assert run_minimizer(made, loss(target), jnp.zeros(3), 200).best_pixels == pytest.approx(
-            np.asarray(target), abs=0.02
-        )
+        assert run_minimizer(made, posed, jnp.zeros(3), 200).best_pixels == pytest.approx(np.asarray(target), abs=0.02)
     assert not said
 
 

@@ -18,6 +18,7 @@ from msst_jax.io.sidecar_files import read_sidecar
 from msst_jax.pipelines import photo, photo_folder
 from msst_jax.pipelines.job import EXIT_NOTHING_BETTER, PhotoJob
 from msst_jax.pipelines.run import run_job
+from msst_jax.presets.sweep import SweptField
 from msst_jax.runtime.console import configure_logging
 from msst_jax.runtime.interrupt import EXIT_INTERRUPTED
 from msst_jax.transfer import memory
@@ -174,6 +175,7 @@ def test_previews_go_to_the_output_of_the_photo_at_work(job: PhotoJob, monkeypat
     ("change", "message"),
     [
         ({"compare": True}, "--compare makes a sheet of one photo; give one photo"),
+        ({"sweep": [SweptField("steps", (1, 2))]}, "--sweep compares pictures of one photo, and .* is a folder"),
         ({"blend_ratios": [0.0, 0.1]}, "a list of blend ratios makes a strip of one photo"),
         ({"styles": {}}, "no style was given"),
         ({"styles": {"dog": "nowhere.png"}}, "style nowhere.png does not exist"),
