@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from msst_jax.io.images import to_picture
+from msst_jax.io.transparency import over_white
 from msst_jax.models.voc import CLASSES, COLORS
 from msst_jax.regions.masks import area_fractions, format_percent
 from msst_jax.transfer.inputs import PhotoInputs
@@ -177,7 +178,8 @@ def _class_color(name: str) -> tuple[int, int, int]:
 
 
 def inputs_sheet(inputs: PhotoInputs, result: np.ndarray) -> Image.Image:
-    """Photo, regions, the style of each region that has one, and the result (H, W, 3)."""
+    """Photo, regions, the style of each region that has one, and the result (H, W, 3), all on white."""
+    inputs = inputs._replace(photo=over_white(inputs.photo, inputs.alpha))
     fractions = zip(inputs.regions, area_fractions(inputs.masks), strict=True)
     caption = ", ".join(f"{region.name} {fraction:.0%}" for region, fraction in fractions)
     styled = [region for region in inputs.regions if region.style_file != KEEP]
@@ -186,7 +188,7 @@ def inputs_sheet(inputs: PhotoInputs, result: np.ndarray) -> Image.Image:
             ("photo", to_picture(inputs.photo)),
             (f"regions: {caption}", regions_overlay(inputs)),
             *((f"style of {region.name}", to_picture(region.style)) for region in styled),
-            ("result", to_picture(result)),
+            ("result", to_picture(over_white(result, inputs.alpha))),
         ],
         height=min(384, inputs.photo.shape[0]),
     )
