@@ -8,7 +8,7 @@ run over the edge as over any other place, and the opacity alone says where the 
 import numpy as np
 from PIL import Image
 
-FAINT = 16 / 255  # of an opacity below, the color was rounded or compressed away; a share of its neighbors' makes up
+FAINT, UNSEEN = 16, 4  # of 255: the lower the opacity, the more of the color was rounded or compressed away
 
 
 def transparency(picture: Image.Image) -> np.ndarray | None:
@@ -27,9 +27,10 @@ def extend_colors(colors: np.ndarray, alpha: np.ndarray) -> np.ndarray:
       alpha: the opacity (H, W), uint8. Where it is 0 everywhere, the result is white.
 
     Returns:
-      (H, W, 3) float32 in [0, 1], equal to `colors` where the opacity is at least FAINT.
+      (H, W, 3) float32 in [0, 1], equal to `colors` where the opacity is at least FAINT; below, less and less so down
+      to UNSEEN.
     """
-    known = np.minimum(alpha.astype(np.float32)[..., None] / np.float32(255 * FAINT), 1)
+    known = np.clip((alpha.astype(np.float32)[..., None] - UNSEEN) / np.float32(FAINT - UNSEEN), 0, 1)
     return _fill(np.asarray(colors, np.float32), known)
 
 
