@@ -14,6 +14,7 @@ LINE_SHARE = 0.1  # a line for every so large part of the run,
 LINE_SECONDS = 5.0  # but none sooner than this after another
 SILENT_SECONDS = 30.0  # a line after this long, however little was done
 TIMED_STEPS = 3  # that are timed before the time left is told, in a first line
+LONG_SECONDS = 120.0  # of a run from which on it is told how long it takes in all
 SMOOTHING = 0.2  # weight of the newest step in the pace: the steps of a resumed video take no time at first
 BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"  # tqdm's own, but for its estimate
 
@@ -29,6 +30,7 @@ class Progress:
         *,
         quiet: bool,
         costs: Sequence[float] | None = None,
+        pauses: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ):
         """Starts it.
@@ -39,6 +41,8 @@ class Progress:
           total: steps; None = not known.
           quiet: show nothing.
           costs: what each step takes, relative to the others; None = all the same.
+          pauses: how often something is announced that takes about as long each time; of a run for which that is
+            known, and which is long, it is told in a line how long it takes in all. None = it is not.
           clock: seconds.
         """
         terminal = sys.stderr.isatty()
@@ -60,6 +64,8 @@ class Progress:
         self._pace: float | None = None  # seconds a unit of cost
         self._last: float | None = None  # time of the last step; None = the next one is not timed
         self._note = ""
+        self._pauses, self._paused = pauses, 0.0  # those to come, and seconds of those that were
+        self._begun, self._announced_at = clock(), clock()
         self._said_at, self._said_done, self._said_any = clock(), 0, False
 
     def __enter__(self) -> "Progress":
@@ -83,11 +89,13 @@ class Progress:
             now = self._clock()
             if self._last is None:
                 self._said_at = now  # what was announced, or the start, has taken the time since then
+                self._end_pause(now)
             else:
                 self._time_steps(steps, now - self._last)
             self._done, self._last, self._note = self._done + steps, now, note
             self._bar.set_postfix_str(", ".join(filter(None, [note, self._time_left()])), refresh=False)
             self._bar.update(steps)
+            self._tell_whole_time_once(now)
             self._print_line_if_due(now)
 
     def note(self, text: str) -> None:
