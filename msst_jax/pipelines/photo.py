@@ -104,7 +104,8 @@ def _runs(options: StylizationOptions, job: PhotoJob) -> list[LossWeights]:
 
 
 def _progress(what: str, schedule: ScaleSchedule, quiet: bool) -> Progress:
-    return Progress(what, "evaluation", schedule.total, quiet=quiet, costs=schedule.costs)
+    scales = sum(count > 0 for count in schedule.evaluations)  # a program is compiled for each
+    return Progress(what, "evaluation", schedule.total, quiet=quiet, costs=schedule.costs, pauses=scales)
 
 
 def _optimize(options: StylizationOptions, vgg: VGG, inputs: PhotoInputs, job: PhotoJob) -> StylizationResult:
