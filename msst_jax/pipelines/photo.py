@@ -227,14 +227,18 @@ def _sidecar(
 def _exit_code(job: PhotoJob, result: StylizationResult) -> int:
     """Logs how the run ended; returns what that means for a calling script."""
     count = len(job.blend_ratios)
+    found = bool(np.any(result.improved[:count]))
     if result.interrupted:
-        logging.warning("interrupted after %d evaluations: wrote the best picture so far", sum(result.evaluations))
+        wrote = (
+            "the best picture so far" if found else "the picture so far; nothing better than the start was found yet"
+        )
+        logging.warning("interrupted after %d evaluations: wrote %s", sum(result.evaluations), wrote)
     for ratio, finite in zip(job.blend_ratios, result.finite, strict=False):
         if not finite:
             logging.warning("blend %g: the loss was not finite: fell back to the best picture so far", ratio)
     for ratio, improved in zip(job.blend_ratios, result.improved, strict=False):
-        if not improved:
+        if not improved and (found or not result.interrupted):
             logging.error("blend %g: nothing better than the start was found", ratio)
     if result.interrupted:
         return EXIT_INTERRUPTED
-    return 0 if np.any(result.improved[:count]) else EXIT_NOTHING_BETTER
+    return 0 if found else EXIT_NOTHING_BETTER

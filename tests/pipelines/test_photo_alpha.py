@@ -92,6 +92,13 @@ def test_an_opaque_alpha_channel_changes_nothing(scene: Path, model: Path, way: 
     np.testing.assert_array_equal(read(scene / "one.png"), read(scene / "two.png"))
 
 
+def test_a_region_that_is_kept_has_the_photos_own_pixels_where_they_are_seen(scene: Path, model: Path):
+    flags = ["--style=dog=keep", "--mask=dog=left.png", "--config.feather=0", "-o", "out.png"]
+    assert run_command(["cut.png", *arguments("by optimization", model, *flags)], scene)[0] == 0
+    kept = read(scene / "left.png") > 0
+    np.testing.assert_array_equal(read(scene / "out.png")[kept], read(scene / "cut.png")[kept])
+
+
 @WAYS
 def test_the_picture_on_standard_output_is_transparent(scene: Path, model: Path, way: str, monkeypatch):
     written = io.BytesIO()
