@@ -57,16 +57,17 @@ def _fill(colors: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 def _halve(values: np.ndarray) -> np.ndarray:
     """(H, W, C) to the means of 2x2 pixels; an odd border counts twice."""
-    height, width, channels = values.shape
+    height, width, _ = values.shape
     even = np.pad(values, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    return even.reshape(even.shape[0] // 2, 2, even.shape[1] // 2, 2, channels).mean((1, 3))
+    rows = even[::2] + even[1::2]
+    return (rows[:, ::2] + rows[:, 1::2]) / 4
 
 
 def _double(values: np.ndarray, axis: int) -> np.ndarray:
     """Twice as long along an axis, linearly in between."""
-    before = np.concatenate([values.take([0], axis), values], axis).take(range(values.shape[axis]), axis)
-    after = np.concatenate([values, values.take([-1], axis)], axis).take(range(1, values.shape[axis] + 1), axis)
-    pair = np.stack([0.75 * values + 0.25 * before, 0.75 * values + 0.25 * after], axis + 1)
-    shape = list(values.shape)
-    shape[axis] *= 2
-    return pair.reshape(shape)
+    values = np.moveaxis(values, axis, 0)
+    bordered = np.concatenate([values[:1], values, values[-1:]])
+    doubled = np.empty((2 * len(values), *values.shape[1:]), values.dtype)
+    doubled[::2] = 0.75 * values + 0.25 * bordered[:-2]
+    doubled[1::2] = 0.75 * values + 0.25 * bordered[2:]
+    return np.moveaxis(doubled, 0, axis)
