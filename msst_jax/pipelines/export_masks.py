@@ -82,7 +82,7 @@ def export_masks(
     sidecar = output.with_suffix(".json")
     paths = {name: mask_path(output, name) for name in foreground(CLASSES)}
     check_outputs(output, [output, sidecar, *paths.values()], [photo, *protected])
-    picture, pixels = load_photo(options, photo)
+    picture, pixels, _ = load_photo(options, photo)
     segmenter = segmenter or load_segmenter(options.segmenter)
     size = (pixels.shape[1], pixels.shape[0])
     fractions, masks = _segment(options.masks, segmenter, picture, size)

@@ -17,7 +17,8 @@ from msst_jax.io.files import check_outputs, check_writable, write_json
 from msst_jax.io.images import save_picture, to_picture
 from msst_jax.io.metadata import NO_METADATA, PictureMetadata
 from msst_jax.io.paths import STANDARD_STREAM
-from msst_jax.io.write_options import check_output_format
+from msst_jax.io.transparency import over_white
+from msst_jax.io.write_options import check_output_format, holds_transparency
 from msst_jax.losses.objective import LossWeights
 from msst_jax.models.vgg import VGG
 from msst_jax.optim.programs import Programs
@@ -62,7 +63,8 @@ def run(config: ConfigDict, job: PhotoJob) -> int:
     options = build_options(config)
     check_job(config, job, options.inputs.start)
     vgg, weights = load_loss_network(options.network)
-    inputs = load_photo_inputs(options, job.photo, job.styles, job.masks)
+    keep_alpha = holds_transparency(job.output)
+    inputs = load_photo_inputs(options, job.photo, job.styles, job.masks, keep_alpha=keep_alpha)
     result = optimize(options, vgg, inputs, job)
     code = write_results(config, job, inputs, weights, result, started)
     if job.compare and code == 0:
@@ -114,7 +116,8 @@ def _runs(options: StylizationOptions, job: PhotoJob) -> list[LossWeights]:
 
 
 def _progress(what: str, schedule: ScaleSchedule, quiet: bool) -> Progress:
-    return Progress(what, "evaluation", schedule.total, quiet=quiet, costs=schedule.costs)
+    scales = sum(count > 0 for count in schedule.evaluations)  # a program is compiled for each
+    return Progress(what, "evaluation", schedule.total, quiet=quiet, costs=schedule.costs, pauses=scales)
 
 
 def optimize(
@@ -139,7 +142,7 @@ def optimize(
     Raises:
       UserError: the memory is not there.
     """
-    preview = Preview(job.preview_every, partial(_write_preview, job)) if job.preview_every else None
+    preview = Preview(job.preview_every, partial(_write_preview, job, inputs.alpha)) if job.preview_every else None
     with _progress(what, options.schedule, job.quiet) as progress:
 
         def advance(_evaluation: int, loss: float) -> None:
@@ -150,19 +153,27 @@ def optimize(
         return stylize(options, vgg, inputs, runs, seed=job.seed, listener=listener, programs=programs)
 
 
-def _write_preview(job: PhotoJob, images: jax.Array) -> None:
+def _write_preview(job: PhotoJob, alpha: np.ndarray | None, images: jax.Array) -> None:
     """Writes the picture so far; a run that may last for hours does not end because this fails."""
     metadata = kept_metadata(job.writing, job.photo) if len(job.blend_ratios) == 1 else NO_METADATA
     try:
-        save_picture(_output_picture(job, np.asarray(images)), job.output, job.writing, metadata)
+        save_picture(_output_picture(job, np.asarray(images), alpha), job.output, job.writing, metadata)
     except UserError as error:
         logging.warning("no preview: %s", error)
 
 
-def _output_picture(job: PhotoJob, images: np.ndarray) -> Image.Image:
-    """What is written as `job.output`, of images (B, H, W, 3): that of the one blend ratio, or a strip of several."""
+def _output_picture(job: PhotoJob, images: np.ndarray, alpha: np.ndarray | None) -> Image.Image:
+    """What is written as `job.output`: the picture of the one blend ratio, or a strip of several, on white.
+
+    Args:
+      job: names the ratios.
+      images: (B, H, W, 3), those of the ratios first.
+      alpha: their opacity, see `PhotoInputs`.
+    """
     images = images[: len(job.blend_ratios)]
-    return to_picture(images[0]) if len(images) == 1 else blend_strip(job.blend_ratios, images)
+    if len(images) == 1:
+        return to_picture(images[0], alpha)
+    return blend_strip(job.blend_ratios, over_white(images, alpha))
 
 
 def _compare(
@@ -179,7 +190,8 @@ def _compare(
         logging.warning("the loss of the separate picture was not finite: the sheet shows its best pixels so far")
     count = len(job.blend_ratios)
     naive, without_tv = result.images[count:]
-    page = comparison_sheet(separate.images[0], naive, without_tv, result.images[count - 1])
+    shown = (separate.images[0], naive, without_tv, result.images[count - 1])
+    page = comparison_sheet(*(over_white(image, inputs.alpha) for image in shown))
     save_and_log(job, page, sibling_path(job.output, "comparison"))
     return 0
 
@@ -215,14 +227,14 @@ def _write_images(
             write_json({"blend_ratio": ratio, **more, **content, "loss": loss}, path.with_suffix(".json"))
 
     if count == 1:
-        save(_output_picture(job, images), job.output, job.blend_ratios[0], result.losses[0])
+        save(_output_picture(job, images, inputs.alpha), job.output, job.blend_ratios[0], result.losses[0])
     else:
         paths = [blend_path(job.output, ratio) for ratio in job.blend_ratios]
         for path, ratio, image, loss in zip(paths, job.blend_ratios, images, result.losses, strict=False):
-            save(to_picture(image), path, ratio, loss)
+            save(to_picture(image, inputs.alpha), path, ratio, loss)
         summed = {name: np.sum([loss[name] for loss in result.losses[:count]], 0).tolist() for name in result.losses[0]}
         save(
-            _output_picture(job, images),
+            _output_picture(job, images, inputs.alpha),
             job.output,
             list(job.blend_ratios),
             summed,
@@ -266,11 +278,15 @@ def _exit_code(job: PhotoJob, result: StylizationResult) -> int:
 
 def log_end(labels: Sequence[str], result: StylizationResult) -> None:
     """Logs what was unusual about a run; `labels` name its images, or the first of them."""
+    found = bool(np.any(result.improved[: len(labels)]))
     if result.interrupted:
-        logging.warning("interrupted after %d evaluations: wrote the best picture so far", sum(result.evaluations))
+        wrote = (
+            "the best picture so far" if found else "the picture so far; nothing better than the start was found yet"
+        )
+        logging.warning("interrupted after %d evaluations: wrote %s", sum(result.evaluations), wrote)
     for label, finite in zip(labels, result.finite, strict=False):
         if not finite:
             logging.warning("%s: the loss was not finite: fell back to the best picture so far", label)
     for label, improved in zip(labels, result.improved, strict=False):
-        if not improved:
+        if not improved and (found or not result.interrupted):
             logging.error("%s: nothing better than the start was found", label)

@@ -14,10 +14,11 @@ from tqdm import tqdm
 from msst_jax.errors import UserError
 from msst_jax.io.files import check_outputs, write_json
 from msst_jax.io.finite import check_finite
-from msst_jax.io.images import save_image, save_picture
+from msst_jax.io.images import save_picture, to_picture
 from msst_jax.io.paths import STANDARD_STREAM
 from msst_jax.io.picture_file import check_picture_file
-from msst_jax.io.write_options import check_output_format
+from msst_jax.io.transparency import over_white
+from msst_jax.io.write_options import check_output_format, holds_transparency
 from msst_jax.losses.objective import TERMS
 from msst_jax.models.feedforward_model import FeedforwardModel, load_feedforward
 from msst_jax.models.precision import compute_dtype
@@ -115,8 +116,8 @@ def _read_items(
       UserError: as `LeftOut.attempt`.
     """
     for file, output in targets.items():
-        read = partial(_read_inputs, options, model, spec, file, mask_files(job, file), segmenter)
-        inputs = left_out.attempt(file, read)
+        masks, keep_alpha = mask_files(job, file), holds_transparency(output)
+        inputs = left_out.attempt(file, partial(_read_inputs, options, model, spec, file, masks, segmenter, keep_alpha))
         if inputs is not None:
             yield PhotoItem(file, output, inputs)
 
@@ -128,14 +129,16 @@ def _read_inputs(
     file: Path,
     mask_files: Mapping[str, Path],
     segmenter: Segmenter | None,
+    keep_alpha: bool,
 ) -> PhotoInputs:
     """A photo partitioned into the regions of the model; one that is not in the photo is empty."""
-    picture, pixels = load_photo(options, str(file))
+    picture, pixels, alpha = load_photo(options, str(file), keep_alpha=keep_alpha)
     size = (pixels.shape[1], pixels.shape[0])
     given = {name: read_mask(path, picture.size, size) for name, path in mask_files.items()}
     masks = photo_masks(spec, given, segmenter, picture, size, strict=False)
     log_enlargement(str(file), picture.size, size)
-    return PhotoInputs(pixels, masks, model_regions(model, spec), segmenter.record() if segmenter else None)
+    regions = model_regions(model, spec)
+    return PhotoInputs(pixels, masks, regions, segmenter.record() if segmenter else None, alpha=alpha)
 
 
 def _stylize(
@@ -163,13 +166,13 @@ def _write(
     seconds: dict[str, float],
 ) -> None:
     """One photo's images (B, H, W, 3), one for each blend ratio, and the JSON."""
-    metadata = kept_metadata(job.writing, item.file)
+    metadata, alpha = kept_metadata(job.writing, item.file), item.inputs.alpha
     if len(images) > 1:
         for ratio, image in zip(job.blend_ratios, images, strict=True):
-            save_image(image, blend_path(item.output, ratio), job.writing, metadata)
-        save_picture(blend_strip(job.blend_ratios, images), item.output, job.writing)
+            save_picture(to_picture(image, alpha), blend_path(item.output, ratio), job.writing, metadata)
+        save_picture(blend_strip(job.blend_ratios, over_white(images, alpha)), item.output, job.writing)
     else:
-        save_image(images[0], item.output, job.writing, metadata)
+        save_picture(to_picture(images[0], alpha), item.output, job.writing, metadata)
     log_written(item.output)
     if item.output == STANDARD_STREAM:
         return

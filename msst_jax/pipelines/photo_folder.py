@@ -17,6 +17,7 @@ from msst_jax.errors import UserError
 from msst_jax.io.images import fit_size, read_picture
 from msst_jax.io.paths import STANDARD_STREAM
 from msst_jax.io.picture_file import check_picture_file, open_picture
+from msst_jax.io.write_options import holds_transparency
 from msst_jax.optim.programs import KEPT_PROGRAMS, Programs
 from msst_jax.pipelines.folder import LeftOut, check_folder_job, folder_targets, mask_files
 from msst_jax.pipelines.job import EXIT_NOTHING_BETTER, PhotoJob, check_standard_output
@@ -56,7 +57,15 @@ def run(config: ConfigDict, job: PhotoJob) -> int:
         return load_styles(options, job.styles, spec, size)
 
     def stylize(one: PhotoJob, name: str) -> tuple[PhotoInputs, StylizationResult]:
-        inputs = load_photo_inputs(options, one.photo, one.styles, one.masks, segmenter=segmenter, styled=styled)
+        inputs = load_photo_inputs(
+            options,
+            one.photo,
+            one.styles,
+            one.masks,
+            segmenter=segmenter,
+            styled=styled,
+            keep_alpha=holds_transparency(one.output),
+        )
         return inputs, optimize(options, vgg, inputs, one, what=name, programs=programs)
 
     left_out = LeftOut(len(jobs))

@@ -15,6 +15,7 @@ from msst_jax.errors import UserError
 from msst_jax.io.files import write_json
 from msst_jax.io.images import save_picture, to_picture
 from msst_jax.io.paths import STANDARD_STREAM
+from msst_jax.io.transparency import over_white
 from msst_jax.models.vgg import VGG
 from msst_jax.optim.programs import KEPT_PROGRAMS, Programs
 from msst_jax.pipelines.job import (
@@ -92,7 +93,8 @@ def _optimize_all(sweep: Sweep) -> int:
     made: dict[str, Image.Image] = {}
     results: list[StylizationResult] = []
     costs = [cost for batch in sweep.batches for cost in batch.costs]
-    bar = Progress("sweep", "evaluation", len(costs), quiet=sweep.job.quiet, costs=costs)
+    compilations = len(set().union(*(batch.shapes for batch in sweep.batches)))  # about: other things can differ, too
+    bar = Progress("sweep", "evaluation", len(costs), quiet=sweep.job.quiet, costs=costs, pauses=compilations)
     programs = Programs(KEPT_PROGRAMS)
     with bar as progress:
         for batch in sweep.batches:
@@ -132,8 +134,9 @@ def _optimize(
 
 
 def _pictures(batch: Batch, images: np.ndarray) -> dict[str, Image.Image]:
-    """The images (B, H, W, 3) of a batch by the suffix of their cells."""
-    return {cell.suffix: to_picture(image) for cell, image in zip(batch.cells, images, strict=True)}
+    """The images (B, H, W, 3) of a batch, over white as the sheet shows them, by the suffix of their cells."""
+    shown = over_white(images, batch.inputs.alpha)
+    return {cell.suffix: to_picture(image) for cell, image in zip(batch.cells, shown, strict=True)}
 
 
 def _write_cells(sweep: Sweep, batch: Batch, result: StylizationResult) -> None:
@@ -142,7 +145,7 @@ def _write_cells(sweep: Sweep, batch: Batch, result: StylizationResult) -> None:
     metadata = kept_metadata(job.writing, job.photo)
     for cell, image, loss in zip(batch.cells, result.images, result.losses, strict=True):
         path = cell_path(job, cell)
-        save_picture(to_picture(image), path, job.writing, metadata)
+        save_picture(to_picture(image, batch.inputs.alpha), path, job.writing, metadata)
         content = photo_sidecar(cell.config, job, batch.inputs, sweep.weights, result, sweep.started)
         write_json({"blend_ratio": cell.config.blend_ratio, **content, "loss": loss}, path.with_suffix(".json"))
 

@@ -1,10 +1,12 @@
 """The pictures of a sweep in batches: what each batch is optimized with, and the inputs that it reads."""
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from msst_jax.errors import UserError
 from msst_jax.io.paths import STANDARD_STREAM
+from msst_jax.io.write_options import holds_transparency
 from msst_jax.pipelines.job import PhotoJob
 from msst_jax.presets.sweep import Cell
 from msst_jax.regions.segmenter import Segmenter, load_segmenter
@@ -29,6 +31,16 @@ class Batch(NamedTuple):
         """About what each evaluation takes: the pixels that it evaluates."""
         pixels = len(self.cells) * self.inputs.photo[..., 0].size
         return tuple(pixels * cost for cost in self.options.schedule.costs)
+
+    @property
+    def shapes(self) -> set[tuple[float, ...]]:
+        """Of the arrays that its programs are compiled for: batches share those of equal ones."""
+        schedule = self.options.schedule
+        return {
+            (len(self.cells), *self.inputs.photo.shape, scale)
+            for scale, evaluations in zip(schedule.scales, schedule.evaluations, strict=True)
+            if evaluations
+        }
 
     @property
     def shared(self) -> str:
@@ -62,10 +74,8 @@ def _load_inputs(job: PhotoJob, options: Iterable[StylizationOptions]) -> dict[I
     if len(kinds) > 1 and job.photo == str(STANDARD_STREAM):
         raise UserError(f"--sweep reads the photo {len(kinds)} times, and standard input only once; give a file")
     segmenter = _load_segmenter(job, next(iter(kinds.values()))) if len(kinds) > 1 else None
-    return {
-        kind: load_photo_inputs(own, job.photo, job.styles, job.masks, segmenter=segmenter)
-        for kind, own in kinds.items()
-    }
+    load = partial(load_photo_inputs, segmenter=segmenter, keep_alpha=holds_transparency(job.output))
+    return {kind: load(own, job.photo, job.styles, job.masks) for kind, own in kinds.items()}
 
 
 def _load_segmenter(job: PhotoJob, options: StylizationOptions) -> Segmenter | None:

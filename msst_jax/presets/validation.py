@@ -94,8 +94,13 @@ def check_config(config: ConfigDict) -> None:
 
 
 def _check_scales(config: ConfigDict) -> None:
-    if len(config.scales) != len(config.scale_steps) or not config.scales:
-        raise UserError(f"config.scales has {len(config.scales)} values, config.scale_steps {len(config.scale_steps)}")
+    if not config.scales:
+        raise UserError("config.scales is empty; give (1.0,) for the full size alone")
+    if config.scale_steps and len(config.scales) != len(config.scale_steps):
+        raise UserError(
+            f"config.scales has {len(config.scales)} values, config.scale_steps {len(config.scale_steps)}; "
+            "give as many, or --config.scale_steps=() for the default shares"
+        )
     for field in ("scales", "scale_steps"):
         for value in config[field]:
             check_number(f"config.{field}", value, positive=True)

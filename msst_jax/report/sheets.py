@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from msst_jax.io.images import to_picture
+from msst_jax.io.transparency import over_white
 from msst_jax.models.voc import CLASSES, COLORS
 from msst_jax.regions.masks import area_fractions, format_percent
 from msst_jax.transfer.inputs import PhotoInputs, Region
@@ -181,7 +182,8 @@ def _class_color(name: str) -> tuple[int, int, int]:
 
 
 def inputs_sheet(inputs: PhotoInputs, result: np.ndarray) -> Image.Image:
-    """Photo, regions, the paintings of each region that has some, beside each other, and the result (H, W, 3)."""
+    """Photo, regions, the paintings of each region that has some, and the result (H, W, 3), side by side, on white."""
+    inputs = inputs._replace(photo=over_white(inputs.photo, inputs.alpha))
     fractions = zip(inputs.regions, area_fractions(inputs.masks), strict=True)
     caption = ", ".join(f"{region.name} {fraction:.0%}" for region, fraction in fractions)
     return sheet(
@@ -189,7 +191,7 @@ def inputs_sheet(inputs: PhotoInputs, result: np.ndarray) -> Image.Image:
             ("photo", to_picture(inputs.photo)),
             (f"regions: {caption}", regions_overlay(inputs)),
             *(captioned for region in inputs.regions for captioned in _captioned_paintings(region)),
-            ("result", to_picture(result)),
+            ("result", to_picture(over_white(result, inputs.alpha))),
         ],
         height=min(384, inputs.photo.shape[0]),
     )

@@ -98,6 +98,22 @@ def test_fields_that_leave_the_shapes_alone_share_a_program(scene: Path, compile
     assert len({path.read_bytes() for path in scene.glob("out_stroke*.png")}) == 4
 
 
+@pytest.mark.parametrize(("sweeps", "programs"), [(["stroke_size=1,2", "feather=0.1,5"], 1), (["size=24,32"], 2)])
+def test_the_time_of_a_sweep_counts_as_many_compilations_as_are_made(
+    scene: Path, compiled: list, monkeypatch: pytest.MonkeyPatch, sweeps: list[str], programs: int
+):
+    planned: list[int] = []
+    first = sweep.Progress
+
+    def progress(*args: Any, pauses: int, **more: Any) -> Any:
+        planned.append(pauses)
+        return first(*args, pauses=pauses, **more)
+
+    monkeypatch.setattr(sweep, "Progress", progress)
+    assert run_command(command(*sweeps), scene)[0] == 0
+    assert planned == [len(compiled)] == [programs]
+
+
 def test_the_metadata_of_the_photo_stay_with_the_pictures_and_not_with_the_sheet(scene: Path):
     save(scene / "photo.png", pixels(scene / "photo.png"), dpi=(300, 300))
     assert run_command(command("steps=2,3"), scene)[0] == 0

@@ -131,6 +131,14 @@ def test_a_special_file_is_never_opened_but_named(folder: Path, tmp_path: Path, 
     assert f"{folder}: left out pipes, sockets and devices: 1 (3.png)" in caplog.text
 
 
+@each_user
+@pytest.mark.parametrize("target", ["gone.png", "3.png"])
+def test_a_link_that_leads_nowhere_is_named(folder: Path, caplog, user: str, target: str):
+    (folder / "3.png").symlink_to(target)
+    assert USERS[user](folder) == ["1.png", "2.png"]
+    assert f"{folder}: left out links that lead nowhere: 1 (3.png)" in caplog.text
+
+
 def make_special(path: Path, elsewhere: Path, kind: str) -> None:
     match kind:
         case "pipe":
