@@ -179,6 +179,7 @@ def test_previews_go_to_the_output_of_the_photo_at_work(job: PhotoJob, monkeypat
         ({"blend_ratios": [0.0, 0.1]}, "a list of blend ratios makes a strip of one photo"),
         ({"styles": {}}, "no style was given"),
         ({"styles": {"dog": "nowhere.png"}}, "style nowhere.png does not exist"),
+        ({"styles": {"dog": "a.png:2,nowhere.png"}}, "style nowhere.png does not exist"),
         ({"styles": {"dgo": "a.png"}, "masks": {}}, "no region 'dgo'"),
         ({"styles": {"dog": "keep"}}, "--style keeps every region as it is"),
         ({"output": Path("left.png")}, "cannot write to left.png: it is a file"),
