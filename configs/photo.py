@@ -69,7 +69,7 @@ def get_config() -> ConfigDict:
     config.steps = 200  # evaluations of loss and gradient, over all scales
     config.steps_multiple = 0  # round up to the next multiple above `steps`; 0 = exactly `steps`
     config.scales = (0.5, 1.0)  # coarse to fine, as fractions of `size`
-    config.scale_steps = (0.7, 0.3)  # relative share of the steps for each scale
+    config.scale_steps = ()  # relative share of the steps for each scale; empty = 0.3 for the last, the rest shared
     config.init = "content"  # or "noise", or a picture's file: --init
     config.keep = "best"  # the evaluated pixels with the lowest loss, or "last"
     config.optimizer = "lbfgs"  # or "adam"

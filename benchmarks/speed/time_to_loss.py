@@ -16,6 +16,7 @@ from benchmarks.harness.program import OURS, Case, Timing
 from benchmarks.speed.optimize import ORIGINAL, example, torch_optimization
 from msst_jax.configs import seed_fast
 from msst_jax.transfer.build import build_options
+from msst_jax.transfer.listener import Listener
 from msst_jax.transfer.objective import load_loss_network
 from msst_jax.transfer.optimization import stylize
 
@@ -81,7 +82,7 @@ def run_ours(side: int) -> LossCurve:
     def record_time(*_: object) -> None:
         times.append(time.perf_counter() - started)
 
-    outcome = stylize(options, vgg, inputs, [options.weights()], progress=record_time)
+    outcome = stylize(options, vgg, inputs, [options.weights()], listener=Listener(record_time))
     if outcome.interrupted:  # the first Ctrl-C only ends the loop
         raise KeyboardInterrupt
     losses = np.array(outcome.losses[0]["total"])

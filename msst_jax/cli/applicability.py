@@ -1,6 +1,6 @@
 """Which flags and config fields act in which kind of run, so that none is ignored in silence."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from enum import Flag, auto
 from typing import Any, NamedTuple
 
@@ -52,6 +52,7 @@ STYLIZE_FLAGS: Mapping[str, Run] = {
     "regions-only": Run.REGIONS,
     "compare": Run.PHOTO,
     "preview-every": Run.PHOTO,
+    "sweep": Run.PHOTO,
     "model": MODEL,
     "quality": STYLIZED,
     **dict.fromkeys(("subsampling", "metadata"), PHOTOS),
@@ -178,9 +179,14 @@ def check_flags_apply(run: Run, table: Mapping[str, Run], given: Iterable[str]) 
 
 def describe_inert(run: Run, table: Mapping[str, Run], given: Given) -> list[str]:
     """What was given and does not act in this run, with the reason, a phrase for each reason."""
-    names = [*(f"--{flag}" for flag in given.flags), *(f"config.{field}" for field in given.fields)]
+    return _phrases(run, table, given, [f"--{flag}" for flag in given.flags])
+
+
+def _phrases(run: Run, table: Mapping[str, Run], given: Given, flags: Sequence[str]) -> list[str]:
+    """As `describe_inert`, of the fields and only these of the flags."""
+    names = [*flags, *(f"config.{field}" for field in given.fields)]
     fields = dict.fromkeys([*given.fields, *given.preset])
-    alien = [f"config.{field}" for field in fields if not table[field] & run]
+    alien = [f"config.{field}" for field in fields if not table.get(field, run) & run]  # others are a config's own
     phrases = [f"{', '.join(alien)} on {NAMES[run]}"] if alien else []
     for condition in CONDITIONS:
         found = [name for name in condition.names if name in names and name not in alien]
@@ -194,6 +200,19 @@ def warn_of_inert(run: Run, table: Mapping[str, Run], given: Given) -> None:
     phrases = describe_inert(run, table, given)
     if phrases:
         logging.warning("no effect: %s", "; ".join(phrases))
+
+
+def check_swept(run: Run, table: Mapping[str, Run], given: Given, swept: Sequence[str]) -> None:
+    """Raises UserError for fields that --sweep has no effect with, or that are also given by themselves."""
+    if twice := [field for field in swept if field in given.fields]:
+        raise UserError(f"--config.{twice[0]} and --sweep {twice[0]} both say what it is; leave one out")
+    if own := [field for field in swept if field not in table]:
+        raise UserError(f"--sweep {own[0]}: this field is the config's own, and nothing takes it; sweep another field")
+    phrases = _phrases(run, table, given._replace(fields=swept, preset=()), ())
+    if phrases:
+        raise UserError(
+            f"--sweep would give one picture again and again: no effect: {'; '.join(phrases)}; sweep another field"
+        )
 
 
 def changed_fields(config: ConfigDict, default: ConfigDict) -> dict[str, Any]:

@@ -146,10 +146,19 @@ def _parse_recorded(
     given = {name: value for name, value in recorded.flags.items() if name not in values or not values[name].present}
     try:
         return rest, {
-            name: values[name].parser.parse(value) if name in values else value for name, value in given.items()
+            name: _parse_value(values[name], value) if name in values else value for name, value in given.items()
         }
     except (ValueError, TypeError) as error:
         raise UserError(f"the JSON given as --config has a flag with a wrong value ({first_line(error)})") from error
+
+
+def _parse_value(flag: flags.Flag, value: Any) -> Any:
+    """A recorded value as the command line gives it: a list of a flag that may be repeated."""
+    if not isinstance(flag, flags.MultiFlag):
+        return flag.parser.parse(value)
+    if not isinstance(value, list):
+        raise TypeError(f"--{flag.name} takes a list, found {value!r}")
+    return [flag.parser.parse(part) for part in value]
 
 
 def _recorded_config(recorded: RecordedRun, template: Callable[[ConfigDict], ConfigDict]) -> ConfigDict:

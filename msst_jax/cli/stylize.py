@@ -13,6 +13,7 @@ from msst_jax.cli.applicability import (
     Run,
     changed_fields,
     check_flags_apply,
+    check_swept,
     warn_of_inert,
 )
 from msst_jax.cli.flags import Command, define_names_or_all, parse_command, resolve_config_paths
@@ -36,6 +37,7 @@ USAGE = """Gives every region of a photo or a video a style of its own.
 {command}                                     the bundled example, no download
 {command} PHOTO --mask person=person.png --style person=A.jpg --style background=B.jpg -o out.png
 {command} PHOTO --regions-only -o masks.png   segments it: overlay, masks, area fractions
+{command} FOLDER --style person=A.jpg --style background=B.jpg -o DIR   every photo of it
 {command} PHOTO|FOLDER --model DIR|builtin    with a trained feed-forward model, at once
 {command} VIDEO --model DIR|builtin -o out.mp4  a video: .mp4, .mov, .mkv, .webm, .gif or a folder
 """
@@ -53,9 +55,18 @@ def define_flags(values: flags.FlagValues) -> None:
         "REGION=keep: it stays the photo.",
         flag_values=values,
     )
-    flags.DEFINE_multi_string("mask", [], "REGION=FILE: gray image, white inside the region.", flag_values=values)
+    flags.DEFINE_multi_string(
+        "mask",
+        [],
+        "REGION=FILE: gray image, white inside the region; of a folder also one of such files.",
+        flag_values=values,
+    )
     flags.DEFINE_string(
-        "output", None, "The image to write; default outputs/PHOTO.png.", short_name="o", flag_values=values
+        "output",
+        None,
+        "The image to write, or of a folder the folder; default outputs/PHOTO.png.",
+        short_name="o",
+        flag_values=values,
     )
     flags.DEFINE_string(
         "blend",
@@ -107,6 +118,13 @@ def define_flags(values: flags.FlagValues) -> None:
         lower_bound=1,
         flag_values=values,
     )
+    flags.DEFINE_multi_string(
+        "sweep",
+        [],
+        "FIELD=VALUE,VALUE,...: a picture for each value of a number of the config, and a sheet of them; given twice, "
+        "for each pair of values.",
+        flag_values=values,
+    )
     flags.DEFINE_string("model", "", "Feed-forward model: a workdir of train.py, or builtin.", flag_values=values)
     flags.DEFINE_integer(
         "quality",
@@ -136,7 +154,7 @@ def define_flags(values: flags.FlagValues) -> None:
 
 def main(argv: Sequence[str]) -> int:
     """Runs one command line; returns the exit code, see `run_command`."""
-    return run_command(argv, _run, smaller="--config.size, or give fewer blend ratios")
+    return run_command(argv, _run, smaller="--config.size, or give fewer blend ratios or values of --sweep")
 
 
 def _run(argv: Sequence[str]) -> int:
@@ -154,7 +172,10 @@ def _run(argv: Sequence[str]) -> int:
     config = choose_config(command, typed, run)
     job = build_job(typed, photos, config, run)
     check_config(config)
-    warn_of_inert(run, STYLIZE_FIELDS, _given(command, config, job))
+    given = _given(command, config, job)
+    if isinstance(job, PhotoJob):
+        check_swept(run, STYLIZE_FIELDS, given, [field.name for field in job.sweep])
+    warn_of_inert(run, STYLIZE_FIELDS, given)
     start_device()
     return run_job(config, job)
 

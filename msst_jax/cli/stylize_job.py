@@ -18,6 +18,7 @@ from msst_jax.io.paths import STANDARD_STREAM, user_path
 from msst_jax.io.picture_formats import IMAGE_SUFFIXES
 from msst_jax.io.write_options import OUTPUT_SUFFIXES, WriteOptions
 from msst_jax.pipelines.job import Job, MasksJob, PhotoJob, VideoJob
+from msst_jax.presets.sweep import parse_sweep
 from msst_jax.presets.validation import STARTS, check_number
 from msst_jax.transfer.style_mix import painting_files
 from msst_jax.video.blend_schedule import parse_blend_schedule
@@ -42,6 +43,7 @@ class StylizeFlags(NamedTuple):
     regions_only: bool = False
     compare: bool = False
     preview_every: int | None = None
+    sweep: Sequence[str] = ()
     model: str = ""
     quality: int | None = None
     rate: str | None = None
@@ -106,6 +108,10 @@ def build_job(flags: StylizeFlags, photos: Sequence[str], config: ConfigDict, ru
             part=parse_part(flags.start, flags.end),
         )
     ratios = parse_blend_ratios(blend)
+    if flags.sweep and len(ratios) > 1:
+        raise UserError(
+            f"--sweep takes one blend ratio, and --blend {blend} has {len(ratios)}; sweep blend_ratio instead"
+        )
     if flags.regions_only:
         return MasksJob(photo, output, [*painting_files(styles), *masks.values()])
     return PhotoJob(
@@ -120,6 +126,7 @@ def build_job(flags: StylizeFlags, photos: Sequence[str], config: ConfigDict, ru
         model=flags.model,
         writing=WriteOptions(flags.quality, flags.subsampling, keep_metadata=flags.metadata == "keep"),
         preview_every=flags.preview_every or 0,
+        sweep=parse_sweep(flags.sweep, config),
     )
 
 
@@ -201,6 +208,8 @@ def _check_video_flags(flags: StylizeFlags, video: str) -> None:
 
 
 def _check_photo_flags(flags: StylizeFlags) -> None:
+    if flags.sweep and flags.compare:
+        raise UserError("--sweep and --compare make a sheet each; leave one out")
     encoding = {"--quality": flags.quality, "--subsampling": flags.subsampling}
     if flags.regions_only and (unused := [flag for flag, value in encoding.items() if value is not None]):
         raise UserError(f"{unused[0]} is for stylized pictures and videos; leave it out with --regions-only")

@@ -75,13 +75,15 @@ def list_pictures(folder: Path, *, deep: bool = False) -> Listing:
     for found in _walk(folder, deep, unopened):
         named = [file for file in found.files if file.suffix.lower() in ALL_SUFFIXES]
         special = {file for file in named if is_special_file(file)}
-        named = [file for file in named if file not in special]
+        broken = {file for file in named if not os.path.exists(file)}
+        named = [file for file in named if file not in special | broken]
         readable = [file for file in named if file.suffix.lower() in readable_suffixes()]
         outputs = _outputs(readable, {file.name for file in found.files})
         leave_out(
             "formats that cannot be read", [file for file in named if file.suffix.lower() not in readable_suffixes()]
         )
         leave_out("pipes, sockets and devices", sorted(special))
+        leave_out("links that lead nowhere", sorted(broken))
         leave_out("outputs of earlier runs", [file for file in readable if file.name in outputs])
         if not deep:
             leave_out("subfolders", found.subfolders)

@@ -1,4 +1,4 @@
-"""Reads and writes images with Pillow: transparency, resizing, 8-bit conversion.
+"""Reads and writes images with Pillow: resizing, 8-bit conversion, transparency over a backdrop.
 
 In memory an image is a float32 array in [0, 1], shape (H, W, 3), sRGB; a picture is a Pillow image.
 """
@@ -44,10 +44,15 @@ def read_layers(
     Raises:
       UserError: as `decode_picture`.
     """
-    picture = to_srgb(decode_picture(path, what), f"{what} {path}")
+    picture = read_colors(path, what)
     if picture.mode != "RGBA":
         return picture, None
     return flatten(picture, backdrop), picture.getchannel("A")
+
+
+def read_colors(path: str | Path, what: str = "picture") -> Image.Image:
+    """As `read_layers`, with colors and opacity in one picture: RGBA with transparency, RGB without."""
+    return to_srgb(decode_picture(path, what), f"{what} {path}")
 
 
 def flatten(picture: Image.Image, backdrop: str) -> Image.Image:
@@ -112,8 +117,6 @@ def load_image(
       what: the role of the image, named in errors.
       picture: the result of `read_picture` for the file, if it has been read already.
 
-    Source of the resizing: torchvision.transforms.Resize on a Pillow image (bilinear).
-
     Raises:
       UserError: as `read_picture` and `fit_size`.
     """
@@ -122,13 +125,29 @@ def load_image(
         target = fit_size(*picture.size, size, square)
     except UserError as error:
         raise UserError(f"{what} {path}: {error}") from None
-    return to_array(picture.resize(target, Image.Resampling.BILINEAR) if target != picture.size else picture)
+    return to_array(resize_picture(picture, target))
 
 
-def to_picture(image: np.ndarray | jax.Array) -> Image.Image:
-    """float (H, W, 3) in [0, 1] (values outside are clipped) as a Pillow 8-bit RGB image."""
+def resize_picture(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """A picture at a (width, height); one in RGBA so that the colors of its transparent pixels do not show.
+
+    Source: torchvision.transforms.Resize on a Pillow image (bilinear).
+    """
+    return picture.resize(size, Image.Resampling.BILINEAR) if size != picture.size else picture
+
+
+def to_picture(image: np.ndarray | jax.Array, alpha: np.ndarray | None = None) -> Image.Image:
+    """float (H, W, 3) in [0, 1] (values outside are clipped) as a Pillow 8-bit image: RGB, or RGBA with an opacity.
+
+    Args:
+      image: the colors.
+      alpha: the opacity (H, W), uint8; None = opaque.
+    """
     values = np.clip(np.asarray(image, np.float32), 0.0, 1.0)
-    return Image.fromarray(np.round(values * 255.0).astype(np.uint8))
+    picture = Image.fromarray(np.round(values * 255.0).astype(np.uint8))
+    if alpha is not None:
+        picture.putalpha(Image.fromarray(alpha))
+    return picture
 
 
 def save_picture(
@@ -140,7 +159,7 @@ def save_picture(
     """Writes a Pillow image atomically; the suffix of `path` chooses the format; "-", standard output, gets PNG.
 
     Args:
-      picture: sRGB, or gray.
+      picture: sRGB, or gray; with transparency where the format has it, see `holds_transparency`.
       path: the file.
       options: how it is encoded.
       metadata: what is written beside the pixels, where the format has a place for it.

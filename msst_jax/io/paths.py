@@ -9,7 +9,7 @@ from msst_jax.errors import UserError
 
 STANDARD_STREAM = Path("-")
 """Standard input as a photo, standard output as the output; a file of this name is ./-"""
-URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|file:/")
+URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # one slash is a typo, or what pathlib leaves of two; C:/ is a drive
 
 
 def user_path(text: str | Path, what: str, *, stream: bool = False, words: Sequence[str] = ()) -> Path:
@@ -36,7 +36,8 @@ def user_path(text: str | Path, what: str, *, stream: bool = False, words: Seque
         return STANDARD_STREAM
     path = _expand_home(Path(text), what) if text.startswith("~") else Path(text)
     # pathlib drops the ./ with which the user says that a name starting so has no other meaning.
-    return Path.cwd() / path if str(path).startswith("~") or str(path) in (str(STANDARD_STREAM), *words) else path
+    has_meaning = str(path).startswith("~") or str(path) in (str(STANDARD_STREAM), *words) or URL.match(str(path))
+    return Path.cwd() / path if has_meaning else path
 
 
 def _expand_home(path: Path, what: str) -> Path:

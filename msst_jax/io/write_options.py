@@ -13,6 +13,7 @@ from msst_jax.io.paths import STANDARD_STREAM
 
 JPEG, WEBP, TIFF = (".jpg", ".jpeg"), (".webp",), (".tif", ".tiff")
 OUTPUT_SUFFIXES = (".png", *JPEG, *WEBP, *TIFF, ".bmp")
+WITH_TRANSPARENCY = (".png", *WEBP, *TIFF)
 SUBSAMPLINGS = ("4:4:4", "4:2:2", "4:2:0")
 DEFAULT_QUALITY, DEFAULT_SUBSAMPLING = 95, "4:4:4"  # strokes of saturated color have sharp edges
 MAX_JPEG_EXIF = 65533  # bytes that a segment of a JPEG file can hold
@@ -46,6 +47,11 @@ def recorded_flags(path: Path, options: WriteOptions) -> dict[str, Any]:
 
 def _suffix(path: Path) -> str:
     return ".png" if path == STANDARD_STREAM else path.suffix.lower()
+
+
+def holds_transparency(path: Path) -> bool:
+    """Whether a picture at `path` can be transparent."""
+    return _suffix(path) in WITH_TRANSPARENCY
 
 
 def check_output_format(path: Path, options: WriteOptions = DEFAULT_OPTIONS) -> None:

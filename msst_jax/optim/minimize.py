@@ -59,6 +59,7 @@ class CompiledMinimizer(NamedTuple):
     start: Callable[[jax.Array], MinimizerState]
     function: Callable[..., Any]
     seconds: float
+    """Of the compilation; 0 if it was made for an earlier problem."""
 
     @property
     def temporary_bytes(self) -> int | None:

@@ -1,7 +1,7 @@
 """The optimizers of an image by name, as optax gradient transformations."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import optax
@@ -31,16 +31,22 @@ class OptimizerOptions:
     precondition: float = 0.0
 
 
-def build_optimizer(options: OptimizerOptions, evaluations: int) -> optax.GradientTransformation:
-    """The transformation for a run of `evaluations` evaluations.
+def without_unused(options: OptimizerOptions, evaluations: int) -> OptimizerOptions:
+    """The options of the same transformation for a run of `evaluations` evaluations: without history it does not fill.
 
-    L-BFGS keeps no more history than it can fill: at 512x512 each pair takes 12 MB for two images.
+    At 512x512 each pair of L-BFGS takes 12 MB for two images.
     """
+    return replace(options, history=min(options.history, evaluations) if options.name == "lbfgs" else 0)
+
+
+def build_optimizer(options: OptimizerOptions, evaluations: int) -> optax.GradientTransformation:
+    """The transformation for a run of `evaluations` evaluations."""
+    options = without_unused(options, evaluations)
     if options.name == "adam":
         return optax.adam(options.learning_rate or 0.02)
     return torch_lbfgs(
         options.learning_rate or 1.0,
-        min(options.history, evaluations),
+        options.history,
         options.max_step or math.inf,
         partial(power_law_preconditioner, power=options.precondition) if options.precondition else None,
     )

@@ -42,7 +42,7 @@ def run(config: ConfigDict, job: MasksJob) -> int:
       UserError: bad input; nothing has been written then.
     """
     if Path(job.photo).is_dir():
-        raise UserError(f"photo {job.photo} is a folder; give a picture, or a fast model with --model")
+        raise UserError(f"photo {job.photo} is a folder; give a picture of it")
     if job.output == STANDARD_STREAM:
         raise UserError("--regions-only writes several files; give a file name with -o in place of -")
     check_writable(job.output)
@@ -82,7 +82,7 @@ def export_masks(
     sidecar = output.with_suffix(".json")
     paths = {name: mask_path(output, name) for name in foreground(CLASSES)}
     check_outputs(output, [output, sidecar, *paths.values()], [photo, *protected])
-    picture, pixels = load_photo(options, photo)
+    picture, pixels, _ = load_photo(options, photo)
     segmenter = segmenter or load_segmenter(options.segmenter)
     size = (pixels.shape[1], pixels.shape[0])
     fractions, masks = _segment(options.masks, segmenter, picture, size)

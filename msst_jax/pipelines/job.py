@@ -14,6 +14,7 @@ from msst_jax.io.metadata import NO_METADATA, PictureMetadata, read_metadata
 from msst_jax.io.paths import STANDARD_STREAM
 from msst_jax.io.streams import check_output
 from msst_jax.io.write_options import DEFAULT_OPTIONS, WriteOptions, recorded_flags
+from msst_jax.presets.sweep import SweptField
 from msst_jax.video.blend_schedule import BlendSchedule
 from msst_jax.video.io.frame_folder import DEFAULT_RATE
 from msst_jax.video.io.types import WHOLE, Part
@@ -23,12 +24,12 @@ EXIT_NOTHING_BETTER = 1
 
 @dataclass(frozen=True)
 class PhotoJob:
-    """Stylize a photo or, with a model, every photo of a folder.
+    """Stylize a photo, or every photo of a folder.
 
     Attributes:
-      photo: an image file, or "-" for standard input; with a model also a folder.
+      photo: an image file, or "-" for standard input; or a folder.
       styles: {region: its paintings, or KEEP}; see `transfer.style_mix.parse_style_mix`.
-      masks: {region: file}; with a model and a folder of photos also a folder of files named like them.
+      masks: {region: file}; for a folder of photos also a folder of files named like them.
       output: an image file, or "-" for standard output, which gets neither JSON nor sheets; a folder if `photo` is one.
       blend_ratios: one image each, optimized as one batch.
       seed: of the random start (config.init = "noise").
@@ -37,6 +38,8 @@ class PhotoJob:
       model: the feed-forward model to use in place of optimization, see `find_feedforward`; "" = none.
       writing: how the stylized pictures are encoded, and whether they keep the photo's metadata.
       preview_every: evaluations after which the output is written, and again after as many more; 0 = only in the end.
+      sheet: also write the sheet of the inputs, of an optimization.
+      sweep: numbers of the config that take several values, of which the output is a sheet; see `pipelines.sweep`.
     """
 
     photo: str
@@ -50,6 +53,8 @@ class PhotoJob:
     model: str = ""
     writing: WriteOptions = DEFAULT_OPTIONS
     preview_every: int = 0
+    sheet: bool = True
+    sweep: Sequence[SweptField] = ()
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,7 @@ Job = PhotoJob | VideoJob | MasksJob
 
 def check_standard_output(job: PhotoJob) -> None:
     """Raises UserError if the job makes more than the one picture that standard output can take."""
-    if len(job.blend_ratios) > 1 or job.compare or Path(job.photo).is_dir():
+    if len(job.blend_ratios) > 1 or job.compare or job.sweep or Path(job.photo).is_dir():
         raise UserError(f"-o {job.output} takes one picture, and this run makes several; give a file name with -o")
     check_output()
 

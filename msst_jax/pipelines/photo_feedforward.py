@@ -3,26 +3,27 @@
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
-from absl import logging
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from msst_jax.errors import UserError
 from msst_jax.io.files import check_outputs, write_json
 from msst_jax.io.finite import check_finite
-from msst_jax.io.folders import list_pictures
-from msst_jax.io.images import save_image, save_picture
+from msst_jax.io.images import save_picture, to_picture
 from msst_jax.io.paths import STANDARD_STREAM
 from msst_jax.io.picture_file import check_picture_file
-from msst_jax.io.write_options import check_output_format
+from msst_jax.io.transparency import over_white
+from msst_jax.io.write_options import check_output_format, holds_transparency
 from msst_jax.losses.objective import TERMS
 from msst_jax.models.feedforward_model import FeedforwardModel, load_feedforward
 from msst_jax.models.precision import compute_dtype
 from msst_jax.models.stylizer import blend_mixtures
+from msst_jax.pipelines.folder import LeftOut, check_folder_job, folder_targets, mask_files
 from msst_jax.pipelines.job import (
     PhotoJob,
     blend_path,
@@ -60,8 +61,8 @@ def run(config: ConfigDict, job: PhotoJob) -> int:
     _check(job, model, targets)
     spec = MaskSpec(model.regions, tuple(job.masks), options.masks)
     segmenter = load_model_segmenter(job.model, spec, options.segmenter)
-    skipped: list[Path] = []
-    items = _read_items(options, job, model, spec, targets, segmenter, skipped)
+    left_out = LeftOut(len(targets))
+    items = _read_items(options, job, model, spec, targets, segmenter, left_out)
     done = 0
     hidden = job.quiet or not sys.stderr.isatty()
     with tqdm(total=len(targets), desc="stylize", unit="photo", disable=hidden, dynamic_ncols=True) as bar:
@@ -71,31 +72,9 @@ def run(config: ConfigDict, job: PhotoJob) -> int:
             for item, images in zip(batch, results, strict=True):
                 _write(config, job, model, item, images, seconds)
             done += len(batch)
-            bar.update(done + len(skipped) - bar.n)
-    if skipped:
-        logging.warning("%d of %d photos were left out", len(skipped), len(targets))
+            bar.update(done + left_out.count - bar.n)
+    left_out.warn()
     return 0
-
-
-def folder_targets(folder: Path, output: Path) -> dict[Path, Path]:
-    """{photo: output} of the photos of a folder, see `list_pictures`; the outputs lie in the folder `output`.
-
-    Raises:
-      UserError: a folder without images, or with two of one name.
-    """
-    listing = list_pictures(folder)
-    files = listing.pictures
-    if not files:
-        raise UserError(
-            f"{folder} has no images{listing.describe_nothing()}; give a picture, or a folder that has some"
-        )
-    listing.warn(folder)
-    targets = {file: output / f"{file.stem}.png" for file in files}
-    if len(set(targets.values())) < len(files):
-        stems = [file.stem for file in files]
-        twins = [file.name for file in files if stems.count(file.stem) > 1]
-        raise UserError(f"{folder} has pictures that differ in their ending only ({', '.join(twins[:2])}); rename one")
-    return targets
 
 
 def _check(job: PhotoJob, model: FeedforwardModel, targets: Mapping[Path, Path]) -> None:
@@ -103,15 +82,13 @@ def _check(job: PhotoJob, model: FeedforwardModel, targets: Mapping[Path, Path])
     check_model_inputs(job.model, model, job.styles, job.masks)
     if job.compare:
         raise UserError("--compare shows what the losses of the optimization do; omit it or --model")
-    if len(targets) > 1 and len(job.blend_ratios) > 1:
-        raise UserError("a list of blend ratios makes a strip of one photo; give one photo, or one ratio")
-    if job.output.is_file() and Path(job.photo).is_dir():
-        raise UserError(f"cannot write to {job.output}: it is a file; the pictures of a folder need a folder")
+    if Path(job.photo).is_dir():
+        check_folder_job(job)
     if job.output == STANDARD_STREAM:
         check_standard_output(job)
     for file, output in targets.items():
         check_picture_file(file, "photo")
-        _mask_files(job, file)
+        mask_files(job, file)
         check_output_format(output, job.writing)
         if output == STANDARD_STREAM:
             continue
@@ -124,23 +101,6 @@ def _written(job: PhotoJob, output: Path) -> list[Path]:
     return [*images, output.with_suffix(".json")]
 
 
-def _mask_files(job: PhotoJob, photo: Path) -> dict[str, Path]:
-    """The mask files of one photo.
-
-    Raises:
-      UserError: a folder has none for it.
-    """
-    files = {}
-    for name, place in job.masks.items():
-        path = Path(place)
-        if path.is_dir():
-            path = path / f"{photo.stem}.png"
-            if not path.exists():
-                raise UserError(f"--mask {name}={place}: there is no {path.name} for {photo.name}; add it")
-        files[name] = path
-    return files
-
-
 def _read_items(
     options: InputOptions,
     job: PhotoJob,
@@ -148,21 +108,18 @@ def _read_items(
     spec: MaskSpec,
     targets: Mapping[Path, Path],
     segmenter: Segmenter | None,
-    skipped: list[Path],
+    left_out: LeftOut,
 ) -> Iterator[PhotoItem]:
-    """Reads the photos one by one; of a folder, those that cannot be read are named and added to `skipped`.
+    """Reads the photos one by one, but for those that cannot be read.
 
     Raises:
-      UserError: the only photo, or all of them, cannot be read.
+      UserError: as `LeftOut.attempt`.
     """
     for file, output in targets.items():
-        try:
-            yield PhotoItem(file, output, _read_inputs(options, model, spec, file, _mask_files(job, file), segmenter))
-        except UserError as error:
-            skipped.append(file)
-            if len(skipped) == len(targets):
-                raise
-            logging.warning("left out: %s", error)
+        masks, keep_alpha = mask_files(job, file), holds_transparency(output)
+        inputs = left_out.attempt(file, partial(_read_inputs, options, model, spec, file, masks, segmenter, keep_alpha))
+        if inputs is not None:
+            yield PhotoItem(file, output, inputs)
 
 
 def _read_inputs(
@@ -172,14 +129,16 @@ def _read_inputs(
     file: Path,
     mask_files: Mapping[str, Path],
     segmenter: Segmenter | None,
+    keep_alpha: bool,
 ) -> PhotoInputs:
     """A photo partitioned into the regions of the model; one that is not in the photo is empty."""
-    picture, pixels = load_photo(options, str(file))
+    picture, pixels, alpha = load_photo(options, str(file), keep_alpha=keep_alpha)
     size = (pixels.shape[1], pixels.shape[0])
     given = {name: read_mask(path, picture.size, size) for name, path in mask_files.items()}
     masks = photo_masks(spec, given, segmenter, picture, size, strict=False)
     log_enlargement(str(file), picture.size, size)
-    return PhotoInputs(pixels, masks, model_regions(model, spec), segmenter.record() if segmenter else None)
+    regions = model_regions(model, spec)
+    return PhotoInputs(pixels, masks, regions, segmenter.record() if segmenter else None, alpha=alpha)
 
 
 def _stylize(
@@ -207,13 +166,13 @@ def _write(
     seconds: dict[str, float],
 ) -> None:
     """One photo's images (B, H, W, 3), one for each blend ratio, and the JSON."""
-    metadata = kept_metadata(job.writing, item.file)
+    metadata, alpha = kept_metadata(job.writing, item.file), item.inputs.alpha
     if len(images) > 1:
         for ratio, image in zip(job.blend_ratios, images, strict=True):
-            save_image(image, blend_path(item.output, ratio), job.writing, metadata)
-        save_picture(blend_strip(job.blend_ratios, images), item.output, job.writing)
+            save_picture(to_picture(image, alpha), blend_path(item.output, ratio), job.writing, metadata)
+        save_picture(blend_strip(job.blend_ratios, over_white(images, alpha)), item.output, job.writing)
     else:
-        save_image(images[0], item.output, job.writing, metadata)
+        save_picture(to_picture(images[0], alpha), item.output, job.writing, metadata)
     log_written(item.output)
     if item.output == STANDARD_STREAM:
         return
@@ -224,7 +183,7 @@ def _write(
         seed=0,
         seconds=seconds,
         photo=str(item.file),
-        masks={name: str(file) for name, file in _mask_files(job, item.file).items()},
+        masks={name: str(file) for name, file in mask_files(job, item.file).items()},
         evaluations=[],
         interrupted=False,
         segmenter=item.inputs.segmenter,

@@ -1,8 +1,10 @@
 """Runs a job with the pipeline that it is for."""
 
+from pathlib import Path
+
 from ml_collections import ConfigDict
 
-from msst_jax.pipelines import export_masks, photo, photo_feedforward, video
+from msst_jax.pipelines import export_masks, photo, photo_feedforward, photo_folder, sweep, video
 from msst_jax.pipelines.job import Job, MasksJob, VideoJob
 from msst_jax.presets.validation import check_config
 
@@ -20,4 +22,8 @@ def run_job(config: ConfigDict, job: Job) -> int:
         return export_masks.run(config, job)
     if job.model:
         return photo_feedforward.run(config, job)
+    if job.sweep:
+        return sweep.run(config, job)
+    if Path(job.photo).is_dir():
+        return photo_folder.run(config, job)
     return photo.run(config, job)

@@ -24,7 +24,7 @@ from msst_jax.models.precision import compute_dtype
 from msst_jax.models.serialization import weights_path
 from msst_jax.pipelines.job import VideoJob, recorded_config
 from msst_jax.pipelines.model_inputs import check_model_inputs, load_model_segmenter
-from msst_jax.presets.validation import STARTS, check_number
+from msst_jax.presets.validation import STARTS, check_blend
 from msst_jax.regions.masks import BACKGROUND, MaskSpec
 from msst_jax.regions.segmenter import Segmenter, Size, load_segmenter
 from msst_jax.regions.selection import region_classes
@@ -129,7 +129,7 @@ def _check(config: ConfigDict, job: VideoJob) -> None:
             f"config.init is the picture {config.init}, and a video starts from its frames; give --config.init=content"
         )
     for ratio in job.blend.ratios:
-        check_number("blend ratio times config.style_weight", ratio * config.style_weight)
+        check_blend(config, ratio)
     inputs = [job.video, *painting_files(job.styles), *job.masks.values()]
     check_video_output(job.output, job.crf)
     check_outputs(job.output, [job.output.with_suffix(".json")], inputs)

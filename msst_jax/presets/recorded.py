@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from msst_jax.errors import UserError
 
-GIVEN_FLAGS = ("metadata", "quality", "subsampling", "rate", "start", "end", "ending")
+GIVEN_FLAGS = ("metadata", "quality", "subsampling", "rate", "start", "end", "ending", "sweep")
 
 
 class RecordedRun(NamedTuple):

@@ -94,8 +94,13 @@ def check_config(config: ConfigDict) -> None:
 
 
 def _check_scales(config: ConfigDict) -> None:
-    if len(config.scales) != len(config.scale_steps) or not config.scales:
-        raise UserError(f"config.scales has {len(config.scales)} values, config.scale_steps {len(config.scale_steps)}")
+    if not config.scales:
+        raise UserError("config.scales is empty; give (1.0,) for the full size alone")
+    if config.scale_steps and len(config.scales) != len(config.scale_steps):
+        raise UserError(
+            f"config.scales has {len(config.scales)} values, config.scale_steps {len(config.scale_steps)}; "
+            "give as many, or --config.scale_steps=() for the default shares"
+        )
     for field in ("scales", "scale_steps"):
         for value in config[field]:
             check_number(f"config.{field}", value, positive=True)
@@ -172,6 +177,11 @@ def check_number(name: str, value: float, *, positive: bool = False) -> None:
     if not 0 <= value <= MAX_FLOAT or (positive and value == 0):
         allowed = f"at most {MAX_FLOAT:.3g}" if value > MAX_FLOAT else "above zero" if positive else "zero or more"
         raise UserError(f"{name} is {value}; it must be {allowed}")
+
+
+def check_blend(config: ConfigDict, ratio: float) -> None:
+    """Raises UserError unless the factor of the blend loss at a ratio is a finite float32."""
+    check_number("blend ratio times config.style_weight", ratio * config.style_weight)
 
 
 def _check_choices(config: ConfigDict, choices: Mapping[str, tuple[Any, ...]]) -> None:

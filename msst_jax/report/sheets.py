@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from msst_jax.io.images import to_picture
+from msst_jax.io.transparency import over_white
 from msst_jax.models.voc import CLASSES, COLORS
 from msst_jax.regions.masks import area_fractions, format_percent
 from msst_jax.transfer.inputs import PhotoInputs, Region
@@ -56,8 +57,8 @@ def sheet(pictures: Sequence[tuple[str, Image.Image]], height: int, columns: int
 def sheet_cells(captions: Sequence[str], sizes: Sequence[tuple[int, int]], columns: int = 0) -> list[Cell]:
     """The layout of a sheet: captions stand above their pictures, in rows, and no two boxes overlap.
 
-    A caption that is wider than its picture shrinks to MIN_FONT, then wraps; words that a narrow picture has no room
-    for widen its cell.
+    A caption, which may have lines, that is wider than its picture shrinks to MIN_FONT, then wraps; words that a narrow
+    picture has no room for widen its cell.
 
     Args:
       captions: one per picture.
@@ -99,18 +100,23 @@ def _row_cells(captions: Sequence[str], sizes: Sequence[tuple[int, int]], top: i
 
 def _fit_caption(text: str, width: int, size: int) -> tuple[list[str], int]:
     """The lines of a caption above a picture of a width, and their font size, at most `size`."""
+    given = text.split("\n")
     for smaller in range(size, min(size, MIN_FONT) - 1, -1):
-        if _text_width(text, smaller) <= width:
-            return [text], smaller
+        if all(_text_width(line, smaller) <= width for line in given):
+            return given, smaller
     size = min(size, MIN_FONT)
-    width = max(width, MIN_COLUMN)
+    return [part for line in given for part in _wrap_line(line, max(width, MIN_COLUMN), size)], size
+
+
+def _wrap_line(text: str, width: int, size: int) -> list[str]:
+    """A line in parts that fit a width, broken between words where that is possible."""
     lines: list[str] = []
     for word in (part for whole in text.split() for part in _break_word(whole, width, size)):
         if lines and _text_width(f"{lines[-1]} {word}", size) <= width:
             lines[-1] += f" {word}"
         else:
             lines.append(word)
-    return lines, size
+    return lines
 
 
 def _break_word(word: str, width: int, size: int) -> list[str]:
@@ -176,7 +182,8 @@ def _class_color(name: str) -> tuple[int, int, int]:
 
 
 def inputs_sheet(inputs: PhotoInputs, result: np.ndarray) -> Image.Image:
-    """Photo, regions, the paintings of each region that has some, beside each other, and the result (H, W, 3)."""
+    """Photo, regions, the paintings of each region that has some, and the result (H, W, 3), side by side, on white."""
+    inputs = inputs._replace(photo=over_white(inputs.photo, inputs.alpha))
     fractions = zip(inputs.regions, area_fractions(inputs.masks), strict=True)
     caption = ", ".join(f"{region.name} {fraction:.0%}" for region, fraction in fractions)
     return sheet(
@@ -184,7 +191,7 @@ def inputs_sheet(inputs: PhotoInputs, result: np.ndarray) -> Image.Image:
             ("photo", to_picture(inputs.photo)),
             (f"regions: {caption}", regions_overlay(inputs)),
             *(captioned for region in inputs.regions for captioned in _captioned_paintings(region)),
-            ("result", to_picture(result)),
+            ("result", to_picture(over_white(result, inputs.alpha))),
         ],
         height=min(384, inputs.photo.shape[0]),
     )

@@ -10,10 +10,13 @@ from types import TracebackType
 from absl import logging
 from tqdm import tqdm
 
+from msst_jax.runtime.whole_time import WholeTime
+
 LINE_SHARE = 0.1  # a line for every so large part of the run,
 LINE_SECONDS = 5.0  # but none sooner than this after another
 SILENT_SECONDS = 30.0  # a line after this long, however little was done
 TIMED_STEPS = 3  # that are timed before the time left is told, in a first line
+LONG_SECONDS = 120.0  # of a run from which on it is told how long it takes in all
 SMOOTHING = 0.2  # weight of the newest step in the pace: the steps of a resumed video take no time at first
 BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"  # tqdm's own, but for its estimate
 
@@ -29,6 +32,7 @@ class Progress:
         *,
         quiet: bool,
         costs: Sequence[float] | None = None,
+        pauses: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ):
         """Starts it.
@@ -39,6 +43,8 @@ class Progress:
           total: steps; None = not known.
           quiet: show nothing.
           costs: what each step takes, relative to the others; None = all the same.
+          pauses: how often something is announced that takes about as long each time; of a run for which that is
+            known, and which is long, it is told in a line how long it takes in all. None = it is not.
           clock: seconds.
         """
         terminal = sys.stderr.isatty()
@@ -60,6 +66,7 @@ class Progress:
         self._pace: float | None = None  # seconds a unit of cost
         self._last: float | None = None  # time of the last step; None = the next one is not timed
         self._note = ""
+        self._whole = None if pauses is None or quiet else WholeTime(clock(), pauses)  # until it is told
         self._said_at, self._said_done, self._said_any = clock(), 0, False
 
     def __enter__(self) -> "Progress":
@@ -88,6 +95,7 @@ class Progress:
             self._done, self._last, self._note = self._done + steps, now, note
             self._bar.set_postfix_str(", ".join(filter(None, [note, self._time_left()])), refresh=False)
             self._bar.update(steps)
+            self._tell_whole_time(now)
             self._print_line_if_due(now)
 
     def note(self, text: str) -> None:
@@ -105,13 +113,32 @@ class Progress:
           left: steps that are left from now on; None = as planned.
         """
         with self._lock:
-            with tqdm.external_write_mode(sys.stderr):
-                logging.info("%s", text)
+            self._say(text)
+            if self._whole is not None:
+                self._whole.pause(self._clock())
             if left is not None:
+                self._whole = None
                 self._total = self._bar.total = self._done + left
                 self._plan(None)
                 self._pace, self._timed = None, 0
             self._said_at, self._last = self._clock(), None
+
+    def _say(self, text: str) -> None:
+        with tqdm.external_write_mode(sys.stderr):
+            logging.info("%s", text)
+
+    def _tell_whole_time(self, now: float) -> None:
+        """Says once, of a long run, how long it takes in all."""
+        if self._whole is None or self._total is None:
+            return
+        self._whole.step(now)
+        if self._pace is None or self._timed < TIMED_STEPS or self._done >= self._total:
+            return
+        left, step = (self._pace * self._cost(*steps) for steps in ((self._done, self._total), (0, 1)))
+        seconds = self._whole.estimate(now, left, step)
+        self._whole = None
+        if seconds >= LONG_SECONDS:
+            self._say(f"{self._what}: {describe_seconds(seconds)} in all")
 
     def _plan(self, costs: Sequence[float] | None) -> None:
         self._until = None if costs is None else [0.0, *accumulate(costs)]

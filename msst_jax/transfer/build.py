@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 from ml_collections import ConfigDict
 
 from msst_jax.losses.objective import FeatureLayers
@@ -16,6 +15,7 @@ from msst_jax.transfer.options import (
     StylizationOptions,
     TemporalOptions,
 )
+from msst_jax.transfer.scale_split import split_evaluations
 
 
 def build_options(config: ConfigDict) -> StylizationOptions:
@@ -86,14 +86,9 @@ def build_layers(config: ConfigDict) -> FeatureLayers:
 
 
 def build_schedule(config: ConfigDict) -> ScaleSchedule:
-    """The evaluations at each scale; they add up to `config.steps`, or to the next `steps_multiple` above it.
-
-    The last scale gets at least one; a coarser one may get none and is then left out.
-    """
+    """The evaluations at each scale; they add up to `config.steps`, or to the next `steps_multiple` above it."""
     total = config.steps
     if config.steps_multiple:
         total = (config.steps // config.steps_multiple + 1) * config.steps_multiple
-    ends = [round(total * share) for share in np.cumsum(config.scale_steps) / np.sum(config.scale_steps)]
-    starts = [min(start, total - 1) for start in [0, *ends]]
-    evaluations = [end - start for start, end in zip(starts[:-1], [*starts[1:-1], total], strict=True)]
-    return ScaleSchedule(tuple(config.scales), tuple(evaluations))
+    evaluations = split_evaluations(total, len(config.scales), tuple(config.scale_steps))
+    return ScaleSchedule(tuple(config.scales), evaluations)

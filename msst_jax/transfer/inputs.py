@@ -1,6 +1,6 @@
 """Files in, arrays out: a photo, the masks of its regions and the style image of each."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +8,8 @@ from absl import logging
 from PIL import Image
 
 from msst_jax.errors import UserError
-from msst_jax.io.images import load_image, read_picture, to_array
+from msst_jax.io.images import flatten, load_image, read_colors, read_picture, resize_picture, to_array
+from msst_jax.io.transparency import extend_colors, transparency
 from msst_jax.models.vgg import deepest_tap, tap_names
 from msst_jax.regions.inference import class_probabilities
 from msst_jax.regions.mask_files import read_mask, same_aspect_ratio
@@ -65,6 +66,8 @@ class PhotoInputs(NamedTuple):
     """Name and weights file of the network that segmented the photo; None if every mask was given."""
     start: np.ndarray | None = None
     """(H, W, 3) in [0, 1]: the first pixels of the optimization; None = as the options say."""
+    alpha: np.ndarray | None = None
+    """The photo's opacity (H, W), uint8, 255 = opaque, which the picture is to have; None = opaque."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -89,6 +92,8 @@ def load_photo_inputs(
     masks: Mapping[str, str],
     *,
     segmenter: Segmenter | None = None,
+    styled: Callable[[Size], Sequence[Region]] | None = None,
+    keep_alpha: bool = False,
 ) -> PhotoInputs:
     """Reads the photo, its masks and the styles at the size that the options ask for.
 
@@ -100,9 +105,32 @@ def load_photo_inputs(
       styles: {region: file of its painting, several with weights, or KEEP}; see `parse_style_mix`.
       masks: {region: file of its mask}.
       segmenter: the network to use; None loads that of the options, and only if a region needs it.
+      styled: gives the regions at the (width, height) of the photo; None reads them, see `load_styles`.
+      keep_alpha: see `load_photo`.
 
     Raises:
       UserError: anything wrong with the files, or regions and styles that do not match.
+    """
+    spec = mask_spec(options, styles, masks)
+    picture, pixels, alpha = load_photo(options.inputs, photo, keep_alpha=keep_alpha)
+    size = (pixels.shape[1], pixels.shape[0])
+    first = options.inputs.start
+    start = load_start(first, picture.size, size, keep_alpha=alpha is not None) if first else None
+    given = {name: read_mask(file, picture.size, size) for name, file in masks.items()}
+    regions = styled(size) if styled else load_styles(options, styles, spec, size)
+    if spec.missing and segmenter is None:  # only now that everything the user may have mistyped is checked: it is slow
+        segmenter = load_segmenter(options.inputs.segmenter, spec.missing)
+    used = segmenter if spec.missing else None
+    stacked = photo_masks(spec, given, used, picture, size)
+    log_enlargement(photo, picture.size, size)
+    return PhotoInputs(pixels, stacked, tuple(regions), used.record() if used else None, start, alpha)
+
+
+def mask_spec(options: StylizationOptions, styles: Mapping[str, str], masks: Mapping[str, str]) -> MaskSpec:
+    """Where the masks of the regions come from; arguments as in `load_photo_inputs`.
+
+    Raises:
+      UserError: no styles, a mask of a region without one, or a region that no network knows.
     """
     if not styles:
         raise UserError("no style was given; add --style NAME=FILE, for example --style background=painting.jpg")
@@ -111,45 +139,71 @@ def load_photo_inputs(
             raise UserError(f"region {name!r} has a mask but no style; add --style {name}=FILE or drop its --mask")
     spec = MaskSpec(tuple(styles), tuple(masks), options.inputs.masks)
     region_classes(spec.missing)
-    picture, pixels = load_photo(options.inputs, photo)
-    size = (pixels.shape[1], pixels.shape[0])
-    start = load_start(options.inputs.start, picture.size, size) if options.inputs.start else None
-    given = {name: read_mask(file, picture.size, size) for name, file in masks.items()}
-    regions = load_styles(options, styles, spec, size)
-    if spec.missing and segmenter is None:  # only now that everything the user may have mistyped is checked: it is slow
-        segmenter = load_segmenter(options.inputs.segmenter, spec.missing)
-    used = segmenter if spec.missing else None
-    stacked = photo_masks(spec, given, used, picture, size)
-    log_enlargement(photo, picture.size, size)
-    return PhotoInputs(pixels, stacked, tuple(regions), used.record() if used else None, start)
+    return spec
 
 
-def load_start(file: str, photo_size: Size, size: Size) -> np.ndarray:
+def load_start(file: str, photo_size: Size, size: Size, *, keep_alpha: bool = False) -> np.ndarray:
     """The first pixels (H, W, 3) in [0, 1] of the optimization, from a picture of any size.
 
     Args:
       file: the picture.
       photo_size: (width, height) of the photo's file; a picture of another aspect ratio is stretched, with a warning.
       size: (width, height) of the result.
+      keep_alpha: as in `load_photo`.
 
     Raises:
       UserError: as `read_picture`.
     """
-    picture = read_picture(file, "start")
+    picture = read_colors(file, "start")
     if not any(same_aspect_ratio(picture.size, other) for other in (photo_size, size)):
         logging.warning("start %s is %dx%d, the photo %dx%d: it is stretched to fit", file, *picture.size, *photo_size)
-    return to_array(picture.resize(size, Image.Resampling.BILINEAR) if picture.size != size else picture)
+    return _colors_and_alpha(picture, size)[0] if keep_alpha else to_array(resize_picture(_over_white(picture), size))
 
 
-def load_photo(options: InputOptions, file: str) -> tuple[Image.Image, np.ndarray]:
-    """A photo as it is, and (H, W, 3) in [0, 1] at the size that the options ask for.
+class Photo(NamedTuple):
+    """A photo as it was read."""
+
+    picture: Image.Image
+    """As large as its file, over white."""
+    pixels: np.ndarray
+    """(H, W, 3) in [0, 1] at the size that the options ask for."""
+    alpha: np.ndarray | None
+    """Its opacity (H, W), uint8, at that size; None if it is opaque, or `pixels` are over white."""
+
+
+def load_photo(options: InputOptions, file: str, *, keep_alpha: bool = False) -> Photo:
+    """Reads a photo.
+
+    Args:
+      options: its size.
+      file: the photo.
+      keep_alpha: a transparent photo keeps its opacity, and its pixels have colors as `extend_colors` gives them; else
+        it is over white, and a line says so.
 
     Raises:
       UserError: as `load_image`.
     """
-    picture = read_picture(file, "photo")
+    colors = read_colors(file, "photo")
+    picture = _over_white(colors)
     pixels = load_image(file, options.size, square=options.square, what="photo", picture=picture)
-    return picture, pixels
+    if transparency(colors) is None:
+        return Photo(picture, pixels, None)
+    if not keep_alpha:
+        logging.info("photo %s is transparent, and is taken over white", file)
+        return Photo(picture, pixels, None)
+    return Photo(picture, *_colors_and_alpha(colors, (pixels.shape[1], pixels.shape[0])))
+
+
+def _over_white(picture: Image.Image) -> Image.Image:
+    return flatten(picture, "white") if picture.mode == "RGBA" else picture
+
+
+def _colors_and_alpha(picture: Image.Image, size: Size) -> tuple[np.ndarray, np.ndarray | None]:
+    """Colors (H, W, 3) in [0, 1] and opacity (H, W), uint8, of a picture at a (width, height); None if it is opaque."""
+    resized = resize_picture(picture, size)
+    alpha = transparency(resized)
+    colors = to_array(resized.convert("RGB"))
+    return (colors, None) if alpha is None else (extend_colors(colors, alpha), alpha)
 
 
 def log_enlargement(file: str, photo_size: Size, size: Size) -> None:
@@ -159,6 +213,12 @@ def log_enlargement(file: str, photo_size: Size, size: Size) -> None:
             "photo %s of %dx%d pixels is enlarged to %dx%d; --config.size=0 keeps its size",
             *(file, *photo_size, *size),
         )
+
+
+def check_styles(options: StylizationOptions, styles: Mapping[str, str]) -> None:
+    """Raises UserError for styles {region: its paintings, or KEEP} that do not go with the options."""
+    check_kept(styles, guided=options.guided)
+    check_color_regions(options.keep_colours, styles)
 
 
 def load_styles(options: StylizationOptions, styles: Mapping[str, str], spec: MaskSpec, size: Size) -> list[Region]:
@@ -171,11 +231,9 @@ def load_styles(options: StylizationOptions, styles: Mapping[str, str], spec: Ma
       size: of the photo.
 
     Raises:
-      UserError: as `check_kept`, `check_color_regions` and `parse_style_mix`; a file that cannot be read, a side too
-        short for the losses.
+      UserError: as `check_styles` and `parse_style_mix`; a file that cannot be read, a side too short for the losses.
     """
-    check_kept(styles, guided=options.guided)
-    check_color_regions(options.keep_colours, styles)
+    check_styles(options, styles)
     mixes = {name: parse_style_mix(text, f"style of {name}") for name, text in styles.items()}
     regions = [
         Region(name, tuple(_load_painting(options.inputs, each, size) for each in mix), spec.origin(name))

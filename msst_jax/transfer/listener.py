@@ -5,6 +5,7 @@ from typing import NamedTuple, Protocol
 
 import jax
 
+FEWER_RUNS = "fewer blend ratios"
 ProgressCallback = Callable[[int, float], None]
 """Called as (evaluation counted over all scales, loss summed over the runs)."""
 
@@ -42,6 +43,8 @@ class Listener(NamedTuple):
     preview: Preview | None = None
     done: int = 0
     """Evaluations made at previous scales."""
+    fewer: str = FEWER_RUNS
+    """What the user gives for fewer runs in the batch, for the advice about too little memory."""
 
     def on_evaluation(self) -> ProgressCallback | None:
         """That of `run_minimizer`."""

@@ -11,6 +11,7 @@ from msst_jax.errors import UserError
 from msst_jax.optim.minimize import CompiledMinimizer, state_bytes
 from msst_jax.optim.optimizer import build_optimizer
 from msst_jax.runtime.memory import available_memory
+from msst_jax.transfer.listener import FEWER_RUNS
 from msst_jax.transfer.options import StylizationOptions
 
 GB = 10**9
@@ -56,8 +57,12 @@ def _state_bytes(options: StylizationOptions, scale: ScalePlan) -> int:
     return state_bytes(build_optimizer(options.optimizer, scale.evaluations), pixels, batched=True)
 
 
-def check_memory(options: StylizationOptions, compiled: CompiledMinimizer, scales: Sequence[ScalePlan]) -> str | None:
+def check_memory(
+    options: StylizationOptions, compiled: CompiledMinimizer, scales: Sequence[ScalePlan], fewer: str = FEWER_RUNS
+) -> str | None:
     """What an optimization is going to take, in words, if that is much; arguments as in `estimate_memory`.
+
+    Beyond those, `fewer` is what the user gives for fewer runs in the batch.
 
     Raises:
       UserError: the memory is not there; says what helps.
@@ -69,12 +74,12 @@ def check_memory(options: StylizationOptions, compiled: CompiledMinimizer, scale
         height, width = scales[-1].shape[-3:-1]
         raise UserError(
             f"{width}x{height} pixels take about {_gigabytes(needed)} of memory, and {_gigabytes(available)} are free; "
-            f"give {' or '.join(_advice(options, scales, available / needed))}"
+            f"give {' or '.join(_advice(options, scales, available / needed, fewer))}"
         )
     return f"about {_gigabytes(needed)} of memory" if needed >= SAID_FROM else None
 
 
-def _advice(options: StylizationOptions, scales: Sequence[ScalePlan], share: float) -> list[str]:
+def _advice(options: StylizationOptions, scales: Sequence[ScalePlan], share: float, fewer: str) -> list[str]:
     """What takes less memory than a run of which only a share of the memory is there."""
     runs, images, height, width, _ = scales[-1].shape
     smaller = math.floor(max(height, width) * math.sqrt(share) / SIZE_STEP) * SIZE_STEP
@@ -87,7 +92,7 @@ def _advice(options: StylizationOptions, scales: Sequence[ScalePlan], share: flo
             else []
         ),
         *(["--config.remat=True"] if images > 1 and not (options.guided or options.remat) else []),
-        *(["fewer blend ratios"] if runs > 1 else []),
+        *([fewer] if runs > 1 else []),
     ]
 
 

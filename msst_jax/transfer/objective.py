@@ -1,7 +1,6 @@
 """One scale of a photo as an objective: (pixels, weights) to the loss and its terms."""
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +25,7 @@ from msst_jax.models.precision import compute_dtype
 from msst_jax.models.pretrained import load_vgg
 from msst_jax.models.vgg import VGG
 from msst_jax.ops.image import composite, resize
+from msst_jax.optim.programs import bind
 from msst_jax.transfer.inputs import PhotoInputs
 from msst_jax.transfer.kept import KeptPhoto, kept_photo, put_back
 from msst_jax.transfer.options import NetworkOptions, StylizationOptions
@@ -34,7 +34,8 @@ from msst_jax.transfer.photo_colors import with_photo_colors
 ExtraLoss = Callable[[jax.Array, jax.Array], Terms]
 """extra_loss(pixels (I, H, W, 3), result (H, W, 3)) -> {name: weighted scalar}, added to the loss of the method.
 
-I is the number of optimized images, see `StylizationOptions.image_count`.
+I is the number of optimized images, see `StylizationOptions.image_count`. Optimizations share
+their programs only if it has a hash, as functions do.
 """
 
 
@@ -122,8 +123,8 @@ def build_objective(
         weights = weights.with_tv_per_pixel(*scene.photo.shape[:2])
     if options.guided:
         guidance = _styled_guidance(_guidance(vgg, scene.masks, layers.style), scene.styled)
-        return Partial(partial(_guided_objective, layers, extra_loss), vgg, targets, guidance, scene.kept), weights
-    return Partial(partial(_objective, layers, extra_loss, options.remat), vgg, targets, scene.masks), weights
+        return Partial(bind(_guided_objective, layers, extra_loss), vgg, targets, guidance, scene.kept), weights
+    return Partial(bind(_objective, layers, extra_loss, options.remat), vgg, targets, scene.masks), weights
 
 
 def build_separate_objective(
@@ -138,9 +139,9 @@ def build_separate_objective(
     content = _content_targets(vgg, scene.photo, layers.content)
     whole = jnp.ones_like(scene.masks[..., :1])
     if options.guided:
-        loss = Partial(partial(_separate_guided, layers, weights), vgg, content, _guidance(vgg, whole, layers.style))
+        loss = Partial(bind(_separate_guided, layers, weights), vgg, content, _guidance(vgg, whole, layers.style))
     else:
-        loss = Partial(partial(_separate_objective, layers, weights, options.remat), vgg, content, whole)
+        loss = Partial(bind(_separate_objective, layers, weights, options.remat), vgg, content, whole)
     return loss, jax.tree.map(lambda *values: jnp.stack(values), *grams)
 
 

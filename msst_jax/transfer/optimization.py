@@ -14,11 +14,11 @@ from jax.tree_util import Partial
 from msst_jax.losses.objective import LossWeights
 from msst_jax.models.vgg import VGG
 from msst_jax.ops.image import composite, resize
-from msst_jax.optim.minimize import CompiledMinimizer, Solution, compile_minimizer, run_minimizer
-from msst_jax.optim.optimizer import OptimizerOptions, build_optimizer
+from msst_jax.optim.minimize import CompiledMinimizer, Solution, run_minimizer
+from msst_jax.optim.programs import Programs
 from msst_jax.runtime.interrupt import interrupt_event
 from msst_jax.transfer.inputs import PhotoInputs
-from msst_jax.transfer.listener import SILENT, Listener, ProgressCallback
+from msst_jax.transfer.listener import SILENT, Listener
 from msst_jax.transfer.memory import ScalePlan, check_memory
 from msst_jax.transfer.objective import (
     ExtraLoss,
@@ -60,8 +60,8 @@ def stylize(
     *,
     seed: int = 0,
     extra_loss: ExtraLoss | None = None,
-    progress: ProgressCallback | None = None,
     listener: Listener = SILENT,
+    programs: Programs | None = None,
 ) -> StylizationResult:
     """Optimizes B images of one photo as one batch, one for each of `runs`.
 
@@ -72,8 +72,8 @@ def stylize(
       runs: the factors of the loss, for each image.
       seed: of the random start (options.init = "noise").
       extra_loss: further terms of the loss; see `ExtraLoss`.
-      progress: that of the listener; see `ProgressCallback`.
       listener: see `Listener`.
+      programs: see `coarse_to_fine`.
     """
     weights = jax.tree.map(lambda *values: jnp.asarray(values, jnp.float32), *runs)
 
@@ -87,8 +87,8 @@ def stylize(
 
     preview = listener.preview
     of_pixels = preview and preview._replace(show=lambda pixels: preview.show(full_images(pixels)))
-    told = listener._replace(progress=progress or listener.progress, preview=of_pixels)
-    pixels, solutions = coarse_to_fine(options, problem, inputs, batch, seed, told)
+    told = listener._replace(preview=of_pixels)
+    pixels, solutions = coarse_to_fine(options, problem, inputs, batch, seed, told, programs=programs)
     return _collect(full_images(pixels), solutions)
 
 
@@ -134,6 +134,7 @@ def coarse_to_fine(
     listener: Listener,
     *,
     stop: threading.Event | None = None,
+    programs: Programs | None = None,
 ) -> tuple[jax.Array, list[Solution]]:
     """Minimizes `problem` at each scale, starting from the resized pixels of the previous scale.
 
@@ -150,6 +151,8 @@ def coarse_to_fine(
       seed: of the random start.
       listener: see `Listener`; its preview receives the pixels of the scale.
       stop: takes the place of Ctrl-C, and ends the optimization without finishing at full size.
+      programs: of earlier optimizations, which serve again where only arrays differ, and take those of this one; None =
+        none.
 
     Returns:
       Pixels (runs, images, H, W, 3), and the Solution of each scale.
@@ -160,11 +163,13 @@ def coarse_to_fine(
     pixels = None
     first = None if inputs.start is None else jnp.asarray(inputs.start)
     solutions: list[Solution] = []
+    compiler = partial((programs or Programs()).minimizer, options.optimizer)
     scales = [pair for pair in zip(options.schedule.scales, options.schedule.evaluations, strict=True) if pair[1]]
 
     def check(compiled: CompiledMinimizer) -> None:
         plans = _scale_plans(scales, (*batch, *inputs.photo.shape))
-        if not solutions and (needed := check_memory(options, compiled, plans)):
+        needed = None if solutions else check_memory(options, compiled, plans, listener.fewer)
+        if needed and compiled.seconds:
             listener.announce(needed)
 
     with interrupt_event() if stop is None else nullcontext(stop) as stopped:
@@ -180,7 +185,7 @@ def coarse_to_fine(
                 continue  # only bring the pixels so far to their full size
             told = listener._replace(done=sum(solution.losses["total"].shape[-1] for solution in solutions))
             solution = _minimize_scale(
-                options.optimizer, partial(problem, scene), pixels, evaluations, told, check, stopped, finishes
+                compiler, partial(problem, scene), pixels, evaluations, told, check, stopped, finishes
             )
             keep_best = options.keep == "best" or solution.interrupted
             pixels = jnp.asarray(solution.best_pixels if keep_best else solution.pixels)
@@ -199,7 +204,7 @@ def _scale_plans(scales: Sequence[tuple[float, int]], shape: tuple[int, ...]) ->
 
 
 def _minimize_scale(
-    optimizer: OptimizerOptions,
+    compiler: Callable[..., tuple[CompiledMinimizer, Partial, Any]],
     problem: Callable[[], tuple[Partial, Any]],
     pixels: jax.Array,
     evaluations: int,
@@ -211,7 +216,7 @@ def _minimize_scale(
     """Minimizes at one scale.
 
     Args:
-      optimizer: see `OptimizerOptions`.
+      compiler: `Programs.minimizer` of an optimizer.
       problem: gives the objective and its runs.
       pixels: the first ones (runs, images, H, W, 3).
       evaluations: at this scale.
@@ -233,9 +238,12 @@ def _minimize_scale(
             return further
 
         stop = finishing()
-        listener.announce(describe_compilation(pixels))
-        loss, runs = problem()
-        compiled = compile_minimizer(loss, pixels, build_optimizer(optimizer, few if stop else evaluations), runs=runs)
+        compiled, loss, runs = compiler(
+            problem,
+            pixels,
+            few if stop else evaluations,
+            on_compile=lambda: listener.announce(describe_compilation(pixels)),
+        )
         on_compiled(compiled)
         stop = stop or finishing()
         solution = run_minimizer(

@@ -49,6 +49,7 @@ FLAG_VALUES = {
     "regions-only": "--regions-only",
     "compare": "--compare",
     "preview-every": "--preview-every=1",
+    "sweep": "--sweep=style_weight=1,2",
     "model": "--model=builtin",
     "quality": "--quality=20",
     "rate": "--rate=25",
@@ -182,6 +183,11 @@ def test_training_names_what_masks_that_are_given_make_idle(tmp_path: Path, phot
 def test_a_flag_of_another_run_is_refused_by_the_table():
     with pytest.raises(UserError, match=r"^--compare has no effect on a video with --model; leave it out$"):
         check_flags_apply(Run.VIDEO_MODEL, STYLIZE_FLAGS, ["blend", "compare"])
+
+
+def test_a_field_that_only_the_users_config_knows_is_its_own_affair():
+    given = Given([], ["zoom"], photo.get_config(), masked=False, preset=["zoom"])
+    assert describe_inert(Run.PHOTO, STYLIZE_FIELDS, given) == []
 
 
 class Recorder:

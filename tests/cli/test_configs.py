@@ -112,6 +112,7 @@ STYLED = ["--style=person=a.png", "--style=background=b.png", "--mask=person=lef
 RUNS = {
     "photo, noise and seed": [*STYLED, "--config.init=noise", "--seed=7", "--blend=0.3", *NUMBERS],
     "several blends": [*STYLED, "--blend=0,0.4", *NUMBERS],
+    "sweep": [*STYLED, "--sweep=content_weight=1,2", "--sweep=size=24,32", *NUMBERS[1:]],
     "stroke size": [*STYLED, "--stroke-size=2", *NUMBERS],
     "colors": [*STYLED, "--keep-colours", *NUMBERS],
     "colors of a region": [*STYLED, "--keep-colours=person", *NUMBERS],

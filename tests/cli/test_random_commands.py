@@ -44,6 +44,7 @@ REGIONS = ["person", "background", "dog", "cat+dog", "x", "", "ünï", "person=b
 TINY_FLAGS = [f"--config.{name}={value!r}".replace("'", '"') for name, value in QUICK.items()]
 # Not `steps`: a large number of them is sound, and takes long.
 FIELDS = [*(name for name in QUICK if name != "steps"), "photo", "feather", "init", "nope", "styles"]
+SWEPT = ["content_weight", "feather", "max_step", "stroke_size", "size", "next_steps", "keep", "nope", ""]
 TRAIN_FIELDS = [*(name for name in TINY if name != "steps"), "nope"]
 TRAIN_NUMBERS = {**TINY, "steps": 1, "checkpoint_every": 1}
 
@@ -87,6 +88,7 @@ def stylize_line(rng: random.Random) -> list[str]:
         lambda: f"--mask={rng.choice(REGIONS)}={file()}",
         lambda: f"--blend={rng.choice([*NUMBERS, '0,0.2', '0:0,1:1'])}",
         lambda: f"--seed={rng.choice(NUMBERS)}",
+        lambda: f"--sweep={rng.choice(SWEPT)}={rng.choice(NUMBERS)},{rng.choice(NUMBERS)}",
         lambda: f"--segmenter={rng.choice(['person_vgg16', 'deeplabv3_resnet50', '', 'a.png', 'nothing'])}",
         lambda: rng.choice(["--regions-only", "--compare", "--resume", "--quiet", "--noquiet", "--nope", "--", "-o"]),
         lambda: f"--quality={rng.choice(NUMBERS)}",

@@ -117,7 +117,7 @@ def test_sigterm_amid_a_folder_names_what_was_written(tmp_path: Path, model: Pat
     (tmp_path / "in").mkdir()
     for name in ("a", "b"):
         save(tmp_path / "in" / f"{name}.png", noise(48, 64))
-    after(monkeypatch, photo_feedforward, "save_image", 1)
+    after(monkeypatch, photo_feedforward, "save_picture", 1)
     command = ["in", f"--model={model}", f"--mask=person={left['person']}", "-o", "out", "--config.size=0"]
     code, stderr = commands.run_command([*command, f"--quiet={quiet}"], tmp_path)
     assert (code, stderr) == (143, "stylize.py: interrupted; all that was written: out/a.png\n")

@@ -20,7 +20,9 @@ def scene(tmp_path: Path) -> Path:
     ("arguments", "message"),
     [
         (["nope.png", *TWO], "photo nope.png does not exist; check the name"),
-        ([".", *TWO], "photo . is a folder; give a picture, or a fast model"),
+        ([".", *TWO, "--compare"], "--compare makes a sheet of one photo; give one photo, or leave it out"),
+        ([".", *TWO, "--init=c.png"], "--init c.png is a start for one photo, and . is a folder; give one photo, or"),
+        ([".", "--regions-only"], "photo . is a folder; give a picture of it"),
         (["empty.png", *TWO], "photo empty.png is empty; give a PNG"),
         (["photo.png", "b.png", *TWO], "one photo at a time, found 2: photo.png b.png"),
         (["strip.png", "--style=background=a.png"], "becomes 512x1 pixels; every side must have at least 16"),

@@ -15,8 +15,8 @@ from PIL import Image
 from msst_jax.errors import UserError
 from msst_jax.io.folders import list_pictures
 from msst_jax.io.picture_formats import readable_suffixes
+from msst_jax.pipelines.folder import folder_targets
 from msst_jax.pipelines.job import MasksJob, PhotoJob
-from msst_jax.pipelines.photo_feedforward import folder_targets
 from msst_jax.pipelines.run import run_job
 from msst_jax.training.data.photos import FolderPhotos, find_photos
 from msst_jax.video.io.frame_folder import FrameFolder, list_frames
@@ -129,6 +129,14 @@ def test_a_special_file_is_never_opened_but_named(folder: Path, tmp_path: Path, 
     os.mkfifo(folder / "1.json")  # looks like the JSON of an output
     assert USERS[user](folder) == ["1.png", "2.png"]
     assert f"{folder}: left out pipes, sockets and devices: 1 (3.png)" in caplog.text
+
+
+@each_user
+@pytest.mark.parametrize("target", ["gone.png", "3.png"])
+def test_a_link_that_leads_nowhere_is_named(folder: Path, caplog, user: str, target: str):
+    (folder / "3.png").symlink_to(target)
+    assert USERS[user](folder) == ["1.png", "2.png"]
+    assert f"{folder}: left out links that lead nowhere: 1 (3.png)" in caplog.text
 
 
 def make_special(path: Path, elsewhere: Path, kind: str) -> None:

@@ -24,6 +24,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("./~/a", "{here}/~/a"),
         ("~draft.png", "{here}/~draft.png"),
         ("./-", "{here}/-"),
+        ("./gs:/b.png", "{here}/gs:/b.png"),
         ("a:b.mp4", "a:b.mp4"),
         ("C:/a.jpg", "C:/a.jpg"),
         ("tfds:coco", "tfds:coco"),
@@ -44,7 +45,9 @@ def test_a_word_is_no_path_and_a_file_of_its_name_is(home: Path, text: str, mean
     assert user_path(path, "--style", words=("keep",)) == path
 
 
-@pytest.mark.parametrize("text", ["gs://b/x.mp4", "s3://b/x", "https://a.org/x.jpg", "HTTP://a", "data+x://y"])
+@pytest.mark.parametrize(
+    "text", ["gs://b/x.mp4", "gs:/b", "s3:/b/x.png", "s3://b/x", "https://a.org/x.jpg", "HTTP://a", "data+x://y"]
+)
 def test_a_url_is_refused(text: str):
     with pytest.raises(
         UserError, match=r"^photo \S+ is a URL, and only files of this machine can be used; give a path$"

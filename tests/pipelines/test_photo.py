@@ -38,3 +38,33 @@ def test_an_interrupted_run_ends_as_one_even_if_it_found_nothing_better_yet(inte
     values.update(interrupted=interrupted, improved=np.array(improved), finite=np.array([True]), evaluations=[1])
     job = photo.PhotoJob("p", {}, {}, Path("o.png"), [0.1])
     assert photo._exit_code(job, StylizationResult(**values)) == code
+
+
+@pytest.mark.parametrize(
+    ("interrupted", "improved", "said"),
+    [
+        (True, [True, True], ["interrupted after 4 evaluations: wrote the best picture so far"]),
+        (
+            True,
+            [True, False],
+            [
+                "interrupted after 4 evaluations: wrote the best picture so far",
+                "blend 0.3: nothing better than the start was found",
+            ],
+        ),
+        (
+            True,
+            [False, False],
+            ["interrupted after 4 evaluations: wrote the picture so far; nothing better than the start was found yet"],
+        ),
+        (False, [False, True], ["blend 0.1: nothing better than the start was found"]),
+    ],
+)
+def test_what_is_said_of_the_end_of_a_run_does_not_contradict_itself(
+    interrupted: bool, improved: list[bool], said: list[str], caplog: pytest.LogCaptureFixture
+):
+    values = dict.fromkeys(StylizationResult._fields)
+    values.update(interrupted=interrupted, improved=np.array(improved), finite=np.array([True] * 2), evaluations=[1, 3])
+    job = photo.PhotoJob("p", {}, {}, Path("o.png"), [0.1, 0.3])
+    photo._exit_code(job, StylizationResult(**values))
+    assert [record.getMessage() for record in caplog.records] == said

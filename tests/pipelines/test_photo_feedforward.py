@@ -209,10 +209,9 @@ def test_damaged_and_foreign_models_are_rejected(scene: Path, tmp_path: Path):
         load_feedforward(str(embedded))
 
 
-def test_folder_without_a_model_is_rejected(scene: Path, tmp_path: Path):
-    styles = {"background": str(scene / "a.png")}
-    with pytest.raises(UserError, match="is a folder"):
-        run_job(quick_config(), PhotoJob(str(scene), styles, {}, tmp_path / "out.png", [0.2]))
+def test_the_output_of_a_folder_is_a_folder(model: Path, scene: Path, tmp_path: Path):
+    with pytest.raises(UserError, match="is the name of a picture; the pictures of a folder need a folder"):
+        run_job(quick_config(), job(model, scene, tmp_path / "out.png"))
     assert default_output(str(scene), False) == Path("outputs") / scene.name
 
 

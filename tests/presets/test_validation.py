@@ -108,6 +108,20 @@ def test_too_few_steps_for_all_scales_leave_out_the_coarse_ones():
     assert evaluations(steps=3, scales=(0.5, 1.0), scale_steps=(1000.0, 1.0)) == (2, 1)
 
 
+def test_without_shares_two_scales_have_the_evaluations_of_earlier_versions():
+    for steps in range(1, 400):
+        given = evaluations(steps=steps, scales=(0.5, 1.0), scale_steps=(0.7, 0.3))
+        assert evaluations(steps=steps, scales=(0.5, 1.0), scale_steps=()) == given
+    assert build_schedule(photo.get_config()).evaluations == (140, 60)
+
+
+def test_without_shares_any_number_of_scales_will_do():
+    config = quick_config(scales=(0.25, 0.5, 1.0), scale_steps=(), steps=200)
+    check_config(config)
+    assert build_schedule(config).evaluations == (93, 47, 60)
+    assert evaluations(steps=7, scales=(1.0,), scale_steps=()) == (7,)
+
+
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
@@ -143,7 +157,8 @@ def test_too_few_steps_for_all_scales_leave_out_the_coarse_ones():
         ("style_layer_weights", (1.0,), "has 1 values for 2 layers"),
         ("style_layer_weights", (1.0, "x"), "is 'x'; it must be a number"),
         ("style_layer_weights", (1.0, -1.0), "must be zero or more"),
-        ("scales", (0.5, 1.0), "has 2 values, config.scale_steps 1"),
+        ("scales", (0.5, 1.0), r"has 2 values, config.scale_steps 1; give as many, or --config.scale_steps=\(\) for"),
+        ("scales", (), r"is empty; give \(1.0,\) for the full size alone"),
         ("scales", (0.5,), "must be 1.0, the full size"),
         ("scales", ("a",), "is 'a'; it must be a number"),
         ("scale_steps", (0.0,), "must be above zero"),

@@ -107,6 +107,58 @@ def test_an_announcement_can_change_how_many_steps_are_left(caplog):
     assert lines(caplog)[:2] == ["finishing", "stylize: 4 of 7 evaluations (57%), loss 0.5"]
 
 
+def two_scales(clock: Clock, seconds: float, compilation: float, *, quiet: bool = False, pauses: int = 2) -> None:
+    """A run of ten steps that take a quarter of these seconds, and ten that take all of them, at a terminal or not."""
+    costs = [*[0.25] * 10, *[1.0] * 10]
+    with Progress("stylize", "evaluation", 20, quiet=quiet, costs=costs, pauses=pauses, clock=clock) as progress:
+        for share in (0.25, 1.0):
+            progress.announce("compiling")
+            clock.now += compilation / 2
+            progress.announce("about 2 GB of memory")
+            clock.now += compilation / 2
+            advance(progress, clock, 10, share * seconds)
+
+
+def whole_times(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [line for line in lines(caplog) if line.endswith("in all")]
+
+
+@pytest.mark.parametrize("stream", [Terminal, io.StringIO])
+def test_a_long_run_tells_once_how_long_it_takes_in_all(caplog, monkeypatch: pytest.MonkeyPatch, stream: type):
+    monkeypatch.setattr(sys, "stderr", stream())
+    clock = Clock()
+    two_scales(clock, seconds=100, compilation=400)
+    assert clock.now == 2050
+    assert whole_times(caplog) == ["stylize: about 34 min in all"]
+
+
+def test_compilations_that_are_still_to_come_count(caplog):
+    two_scales(Clock(), seconds=4, compilation=40)  # 130 s, of which a compilation is 40
+    assert whole_times(caplog) == ["stylize: about 2 min in all"]
+    caplog.clear()
+    two_scales(Clock(), seconds=4, compilation=40, pauses=1)
+    assert not whole_times(caplog)
+
+
+def test_a_short_run_a_quiet_one_and_one_that_is_interrupted_do_not_tell_how_long_they_take(caplog):
+    two_scales(Clock(), seconds=3, compilation=10)
+    two_scales(Clock(), seconds=100, compilation=400, quiet=True)
+    clock = Clock()
+    with Progress("stylize", "evaluation", 200, quiet=False, pauses=1, clock=clock) as progress:
+        progress.announce("compiling")
+        advance(progress, clock, 2, 100)
+        progress.announce("finishing", left=5)
+        advance(progress, clock, 5, 100)
+    assert not whole_times(caplog)
+
+
+def test_a_video_whose_frames_differ_does_not_tell_how_long_it_takes(caplog):
+    clock = Clock()
+    with Progress("stylize", "frame", 20, quiet=False, clock=clock) as progress:
+        advance(progress, clock, 20, 100)
+    assert not whole_times(caplog)
+
+
 def test_quiet_says_nothing(caplog, monkeypatch: pytest.MonkeyPatch):
     terminal = Terminal()
     for stream in (terminal, io.StringIO()):

@@ -17,7 +17,6 @@ from msst_jax.regions import inference
 from msst_jax.regions.inference import class_probabilities
 from msst_jax.regions.masks import area_fractions
 from msst_jax.regions.segmenter import Segmenter
-from msst_jax.transfer import inputs as transfer_inputs
 from msst_jax.transfer.build import build_input_options, build_options
 from msst_jax.transfer.inputs import PhotoInputs, load_photo_inputs
 from tests.helpers.pictures import make_scene, noise, quick_config, save, stripe
@@ -220,14 +219,13 @@ def test_a_missing_style_is_reported_before_the_network_runs(scene: Path, monkey
 
 def test_the_photo_is_decoded_once(scene: Path, monkeypatch: pytest.MonkeyPatch):
     read: list[str] = []
-    decode = images.read_picture
+    decode = images.decode_picture
 
     def spy(path: str, *more: Any) -> Image.Image:
         read.append(Path(path).name)
         return decode(path, *more)
 
-    for module in (images, transfer_inputs):
-        monkeypatch.setattr(module, "read_picture", spy)
+    monkeypatch.setattr(images, "decode_picture", spy)
     load(scene, "person background")
     options, output = build_input_options(quick_config()), scene / "out" / "m.png"
     export_masks(options, str(scene / "photo.png"), output, config={}, segmenter=colour_segmenter())

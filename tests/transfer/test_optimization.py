@@ -14,6 +14,7 @@ import pytest
 from msst_jax.losses import objective as losses
 from msst_jax.models.pretrained import load_vgg
 from msst_jax.models.vgg import VGG
+from msst_jax.optim import programs
 from msst_jax.optim.minimize import compile_minimizer
 from msst_jax.optim.optimizer import build_optimizer
 from msst_jax.transfer import objective
@@ -139,7 +140,7 @@ def test_ctrl_c_while_the_last_scale_compiles_still_finishes_at_full_size(
             signal.raise_signal(signal.SIGINT)
         return compile_minimizer(*args, **kwargs)
 
-    monkeypatch.setattr(stylization, "compile_minimizer", interrupted_compilation)
+    monkeypatch.setattr(programs, "compile_minimizer", interrupted_compilation)
     outcome = run(inputs, vgg, steps=14, **TWO_SCALES)
     assert outcome.interrupted
     assert outcome.evaluations == [7, FINISHING_EVALUATIONS]
