@@ -45,6 +45,7 @@ def failures(rows: dict[str, dict[str, Any]]) -> list[str]:
 
 
 @pytest.mark.usefixtures("one_precision")
+@pytest.mark.slow
 def test_quick_run_covers_every_group_and_prints_what_the_json_holds(
     tmp_path: Path, monkeypatch: Patch, capsys: Capture
 ) -> None:

@@ -250,6 +250,7 @@ def test_picture_of_another_size_is_resized_and_said_and_of_another_shape_refuse
     assert "two.png is 64x64, the photo 64x48; give one that is not cropped" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_pictures_of_presets_are_made_once_and_again_when_something_changes(table: Path, commands: Commands) -> None:
     out = table.parent / "out"
     presets = ["--preset", "photo", "--preset", "seed"]

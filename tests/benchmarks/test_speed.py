@@ -109,6 +109,7 @@ def test_memory_per_megapixel_excludes_constant_overhead(monkeypatch: pytest.Mon
     assert all(gigabytes == pytest.approx(3.0) for gigabytes in per_megapixel.values())
 
 
+@pytest.mark.slow
 def test_peak_memory_is_that_of_the_child_process_and_not_of_its_parent() -> None:
     ballast = np.ones(2**28)  # 2 GB
     peak = memory.peak_in_subprocess("optimize", 0, OURS, True)
@@ -116,6 +117,7 @@ def test_peak_memory_is_that_of_the_child_process_and_not_of_its_parent() -> Non
     assert 0.1 < peak < 0.9 * ballast.nbytes / 1e9
 
 
+@pytest.mark.slow
 def test_failure_of_the_child_process_is_reported_with_its_last_line() -> None:
     with pytest.raises(UserError, match="the peak memory of fast_photo 0, nothing, cannot be measured: KeyError"):
         memory.peak_in_subprocess("fast_photo", 0, "nothing", True)

@@ -219,6 +219,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorder]:
     return recorder
 
 
+@pytest.mark.slow
 def test_a_training_run_reads_every_field_of_its_task(tmp_path: Path, photos: Path, recorder: Recorder):
     config = tiny_config(steps=2)
     recorder.read.clear()

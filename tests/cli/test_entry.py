@@ -56,6 +56,7 @@ def test_a_signal_while_modules_are_imported_is_one_line(tmp_path: Path, module,
 
 
 @pytest.mark.parametrize("arguments", ["stylize.py", "-m stylize", "train.py", "-m train"])
+@pytest.mark.slow
 def test_a_closed_stderr_changes_nothing_but_what_is_printed(arguments: str):
     command = f"{sys.executable} {arguments} --config=nowhere 2>&-"
     done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)

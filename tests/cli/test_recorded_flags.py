@@ -77,6 +77,7 @@ def test_a_blend_that_changes_is_none_of_a_photo(scene: Path, model: Path):
     assert json.loads((scene / "out.json").read_text())["blend_ratio"] == 0
 
 
+@pytest.mark.slow
 def test_the_json_of_a_photo_stylizes_a_video_with_what_fits_one(scene: Path, model: Path):
     flags = ["--quality=40", "--subsampling=4:2:0", "--metadata=none"]
     run(scene, model, "photo.png", "--blend=0.25", *flags, "-o=photo.jpg")
@@ -85,6 +86,7 @@ def test_the_json_of_a_photo_stylizes_a_video_with_what_fits_one(scene: Path, mo
     assert json.loads((scene / "out.json").read_text())["blend"] == {"seconds": [0.0], "ratios": [0.25]}
 
 
+@pytest.mark.slow
 def test_several_blends_of_a_photo_are_none_of_a_video(scene: Path, model: Path):
     run(scene, model, "photo.png", "--blend=0,0.5", "-o=several.png")
     lines = again(scene, "several.json", "in.mp4", "--mask=person=left.png", "-o=out.mp4")

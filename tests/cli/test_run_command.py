@@ -154,6 +154,7 @@ def test_sigterm_keeps_the_frames_of_a_video_and_resume_goes_on(tmp_path: Path, 
     assert commands.run_command([*command, "--resume"], tmp_path)[0] == 0
 
 
+@pytest.mark.slow
 def test_sigterm_saves_a_checkpoint_of_a_training_run_and_the_model(tmp_path: Path, photos: Path, monkeypatch):
     after(monkeypatch, checkpoints, "save", 1)
     code, stderr = commands.run_command(tiny_flags(photos, steps=10_000, checkpoint_every=3), tmp_path, TRAIN)

@@ -49,6 +49,7 @@ IN_FOLDERS = {
 
 
 @pytest.mark.parametrize("role", IN_FOLDERS)
+@pytest.mark.slow
 def test_a_run_goes_on_without_a_pipe_among_the_pictures_of_a_folder(model: Path, tmp_path: Path, role: str):
     place, (script, arguments) = IN_FOLDERS[role]
     make_photos(tmp_path, 4)

@@ -338,6 +338,7 @@ def test_quiet_prints_nothing_and_otherwise_a_stretched_mask_and_the_output_are_
     assert names(scene / "new" / "folder") == ["out.jpg", "out.json", "out_inputs.jpg"]
 
 
+@pytest.mark.slow
 def test_the_seed_config_runs_from_the_command_line(scene: Path):
     config = f"--config={STYLIZE.parent / 'configs' / 'seed.py'}"
     changes = ["--config.size=24", "--config.steps=2", "--config.steps_multiple=3", "--blend=0.3", "--config.history=4"]
@@ -351,6 +352,7 @@ def test_the_seed_config_runs_from_the_command_line(scene: Path):
     assert content["config"]["keep"] == "last"
 
 
+@pytest.mark.slow
 def test_ctrl_c_at_a_terminal_stops_the_bundled_example_and_writes_it(tmp_path: Path):
     """The real command with the real default layers; the bar on the terminal tells when the loop runs."""
     ours, theirs = pty.openpty()

@@ -152,6 +152,7 @@ def test_a_run_leaves_a_model_metrics_samples_and_says_so_on_a_second_start(tmp_
     assert code == 2
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_a_checkpoint_and_the_model(tmp_path: Path, photos: Path):
     flags = tiny_flags(photos, steps=100_000, checkpoint_every=100_000)
     script = Script(flags, tmp_path, TRAIN)
@@ -165,6 +166,7 @@ def test_ctrl_c_saves_a_checkpoint_and_the_model(tmp_path: Path, photos: Path):
     load_feedforward(str(tmp_path / "run"))
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_is_one_line_with_exit_code_1_and_writes_neither_model_nor_picture(
     tmp_path: Path, photos: Path
 ):
@@ -176,6 +178,7 @@ def test_a_run_that_diverges_is_one_line_with_exit_code_1_and_writes_neither_mod
     assert not (tmp_path / "run" / "samples").exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_got_worse_says_so_with_exit_code_1(tmp_path: Path, photos: Path):
     flags = tiny_flags(photos, learning_rate=100.0)
     code, stderr = run_command([*flags, "--quiet"], tmp_path, TRAIN)
@@ -201,6 +204,7 @@ def no_space_after_the_first_checkpoint() -> None:
     training.checkpoints.save = limited
 
 
+@pytest.mark.slow
 def test_a_full_disk_during_a_checkpoint_is_one_line_and_the_one_before_stays(tmp_path: Path, photos: Path):
     flags = [*tiny_flags(photos), "--quiet"]
     assert run_script([*flags, "--workdir=whole"], tmp_path, TRAIN) == (0, "")
@@ -228,6 +232,7 @@ def no_space_for_a_picture() -> None:
     loop.MetricsWriter = Limited  # type: ignore[misc]
 
 
+@pytest.mark.slow
 def test_a_full_disk_during_the_events_is_one_line_and_the_same_command_goes_on(tmp_path: Path, photos: Path):
     flags = [*tiny_flags(photos, checkpoint_every=100, sample_every=3), "--quiet"]
     code, stderr = run_script(flags, tmp_path, TRAIN, settings=READ_ONLY_CACHE, before=no_space_for_a_picture)

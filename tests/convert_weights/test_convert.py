@@ -58,6 +58,7 @@ def test_deepest_and_dtype_determine_the_file_and_its_metadata(tmp_path: Path, o
         }
 
 
+@pytest.mark.slow
 def test_output_is_bit_identical_in_another_process(tmp_path: Path, output: Path) -> None:
     checkpoint = saved(tmp_path / "vgg.pth", full_state("vgg16"))
     arguments = ["vgg16", "--from", str(checkpoint), "--deepest", "relu1_2", "--output"]

@@ -209,6 +209,7 @@ def test_a_folder_that_cannot_be_opened_is_a_one_line_error(folder: Path, monkey
         USERS[user](folder)
 
 
+@pytest.mark.slow
 def test_outputs_written_beside_their_photos_are_no_photos_the_next_time(
     model: Path, tmp_path: Path, caplog, monkeypatch
 ):

@@ -55,6 +55,7 @@ def vgg() -> VGG:
     return load_vgg("vgg16", [*seed.get_config().style_layers], path=EMBEDDED_VGG16)[0]
 
 
+@pytest.mark.slow
 def test_it_lowers_the_loss_after_the_same_number_of_evaluations(vgg: VGG) -> None:
     losses = {}
     for power in (0.0, 1.0):

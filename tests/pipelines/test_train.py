@@ -59,6 +59,7 @@ def test_masks_are_segmented_once_and_reused(tmp_path: Path, calls, segmenters):
     assert masks[0].stat().st_mtime_ns == times[0]
 
 
+@pytest.mark.slow
 def test_all_masks_of_a_run_come_from_its_first_network(tmp_path: Path, calls, monkeypatch, caplog):
     """A network converted later segments nothing, unless the run is restarted."""
     loaded = fake_networks(monkeypatch)

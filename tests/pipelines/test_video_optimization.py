@@ -194,6 +194,7 @@ def test_a_start_from_a_picture_is_refused(scene: Path, tmp_path: Path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_the_command_needs_no_model(scene: Path, tmp_path: Path):
     quick = ["--config.size=32", "--config.steps=2", "--config.next_steps=1", "--config.scales=(1.0,)"]
     quick += ["--config.scale_steps=(1.0,)", "--config.history=4"]

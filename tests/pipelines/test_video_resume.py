@@ -212,6 +212,7 @@ def use_small_batches() -> None:
     feedforward.MAX_BATCH = 2
 
 
+@pytest.mark.slow
 def test_kill_9_leaves_only_the_resume_folder_and_resume_completes_the_same_file(
     model: Path, inputs: Path, tmp_path: Path
 ):

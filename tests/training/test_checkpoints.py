@@ -112,6 +112,7 @@ def test_flipped_bits_in_the_arrays_are_detected(tmp_path: Path):
     assert read(tmp_path)[0].step == 1
 
 
+@pytest.mark.slow
 def test_two_damaged_checkpoints_are_both_skipped(tmp_path: Path):
     write(tmp_path, [1, 2, 3])
     damage(tmp_path / "3" / "state")
@@ -119,6 +120,7 @@ def test_two_damaged_checkpoints_are_both_skipped(tmp_path: Path):
     assert read(tmp_path)[0].step == 1
 
 
+@pytest.mark.slow
 def test_if_no_checkpoint_is_readable_none_is_removed_and_the_error_suggests_restart(tmp_path: Path):
     write(tmp_path, [1, 2])
     for step in (1, 2):

@@ -171,6 +171,7 @@ def test_a_nonfinite_gradient_is_skipped_even_if_the_loss_is_finite():
     np.testing.assert_array_equal(state.params["slopes"], before.params["slopes"])
 
 
+@pytest.mark.slow
 def test_bfloat16_computes_in_bfloat16_and_keeps_parameters_and_gram_matrices_in_float32():
     config = tiny_config(dtype="bfloat16", warmup=0, batch=1)
     task = stylizer_task(config)

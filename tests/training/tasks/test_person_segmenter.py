@@ -146,6 +146,7 @@ def test_the_file_holds_only_learned_parameters_in_at_most_6_megabytes(task: Tas
         np.testing.assert_array_equal(tensors[name], value.astype(np.float16))
 
 
+@pytest.mark.slow
 def test_training_can_start_from_conv5_of_a_converted_vgg16(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     rng = np.random.default_rng(0)
     low = rng.normal(size=(9 * 512, 128)).astype(np.float32) @ rng.normal(size=(128, 512)).astype(np.float32)
@@ -210,6 +211,7 @@ def test_random_regions_are_rejected():
         person_segmenter.load_task_spec(build_segmenter_options(small_config(without_mask="random")), {})
 
 
+@pytest.mark.slow
 def test_a_run_excludes_the_test_photos_and_writes_a_segmenter(tmp_path: Path):
     make_photos(tmp_path, 24)
     listed = ["file,also_in_voc21", *(f"{index:02d},{int(index >= 20)}" for index in range(24))]
