@@ -1,6 +1,7 @@
 """Flicker of stylized video: warping error with and without temporal smoothing.
 
     python -m benchmarks.quality.flicker VIDEO... [--model builtin] [--frames N] [--size 512]
+    python -m benchmarks.quality.flicker VIDEO --stylized VIDEO [--frames N]
 
 stylize.py stylizes each video three times: with its defaults, with unsmoothed images (--config.picture_smoothing=0),
 and with unsmoothed masks too (--config.mask_smoothing=0). The metric is the warping error E_warp (Lai et al. 2018,
@@ -10,6 +11,8 @@ both frames, and over the video. Occluded pixels and motion boundaries are exclu
 arXiv:1604.08610. The input video is measured too: no stylized version can be expected to flicker less. "edges" counts
 only pixels at or near a difference between the last two versions in one of the two frames, which is where the masks
 have edges. Prints Markdown, times 1000.
+
+With --stylized a stylized version that is there already, of any program, is measured at its own size, and the input.
 """
 
 import argparse
@@ -257,11 +260,33 @@ def measure(video: Path, model: str, size: int, count: int | None) -> dict[str, 
         return video_errors(inputs, {name: read_frames(output) for name, output in outputs.items()})
 
 
+def measure_stylized(video: Path, stylized: Path, count: int | None) -> dict[str, float]:
+    """E_warp of a stylized version of a video, and of the video at the size of that version.
+
+    Raises:
+      UserError: one cannot be read, or they have different numbers of frames.
+    """
+    info = open_video(stylized).info
+    frames = [list(itertools.islice(read_frames(path, (info.width, info.height)), count)) for path in (video, stylized)]
+    inputs, outputs = frames
+    if len(inputs) != len(outputs) or len(inputs) < 2:
+        raise UserError(
+            f"{video} has {len(inputs)} frames and {stylized} {len(outputs)}; as many are needed, at least 2: "
+            "give --frames"
+        )
+    steps = [estimate_step(*pair) for pair in itertools.pairwise(inputs)]
+    flows, masks = [step.flow for step in steps], [step.visible for step in steps]
+    return {str(stylized.name): warp_error(outputs, flows, masks), INPUT: warp_error(inputs, flows, masks)}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures and prints; returns the exit code: 0 success, 2 bad input, 130 interrupted."""
     try:
         flags = _parse(arguments)
         import_cv2()
+        if flags.stylized:
+            _print_stylized(flags)
+            return 0
         lines = []
         for video in flags.videos:
             lines += format_rows(video.name, measure(video, flags.model, flags.size, flags.frames))
@@ -279,6 +304,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _print_stylized(flags: argparse.Namespace) -> None:
+    if len(flags.videos) > 1:
+        raise UserError(f"--stylized is a version of one video, found {len(flags.videos)}")
+    errors = measure_stylized(flags.videos[0], flags.stylized, flags.frames)
+    print("| version | 1000 E_warp |\n|---|---|")
+    for name, error in errors.items():
+        print(f"| {name} | {_thousandths(error)} |")
+
+
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = ArgumentParser(
         prog="python -m benchmarks.quality.flicker",
@@ -287,6 +321,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("videos", nargs="+", type=Path, metavar="VIDEO", help="a video file, or a folder of frames")
     parser.add_argument("--model", default="builtin", metavar="DIR|builtin", help="feed-forward model")
+    parser.add_argument("--stylized", type=Path, metavar="VIDEO", help="a file or a folder of frames: measure only it")
     parser.add_argument("--frames", type=at_least(2), metavar="N", help="use only the first N frames")
     parser.add_argument("--size", type=at_least(0), default=512, help="longest side in pixels, 0 = original size")
     return parser.parse_args(arguments)

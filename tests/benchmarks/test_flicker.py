@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks.quality import flicker
-from tests.helpers.pictures import noise
+from tests.helpers.pictures import noise, save
 from tests.helpers.videos import make_video
 
 pytest.importorskip("cv2", reason="OpenCV is not installed: pip install '.[test]'")
@@ -217,3 +217,28 @@ def test_without_opencv_the_error_says_what_to_install(monkeypatch: pytest.Monke
     assert flicker.main(["video.mp4"]) == 2
     assert "cv2 cannot be imported" in (error := capsys.readouterr().err)
     assert "run pip install '.[test]'" in error
+
+
+def save_panned(folder: Path, levels: int = 0, count: int = COUNT) -> str:
+    folder.mkdir()
+    for number, frame in enumerate(flickering(panned(count), levels), 1):
+        save(folder / f"{number:06}.png", frame)
+    return str(folder)
+
+
+def test_a_stylized_version_that_flickers_is_told_from_a_steady_one_and_from_its_video(tmp_path: Path, capsys: Capture):
+    video, steady, loud = (save_panned(tmp_path / name, levels) for name, levels in (("v", 0), ("s", 0), ("l", 40)))
+
+    def measured(version: str) -> list[float]:
+        assert flicker.main([video, "--stylized", version]) == 0
+        return [float(line.split("|")[2]) for line in capsys.readouterr().out.splitlines()[2:]]
+
+    assert measured(steady)[0] == measured(steady)[1]
+    assert measured(loud)[0] > measured(loud)[1] + 1000 * (30 / 255) ** 2
+
+
+def test_a_stylized_version_of_other_length_is_refused_in_one_line(tmp_path: Path, capsys: Capture):
+    video, short = save_panned(tmp_path / "v"), save_panned(tmp_path / "s", count=2)
+    assert flicker.main([video, "--stylized", short]) == 2
+    assert re.fullmatch(r"[^\n]*v has 4 frames and [^\n]*s 2; [^\n]*--frames\n", capsys.readouterr().err)
+    assert flicker.main([video, "--stylized", short, "--frames", "2"]) == 0

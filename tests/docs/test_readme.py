@@ -16,6 +16,7 @@ SPEED, PARITY = RESULTS / "amd-epyc-2-cores.json", RESULTS / "parity-amd-epyc-2-
 ORIGINAL = "PyTorch, the original's structure"
 QUALITY_PAGES = {  # the pages that hold the whole tables of what is not in benchmarks/results
     "benchmarks.quality.segmentation": ROOT / "docs" / "regions.md",
+    "benchmarks.quality --set": ROOT / "docs" / "benchmarks.md",
     "benchmarks.quality.flicker": ROOT / "docs" / "video.md",
 }
 
