@@ -127,5 +127,6 @@ def test_the_example_of_forward_mode_gives_the_slope_along_a_direction_in_float6
     exec(block(PYTHON, "test: forward mode"), names)
     with names["jax"].enable_x64(True):
         gradient = names["jax"].grad(names["loss"])(names["image"])
+        along = float((gradient * names["direction"]).sum())
     assert names["slope"].dtype == names["curvature"].dtype == np.float64
-    assert float(names["slope"]) == pytest.approx(float((gradient * names["direction"]).sum()), rel=1e-9)
+    assert float(names["slope"]) == pytest.approx(along, rel=1e-9)
