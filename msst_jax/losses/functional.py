@@ -1,18 +1,22 @@
 """The losses as pure functions, one per formula: Gram matrices, also of regions, style, blend, content, smoothness.
 
-Features are (N, H, W, C); Gram matrices (N, C, C), float32 whatever the features are.
+Features are (N, H, W, C); Gram matrices (N, C, C), float32 unless the features are float64.
 """
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
 
-from msst_jax.ops.weighted_gram import GRAM_PRECISION, weighted_gram_products
+from msst_jax.ops.linear_map import Arrays, linear_map
+from msst_jax.ops.weighted_gram import GRAM_PRECISION, accumulation_dtype, weighted_gram_products
 
 MIN_MEAN_SQUARE = 1e-8  # of a Gram matrix: a thousandth of that of the palest paintings; a black style has less
 
 
 def gram(features: jax.Array) -> jax.Array:
-    """Gram matrices G = F^T F / (C H W): (N, H, W, C) to (N, C, C), float32.
+    """Gram matrices G = F^T F / (C H W): (N, H, W, C) to (N, C, C).
 
     Source: Gatys et al. 2016 (CVPR), eq. 3, divided as in Johnson et al. 2016 (arXiv:1603.08155), eq. 4.
     """
@@ -20,22 +24,33 @@ def gram(features: jax.Array) -> jax.Array:
     return _gram_product(features.reshape(n, h * w, c)) / (c * h * w)
 
 
-@jax.custom_vjp
+@jax.custom_jvp
 def _gram_product(flat: jax.Array) -> jax.Array:
-    """F^T F of (N, P, C), float32; its gradient F (A + A^T) takes one product where autodiff takes two."""
-    return jnp.einsum("npc,npd->ncd", flat, flat, precision=GRAM_PRECISION, preferred_element_type=jnp.float32)
+    """F^T F of (N, P, C); its gradient F (A + A^T) takes one product where autodiff takes two."""
+    return _cross_product(flat, flat)
 
 
-def _gram_product_forward(flat: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return _gram_product(flat), flat
+@partial(_gram_product.defjvp, symbolic_zeros=True)
+def _gram_product_jvp(primals: Arrays, tangents: tuple[jax.Array | SymbolicZero]) -> tuple[jax.Array, jax.Array]:
+    return _gram_product(*primals), linear_map(_gram_product_tangent, _gram_product_backward, primals, tangents)
 
 
-def _gram_product_backward(flat: jax.Array, grad: jax.Array) -> tuple[jax.Array]:
+def _gram_product_tangent(saved: Arrays, tangent: jax.Array) -> jax.Array:
+    (flat,) = saved
+    product = _cross_product(flat, tangent)
+    return product + product.swapaxes(1, 2)
+
+
+def _gram_product_backward(saved: Arrays, grad: jax.Array) -> Arrays:
+    (flat,) = saved
     symmetric = (grad + grad.swapaxes(1, 2)).astype(flat.dtype)
     return (jnp.einsum("npd,ndc->npc", flat, symmetric, precision=GRAM_PRECISION),)
 
 
-_gram_product.defvjp(_gram_product_forward, _gram_product_backward)
+def _cross_product(a: jax.Array, b: jax.Array) -> jax.Array:
+    return jnp.einsum(
+        "npc,npd->ncd", a, b, precision=GRAM_PRECISION, preferred_element_type=accumulation_dtype(a.dtype)
+    )
 
 
 def guided_gram(features: jax.Array, guides: jax.Array) -> jax.Array:
@@ -48,7 +63,7 @@ def guided_gram(features: jax.Array, guides: jax.Array) -> jax.Array:
       guides: (H, W, K) in [0, 1]: how much each pixel counts for each region.
 
     Returns:
-      (K, C, C), float32.
+      (K, C, C).
 
     Source: Gatys et al. 2017 (arXiv:1611.07865), eq. 6, with the guide as a weight of the product, not of each factor.
     """
@@ -109,7 +124,8 @@ def blend_loss(distances: jax.Array, first: int = 0) -> jax.Array:
 
 def content_loss(features: jax.Array, target: jax.Array) -> jax.Array:
     """mean((F(R) - F(x))^2) of two feature maps (1, H, W, C). Source: Gatys et al. 2016, eq. 1, as a mean."""
-    difference = features.astype(jnp.float32) - target.astype(jnp.float32)
+    dtype = accumulation_dtype(features.dtype)
+    difference = features.astype(dtype) - target.astype(dtype)
     return jnp.mean(jnp.square(difference))
 
 

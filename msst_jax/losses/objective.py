@@ -5,11 +5,12 @@ K is the number of regions, each with its own style.
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import jax
 import jax.numpy as jnp
 
+from msst_jax.errors import UserError
 from msst_jax.losses.functional import (
     blend_loss,
     content_loss,
@@ -78,7 +79,7 @@ def mixed_style_targets(paintings: Sequence[Mapping[str, jax.Array]], shares: Se
     """
     if len(paintings) == 1:  # mixing would round it
         return dict(paintings[0])
-    weights = jnp.asarray(shares, jnp.float32)
+    weights = jnp.asarray(shares, next(iter(paintings[0].values())).dtype)
     return {layer: mixed_gram(jnp.concatenate([each[layer] for each in paintings]), weights) for layer in paintings[0]}
 
 
@@ -171,6 +172,9 @@ def sequential_terms(parts: Sequence[tuple[LossTerm, jax.Array]]) -> list[tuple[
 
     Returns:
       (value, terms) of every summand; only the value is differentiable, only in x, and only once.
+
+    Raises:
+      UserError: a second derivative is asked for.
     """
     results = []
     previous: jax.Array | float = 0.0
@@ -178,9 +182,32 @@ def sequential_terms(parts: Sequence[tuple[LossTerm, jax.Array]]) -> list[tuple[
         fixed = jax.lax.stop_gradient(x)
         # XLA on CPU drops optimization_barrier before scheduling, but it must wait for a product with zero.
         (value, terms), gradient = jax.value_and_grad(term, has_aux=True)(fixed + 0 * previous)
-        results.append((value + jnp.sum(gradient * (x - fixed)), terms))
+        results.append((_with_gradient(value, gradient, x), terms))
         previous = jnp.sum(gradient)
     return results
+
+
+@jax.custom_jvp
+def _with_gradient(value: jax.Array, _gradient: jax.Array, _x: jax.Array) -> jax.Array:
+    """The value of a function of x whose gradient there is known."""
+    return value
+
+
+@_with_gradient.defjvp
+def _with_gradient_jvp(primals: tuple[jax.Array, ...], tangents: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
+    (value, gradient, x), (by_the_rest, _, direction) = primals, tangents
+    return value, by_the_rest + jnp.sum(_constant(gradient, x) * direction)
+
+
+@jax.custom_jvp
+def _constant(gradient: jax.Array, _x: jax.Array) -> jax.Array:
+    """The gradient at x, of which the derivative by x is not known; taken for a constant it would be zero."""
+    return gradient
+
+
+@_constant.defjvp
+def _constant_jvp(*_: object) -> NoReturn:
+    raise UserError("with remat the loss is differentiable only once; use remat=False for second derivatives")
 
 
 def layer_distances(

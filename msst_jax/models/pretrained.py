@@ -81,7 +81,7 @@ def load_vgg(
       taps: the layers whose features are needed.
       pooling: "max" or "average".
       padding: "zeros" or "replicate"; see `VGG`.
-      dtype: compute dtype, float32 or bfloat16.
+      dtype: compute dtype, float32 or bfloat16, or float64 if JAX has it enabled.
       path: a weights file; None for that of `find_vgg`.
 
     Returns:

@@ -107,7 +107,7 @@ class VGG(nnx.Module):
           pooling: "max" or "average".
           padding: of the first convolution: "zeros" as in torchvision, or "replicate", the nearest border pixel, which
             avoids a pale border in images optimized from these features.
-          dtype: compute dtype, float32 or bfloat16; parameters are float32.
+          dtype: compute dtype, float32 or bfloat16, or float64 if JAX has it enabled; parameters are float32.
           rngs: random keys of the initial weights.
 
         Raises:

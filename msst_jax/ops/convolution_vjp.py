@@ -5,14 +5,16 @@ import functools
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.custom_derivatives import SymbolicZero
 
 from msst_jax.ops.convolution import NHWC
+from msst_jax.ops.linear_map import Arrays, bilinear_map
 
 FEW_CHANNELS = 4  # such as the three of an image
 
 
 # --- convolution without padding
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def valid_convolution(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
     """Convolution without padding, for training: its gradients too are fast on the platform.
 
@@ -34,18 +36,17 @@ def valid_convolution(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.A
     )
 
 
-def _valid_forward(x: jax.Array, kernel: jax.Array, stride: int) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return valid_convolution(x, kernel, stride), (x, kernel)
-
-
-def _valid_backward(
-    stride: int, residuals: tuple[jax.Array, jax.Array], grad: jax.Array
+@functools.partial(valid_convolution.defjvp, symbolic_zeros=True)
+def _valid_jvp(
+    stride: int, primals: Arrays, tangents: tuple[jax.Array | SymbolicZero, ...]
 ) -> tuple[jax.Array, jax.Array]:
+    product = functools.partial(valid_convolution, stride=stride)
+    return product(*primals), bilinear_map(product, functools.partial(_valid_backward, stride), primals, tangents)
+
+
+def _valid_backward(stride: int, factors: Arrays, grad: jax.Array) -> Arrays:
     on_cpu = functools.partial(_cpu_gradients, stride=stride)
-    return lax.platform_dependent(*residuals, grad, cpu=on_cpu, default=functools.partial(_gradients, stride=stride))
-
-
-valid_convolution.defvjp(_valid_forward, _valid_backward)
+    return lax.platform_dependent(*factors, grad, cpu=on_cpu, default=functools.partial(_gradients, stride=stride))
 
 
 def plain_valid_convolution(x: jax.Array, kernel: jax.Array, *, stride: int) -> jax.Array:
@@ -137,7 +138,7 @@ def _depth_to_space(phases: jax.Array) -> jax.Array:
 
 
 # --- convolution of images
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def image_convolution(x: jax.Array, kernel: jax.Array, border: int) -> jax.Array:
     """Convolution of few input channels, with a fast gradient of x.
 
@@ -152,14 +153,16 @@ def image_convolution(x: jax.Array, kernel: jax.Array, border: int) -> jax.Array
     return lax.conv_general_dilated(x, kernel, (1, 1), [(border, border)] * 2, dimension_numbers=NHWC)
 
 
-def _image_forward(x: jax.Array, kernel: jax.Array, border: int) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return image_convolution(x, kernel, border), (x, kernel)
-
-
-def _image_backward(
-    border: int, residuals: tuple[jax.Array, jax.Array], grad: jax.Array
+@functools.partial(image_convolution.defjvp, symbolic_zeros=True)
+def _image_jvp(
+    border: int, primals: Arrays, tangents: tuple[jax.Array | SymbolicZero, ...]
 ) -> tuple[jax.Array, jax.Array]:
-    x, kernel = residuals
+    product = functools.partial(image_convolution, border=border)
+    return product(*primals), bilinear_map(product, functools.partial(_image_backward, border), primals, tangents)
+
+
+def _image_backward(border: int, factors: Arrays, grad: jax.Array) -> Arrays:
+    x, kernel = factors
     xla = functools.partial(lax.conv_general_dilated, window_strides=(1, 1), padding=[(border, border)] * 2)
     xla = functools.partial(xla, dimension_numbers=NHWC)
 
@@ -169,9 +172,6 @@ def _image_backward(
     on_cpu = functools.partial(_scattered_products, border=border)
     kernel_grad = jax.vjp(lambda kernel: xla(x, kernel), kernel)[1](grad)[0]
     return lax.platform_dependent(kernel, grad, cpu=on_cpu, default=x_gradient), kernel_grad
-
-
-image_convolution.defvjp(_image_forward, _image_backward)
 
 
 def _scattered_products(kernel: jax.Array, grad: jax.Array, *, border: int) -> jax.Array:

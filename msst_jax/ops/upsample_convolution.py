@@ -6,15 +6,17 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.custom_derivatives import SymbolicZero
 
 from msst_jax.ops.convolution_vjp import plain_valid_convolution, valid_convolution
+from msst_jax.ops.linear_map import Arrays, bilinear_map
 
 BORDER = ((0, 0), (1, 1), (1, 1), (0, 0))
 
 Form = Callable[[jax.Array, jax.Array], jax.Array]
 
 
-@jax.custom_vjp
+@jax.custom_jvp
 def upsample_convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """3x3 convolution of x upsampled by 2 (nearest neighbor), with reflection padding.
 
@@ -28,20 +30,18 @@ def upsample_convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return lax.platform_dependent(x, kernel, cpu=_four_phases, default=_upsample_then_convolve)
 
 
-def _forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return upsample_convolution(x, kernel), (x, kernel)
+@functools.partial(upsample_convolution.defjvp, symbolic_zeros=True)
+def _jvp(primals: Arrays, tangents: tuple[jax.Array | SymbolicZero, ...]) -> tuple[jax.Array, jax.Array]:
+    return upsample_convolution(*primals), bilinear_map(upsample_convolution, _backward, primals, tangents)
 
 
-def _backward(residuals: tuple[jax.Array, jax.Array], grad: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _backward(factors: Arrays, grad: jax.Array) -> Arrays:
     def gradients(form: Form, x: jax.Array, kernel: jax.Array, grad: jax.Array) -> tuple[jax.Array, jax.Array]:
         _, vjp = jax.vjp(form, x, kernel)
         return vjp(grad)
 
     on_cpu, default = (functools.partial(gradients, form) for form in (_four_phases, _upsample_then_convolve))
-    return lax.platform_dependent(*residuals, grad, cpu=on_cpu, default=default)
-
-
-upsample_convolution.defvjp(_forward, _backward)
+    return lax.platform_dependent(*factors, grad, cpu=on_cpu, default=default)
 
 
 def _upsample_then_convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:

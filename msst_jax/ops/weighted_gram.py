@@ -5,11 +5,15 @@ an evaluation; those of a chunk lie in the cache of a CPU.
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
+from jax.typing import DTypeLike
+
+from msst_jax.ops.linear_map import Arrays, linear_map
 
 # GPU and TPU would round the factors of float32 products; a Gram matrix sums hundreds of thousands of them.
 GRAM_PRECISION = jax.lax.Precision.HIGHEST
@@ -18,26 +22,38 @@ GRAM_PRECISION = jax.lax.Precision.HIGHEST
 CPU_CHUNK = 1 << 18
 CHUNK = 1 << 24
 
-_Saved = tuple[jax.Array, jax.Array]
 
-
-@jax.custom_vjp
+@jax.custom_jvp
 def weighted_gram_products(flat: jax.Array, weights: jax.Array) -> jax.Array:
-    """F^T diag(w_k) F of features (P, C) and weights (P, K): (K, C, C), float32."""
+    """F^T diag(w_k) F of features (P, C) and weights (P, K): (K, C, C), of the `accumulation_dtype`."""
     return _by_platform(_products, flat, weights)
 
 
-def _forward(flat: jax.Array, weights: jax.Array) -> tuple[jax.Array, _Saved]:
-    return weighted_gram_products(flat, weights), (flat, weights)
+def accumulation_dtype(features: DTypeLike) -> DTypeLike:
+    """The type in which products of features are summed: float32, or float64 for features of that type."""
+    return jnp.promote_types(features, jnp.float32)
 
 
-def _backward(saved: _Saved, grad: jax.Array) -> _Saved:
+@partial(weighted_gram_products.defjvp, symbolic_zeros=True)
+def _jvp(primals: Arrays, tangents: tuple[jax.Array | SymbolicZero, ...]) -> tuple[jax.Array, jax.Array]:
+    return weighted_gram_products(*primals), linear_map(_tangent, _backward, primals, tangents)
+
+
+def _tangent(saved: Arrays, flat_tangent: jax.Array | None, weights_tangent: jax.Array | None) -> jax.Array:
+    """F^T diag(w_k) F' plus its transpose, plus the products with the tangents of the weights."""
+    flat, weights = saved
+    summands = []
+    if flat_tangent is not None:
+        product = _by_platform(_cross_products, flat, weights, flat_tangent)
+        summands.append(product + product.swapaxes(1, 2))
+    if weights_tangent is not None:
+        summands.append(weighted_gram_products(flat, weights_tangent))
+    return reduce(jnp.add, summands)
+
+
+def _backward(saved: Arrays, grad: jax.Array) -> Arrays:
     symmetric = (grad + grad.swapaxes(1, 2)).astype(saved[0].dtype)
-    # What no one asks for, as the optimization does for weights, the compiler drops.
     return _by_platform(_feature_gradient, *saved, symmetric), _by_platform(_weight_gradient, *saved, symmetric)
-
-
-weighted_gram_products.defvjp(_forward, _backward)
 
 
 def _by_platform(function: Callable[..., jax.Array], *arrays: jax.Array) -> jax.Array:
@@ -74,14 +90,20 @@ def _chunks(flat: jax.Array, chunk: int) -> _Chunks:
 
 
 def _products(flat: jax.Array, weights: jax.Array, *, chunk: int) -> jax.Array:
+    return _cross_products(flat, weights, flat, chunk=chunk)
+
+
+def _cross_products(flat: jax.Array, weights: jax.Array, other: jax.Array, *, chunk: int) -> jax.Array:
+    """F^T diag(w_k) E of features F and E (P, C)."""
     channels, regions = flat.shape[-1], weights.shape[-1]
     chunks = _chunks(flat, chunk)
 
     def add(number: jax.Array, total: jax.Array) -> jax.Array:
         features, weight = chunks.take(flat, number), chunks.take(weights, number) * chunks.is_new(number)
-        return total + _product(_weighted(features, weight).T, features)
+        return total + _product(_weighted(features, weight).T, chunks.take(other, number))
 
-    total = jax.lax.fori_loop(0, chunks.total, add, jnp.zeros((regions * channels, channels), jnp.float32))
+    none = jnp.zeros((regions * channels, channels), accumulation_dtype(flat.dtype))
+    total = jax.lax.fori_loop(0, chunks.total, add, none)
     return total.reshape(regions, channels, channels)
 
 
@@ -126,4 +148,4 @@ def _weighted(features: jax.Array, weights: jax.Array) -> jax.Array:
 
 
 def _product(a: jax.Array, b: jax.Array) -> jax.Array:
-    return jnp.matmul(a, b, precision=GRAM_PRECISION, preferred_element_type=jnp.float32)
+    return jnp.matmul(a, b, precision=GRAM_PRECISION, preferred_element_type=accumulation_dtype(a.dtype))

@@ -120,3 +120,13 @@ def test_the_example_of_an_own_optimizer_runs_and_lowers_the_loss(capsys: pytest
     assert len(solution.losses["total"]) == 200
     assert solution.best_loss < 0.1 * solution.losses["total"][0]
     assert str(solution.best_loss) in capsys.readouterr().out
+
+
+def test_the_example_of_forward_mode_gives_the_slope_along_a_direction_in_float64() -> None:
+    names: dict[str, Any] = {}
+    exec(block(PYTHON, "test: forward mode"), names)
+    with names["jax"].enable_x64(True):
+        gradient = names["jax"].grad(names["loss"])(names["image"])
+        along = float((gradient * names["direction"]).sum())
+    assert names["slope"].dtype == names["curvature"].dtype == np.float64
+    assert float(names["slope"]) == pytest.approx(along, rel=1e-9)
