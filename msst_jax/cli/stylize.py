@@ -44,6 +44,7 @@ USAGE = """Gives every region of a photo or a video a style of its own.
 PATH_FIELDS = ("photo", "segmenter", "weights", "init")
 PATH_WORDS = {"init": STARTS}
 PRESETS = ("photo", "photo_separate", "quickstart", "seed", "seed_fast", "video")  # the first is the default
+BEFORE_GUIDED = "photo_separate"  # the default when configs had no field `guided`
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -166,7 +167,7 @@ def _run(argv: Sequence[str]) -> int:
     typed, arguments = resolve_paths(add_recorded(typed, command.recorded_flags), command.arguments)
     command = command._replace(arguments=arguments)
     photos = arguments or [file for file in [command.config.photo] if file]
-    typed = leave_out_alien(typed, command.recorded_flags, photos)
+    typed = leave_out_alien(typed, command.recorded_flags, photos, command.overrides)
     run = check_flags(typed, photos)
     check_flags_apply(run, STYLIZE_FLAGS, command.given)
     config = choose_config(command, typed, run)
@@ -181,10 +182,10 @@ def _run(argv: Sequence[str]) -> int:
 
 
 def _template(config: ConfigDict) -> ConfigDict:
-    """The default preset."""
+    """The preset that a config must have the fields of: the default one, for a JSON that of its time."""
     if hasattr(config, "task"):
         raise UserError(f"the config is for training; give it to train.py, or choose one of {', '.join(PRESETS)}")
-    return load_preset(PRESETS[0]).get_config()
+    return load_preset(PRESETS[0] if "guided" in config else BEFORE_GUIDED).get_config()
 
 
 def choose_config(command: Command, typed: StylizeFlags, run: Run) -> ConfigDict:

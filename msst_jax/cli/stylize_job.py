@@ -1,9 +1,7 @@
 """From the flags of stylize.py to a job."""
 
 import os
-import re
 from collections.abc import Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +9,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from msst_jax.cli.applicability import VIDEOS, Run
+from msst_jax.cli.flag_values import parse_blend_ratios, parse_frame_rate, parse_part
 from msst_jax.cli.flags import parse_region_files
 from msst_jax.cli.region_styles import parse_region_styles
 from msst_jax.errors import UserError
@@ -19,13 +18,11 @@ from msst_jax.io.picture_formats import IMAGE_SUFFIXES
 from msst_jax.io.write_options import OUTPUT_SUFFIXES, WriteOptions
 from msst_jax.pipelines.job import Job, MasksJob, PhotoJob, VideoJob
 from msst_jax.presets.sweep import parse_sweep
-from msst_jax.presets.validation import STARTS, check_number
+from msst_jax.presets.validation import STARTS
 from msst_jax.transfer.style_mix import painting_files
 from msst_jax.video.blend_schedule import parse_blend_schedule
 from msst_jax.video.io.animation import count_frames
 from msst_jax.video.io.formats import VIDEO_OUTPUT_SUFFIXES, VIDEO_SUFFIXES
-from msst_jax.video.io.frame_folder import DEFAULT_RATE
-from msst_jax.video.io.types import MAX_RATE, Part
 
 
 class StylizeFlags(NamedTuple):
@@ -259,52 +256,6 @@ def is_video_path(photo: str, output: str | None, rate: str | None) -> bool:
     return Path(photo).suffix.lower() in VIDEO_SUFFIXES or ending in VIDEO_OUTPUT_SUFFIXES
 
 
-def parse_frame_rate(text: str | None) -> Fraction:
-    """ "25", "23.976" or "30000/1001" to frames a second.
-
-    Raises:
-      UserError: no number above zero.
-    """
-    try:
-        rate = DEFAULT_RATE if text is None else Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        rate = Fraction(0)
-    if not 0 < rate <= MAX_RATE:
-        raise UserError(
-            f"--rate {text!r} is not a number of frames per second up to {MAX_RATE}; write 25 or 30000/1001"
-        )
-    return rate
-
-
-def parse_part(start: str | None, end: str | None) -> Part:
-    """What --start and --end say.
-
-    Raises:
-      UserError: no times, or an end that is not after the start.
-    """
-    part = Part(
-        Fraction(0) if start is None else _parse_time("start", start),
-        None if end is None else _parse_time("end", end),
-    )
-    if part.end is not None and part.end <= part.start:
-        raise UserError(f"--end {end} is not after --start {start or 0}; give a later end")
-    return part
-
-
-def _parse_time(flag: str, text: str) -> Fraction:
-    """ "90", "1:30.5" or "00:01:30" to seconds.
-
-    Raises:
-      UserError: none of these.
-    """
-    if not re.fullmatch(r"((\d+:)?[0-5]?\d:)?\d+(\.\d*)?", text):
-        raise UserError(f"--{flag} {text!r} is no time in a video; write seconds such as 90.5, or 00:01:30.5")
-    seconds = Fraction(0)
-    for unit in text.split(":"):
-        seconds = 60 * seconds + Fraction(unit)
-    return seconds
-
-
 def default_output(photo: str, regions_only: bool, video: bool = False) -> Path:
     """Where the output goes if the user names none; that of a folder is a folder."""
     if video:
@@ -314,20 +265,3 @@ def default_output(photo: str, regions_only: bool, video: bool = False) -> Path:
     if photo == str(STANDARD_STREAM):
         photo = "stdin"
     return Path("outputs") / f"{Path(photo).stem or 'photo'}{'_regions' if regions_only else ''}.png"
-
-
-def parse_blend_ratios(text: str) -> list[float]:
-    """ "0,0.2,0.4" to [0.0, 0.2, 0.4].
-
-    Raises:
-      UserError: not numbers, negative, or one twice.
-    """
-    try:
-        ratios = [float(part) for part in text.split(",")]
-    except ValueError:
-        raise UserError(f"--blend {text!r} is not a list of numbers; write for example --blend 0,0.2,0.4") from None
-    for ratio in ratios:
-        check_number("--blend", ratio)
-    if len({f"{ratio:g}" for ratio in ratios}) != len(ratios):
-        raise UserError(f"--blend {text!r} names a ratio twice; leave one out")
-    return ratios

@@ -26,8 +26,8 @@ from msst_jax.regions.selection import SINGLE_CLASSES, class_fractions, class_in
 from msst_jax.report.sheets import classes_overlay
 from msst_jax.report.sidecar import environment
 from msst_jax.transfer.build import build_input_options
-from msst_jax.transfer.inputs import load_photo, log_enlargement
 from msst_jax.transfer.options import InputOptions
+from msst_jax.transfer.photo import load_photo, log_enlargement
 
 
 def mask_path(output: Path, name: str) -> Path:

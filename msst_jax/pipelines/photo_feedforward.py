@@ -41,8 +41,9 @@ from msst_jax.report.sheets import blend_strip
 from msst_jax.report.sidecar import build_sidecar
 from msst_jax.transfer.build import build_input_options
 from msst_jax.transfer.feedforward import PhotoItem, batch_by_size, model_regions, stylize_batch
-from msst_jax.transfer.inputs import PhotoInputs, load_photo, log_enlargement, photo_masks
+from msst_jax.transfer.inputs import PhotoInputs, photo_masks
 from msst_jax.transfer.options import InputOptions
+from msst_jax.transfer.photo import load_photo, log_enlargement
 
 
 def run(config: ConfigDict, job: PhotoJob) -> int:

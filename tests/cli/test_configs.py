@@ -144,6 +144,18 @@ def test_the_json_of_a_run_repeats_it_to_the_same_pixels(scene: Path, run: str):
         assert again[key] == first[key], key
 
 
+def test_the_json_of_a_run_before_the_guided_look_has_an_image_for_each_region(scene: Path):
+    separate = ["--config=photo_separate", "--config.segmenter=person_vgg16"]
+    assert run_command([*separate, "photo.png", *RUNS["photo, noise and seed"], "-o", "first.png"], scene)[0] == 0
+    content = json.loads((scene / "first.json").read_text())
+    for name in ("guided", "stroke_size", "keep_colours", "precondition"):
+        del content["config"][name]
+    (scene / "old.json").write_text(json.dumps(content))
+    code, stderr = run_command(["--config=old.json", "-o", "again.png"], scene)
+    assert code == 0, stderr
+    np.testing.assert_array_equal(pixels(scene / "again.png"), pixels(scene / "first.png"))
+
+
 def test_the_json_of_a_video_repeats_it(scene: Path, model: Path):
     make_video(scene / "in.mp4", moving(3))
     command = ["in.mp4", f"--model={model}", "--mask=person=left.png", "--blend=0:0,1:1"]

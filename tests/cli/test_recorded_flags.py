@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from msst_jax.cli.recorded_flags import add_recorded, leave_out_alien
+from msst_jax.cli.stylize_job import StylizeFlags
 from tests.helpers.commands import run_command
 from tests.helpers.pictures import make_scene, noise, save
 from tests.helpers.videos import make_video, moving
@@ -124,3 +126,40 @@ def test_a_recorded_flag_of_another_type_is_one_line(scene: Path, model: Path, c
     assert code == 2
     assert printed.startswith("stylize.py: the JSON given as --config has a flag with a wrong value (")
     assert printed.count("\n") == 1
+
+
+SWEEP, BLENDS = {"sweep": ["content_weight=1,2", "stroke_size=1,2"], "blend": "0.1"}, {"blend": "0,0.4"}
+
+
+@pytest.mark.parametrize(
+    ("recorded", "photo", "typed", "fields", "left_out"),
+    [
+        (SWEEP, "photo.png", {}, ("tv_weight",), ""),
+        (SWEEP, ".", {}, (), "--sweep"),
+        (SWEEP, "photo.png", {"compare": True}, (), "--sweep"),
+        (SWEEP, "photo.png", {"stroke_size": 2.0}, (), "--sweep"),
+        (SWEEP, "photo.png", {}, ("content_weight",), "--sweep"),
+        ({"sweep": SWEEP["sweep"]}, "photo.png", {"blend": "0,1"}, (), "--sweep"),
+        ({"sweep": ["blend_ratio=0,1"]}, "photo.png", {"blend": "0.3"}, (), "--sweep"),
+        ({"sweep": ["blend_ratio=0,1"], "blend": "0.3"}, "photo.png", {}, (), ""),
+        (BLENDS, ".", {}, (), "--blend"),
+        (BLENDS, "photo.png", {"sweep": ["size=24,32"]}, (), "--blend"),
+        (BLENDS, "photo.png", {"compare": True}, (), ""),
+    ],
+)
+def test_recorded_sheets_give_way_to_the_command_line(
+    scene: Path,
+    recorded: dict[str, Any],
+    photo: str,
+    typed: dict[str, Any],
+    fields: tuple[str, ...],
+    left_out: str,
+    caplog: pytest.LogCaptureFixture,
+):
+    flags = add_recorded(StylizeFlags(**typed), recorded)
+    with caplog.at_level("INFO", logger="absl"):
+        kept = leave_out_alien(flags, recorded, [str(scene / photo)], fields)
+    said = [line for line in caplog.messages if "left out" in line]
+    assert said == ([LEFT_OUT + left_out] if left_out else [])
+    for name, value in recorded.items():
+        assert getattr(kept, name) == (getattr(StylizeFlags(), name) if f"--{name}" == left_out else value)

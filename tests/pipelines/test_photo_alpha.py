@@ -11,7 +11,7 @@ from PIL import Image
 
 from msst_jax.pipelines import photo
 from msst_jax.transfer.build import build_input_options
-from msst_jax.transfer.inputs import load_photo
+from msst_jax.transfer.photo import load_photo
 from tests.helpers import png, tiff
 from tests.helpers.commands import run_command
 from tests.helpers.pictures import make_scene, noise, quick_config, save, stripe

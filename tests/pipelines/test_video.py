@@ -12,7 +12,8 @@ import pytest
 from ml_collections import ConfigDict
 from PIL import Image
 
-from msst_jax.cli.stylize_job import StylizeFlags, check_flags, is_video_path, parse_frame_rate
+from msst_jax.cli.flag_values import parse_frame_rate
+from msst_jax.cli.stylize_job import StylizeFlags, check_flags, is_video_path
 from msst_jax.errors import UserError
 from msst_jax.models.feedforward_model import load_feedforward
 from msst_jax.models.stylizer import blend_mixtures

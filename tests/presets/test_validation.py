@@ -7,8 +7,8 @@ import pytest
 from ml_collections import ConfigDict
 from PIL import Image
 
+from msst_jax.cli.flag_values import parse_blend_ratios
 from msst_jax.cli.flags import parse_region_files
-from msst_jax.cli.stylize_job import parse_blend_ratios
 from msst_jax.configs import photo, photo_separate, quickstart, seed, seed_fast
 from msst_jax.errors import UserError
 from msst_jax.models.pretrained import EMBEDDED_VGG16, load_vgg
