@@ -13,8 +13,10 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.task = "stylizer"
 
+    config.architecture = "stylizer"  # of the network, or the name of one of your own: docs/python.md
     config.width = 32  # channels of the network at full resolution
     config.blocks = 5  # residual blocks
+    config.start = ""  # fine-tunes a trained model: builtin, a workdir or a file; empty = random weights
     config.dtype = "float32"  # compute dtype, or bfloat16; parameters and Gram matrices are float32
 
     config.size = 256  # side of the training crops in pixels

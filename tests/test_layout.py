@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "msst_jax"
 FLOORS = (  # from the ground up; rooms on one floor do not import each other
     ("errors",),
-    ("ops",),
+    ("ops", "registry"),
     ("io", "runtime"),
     ("models", "optim"),
     ("regions", "losses", "presets"),

@@ -1,12 +1,14 @@
 """Numerical parity with PyTorch on the default device.
 
     python -m benchmarks.parity [--only GROUP...] [--quick] [--output benchmarks/results/parity-DEVICE.json]
+    python -m benchmarks.parity --checkpoint FILE.pth [--quick] [--output FILE.json]
 
 PyTorch runs on the CPU, JAX on its default device. Every row compares both on the same random inputs: its error is the
 largest difference relative to the tensor's largest magnitude; of several tensors the worst is named. It is measured at
 JAX's default precision of matrix products and convolutions, which on an accelerator rounds their factors, and at the
 highest, the only one that the tests limit. Prints Markdown, with rows above the limit in bold; the exit code is then 1.
-Needs the test installation.
+Needs the test installation. --checkpoint measures one thing only: a VGG or DeepLab-V3 of your own in torchvision's
+architecture, converted, against PyTorch's with the tensors of that file; the worst layer is named.
 """
 
 import argparse
@@ -14,6 +16,7 @@ import datetime
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +26,11 @@ from benchmarks.harness.device import device_name
 from benchmarks.parity.rows import Comparison, Row, WorstError, measure_rows
 from msst_jax.errors import UserError
 from msst_jax.io.files import check_writable, write_json
+from msst_jax.io.paths import user_path
 from msst_jax.runtime.console import ArgumentParser, print_line
 
 GROUPS = ("vgg", "deeplab", "losses", "whole_loss", "lbfgs", "fast")
+CHECKPOINT = "checkpoint"
 
 Results = Mapping[str, Any]
 """Content of the JSON file: "device", "platform", "jax", "torch", "torchvision", "date", "quick", and "rows", a list of
@@ -40,12 +45,26 @@ def measure(groups: Sequence[str], *, quick: bool) -> Results:
     Raises:
       UserError: torch or torchvision is not installed.
     """
-    comparisons = [
-        (group, comparison)
-        for group, build in _groups().items()
-        if group in groups
-        for comparison in build(quick=quick)
-    ]
+    builders = {group: build for group, build in _groups().items() if group in groups}
+    return _measure(builders, quick=quick)
+
+
+def measure_checkpoint(path: Path, *, quick: bool) -> Results:
+    """Measures the network in a checkpoint of torch.
+
+    Raises:
+      UserError: as `measure`, or the file holds none of the networks of `convert_weights`.
+    """
+    from convert_weights.torch_compat import import_torchvision
+
+    import_torchvision()
+    from benchmarks.parity import networks
+
+    return _measure({CHECKPOINT: partial(networks.checkpoint, path)}, quick=quick)
+
+
+def _measure(builders: Mapping[str, Callable[..., list[Comparison]]], *, quick: bool) -> Results:
+    comparisons = [(group, comparison) for group, build in builders.items() for comparison in build(quick=quick)]
     rows: list[Row] = []
     for group, comparison in (bar := tqdm(comparisons, unit="comparison", disable=None)):
         bar.set_description(group)
@@ -133,7 +152,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         flags = _parse(arguments)
         if flags.output:
             check_writable(flags.output, "parity.json")
-        results = measure(flags.only, quick=flags.quick)
+        if flags.checkpoint:
+            results = measure_checkpoint(user_path(flags.checkpoint, "--checkpoint"), quick=flags.quick)
+        else:
+            results = measure(flags.only, quick=flags.quick)
         print(table(results))
         if flags.output:
             write_json(results, flags.output)
@@ -155,7 +177,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--only", nargs="+", choices=GROUPS, default=GROUPS, metavar="GROUP", help=", ".join(GROUPS))
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--only", nargs="+", choices=GROUPS, default=GROUPS, metavar="GROUP", help=", ".join(GROUPS))
+    what.add_argument("--checkpoint", metavar="FILE", help="a .pth file with a network of convert_weights")
     parser.add_argument("--quick", action="store_true", help="smaller images, fewer networks")
     parser.add_argument("--output", type=Path, metavar="FILE.json", help="also write the rows to this file")
     return parser.parse_args(arguments)

@@ -25,7 +25,7 @@ from msst_jax.io.images import read_picture, save_picture, to_array
 from msst_jax.io.write_options import check_output_format
 from msst_jax.models.voc import CLASSES
 from msst_jax.regions.inference import class_probabilities
-from msst_jax.regions.segmenter import Segmenter, load_segmenter
+from msst_jax.regions.segmenter import AnySegmenter, load_segmenter
 from msst_jax.report.sheets import sheet, tint_classes
 from msst_jax.runtime.console import ArgumentParser, print_line
 
@@ -80,7 +80,7 @@ class Prediction(NamedTuple):
         return float((self.truth == PERSON).mean())
 
 
-def segment(segmenter: Segmenter, folder: Path, limit: int | None = None, *, refine: bool) -> Iterator[Prediction]:
+def segment(segmenter: AnySegmenter, folder: Path, limit: int | None = None, *, refine: bool) -> Iterator[Prediction]:
     """Segments the first `limit` photos of a folder at their original size.
 
     Raises:
@@ -99,8 +99,13 @@ def segment(segmenter: Segmenter, folder: Path, limit: int | None = None, *, ref
             probabilities = class_probabilities(segmenter, photo, refine=refine)
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
-        kept = np.isin(truth, (*segmenter.model.classes, IGNORED))
+        kept = np.isin(truth, (*_indices(segmenter), IGNORED))
         yield Prediction(path.stem, photo, np.where(kept, truth, 0), probabilities)
+
+
+def _indices(segmenter: AnySegmenter) -> list[int]:
+    """The classes that it predicts, as indices of voc.CLASSES."""
+    return [CLASSES.index(name) for name in segmenter.predicted]
 
 
 def print_accuracy(
@@ -114,7 +119,7 @@ def print_accuracy(
         person_shares.append(prediction.person_share())
         if sheet_file:
             entries.append(_sheet_entry(prediction))
-    classes, total = list(segmenter.model.classes), np.sum(counts, 0)
+    classes, total = _indices(segmenter), np.sum(counts, 0)
     print_table(classes, total)
     large = [count for count, share in zip(counts, person_shares, strict=True) if share > LARGE]
     score = intersection_over_union(np.sum(large, 0))[PERSON] if large else np.nan

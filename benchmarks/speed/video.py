@@ -35,7 +35,7 @@ from msst_jax.models.stylizer import blend_mixtures
 from msst_jax.ops.image import composite, normalize, to_uint8
 from msst_jax.pipelines.video import frame_size
 from msst_jax.regions.masks import MaskSpec
-from msst_jax.regions.segmenter import Segmenter, Size, load_segmenter
+from msst_jax.regions.segmenter import AnySegmenter, Size, load_segmenter
 from msst_jax.runtime.console import ArgumentParser, configure_logging, print_line
 from msst_jax.runtime.devices import request_deterministic_ops
 from msst_jax.transfer.build import build_options
@@ -48,6 +48,7 @@ from msst_jax.video.io.reader import open_video
 from msst_jax.video.io.segments import SegmentOptions
 from msst_jax.video.io.types import Frame, VideoSource
 from msst_jax.video.io.writer import video_writer
+from msst_jax.video.key_segmentation import found_by, key_segmenter
 from msst_jax.video.resume import ChunkPlan, ResumeFolder, segment_length
 from msst_jax.video.streaming import FrameStylizer, stream_video
 from msst_jax.video.temporal_masks import FrameMaskSpec, build_mask_spec, frame_masks, initial_mask_state, key_frames
@@ -67,7 +68,7 @@ class Setup(NamedTuple):
     frames: int
     options: StylizationOptions
     model: FeedforwardModel
-    segmenter: Segmenter
+    segmenter: AnySegmenter
     mask_spec: FrameMaskSpec
     stylizer: FrameStylizer
     batch: int
@@ -142,18 +143,18 @@ def build_stages(setup: Setup, output: str) -> dict[str, Callable[[], None]]:
 
 
 def _segmentation_stage(setup: Setup, batches: Sequence[FrameBatch]) -> Callable[[], None]:
-    definition, weights = nnx.split(setup.segmenter.model)
+    finder = key_segmenter(setup.segmenter, setup.mask_spec)
+    keys = key_frames(0, setup.batch, setup.options.temporal.segment_every)
 
     @jax.jit
-    def segment(weights: Any, frames: jax.Array, given: jax.Array, state: Any) -> Any:
+    def segment(found: Any, frames: jax.Array, given: jax.Array, state: Any) -> Any:
         photos = frames.astype(jnp.float32) / 255
-        keys = key_frames(0, setup.batch, setup.options.temporal.segment_every)
-        return frame_masks(setup.mask_spec, nnx.merge(definition, weights), photos, given, state, keys)
+        return frame_masks(setup.mask_spec, found_by(finder.definition, found), photos, given, state, keys)
 
     def run() -> None:
         state = initial_mask_state(setup.mask_spec)
         for batch in batches:
-            masks, _, state = segment(weights, batch.images, batch.given, state)
+            masks, _, state = segment(finder.arguments(batch.images, keys), batch.images, batch.given, state)
             jax.block_until_ready(masks)
 
     return run

@@ -58,6 +58,7 @@ STYLIZE_FLAGS: Mapping[str, Run] = {
     **dict.fromkeys(("subsampling", "metadata"), PHOTOS),
     **dict.fromkeys(("rate", "start", "end"), VIDEOS),
     "resume": VIDEOS,
+    "import": STYLIZED | Run.REGIONS,
     "quiet": STYLIZED | Run.REGIONS,
     "config": STYLIZED | Run.REGIONS,
 }
@@ -67,6 +68,7 @@ TRAIN_FLAGS: Mapping[str, Run] = {
     "masks": TRAINING,
     "style": Run.STYLIZER,
     "restart": TRAINING,
+    "import": TRAINING,
     "quiet": TRAINING,
     "config": TRAINING,
 }
@@ -93,7 +95,8 @@ TRAIN_FIELDS: Mapping[str, Run] = {
     **dict.fromkeys(("width", "blocks", "network", "style_size", "style_weight", "blend_ratio"), Run.STYLIZER),
     **dict.fromkeys(("style_layers", "style_layer_weights", "content_layers", "content_layer_weights"), Run.STYLIZER),
     **dict.fromkeys(("content_weight", "tv_weight"), Run.STYLIZER),
-    "start": Run.SEGMENTER,
+    "start": TRAINING,
+    "architecture": Run.STYLIZER,
 }
 
 

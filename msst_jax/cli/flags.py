@@ -1,7 +1,8 @@
 """The command line of the scripts: flags and the config that they override, read without global state."""
 
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
@@ -10,11 +11,13 @@ from typing import Any, NamedTuple
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from msst_jax.errors import UserError, first_line
+from msst_jax.cli.imports import FLAG, find_imports, import_modules
+from msst_jax.errors import UnknownNameError, UserError, first_line
 from msst_jax.io.paths import user_path
 from msst_jax.presets.lookup import preset_path
 from msst_jax.presets.recorded import RecordedRun, read_recorded_run
 from msst_jax.presets.validation import check_fields
+from msst_jax.registry import IMPORT_HINT
 
 DISTRIBUTION = "msst_jax"
 HELP = ("--help", "-help", "-h", "--helpshort", "--helpfull")
@@ -39,6 +42,10 @@ class Command(NamedTuple):
     """The value of --config; None = not given."""
     recorded_flags: Mapping[str, Any]
     """What a JSON given as --config records and the command line does not give, see `RecordedRun`."""
+    imports: tuple[str, ...] = ()
+    """The modules of --import, which are loaded."""
+    missing_imports: tuple[str, ...] = ()
+    """Modules that a JSON given as --config records, and --import does not name."""
 
     @property
     def default(self) -> bool:
@@ -88,13 +95,19 @@ def parse_command(
         name = Path(program).name
         raise TextRequested(_help(usage.format(command=f"python {name}" if name.endswith(".py") else name), values))
     recorded: Mapping[str, Any] = {}
+    missing: tuple[str, ...] = ()
     path = None
     try:
         _check_flag_files(arguments)
         chosen, arguments = _without_preset(values.read_flags_from_files(arguments, force_gnu=False))
+        imports = tuple(find_imports(arguments))
+        import_modules(imports)  # first: the config may need what they register
         path = preset_path(chosen or presets[0])
         if path.suffix.lower() == ".json":
-            rest, recorded = _parse_recorded(read_recorded_run(path), values, [program, *arguments], about, template)
+            run = read_recorded_run(path)
+            missing = tuple(name for name in run.imports if name not in imports)
+            with hint_of_imports(missing):
+                rest, recorded = _parse_recorded(run, values, [program, *arguments], about, template)
         else:
             line = [program, f"--config={path}", *arguments]  # where ml_collections wants it
             config_flags.DEFINE_config_file("config", None, about, values, sys_argv=line)
@@ -106,7 +119,39 @@ def parse_command(
         raise
     except Exception as error:  # a config file is a program and can raise anything
         raise UserError(_describe_config_error(error, path) or describe_error(error)) from error
-    return Command(values, rest, config, config_flags.get_override_values(values["config"]), chosen, recorded)
+    overrides = config_flags.get_override_values(values["config"])
+    return Command(values, rest, config, overrides, chosen, recorded, imports, missing)
+
+
+def define_import(values: flags.FlagValues) -> None:
+    """Defines --import, which `parse_command` acts on."""
+    flags.DEFINE_multi_string(
+        "import",
+        [],
+        "Module on sys.path, or .py file, that is loaded first: it may register segmenters, tasks and stylizers.",
+        flag_values=values,
+    )
+
+
+@contextmanager
+def hint_of_imports(missing: Sequence[str]) -> Iterator[None]:
+    """Says of names that are unknown within the block which modules the run of a JSON had imported.
+
+    Args:
+      missing: see `Command.missing_imports`.
+
+    Raises:
+      UnknownNameError: as in the block.
+    """
+    try:
+        yield
+    except UnknownNameError as error:
+        if not missing:
+            raise
+        needed = " ".join(f"--{FLAG} {name}" for name in missing)
+        raise UserError(
+            f"{str(error).removesuffix(f'; {IMPORT_HINT}')}; the run of --config had {needed}: add it"
+        ) from error
 
 
 def _check_flag_files(arguments: Sequence[str]) -> None:

@@ -1,6 +1,7 @@
 """The command stylize.py, or msst-stylize: flags, defaults, and how errors end it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from absl import flags
 from ml_collections import ConfigDict
@@ -16,7 +17,14 @@ from msst_jax.cli.applicability import (
     check_swept,
     warn_of_inert,
 )
-from msst_jax.cli.flags import Command, define_names_or_all, parse_command, resolve_config_paths
+from msst_jax.cli.flags import (
+    Command,
+    define_import,
+    define_names_or_all,
+    hint_of_imports,
+    parse_command,
+    resolve_config_paths,
+)
 from msst_jax.cli.recorded_flags import add_recorded, leave_out_alien
 from msst_jax.cli.run_command import run_command
 from msst_jax.cli.stylize_job import StylizeFlags, build_job, check_flags, masks_for, resolve_paths
@@ -99,8 +107,8 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "segmenter",
         None,
-        f"Segments regions without a mask: {', '.join(SEGMENTERS)}, a workdir of train.py or a file of weights; "
-        "default: the first of them that is available.",
+        f"Segments regions without a mask: {', '.join(SEGMENTERS)}, a workdir of train.py, a file of weights, or "
+        "one of an imported module; default: the first of them that is available.",
         flag_values=values,
     )
     flags.DEFINE_boolean(
@@ -126,7 +134,12 @@ def define_flags(values: flags.FlagValues) -> None:
         "for each pair of values.",
         flag_values=values,
     )
-    flags.DEFINE_string("model", "", "Feed-forward model: a workdir of train.py, or builtin.", flag_values=values)
+    flags.DEFINE_string(
+        "model",
+        "",
+        "Feed-forward model: a workdir of train.py, builtin, or one of an imported module.",
+        flag_values=values,
+    )
     flags.DEFINE_integer(
         "quality",
         None,
@@ -149,6 +162,7 @@ def define_flags(values: flags.FlagValues) -> None:
     )
     flags.DEFINE_string("start", None, "Where in a video to start: seconds, or HH:MM:SS.", flag_values=values)
     flags.DEFINE_string("end", None, "Where in a video to end: seconds, or HH:MM:SS.", flag_values=values)
+    define_import(values)
     flags.DEFINE_boolean("resume", False, "Continue an interrupted video.", flag_values=values)
     flags.DEFINE_boolean("quiet", False, "No progress and no messages but errors.", flag_values=values)
 
@@ -160,6 +174,11 @@ def main(argv: Sequence[str]) -> int:
 
 def _run(argv: Sequence[str]) -> int:
     command = parse_command(argv, USAGE, define_flags, PRESETS, _template)
+    with hint_of_imports(command.missing_imports):
+        return _run_command(command)
+
+
+def _run_command(command: Command) -> int:
     typed = StylizeFlags._make(command.flags[name.replace("_", "-")].value for name in StylizeFlags._fields)
     configure_logging(typed.quiet)
     request_deterministic_ops()
@@ -171,7 +190,7 @@ def _run(argv: Sequence[str]) -> int:
     run = check_flags(typed, photos)
     check_flags_apply(run, STYLIZE_FLAGS, command.given)
     config = choose_config(command, typed, run)
-    job = build_job(typed, photos, config, run)
+    job = replace(build_job(typed, photos, config, run), imports=command.imports)
     check_config(config)
     given = _given(command, config, job)
     if isinstance(job, PhotoJob):

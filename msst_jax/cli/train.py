@@ -5,14 +5,16 @@ from collections.abc import Sequence
 from absl import flags
 from ml_collections import ConfigDict
 
-from msst_jax.cli.applicability import TRAIN_FIELDS, Given, Run, warn_of_inert
-from msst_jax.cli.flags import Command, parse_command, resolve_config_paths
+from msst_jax.cli.applicability import TRAIN_FIELDS, TRAINING, Given, Run, warn_of_inert
+from msst_jax.cli.flags import Command, define_import, hint_of_imports, parse_command, resolve_config_paths
 from msst_jax.cli.region_styles import parse_single_styles
 from msst_jax.cli.run_command import run_command
 from msst_jax.errors import UserError
 from msst_jax.io.paths import user_path
 from msst_jax.pipelines.train import TrainJob, run
 from msst_jax.presets.lookup import load_preset
+from msst_jax.presets.validation import check_task
+from msst_jax.registry import TASKS
 from msst_jax.runtime.console import configure_logging
 from msst_jax.runtime.devices import initialize_distributed, request_deterministic_ops, start_device
 from msst_jax.training.data.photos import TFDS_PREFIX
@@ -38,6 +40,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_multi_string(
         "style", [], "REGION=FILE: the painting that a region takes its style from.", flag_values=values
     )
+    define_import(values)
     flags.DEFINE_boolean("restart", False, "Remove what an earlier run left in the workdir.", flag_values=values)
     flags.DEFINE_boolean("quiet", False, "No progress bar and no messages but errors.", flag_values=values)
 
@@ -54,11 +57,16 @@ def main(argv: Sequence[str]) -> int:
 
 def _run(argv: Sequence[str]) -> int:
     command = parse_command(argv, USAGE, define_flags, PRESETS, _template)
+    with hint_of_imports(command.missing_imports):
+        return _run_command(command)
+
+
+def _run_command(command: Command) -> int:
     configure_logging(command.flags.quiet)
     if command.arguments:
         raise UserError(f"{' '.join(command.arguments)} belongs to no flag; photos are given with --photos DIR")
     resolve_config_paths(command.config, ("segmenter", "start"))
-    kind = TASK_RUNS.get(command.config.task)  # an unknown task is refused with the rest of the config
+    kind = TASK_RUNS.get(command.config.task)  # none for a registered one, whose fields are its own
     if kind:
         given = Given(command.given, command.overrides, command.config, masked="masks" in command.given)
         warn_of_inert(kind, TRAIN_FIELDS, given)  # flags that do not act are refused by the task itself
@@ -69,11 +77,23 @@ def _run(argv: Sequence[str]) -> int:
 
 
 def _template(config: ConfigDict) -> ConfigDict:
-    """The preset of the same task."""
+    """The preset of the same task; for a registered task, its own fields and those that all tasks share."""
     if not hasattr(config, "task"):
         raise UserError(f"the config is not for training: it has no task; derive it from {' or '.join(PRESETS)}")
+    check_task(config)
+    if config.task in TASKS:
+        return _own_template(config)
     templates = {template.task: template for template in (load_preset(name).get_config() for name in PRESETS)}
-    return templates.get(config.get("task"), templates["stylizer"])
+    return templates[config.task]
+
+
+def _own_template(config: ConfigDict) -> ConfigDict:
+    shared = {
+        name: value
+        for name, value in load_preset(PRESETS[0]).get_config().items()
+        if name != "start" and TRAIN_FIELDS[name] == TRAINING
+    }
+    return ConfigDict({**config.to_dict(), **shared, "task": config.task})
 
 
 def _build_job(command: Command) -> TrainJob:
@@ -91,4 +111,5 @@ def _build_job(command: Command) -> TrainJob:
         masks=[str(user_path(place, "--masks")) for place in values.masks],
         restart=values.restart,
         quiet=values.quiet,
+        imports=command.imports,
     )

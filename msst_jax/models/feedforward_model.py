@@ -10,11 +10,12 @@ from flax import nnx
 from jax.typing import DTypeLike
 from safetensors import SafetensorError, safe_open
 
-from msst_jax.errors import UserError
+from msst_jax.errors import UnknownNameError, UserError
 from msst_jax.io.files import check_regular_file
+from msst_jax.models.architecture import abstract_architecture
 from msst_jax.models.pretrained import ASSETS
 from msst_jax.models.serialization import assign_tensors, read_tensors, save_tensors, state_to_tensors, weights_path
-from msst_jax.models.stylizer import Stylizer
+from msst_jax.registry import ARCHITECTURE, IMPORT_HINT, STYLIZERS
 
 BUILTIN = "builtin"
 BUILTIN_FILE = ASSETS / "stylizer_builtin.safetensors"
@@ -23,7 +24,8 @@ BUILTIN_FILE = ASSETS / "stylizer_builtin.safetensors"
 class FeedforwardModel(NamedTuple):
     """A trained stylizer with the names of its regions and styles."""
 
-    network: Stylizer
+    network: nnx.Module
+    """Called like `Stylizer`."""
     regions: tuple[str, ...]
     """One per style, in order."""
     styles: tuple[str, ...]
@@ -31,10 +33,17 @@ class FeedforwardModel(NamedTuple):
     path: Path
     training: dict[str, Any]
     """The config it was trained with."""
+    architecture: str = ARCHITECTURE
 
 
 def save_feedforward(
-    path: Path, training: Mapping[str, Any], regions: Sequence[str], styles: Sequence[str], params: nnx.State
+    path: Path,
+    training: Mapping[str, Any],
+    regions: Sequence[str],
+    styles: Sequence[str],
+    params: nnx.State,
+    *,
+    architecture: str = ARCHITECTURE,
 ) -> None:
     """Writes parameters as float16 safetensors, atomically; the metadata describes the model.
 
@@ -44,46 +53,68 @@ def save_feedforward(
       regions: names, one per style.
       styles: names of the style files.
       params: of the network.
+      architecture: its name, see `build_architecture`.
 
     Raises:
       UserError: unwritable place.
     """
-    metadata = {"network": "stylizer", "regions": list(regions), "styles": list(styles), "config": dict(training)}
+    metadata = {"network": architecture, "regions": list(regions), "styles": list(styles), "config": dict(training)}
     save_tensors(path, state_to_tensors(params), {"msst_jax": json.dumps(metadata)})
 
 
-def find_feedforward(name: str) -> Path:
-    """The weights file of "builtin", of a workdir of train.py, or a path to one.
+def find_feedforward(name: str, what: str = "--model") -> Path:
+    """The weights file of "builtin", of a registered stylizer, of a workdir of train.py, or a path to one.
 
     Raises:
-      UserError: the file does not exist, or is no regular file.
+      UserError: the file does not exist, or is no regular file; or a stylizer that is registered without weights.
     """
-    path = BUILTIN_FILE if name == BUILTIN else weights_path(name, "--model")
+    path = _named_file(name, what)
     if not path.exists():
-        raise UserError(f"--model {name}: {path} does not exist; give a --workdir of train.py, or {BUILTIN}")
-    check_regular_file(path, "--model")
+        raise UnknownNameError(
+            f"{what} {name}: {path} does not exist; give a --workdir of train.py, or {BUILTIN}; {IMPORT_HINT}"
+        )
+    check_regular_file(path, what)
     return path
 
 
-def load_feedforward(name: str, dtype: DTypeLike = jnp.float32) -> FeedforwardModel:
-    """Loads a trained feed-forward model; for `name` see `find_feedforward`.
+def _named_file(name: str, what: str) -> Path:
+    if name == BUILTIN:
+        return BUILTIN_FILE
+    if name not in STYLIZERS:
+        return weights_path(name, what)
+    path = STYLIZERS[name].weights
+    if path is None:
+        raise UserError(
+            f"{what} {name} is an architecture without weights; give a --workdir of train.py --config.architecture="
+            f"{name}, or register it with weights=FILE"
+        )
+    return path
+
+
+def load_feedforward(name: str, dtype: DTypeLike = jnp.float32, *, what: str = "--model") -> FeedforwardModel:
+    """Loads a trained feed-forward model.
+
+    Args:
+      name: see `find_feedforward`.
+      dtype: compute dtype.
+      what: names it in errors.
 
     Raises:
-      UserError: a file that is missing, damaged, or not a feed-forward model.
+      UserError: a file that is missing, damaged, not a feed-forward model, or of an architecture that is not there.
     """
-    path = find_feedforward(name)
+    path = find_feedforward(name, what)
     try:
         with safe_open(path, "numpy") as file:
             metadata = json.loads((file.metadata() or {}).get("msst_jax", "{}"))
     except (OSError, SafetensorError, ValueError) as error:
-        raise UserError(f"--model {name}: {path} is damaged ({error}); export it again or train again") from error
-    if metadata.get("network") != "stylizer":
-        raise UserError(f"--model {name}: {path} is not a fast model; give a model that train.py wrote")
+        raise UserError(f"{what} {name}: {path} is damaged ({error}); export it again or train again") from error
+    architecture = metadata.get("network")
+    if not architecture or "regions" not in metadata:
+        raise UserError(f"{what} {name}: {path} is not a fast model; give a model that train.py wrote")
+    if architecture != ARCHITECTURE and architecture not in STYLIZERS:
+        others = STYLIZERS.alternatives(architecture)
+        raise UnknownNameError(f"{what} {name} is of the architecture {architecture!r}, which is not there; {others}")
     training, regions = metadata["config"], tuple(metadata["regions"])
-    network = nnx.eval_shape(
-        lambda: Stylizer(
-            len(regions), width=training["width"], blocks=training["blocks"], dtype=dtype, rngs=nnx.Rngs(0)
-        )
-    )
+    network = abstract_architecture(architecture, len(regions), training, dtype)
     network = assign_tensors(network, read_tensors(path), str(path))
-    return FeedforwardModel(network, regions, tuple(metadata["styles"]), path, training)
+    return FeedforwardModel(network, regions, tuple(metadata["styles"]), path, training, architecture)

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,12 @@ from msst_jax.io.files import check_outputs, check_writable, write_json
 from msst_jax.io.images import save_picture
 from msst_jax.io.paths import STANDARD_STREAM
 from msst_jax.io.write_options import check_output_format
-from msst_jax.models.voc import CLASSES
-from msst_jax.pipelines.job import MasksJob
+from msst_jax.pipelines.job import MasksJob, recorded_imports
 from msst_jax.regions.components import remove_small_components
 from msst_jax.regions.inference import class_probabilities
 from msst_jax.regions.masks import MaskOptions, foreground, format_fractions
-from msst_jax.regions.segmenter import Segmenter, Size, load_segmenter
-from msst_jax.regions.selection import SINGLE_CLASSES, class_fractions, class_indices, class_mask
+from msst_jax.regions.segmenter import AnySegmenter, Size, load_segmenter, segmenter_classes
+from msst_jax.regions.selection import class_fractions, class_indices, class_mask, single_classes
 from msst_jax.report.sheets import classes_overlay
 from msst_jax.report.sidecar import environment
 from msst_jax.transfer.build import build_input_options
@@ -47,7 +46,14 @@ def run(config: ConfigDict, job: MasksJob) -> int:
         raise UserError("--regions-only writes several files; give a file name with -o in place of -")
     check_writable(job.output)
     check_output_format(job.output)
-    export_masks(build_input_options(config), job.photo, job.output, config=config.to_dict(), protected=job.protected)
+    export_masks(
+        build_input_options(config),
+        job.photo,
+        job.output,
+        config=config.to_dict(),
+        protected=job.protected,
+        imports=job.imports,
+    )
     return 0
 
 
@@ -58,7 +64,8 @@ def export_masks(
     *,
     config: Mapping[str, Any],
     protected: Iterable[str] = (),
-    segmenter: Segmenter | None = None,
+    imports: Sequence[str] = (),
+    segmenter: AnySegmenter | None = None,
 ) -> None:
     """Segments a photo and writes overlay, masks and area fractions, at the size that the options ask for.
 
@@ -73,6 +80,7 @@ def export_masks(
       output: the overlay.
       config: recorded in the JSON.
       protected: further files that must not be overwritten.
+      imports: modules of the user's that were imported, for the JSON.
       segmenter: the network to use; None loads that of the options.
 
     Raises:
@@ -80,7 +88,8 @@ def export_masks(
     """
     started = time.perf_counter()
     sidecar = output.with_suffix(".json")
-    paths = {name: mask_path(output, name) for name in foreground(CLASSES)}
+    classes = segmenter.classes if segmenter else segmenter_classes(options.segmenter)
+    paths = {name: mask_path(output, name) for name in foreground(classes)}
     check_outputs(output, [output, sidecar, *paths.values()], [photo, *protected])
     picture, pixels, _ = load_photo(options, photo)
     segmenter = segmenter or load_segmenter(options.segmenter)
@@ -97,6 +106,7 @@ def export_masks(
         "shares": fractions,
         "masks": {name: paths[name].name for name in masks},
         "segmenter": segmenter.record(),
+        **recorded_imports(imports),
         "size": list(size),
         **environment(),
         "seconds": {"total": time.perf_counter() - started},
@@ -111,13 +121,16 @@ def export_masks(
 
 
 def _segment(
-    options: MaskOptions, segmenter: Segmenter, picture: Image.Image, size: Size
+    options: MaskOptions, segmenter: AnySegmenter, picture: Image.Image, size: Size
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """The area fraction of every class in the photo, and the masks (H, W) of all but the background."""
+    classes = segmenter.classes
     probabilities = class_probabilities(segmenter, picture, size, refine=options.refine_edges)
-    cleaned = remove_small_components(probabilities, SINGLE_CLASSES, options.min_speck)
-    fractions = class_fractions(cleaned)
-    masks = {name: class_mask(cleaned, class_indices(name), hard=options.hard) for name in foreground(fractions)}
+    cleaned = remove_small_components(probabilities, single_classes(classes), options.min_speck)
+    fractions = class_fractions(cleaned, classes=classes)
+    masks = {
+        name: class_mask(cleaned, class_indices(name, classes), hard=options.hard) for name in foreground(fractions)
+    }
     return fractions, masks
 
 

@@ -40,6 +40,7 @@ class PhotoJob:
       preview_every: evaluations after which the output is written, and again after as many more; 0 = only in the end.
       sheet: also write the sheet of the inputs, of an optimization.
       sweep: numbers of the config that take several values, of which the output is a sheet; see `pipelines.sweep`.
+      imports: modules of the user's that were imported, for the JSON.
     """
 
     photo: str
@@ -55,6 +56,7 @@ class PhotoJob:
     preview_every: int = 0
     sheet: bool = True
     sweep: Sequence[SweptField] = ()
+    imports: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class VideoJob:
       rate: frames a second of a folder of frames.
       resume: continue an interrupted run.
       part: of the video that is stylized.
+      imports: as in `PhotoJob`.
     """
 
     video: str
@@ -88,6 +91,7 @@ class VideoJob:
     rate: Fraction = DEFAULT_RATE
     resume: bool = False
     part: Part = WHOLE
+    imports: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -98,11 +102,13 @@ class MasksJob:
       photo: an image file.
       output: where the overlay goes; the masks and the JSON lie beside it.
       protected: further files that must not be overwritten.
+      imports: as in `PhotoJob`.
     """
 
     photo: str
     output: Path
     protected: Sequence[str] = ()
+    imports: Sequence[str] = ()
 
 
 Job = PhotoJob | VideoJob | MasksJob
@@ -140,10 +146,15 @@ def kept_metadata(writing: WriteOptions, photo: str | Path) -> PictureMetadata:
     return read_metadata(photo)
 
 
-def recorded_options(output: Path, writing: WriteOptions) -> dict[str, Any]:
-    """The part of a sidecar that says how the picture is encoded; nothing for the default."""
-    flags = recorded_flags(output, writing)
-    return {"flags": flags} if flags else {}
+def recorded_options(output: Path, job: PhotoJob) -> dict[str, Any]:
+    """The part of a sidecar that says how the picture is encoded and what was imported; nothing for the default."""
+    flags = recorded_flags(output, job.writing)
+    return {**({"flags": flags} if flags else {}), **recorded_imports(job.imports)}
+
+
+def recorded_imports(imports: Sequence[str]) -> dict[str, Any]:
+    """The part of a sidecar that names the user's modules that were imported; nothing if there are none."""
+    return {"imports": [*imports]} if imports else {}
 
 
 def recorded_config(

@@ -6,9 +6,8 @@ from absl import logging
 
 from msst_jax.errors import UserError
 from msst_jax.models.feedforward_model import FeedforwardModel
-from msst_jax.models.voc import CLASSES
 from msst_jax.regions.masks import BACKGROUND, MaskSpec, foreground
-from msst_jax.regions.segmenter import Segmenter, load_segmenter
+from msst_jax.regions.segmenter import AnySegmenter, load_segmenter, segmenter_classes
 
 
 def check_model_inputs(name: str, model: FeedforwardModel, styles: Mapping[str, str], masks: Mapping[str, str]) -> None:
@@ -21,7 +20,7 @@ def check_model_inputs(name: str, model: FeedforwardModel, styles: Mapping[str, 
             raise UserError(f"--mask {region}: the regions of {name} are {known}, and the rest")
 
 
-def load_model_segmenter(name: str, spec: MaskSpec, segmenter: str) -> Segmenter | None:
+def load_model_segmenter(name: str, spec: MaskSpec, segmenter: str) -> AnySegmenter | None:
     """The network for the regions of the model called `name` that have no mask; None if all have one.
 
     Args:
@@ -36,7 +35,8 @@ def load_model_segmenter(name: str, spec: MaskSpec, segmenter: str) -> Segmenter
         if segmenter:
             logging.info("segmenter %s is not needed: every region has a mask", segmenter)
         return None
-    unknown = [region for region in spec.missing if not set(region.split("+")) <= set(CLASSES)]
+    known = segmenter_classes(segmenter)
+    unknown = [region for region in spec.missing if not set(region.split("+")) <= set(known)]
     if unknown:
         raise UserError(
             f"region {unknown[0]!r} of {name} is not a class that a segmenter knows; give --mask {unknown[0]}=FILE"

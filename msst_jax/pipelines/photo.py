@@ -263,7 +263,7 @@ def photo_sidecar(
         evaluations=result.evaluations,
         interrupted=result.interrupted,
         segmenter=inputs.segmenter,
-        **recorded_options(job.output, job.writing),
+        **recorded_options(job.output, job),
     )
 
 

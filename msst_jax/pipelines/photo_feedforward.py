@@ -36,7 +36,7 @@ from msst_jax.pipelines.job import (
 from msst_jax.pipelines.model_inputs import check_model_inputs, load_model_segmenter
 from msst_jax.regions.mask_files import read_mask
 from msst_jax.regions.masks import MaskSpec
-from msst_jax.regions.segmenter import Segmenter
+from msst_jax.regions.segmenter import AnySegmenter
 from msst_jax.report.sheets import blend_strip
 from msst_jax.report.sidecar import build_sidecar
 from msst_jax.transfer.build import build_input_options
@@ -108,7 +108,7 @@ def _read_items(
     model: FeedforwardModel,
     spec: MaskSpec,
     targets: Mapping[Path, Path],
-    segmenter: Segmenter | None,
+    segmenter: AnySegmenter | None,
     left_out: LeftOut,
 ) -> Iterator[PhotoItem]:
     """Reads the photos one by one, but for those that cannot be read.
@@ -129,7 +129,7 @@ def _read_inputs(
     spec: MaskSpec,
     file: Path,
     mask_files: Mapping[str, Path],
-    segmenter: Segmenter | None,
+    segmenter: AnySegmenter | None,
     keep_alpha: bool,
 ) -> PhotoInputs:
     """A photo partitioned into the regions of the model; one that is not in the photo is empty."""
@@ -189,7 +189,7 @@ def _write(
         interrupted=False,
         segmenter=item.inputs.segmenter,
         model={"name": job.model, "training": model.training},
-        **recorded_options(item.output, job.writing),
+        **recorded_options(item.output, job),
     )
     ratios = list(job.blend_ratios)
     record = {"blend_ratio": ratios if len(ratios) > 1 else ratios[0], **content}

@@ -9,7 +9,7 @@ from msst_jax.io.paths import STANDARD_STREAM
 from msst_jax.io.write_options import holds_transparency
 from msst_jax.pipelines.job import PhotoJob
 from msst_jax.presets.sweep import Cell
-from msst_jax.regions.segmenter import Segmenter, load_segmenter
+from msst_jax.regions.segmenter import AnySegmenter, load_segmenter
 from msst_jax.transfer.build import build_options
 from msst_jax.transfer.inputs import PhotoInputs, load_photo_inputs, mask_spec
 from msst_jax.transfer.options import InputOptions, StylizationOptions
@@ -78,7 +78,7 @@ def _load_inputs(job: PhotoJob, options: Iterable[StylizationOptions]) -> dict[I
     return {kind: load(own, job.photo, job.styles, job.masks) for kind, own in kinds.items()}
 
 
-def _load_segmenter(job: PhotoJob, options: StylizationOptions) -> Segmenter | None:
+def _load_segmenter(job: PhotoJob, options: StylizationOptions) -> AnySegmenter | None:
     """The segmenter, if a region needs it."""
     missing = mask_spec(options, job.styles, job.masks).missing
     return load_segmenter(options.inputs.segmenter, missing) if missing else None

@@ -11,13 +11,15 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
+from msst_jax import registry
+from msst_jax.errors import UserError
 from msst_jax.io.fingerprint import Fingerprint, file_fingerprint, fingerprint, relative_names
 from msst_jax.io.lock import locked_folder, log_takeover
 from msst_jax.models.deeplab import SEGMENTERS
 from msst_jax.models.serialization import MODEL_FILE, weights_path
 from msst_jax.pipelines.job import EXIT_NOTHING_BETTER
 from msst_jax.presets.validation import check_stylizer_config, check_training_config
-from msst_jax.regions.segmenter import Segmenter, best_available
+from msst_jax.regions.segmenter import AnySegmenter, best_available
 from msst_jax.runtime.devices import broadcast_from_host0, run_on_all_hosts
 from msst_jax.runtime.interrupt import EXIT_INTERRUPTED
 from msst_jax.training import run_record, workdir
@@ -51,6 +53,7 @@ class TrainJob:
       masks: folders of masks; empty = the segmenter computes them.
       restart: remove an earlier run from the workdir.
       quiet: no progress bar.
+      imports: modules of the user's that were imported, for config.json.
     """
 
     workdir: Path
@@ -59,6 +62,7 @@ class TrainJob:
     masks: Sequence[str] = ()
     restart: bool = False
     quiet: bool = False
+    imports: Sequence[str] = ()
 
 
 def _load_stylizer(config: ConfigDict, styles: Mapping[str, str]) -> TaskSpec:
@@ -70,11 +74,11 @@ def _load_segmenter(config: ConfigDict, styles: Mapping[str, str]) -> TaskSpec:
     return person_segmenter.load_task_spec(build_segmenter_options(config), styles)
 
 
-TASKS: dict[str, Callable[[ConfigDict, Mapping[str, str]], TaskSpec]] = {
+BUILTIN_TASKS: dict[str, Callable[[ConfigDict, Mapping[str, str]], TaskSpec]] = {
     "stylizer": _load_stylizer,
     "segmenter": _load_segmenter,
 }
-"""The values of config.task."""
+"""Those of the package; others are registered."""
 
 
 class TrainInputs(NamedTuple):
@@ -82,7 +86,7 @@ class TrainInputs(NamedTuple):
 
     task: TaskSpec
     photos: Photos
-    segmenter: Segmenter | None
+    segmenter: AnySegmenter | None
     """None if all masks are there."""
 
 
@@ -125,7 +129,7 @@ def _train(config: ConfigDict, job: TrainJob, inputs: TrainInputs) -> int:
 
 
 def _read_inputs(config: ConfigDict, job: TrainJob) -> TrainInputs:
-    task = TASKS[config.task](config, job.styles)
+    task = _load_task(config, job.styles)
     photos = find_photos(job.photos, leave_out=config.leave_out)
     check_masks(photos, [*map(Path, job.masks)], task.regions, all_needed=config.without_mask == "error")
     segmenter = None
@@ -133,6 +137,15 @@ def _read_inputs(config: ConfigDict, job: TrainJob) -> TrainInputs:
         existing = None if job.restart else job.workdir / MASKS
         segmenter = load_segmenter_if_needed(config.segmenter, photos, existing, task.regions)
     return TrainInputs(task, photos, segmenter)
+
+
+def _load_task(config: ConfigDict, styles: Mapping[str, str]) -> TaskSpec:
+    if config.task in BUILTIN_TASKS:
+        return BUILTIN_TASKS[config.task](config, styles)
+    task = registry.call(f"task {config.task}", registry.TASKS[config.task], config, styles)
+    if not isinstance(task, TaskSpec):
+        raise UserError(f"task {config.task}: load() returned {type(task).__name__}; let it return a TaskSpec")
+    return task
 
 
 def _resolve_segmenter(config: ConfigDict, job: TrainJob) -> ConfigDict:
@@ -156,7 +169,10 @@ def _prepare(config: ConfigDict, job: TrainJob, inputs: TrainInputs, held: ExitS
         return
     previous = held.enter_context(locked_folder(job.workdir, "take another --workdir"))
     used = _used_files(config, inputs, [*map(Path, job.masks)])
-    workdir.prepare_workdir(job.workdir, config.to_dict(), job.photos, job.styles, job.masks, used, restart=job.restart)
+    inputs_of_run = (job.photos, job.styles, job.masks)
+    workdir.prepare_workdir(
+        job.workdir, config.to_dict(), *inputs_of_run, used, restart=job.restart, imports=job.imports
+    )
     log_takeover(job.workdir, previous)
 
 

@@ -22,11 +22,11 @@ from msst_jax.io.images import fit_size
 from msst_jax.models.feedforward_model import load_feedforward
 from msst_jax.models.precision import compute_dtype
 from msst_jax.models.serialization import weights_path
-from msst_jax.pipelines.job import VideoJob, recorded_config
+from msst_jax.pipelines.job import VideoJob, recorded_config, recorded_imports
 from msst_jax.pipelines.model_inputs import check_model_inputs, load_model_segmenter
 from msst_jax.presets.validation import STARTS, check_blend
 from msst_jax.regions.masks import BACKGROUND, MaskSpec
-from msst_jax.regions.segmenter import Segmenter, Size, load_segmenter
+from msst_jax.regions.segmenter import AnySegmenter, Size, load_segmenter, segmenter_classes
 from msst_jax.regions.selection import region_classes
 from msst_jax.report.sidecar import build_sidecar, environment
 from msst_jax.runtime.interrupt import EXIT_INTERRUPTED, interrupt_event
@@ -70,7 +70,7 @@ class VideoStylizer(NamedTuple):
     frames: FrameStylizer
     batch: int
     regions: tuple[Region, ...]
-    segmenter: Segmenter | None
+    segmenter: AnySegmenter | None
     weights: Path
     model: dict[str, Any]
 
@@ -181,7 +181,7 @@ def _build_optimization(
 ) -> VideoStylizer:
     _check_styles(job)
     masks = MaskSpec(tuple(job.styles), tuple(job.masks), options.inputs.masks)
-    region_classes(masks.missing)
+    region_classes(masks.missing, segmenter_classes(options.inputs.segmenter))
     regions = load_styles(options, job.styles, masks, size)
     vgg, weights = load_loss_network(options.network)
     segmenter = load_segmenter(options.inputs.segmenter, masks.missing) if masks.missing else None
@@ -318,6 +318,7 @@ def _sidecar(
             segmenter=stylizer.segmenter.record() if stylizer.segmenter else None,
             model=stylizer.model or None,
             **_recorded_flags(job),
+            **recorded_imports(job.imports),
         ),
     }
 

@@ -16,10 +16,12 @@ class RecordedRun(NamedTuple):
     Attributes:
       fields: of its config.
       flags: the flags that the config does not hold, by name; what the command line says takes precedence.
+      imports: modules that were imported. They are not imported again by themselves: a JSON runs no code.
     """
 
     fields: dict[str, Any]
     flags: dict[str, Any]
+    imports: tuple[str, ...] = ()
 
 
 def read_recorded_run(path: Path) -> RecordedRun:
@@ -36,13 +38,14 @@ def read_recorded_run(path: Path) -> RecordedRun:
     if not isinstance(config, dict) or not config:
         raise UserError(f"--config {path} is not the JSON of a run: it has no config; give the one beside an output")
     fields = {name: _to_tuple(value) for name, value in config.items()}
+    imports = tuple(map(str, record["imports"])) if isinstance(record.get("imports"), list) else ()
     if "task" in fields:
-        return RecordedRun(fields, {})
+        return RecordedRun(fields, {}, imports)
     fields["photo"] = record.get("photo", fields.get("photo", ""))
     segmenter = record.get("segmenter")
     if not fields.get("segmenter") and isinstance(segmenter, dict):
         fields["segmenter"] = segmenter.get("name", "")  # the one that was the best available then
-    return RecordedRun(fields, _flags(record))
+    return RecordedRun(fields, _flags(record), imports)
 
 
 def _flags(record: Mapping[str, Any]) -> dict[str, Any]:

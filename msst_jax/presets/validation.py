@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from msst_jax.errors import UserError
+from msst_jax.errors import UnknownNameError, UserError
 from msst_jax.io.images import MIN_SIDE
-from msst_jax.models.deeplab import SEGMENTERS
 from msst_jax.models.precision import COMPUTE_DTYPES
 from msst_jax.models.vgg import BLOCKS, PADDINGS, POOLINGS
 from msst_jax.optim.optimizer import OPTIMIZERS
+from msst_jax.registry import ARCHITECTURE, SEGMENTERS, STYLIZERS, TASKS
 
 STARTS = ("content", "noise")
 """Values of config.init that are no files."""
@@ -43,7 +43,6 @@ INTEGERS = ("size", "steps", "steps_multiple", "history")
 VIDEO_MINIMUMS = {"segment_every": 1, "next_steps": 1}
 PERCENT = {"feather": "the longest side", "min_speck": "the photo"}
 TRAINING_CHOICES: dict[str, tuple[Any, ...]] = {
-    "task": ("stylizer", "segmenter"),
     "without_mask": ("error", "random", "background"),
     "dtype": CHOICES["dtype"],
 }
@@ -114,6 +113,7 @@ def check_training_config(config: ConfigDict) -> None:
     Raises:
       UserError: names the field, its value and what is allowed.
     """
+    check_task(config)
     _check_choices(config, TRAINING_CHOICES)
     _check_segmenter(config)
     _check_minimums(config, TRAINING_MINIMUMS)
@@ -138,6 +138,7 @@ def check_stylizer_config(config: ConfigDict) -> None:
     Raises:
       UserError: names the field, its value and what is allowed.
     """
+    _check_architecture(config)
     _check_choices(config, {"network": CHOICES["network"]})
     for kind in ("style", "content"):
         _check_layers(config, kind)
@@ -192,11 +193,23 @@ def _check_choices(config: ConfigDict, choices: Mapping[str, tuple[Any, ...]]) -
 
 def _check_segmenter(config: ConfigDict) -> None:
     """Checks the name only: the segmenter is loaded when a region needs it."""
-    if config.segmenter not in (*SEGMENTERS, "") and not Path(config.segmenter).expanduser().exists():
-        raise UserError(
-            f"config.segmenter is {config.segmenter!r}; use one of {', '.join(SEGMENTERS)}, a workdir of train.py or a "
-            "weights file"
-        )
+    name = config.segmenter
+    if name not in (*SEGMENTERS.reserved, *SEGMENTERS.names, "") and not Path(name).expanduser().exists():
+        others = SEGMENTERS.alternatives(name, "a workdir of train.py or a weights file")
+        raise UnknownNameError(f"config.segmenter is {name!r}; {others}")
+
+
+def check_task(config: ConfigDict) -> None:
+    """Raises UnknownNameError unless config.task is one of the package or registered."""
+    if config.task not in (*TASKS.reserved, *TASKS.names):
+        raise UnknownNameError(f"config.task is {config.task!r}; {TASKS.alternatives(config.task)}")
+
+
+def _check_architecture(config: ConfigDict) -> None:
+    known = (ARCHITECTURE, *STYLIZERS.names)
+    if config.architecture not in known:
+        others = STYLIZERS.alternatives(config.architecture)
+        raise UnknownNameError(f"config.architecture is {config.architecture!r}; {others}")
 
 
 def _check_init(config: ConfigDict) -> None:

@@ -13,7 +13,8 @@ from msst_jax.io.images import to_array, to_picture
 from msst_jax.models.voc import CLASSES
 from msst_jax.ops.guided_filter import refine_edges
 from msst_jax.ops.image import normalize
-from msst_jax.regions.segmenter import Segmenter, Size, preset_size
+from msst_jax.regions.own_segmenter import OwnSegmenter
+from msst_jax.regions.segmenter import AnySegmenter, Size, preset_size
 
 ALL_CLASSES = tuple(range(len(CLASSES)))
 
@@ -44,16 +45,17 @@ def _resize_picture(picture: Image.Image, size: Size) -> np.ndarray:
 
 
 def class_probabilities(
-    segmenter: Segmenter, photo: Image.Image | np.ndarray, size: Size | None = None, *, refine: bool = False
+    segmenter: AnySegmenter, photo: Image.Image | np.ndarray, size: Size | None = None, *, refine: bool = False
 ) -> np.ndarray:
-    """Probability of every class at every pixel: float32 (H, W, 21), sum 1 over the classes of `voc.CLASSES`.
+    """Probability of every class at every pixel: float32 (H, W, C), sum 1 over `segmenter.classes`.
 
-    Classes that the network does not predict have probability 0. The scores (logits), not the probabilities, are
-    resized, so that the likeliest class agrees with torchvision. The network is compiled once per input shape, not once
-    per photo size. With several inference scales, the scores are averaged over them.
+    Those of a network are the 21 of `voc.CLASSES`; those that it does not predict have probability 0. The scores
+    (logits), not the probabilities, are resized, so that the likeliest class agrees with torchvision. The network is
+    compiled once per input shape, not once per photo size. With several inference scales, the scores are averaged over
+    them. A registered segmenter has classes of its own, and sees the photo at the size of the result.
 
     Args:
-      segmenter: the network.
+      segmenter: the network, or a registered segmenter.
       photo: 8-bit RGB image, or (H, W, 3) in [0, 1], at its original size; `preprocess` resizes it.
       size: (width, height) of the result; None = the photo's.
       refine: snap the edges to those of the photo at that size; see `guided_filter.refine_edges`.
@@ -61,10 +63,14 @@ def class_probabilities(
     Source of the resizing of the scores: torch.nn.functional.interpolate(mode="bilinear", align_corners=False).
 
     Raises:
-      UserError: as `preprocess`.
+      UserError: as `preprocess`, or a registered segmenter that returns something else than probabilities.
     """
     picture = _as_picture(photo)
     size = size or picture.size
+    if isinstance(segmenter, OwnSegmenter):
+        seen = _resize_picture(picture, size)
+        found = segmenter.probabilities(seen)
+        return refine_edges(found, seen) if refine else found
     scores = [_scores(*nnx.split(segmenter.model), preprocess(picture, scale)) for scale in segmenter.scales]
     probabilities = np.asarray(_probabilities(scores, size, segmenter.model.classes))
     return refine_edges(probabilities, _resize_picture(picture, size)) if refine else probabilities

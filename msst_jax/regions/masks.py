@@ -8,8 +8,8 @@ import numpy as np
 from scipy import ndimage
 
 from msst_jax.errors import UserError
+from msst_jax.registry import BACKGROUND
 
-BACKGROUND = "background"
 MAX_UNCLAIMED = 0.001  # area fraction that may lie in no region: rounding at the masks' edges
 
 

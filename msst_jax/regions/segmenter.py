@@ -1,20 +1,23 @@
 """The segmentation networks: their input sizes, the choice of one, and loading its weights."""
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 from absl import logging
 from safetensors import SafetensorError, safe_open
 
-from msst_jax.errors import UserError
+from msst_jax.errors import UnknownNameError, UserError
 from msst_jax.io.files import check_regular_file
 from msst_jax.models import pretrained, serialization
 from msst_jax.models.deeplab import PERSON_NETWORK, SEGMENTERS, TORCHVISION_NETWORKS
 from msst_jax.models.voc import CLASSES
-from msst_jax.regions.masks import BACKGROUND
+from msst_jax.regions.masks import foreground
+from msst_jax.regions.own_segmenter import OwnSegmenter, load_own_segmenter
+from msst_jax.registry import IMPORT_HINT
+from msst_jax.registry import SEGMENTERS as REGISTERED
 
 SHORT_SIDE = 520  # torchvision's preset: what its DeepLab weights were evaluated at
 MAX_PIXELS = 8 * SHORT_SIDE**2  # of the input of such a network; a longer strip would take many gigabytes
@@ -84,9 +87,27 @@ class Segmenter(NamedTuple):
     scales: InferenceScales = (preset_size,)
     """The scores are averaged over them."""
 
-    def record(self) -> dict[str, str]:
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes of `class_probabilities`."""
+        return CLASSES
+
+    @property
+    def predicted(self) -> tuple[str, ...]:
+        """The classes that the network has scores for."""
+        return tuple(CLASSES[index] for index in self.model.classes)
+
+    def record(self) -> dict[str, Any]:
         """Its entry in the JSON sidecar."""
         return {"name": self.name, "weights": self.weights}
+
+
+AnySegmenter = Segmenter | OwnSegmenter
+
+
+def segmenter_classes(name: str) -> tuple[str, ...]:
+    """The names of the classes of a segmenter, without loading it; `name` as for `load_segmenter`."""
+    return REGISTERED[name].names if name in REGISTERED else CLASSES
 
 
 def best_available() -> str:
@@ -94,12 +115,12 @@ def best_available() -> str:
     return next((name for name in TORCHVISION_NETWORKS if pretrained.converted_path(name).exists()), PERSON_NETWORK)
 
 
-def load_segmenter(name: str, wanted: Iterable[str] = (), *, instead: str = "") -> Segmenter:
-    """Loads a segmentation network, and logs which one.
+def load_segmenter(name: str, wanted: Iterable[str] = (), *, instead: str = "") -> AnySegmenter:
+    """Loads a segmenter, and logs which one.
 
     Args:
-      name: one of SEGMENTERS (msst_jax/models/deeplab.py), a weights file whose metadata names its network, a workdir
-        of train.py, or empty: see `best_available`.
+      name: a registered segmenter, one of SEGMENTERS (msst_jax/models/deeplab.py), a weights file whose metadata names
+        its network, a workdir of train.py, or empty: see `best_available`.
       wanted: the regions it must segment, class names joined by +.
       instead: the flags to suggest in errors instead of a segmenter; empty = a mask for every wanted region.
 
@@ -108,6 +129,15 @@ def load_segmenter(name: str, wanted: Iterable[str] = (), *, instead: str = "") 
         segment.
     """
     wanted = list(wanted)
+    if name in REGISTERED:
+        own = load_own_segmenter(name)
+        _check_wanted(own, wanted, "give", instead)
+        logging.info("segmenter: %s, which segments %s", name, ", ".join(foreground(own.classes)))
+        return own
+    return _load_network(name, wanted, instead)
+
+
+def _load_network(name: str, wanted: Sequence[str], instead: str) -> Segmenter:
     network, path = _resolve_network(name or best_available())
     try:
         model, file = pretrained.load_deeplab(network, path=path)
@@ -115,16 +145,23 @@ def load_segmenter(name: str, wanted: Iterable[str] = (), *, instead: str = "") 
         flags = instead or _mask_flags(wanted)
         raise UserError(f"{error}{f'; or do without it: give {flags}' if flags else ''}") from error
     segmenter = Segmenter(model, network, file.name, INFERENCE_SCALES[network])
-    known = [CLASSES[index] for index in model.classes if CLASSES[index] != BACKGROUND]
+    take = f"use {BEST} (`{pretrained.CONVERT} {BEST}` creates its weights), or give"
+    _check_wanted(segmenter, wanted, take, instead)
+    known = ", ".join(foreground(segmenter.predicted))
+    hint = LARGER_NETWORK_HINT.format(known=known) if best_available() == network == PERSON_NETWORK else ""
+    logging.info("segmenter: %s%s", network, hint)
+    return segmenter
+
+
+def _check_wanted(segmenter: AnySegmenter, wanted: Sequence[str], advice: str, instead: str) -> None:
+    """Raises UserError for regions that a segmenter cannot find; `advice` is what comes before the flags."""
+    known = foreground(segmenter.predicted)
     unknown = [region for region in wanted if not set(region.split("+")) <= set(known)]
     if unknown:
         raise UserError(
-            f"{network} segments only {', '.join(known)}, not {', '.join(unknown)}; use {BEST} "
-            f"(`{pretrained.CONVERT} {BEST}` creates its weights), or give {instead or _mask_flags(unknown)}"
+            f"{segmenter.name} segments only {', '.join(known)}, not {', '.join(unknown)}; {advice} "
+            f"{instead or _mask_flags(unknown)}"
         )
-    hint = LARGER_NETWORK_HINT.format(known=", ".join(known)) if best_available() == network == PERSON_NETWORK else ""
-    logging.info("segmenter: %s%s", network, hint)
-    return segmenter
 
 
 def _resolve_network(name: str) -> tuple[str, Path | None]:
@@ -136,15 +173,15 @@ def _resolve_network(name: str) -> tuple[str, Path | None]:
     if name in SEGMENTERS:
         return name, None
     path = serialization.weights_path(name, "--segmenter")
-    networks = ", ".join(SEGMENTERS)
+    networks = ", ".join((*SEGMENTERS, *REGISTERED.names))
     check_regular_file(path, "segmenter")
     try:
         with safe_open(path, "numpy") as file:
             network = (file.metadata() or {}).get("network")
     except (OSError, SafetensorError) as error:
-        raise UserError(
+        raise UnknownNameError(
             f"segmenter {name} is none of {networks}, and {path} cannot be read ({error}); give one of them, a weights "
-            "file that convert_weights wrote, or a workdir of train.py"
+            f"file that convert_weights wrote, or a workdir of train.py; {IMPORT_HINT}"
         ) from error
     if network not in SEGMENTERS:
         raise UserError(f"segmenter {path} holds weights of {network or 'no named network'}; use one of {networks}")

@@ -1,4 +1,4 @@
-"""Region masks from class probabilities: maps region names to VOC classes, lists the classes in a photo."""
+"""Region masks from class probabilities: maps region names to classes, lists the classes in a photo."""
 
 from collections.abc import Iterable, Sequence
 
@@ -7,44 +7,51 @@ import numpy as np
 from msst_jax.errors import UserError
 from msst_jax.models.voc import CLASSES
 from msst_jax.regions.components import near_small_components, remove_small_components
-from msst_jax.regions.inference import ALL_CLASSES
 from msst_jax.regions.masks import BACKGROUND, format_fractions
 
-SINGLE_CLASSES = tuple((index,) for index in ALL_CLASSES[1:])  # every class but the background
-GIVEN_MASKS = "given masks"  # the extra class after CLASSES: the part of the photo that the user's masks claim
+GIVEN_MASKS = "given masks"  # the extra class after the others: the part of the photo that the user's masks claim
 
 
-def class_indices(region: str) -> tuple[int, ...]:
+def single_classes(classes: Sequence[str]) -> tuple[tuple[int], ...]:
+    """The index of every class but the background, as a group of its own."""
+    return tuple((index,) for index, name in enumerate(classes) if name != BACKGROUND)
+
+
+def class_indices(region: str, classes: Sequence[str] = CLASSES) -> tuple[int, ...]:
     """The class indices of a region's name, classes joined by +: "person+dog" to (15, 12).
+
+    Args:
+      region: the name.
+      classes: those of the segmenter, see `segmenter.segmenter_classes`.
 
     Raises:
       UserError: a name that is not a class, or a combination with the background.
     """
     names = region.split("+")
     for name in names:
-        if name not in CLASSES:
+        if name not in classes:
             raise UserError(
-                f"there is no region {name!r}; regions are {', '.join(CLASSES)}, or any name with a mask: "
+                f"there is no region {name!r}; regions are {', '.join(classes)}, or any name with a mask: "
                 f"correct the name or give --mask {region}=FILE"
             )
     if BACKGROUND in names:
         raise UserError(f"region {region!r}: {BACKGROUND} is what no other region claims, it cannot be combined")
-    return tuple(CLASSES.index(name) for name in names)
+    return tuple(classes.index(name) for name in names)
 
 
-def region_classes(names: Iterable[str]) -> dict[str, tuple[int, ...]]:
-    """The class indices of every region but the background.
+def region_classes(names: Iterable[str], classes: Sequence[str] = CLASSES) -> dict[str, tuple[int, ...]]:
+    """The class indices of every region but the background; `classes` as in `class_indices`.
 
     Raises:
       UserError: as `class_indices`, or a class in two regions.
     """
-    groups = {name: class_indices(name) for name in names if name != BACKGROUND}
+    groups = {name: class_indices(name, classes) for name in names if name != BACKGROUND}
     owners: dict[int, str] = {}
     for name, group in groups.items():
         for index in group:
             if index in owners:
                 raise UserError(
-                    f"class {CLASSES[index]!r} is named twice, in region {owners[index]!r} and in {name!r}; "
+                    f"class {classes[index]!r} is named twice, in region {owners[index]!r} and in {name!r}; "
                     "leave one out"
                 )
             owners[index] = name
@@ -54,6 +61,7 @@ def region_classes(names: Iterable[str]) -> dict[str, tuple[int, ...]]:
 def region_masks(
     probabilities: np.ndarray,
     names: Sequence[str],
+    classes: Sequence[str] = CLASSES,
     *,
     claimed: np.ndarray | None = None,
     min_speck: float = 0.0,
@@ -65,8 +73,9 @@ def region_masks(
     "background" gets no mask here: `masks.compose_masks` assigns it what no other region claims.
 
     Args:
-      probabilities: (H, W, 21), see `class_probabilities`.
+      probabilities: (H, W, C), see `class_probabilities`.
       names: classes, joined by + where a region has several.
+      classes: names of the C classes.
       claimed: (H, W) in [0, 1], the sum of the given masks; it is subtracted from the segmented regions.
       min_speck: percent of the photo; smaller components of a region, and holes in it, are merged into their
         surroundings, see `remove_small_components`.
@@ -76,16 +85,18 @@ def region_masks(
     Raises:
       UserError: as `region_classes`, or a region that is not in the photo; the error lists the classes that are.
     """
-    groups = region_classes(names)
+    groups = region_classes(names, classes)
     unclaimed = probabilities if claimed is None else _append_claimed(probabilities, claimed)
     # Specks of unnamed classes are removed too: they would be holes in a named region.
     named = {index for group in groups.values() for index in group}
-    others = [group for group in SINGLE_CLASSES if group[0] not in named]
+    others = [group for group in single_classes(classes) if group[0] not in named]
     cleaned = remove_small_components(unclaimed, [*groups.values(), *others], min_speck)
     masks = {name: class_mask(cleaned, group, hard=hard) for name, group in groups.items()}
     for name, mask in masks.items():
         if must_exist and mask.max() < 0.5:
-            raise UserError(_explain_empty_region(name, probabilities, unclaimed, min_speck, mask.max()))
+            raise UserError(
+                _explain_empty_region(name, classes, (probabilities, unclaimed), min_speck, float(mask.max()))
+            )
     return masks
 
 
@@ -103,18 +114,20 @@ def class_mask(probabilities: np.ndarray, classes: Sequence[int], *, hard: bool 
 
 
 def _explain_empty_region(
-    name: str, probabilities: np.ndarray, unclaimed: np.ndarray, min_speck: float, peak: float
+    name: str, classes: Sequence[str], before_and_after: tuple[np.ndarray, np.ndarray], min_speck: float, peak: float
 ) -> str:
     """The error message for an empty region.
 
     Args:
       name: of the region.
-      probabilities: (H, W, 21) before the given masks are subtracted.
-      unclaimed: (H, W, 21), or (H, W, 22) after that, see `_append_claimed`.
+      classes: names of the C classes.
+      before_and_after: the probabilities (H, W, C) before the given masks are subtracted, and (H, W, C), or
+        (H, W, C + 1), after that, see `_append_claimed`.
       min_speck: as in `region_masks`.
       peak: the largest probability of the region.
     """
-    group = class_indices(name)
+    probabilities, unclaimed = before_and_after
+    group = class_indices(name, classes)
     likeliest = np.isin(unclaimed.argmax(-1), group)
     advice = f"leave its --style out or give --mask {name}=FILE"
     if not np.isin(probabilities.argmax(-1), group).any():
@@ -126,17 +139,21 @@ def _explain_empty_region(
     else:
         reason = f"has a probability of at most {peak:.0%}, although it is the likeliest class somewhere"
         advice = f"keep it with --config.hard_masks=True, or {advice}"
-    return f"region {name!r} {reason}; found: {format_fractions(class_fractions(unclaimed, min_speck))}: {advice}"
+    found = format_fractions(class_fractions(unclaimed, min_speck, classes))
+    return f"region {name!r} {reason}; found: {found}: {advice}"
 
 
-def class_fractions(probabilities: np.ndarray, min_speck: float = 0.0) -> dict[str, float]:
+def class_fractions(
+    probabilities: np.ndarray, min_speck: float = 0.0, classes: Sequence[str] = CLASSES
+) -> dict[str, float]:
     """The area fraction of every class in the photo, largest first; they sum to 1.
 
     Args:
-      probabilities: (H, W, 21), or (H, W, 22) where the last is what the given masks claim.
+      probabilities: (H, W, C), or (H, W, C + 1) where the last is what the given masks claim.
       min_speck: percent of the photo; smaller components do not count.
+      classes: names of the C classes.
     """
-    cleaned = remove_small_components(probabilities, SINGLE_CLASSES, min_speck)
-    names = (*CLASSES, GIVEN_MASKS)
+    cleaned = remove_small_components(probabilities, single_classes(classes), min_speck)
+    names = (*classes, GIVEN_MASKS)
     fractions = np.bincount(cleaned.argmax(-1).ravel(), minlength=len(names)) / cleaned[..., 0].size
     return {names[i]: float(fractions[i]) for i in np.argsort(-fractions, kind="stable") if fractions[i]}

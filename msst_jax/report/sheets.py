@@ -1,7 +1,8 @@
 """Contact sheets: inputs, blend strips, comparisons of losses, class overlays."""
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -153,7 +154,7 @@ def classes_overlay(photo: np.ndarray, masks: Mapping[str, np.ndarray], fraction
       masks: {class: (H, W) in [0, 1]} of all classes but the background, which keeps the photo's colors.
       fractions: {class: area fraction}, including the background.
     """
-    picture = tint_classes(photo, masks)
+    picture, colors = tint_classes(photo, masks), class_colors(masks)
     line = max(14, picture.height // 20)
     font = ImageFont.load_default(line)
     texts = {name: f"{name} {format_percent(fraction)}" for name, fraction in fractions.items()}
@@ -163,22 +164,27 @@ def classes_overlay(photo: np.ndarray, masks: Mapping[str, np.ndarray], fraction
     draw = ImageDraw.Draw(page)
     for index, (name, text) in enumerate(texts.items()):
         y = picture.height + GAP + index * (line + GAP)
-        fill = _class_color(name) if name in masks else None
+        fill = colors.get(name)
         draw.rectangle((GAP, y, GAP + line, y + line - 1), fill=fill, outline="black")
         draw.text((line + 2 * GAP, y), text, fill="black", font=font)
     return page
 
 
 def tint_classes(photo: np.ndarray, masks: Mapping[str, np.ndarray]) -> Image.Image:
-    """The photo (H, W, 3) in [0, 1], tinted under masks {class: (H, W) in [0, 1]} with the classes' VOC colors."""
+    """The photo (H, W, 3) in [0, 1], tinted under masks {class: (H, W) in [0, 1]} with the classes' colors."""
     tinted = photo * (1 - OVERLAY * sum(masks.values(), np.zeros(photo.shape[:2], np.float32)))[..., None]
+    colors = class_colors(masks)
     for name, mask in masks.items():
-        tinted = tinted + OVERLAY * mask[..., None] * np.asarray(_class_color(name), np.float32) / 255
+        tinted = tinted + OVERLAY * mask[..., None] * np.asarray(colors[name], np.float32) / 255
     return to_picture(tinted)
 
 
-def _class_color(name: str) -> tuple[int, int, int]:
-    return COLORS[CLASSES.index(name)]
+def class_colors(names: Iterable[str]) -> dict[str, tuple[int, int, int]]:
+    """The color of each class: those of VOC have their own, others the remaining ones in alphabetical order."""
+    names = [*names]
+    own = {name: COLORS[CLASSES.index(name)] for name in names if name in CLASSES}
+    free = [color for color in COLORS[1:] if color not in own.values()] or [*COLORS[1:]]
+    return own | dict(zip(sorted({*names} - {*own}), itertools.cycle(free), strict=False))
 
 
 def inputs_sheet(inputs: PhotoInputs, result: np.ndarray) -> Image.Image:

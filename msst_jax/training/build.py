@@ -39,8 +39,10 @@ def build_stylizer_options(config: ConfigDict) -> StylizerOptions:
     """The options of the stylizer and its losses, from fields of configs/fast.py."""
     blend_weight = config.blend_ratio * config.style_weight
     return StylizerOptions(
+        architecture=config.architecture,
         width=config.width,
         blocks=config.blocks,
+        start=config.start,
         dtype=config.dtype,
         style_size=config.style_size,
         network=NetworkOptions(config.network, build_layers(config), dtype=config.dtype),

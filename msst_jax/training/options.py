@@ -57,8 +57,10 @@ class StylizerOptions:
     """The stylizer (feed-forward network) and its losses.
 
     Attributes:
-      width: channels of the network at full resolution.
-      blocks: residual blocks.
+      architecture: of the network, see `models.architecture`.
+      width: channels of the package's own network at full resolution.
+      blocks: its residual blocks.
+      start: the trained model whose weights it starts from, see `find_feedforward`; "" = random ones.
       dtype: compute dtype, "float32" or "bfloat16".
       style_size: longest side of the style images; 0 = original size.
       network: the VGG of the losses.
@@ -66,13 +68,20 @@ class StylizerOptions:
       record: the config of the run, stored in the weights file.
     """
 
+    architecture: str
     width: int
     blocks: int
+    start: str
     dtype: str
     style_size: int
     network: NetworkOptions
     weights: LossWeights
     record: Mapping[str, Any]
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """What the network is built from, see `models.architecture.build_architecture`."""
+        return {**self.record, "width": self.width, "blocks": self.blocks}
 
 
 @dataclass(frozen=True)

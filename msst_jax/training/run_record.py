@@ -17,6 +17,8 @@ FREE_FIELDS = ("workers", "log_every", "sample_every", "checkpoint_every", "keep
 STEPS = "steps"  # may change too, down to the steps that are done
 WEIGHTS_FIELDS = ("segmenter", "start")
 """Fields that may name a file of weights, which counts by its content."""
+LATER_FIELDS = {"architecture": "stylizer", "start": ""}
+"""Fields that earlier versions did not record, with the values that they had then."""
 FOLDERS = ("photos", "masks")
 WAYS_OUT = "take another --workdir, or start again with --restart, which deletes its checkpoints and model"
 
@@ -95,6 +97,7 @@ def differences(
 
 
 def _changed_fields(old: Mapping[str, Any], new: Mapping[str, Any], free: set[str]) -> list[str]:
+    old = {**{name: value for name, value in LATER_FIELDS.items() if name in new}, **old}
     fields = sorted({*old, *new} - free)
     return [
         f"config.{field} was {old.get(field)!r}, now {new.get(field)!r}"

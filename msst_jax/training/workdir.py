@@ -31,6 +31,7 @@ def prepare_workdir(
     used: Mapping[str, Fingerprint],
     *,
     restart: bool = False,
+    imports: Sequence[str] = (),
 ) -> None:
     """Creates the workdir of a run, or checks that it belongs to the same run.
 
@@ -46,6 +47,7 @@ def prepare_workdir(
       used: the fingerprints of "photos" and "masks", on which order and crops depend, and of the weights that
         config.segmenter and config.start name.
       restart: first remove the files of an earlier run.
+      imports: modules of the user's that were imported; they are recorded, and may change.
 
     Raises:
       UserError: the folder belongs to another run (names what differs), is damaged or unwritable, or config.steps are
@@ -54,6 +56,8 @@ def prepare_workdir(
     _check_outside(workdir, [*photos, *masks, *styles.values()])
     files = {region: {"file": Path(file).name, "sha256": _sha256(Path(file))} for region, file in styles.items()}
     record = {"config": dict(config), "photos": [*photos], "masks": [*masks], "styles": files}
+    if imports:
+        record["imports"] = [*imports]
     run = json.loads(json.dumps(record))  # tuples become lists, as they will when read back
     if restart and any((workdir / name).exists() for name in (CONFIG_FILE, FILES_FILE)):
         clear_workdir(workdir)

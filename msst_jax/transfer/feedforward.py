@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
 from msst_jax.models.feedforward_model import FeedforwardModel
-from msst_jax.models.stylizer import Stylizer
 from msst_jax.ops.image import composite, normalize
 from msst_jax.regions.masks import MaskSpec
 from msst_jax.transfer.inputs import NO_STYLE, Painting, PhotoInputs, Region
@@ -26,8 +25,8 @@ class PhotoItem(NamedTuple):
 
 
 @jax.jit
-def stylize_batch(network: Stylizer, photos: jax.Array, masks: jax.Array, mixtures: jax.Array) -> jax.Array:
-    """Composites (N, H, W, 3) of photos (N, H, W, 3) in [0, 1] and masks (N, H, W, K); mixtures as in `Stylizer`."""
+def stylize_batch(network: Any, photos: jax.Array, masks: jax.Array, mixtures: jax.Array) -> jax.Array:
+    """Composites (N, H, W, 3) of photos (N, H, W, 3) in [0, 1] and masks (N, H, W, K); the rest as in `Stylizer`."""
     return jax.vmap(composite)(network(normalize(photos), mixtures), masks)
 
 

@@ -13,7 +13,7 @@ from msst_jax.models.vgg import deepest_tap, tap_names
 from msst_jax.regions.inference import class_probabilities
 from msst_jax.regions.mask_files import read_mask
 from msst_jax.regions.masks import MaskOptions, MaskSpec, compose_masks
-from msst_jax.regions.segmenter import Segmenter, Size, load_segmenter
+from msst_jax.regions.segmenter import AnySegmenter, Size, load_segmenter, segmenter_classes
 from msst_jax.regions.selection import region_classes, region_masks
 from msst_jax.transfer.kept import check_kept
 from msst_jax.transfer.options import InputOptions, StylizationOptions
@@ -91,7 +91,7 @@ def load_photo_inputs(
     styles: Mapping[str, str],
     masks: Mapping[str, str],
     *,
-    segmenter: Segmenter | None = None,
+    segmenter: AnySegmenter | None = None,
     styled: Callable[[Size], Sequence[Region]] | None = None,
     keep_alpha: bool = False,
 ) -> PhotoInputs:
@@ -111,7 +111,7 @@ def load_photo_inputs(
     Raises:
       UserError: anything wrong with the files, or regions and styles that do not match.
     """
-    spec = mask_spec(options, styles, masks)
+    spec = mask_spec(options, styles, masks, segmenter.classes if segmenter else None)
     picture, pixels, alpha = load_photo(options.inputs, photo, keep_alpha=keep_alpha)
     size = (pixels.shape[1], pixels.shape[0])
     first = options.inputs.start
@@ -126,8 +126,19 @@ def load_photo_inputs(
     return PhotoInputs(pixels, stacked, tuple(regions), used.record() if used else None, start, alpha)
 
 
-def mask_spec(options: StylizationOptions, styles: Mapping[str, str], masks: Mapping[str, str]) -> MaskSpec:
-    """Where the masks of the regions come from; arguments as in `load_photo_inputs`.
+def mask_spec(
+    options: StylizationOptions,
+    styles: Mapping[str, str],
+    masks: Mapping[str, str],
+    classes: Sequence[str] | None = None,
+) -> MaskSpec:
+    """Where the masks of the regions come from.
+
+    Args:
+      options: as in `load_photo_inputs`.
+      styles: likewise.
+      masks: likewise.
+      classes: of the segmenter; None for those of the options' segmenter.
 
     Raises:
       UserError: no styles, a mask of a region without one, or a region that no network knows.
@@ -138,7 +149,7 @@ def mask_spec(options: StylizationOptions, styles: Mapping[str, str], masks: Map
         if name not in styles:
             raise UserError(f"region {name!r} has a mask but no style; add --style {name}=FILE or drop its --mask")
     spec = MaskSpec(tuple(styles), tuple(masks), options.inputs.masks)
-    region_classes(spec.missing)
+    region_classes(spec.missing, classes or segmenter_classes(options.inputs.segmenter))
     return spec
 
 
@@ -192,7 +203,7 @@ def _load_style(options: InputOptions, file: str, size: Size) -> np.ndarray:
 def photo_masks(
     spec: MaskSpec,
     given: Mapping[str, np.ndarray],
-    segmenter: Segmenter | None,
+    segmenter: AnySegmenter | None,
     picture: Image.Image,
     size: Size,
     *,
@@ -220,7 +231,7 @@ def photo_masks(
 
 def segment_regions(
     options: MaskOptions,
-    segmenter: Segmenter,
+    segmenter: AnySegmenter,
     picture: Image.Image,
     names: Sequence[str],
     given: Mapping[str, np.ndarray],
@@ -246,6 +257,7 @@ def segment_regions(
     return region_masks(
         probabilities,
         names,
+        segmenter.classes,
         claimed=options.claimed(sum(given.values())) if given else None,
         min_speck=options.min_speck,
         hard=options.hard,

@@ -11,11 +11,12 @@ from flax import nnx
 from msst_jax.models.feedforward_model import FeedforwardModel
 from msst_jax.models.stylizer import blend_mixtures
 from msst_jax.ops.image import composite, normalize, to_uint8
-from msst_jax.regions.segmenter import Segmenter, Size
+from msst_jax.regions.segmenter import AnySegmenter, Size
 from msst_jax.transfer.feedforward import MAX_BATCH_PIXELS
 from msst_jax.transfer.options import TemporalOptions
 from msst_jax.video.batching import FrameBatch
 from msst_jax.video.blend_schedule import BlendSchedule
+from msst_jax.video.key_segmentation import found_by, key_segmenter
 from msst_jax.video.streaming import FrameStylizer
 from msst_jax.video.temporal import blend_recursive
 from msst_jax.video.temporal_masks import FrameMaskSpec, KeyFrames, frame_masks, initial_mask_state, key_frames
@@ -37,7 +38,7 @@ def frames_per_batch(sizes: Sequence[Size], every: int) -> int:
 def feedforward_stylizer(
     options: TemporalOptions,
     model: FeedforwardModel,
-    segmenter: Segmenter | None,
+    segmenter: AnySegmenter | None,
     spec: FrameMaskSpec,
     schedule: BlendSchedule,
 ) -> tuple[FrameStylizer, int]:
@@ -56,7 +57,7 @@ def feedforward_stylizer(
     every = options.segment_every
     batch_size = frames_per_batch([spec.size, *spec.scales], every)
     width, height = spec.size
-    network, finder = nnx.split(model.network), nnx.split(segmenter.model) if segmenter else None
+    network, finder = nnx.split(model.network), key_segmenter(segmenter, spec)
     styles = len(model.regions)
 
     def stylize(batch: FrameBatch, state: Any) -> tuple[jax.Array, jax.Array, Any]:
@@ -64,8 +65,9 @@ def feedforward_stylizer(
         times += times[-1:] * (batch_size - len(times))
         mixtures = jnp.stack([blend_mixtures(styles, schedule.at(time)) for time in times])
         keys = key_frames(batch.number, batch_size, every)
-        program = _compiled_stylizer(network[0], finder[0] if finder else None, spec, options.picture_smoothing, keys)
-        return program(network[1], finder[1] if finder else None, batch.images, batch.given, mixtures, state)
+        program = _compiled_stylizer(network[0], finder.definition, spec, options.picture_smoothing, keys)
+        found = finder.arguments(batch.images, keys)
+        return program(network[1], found, batch.images, batch.given, mixtures, state)
 
     state = {"regions": initial_mask_state(spec), "picture": jnp.zeros((height, width, 3))}
     return FrameStylizer(state, stylize), batch_size
@@ -78,11 +80,11 @@ def _compiled_stylizer(
     """The jitted call; one for each pattern of key frames."""
 
     def stylize(
-        weights: Any, finder_weights: Any, frames: jax.Array, given: jax.Array, mixtures: jax.Array, state: Any
+        weights: Any, found: Any, frames: jax.Array, given: jax.Array, mixtures: jax.Array, state: Any
     ) -> tuple[jax.Array, jax.Array, Any]:
         photos = frames.astype(jnp.float32) / 255
-        segmenter = nnx.merge(finder, finder_weights) if finder is not None else None
         regions = state["regions"]
+        segmenter = found_by(finder, found)
         masks, motion, regions = frame_masks(spec, segmenter, photos, given.astype(jnp.float32) / 255, regions, keys)
         styled = nnx.merge(network, weights)(normalize(photos), mixtures)
         results = jax.vmap(composite)(styled, masks)

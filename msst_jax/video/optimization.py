@@ -18,7 +18,7 @@ from msst_jax.models.vgg import VGG
 from msst_jax.ops.image import resize, to_uint8
 from msst_jax.optim.minimize import CompiledMinimizer, Solution, compile_minimizer, run_minimizer
 from msst_jax.optim.optimizer import build_optimizer
-from msst_jax.regions.segmenter import Segmenter
+from msst_jax.regions.segmenter import AnySegmenter
 from msst_jax.transfer.inputs import PhotoInputs, Region
 from msst_jax.transfer.listener import Announce, Listener
 from msst_jax.transfer.objective import build_objective, compose, scale_scene
@@ -26,6 +26,7 @@ from msst_jax.transfer.optimization import coarse_to_fine, describe_compilation
 from msst_jax.transfer.options import StylizationOptions
 from msst_jax.video.batching import FrameBatch
 from msst_jax.video.blend_schedule import BlendSchedule
+from msst_jax.video.key_segmentation import found_by, key_segmenter
 from msst_jax.video.streaming import FrameStylizer, StylizerStopped
 from msst_jax.video.temporal import Motion, blend_recursive, estimate_motion, flow_grid
 from msst_jax.video.temporal_masks import (
@@ -68,7 +69,9 @@ class FrameOptimization:
         return jax.tree.map(lambda value: jnp.asarray([value], jnp.float32), factors)
 
 
-def optimization_stylizer(work: FrameOptimization, segmenter: Segmenter | None, spec: FrameMaskSpec) -> FrameStylizer:
+def optimization_stylizer(
+    work: FrameOptimization, segmenter: AnySegmenter | None, spec: FrameMaskSpec
+) -> FrameStylizer:
     """Stylizes frame by frame, a batch each, with the losses of the method.
 
     The first frame takes the evaluations of the schedule, coarse to fine; every other one `next_steps` at full size.
@@ -78,14 +81,15 @@ def optimization_stylizer(work: FrameOptimization, segmenter: Segmenter | None, 
       segmenter: None if all masks are given.
       spec: see `build_mask_spec`.
     """
-    finder = nnx.split(segmenter.model) if segmenter else None
+    finder = key_segmenter(segmenter, spec)
     every = work.options.temporal.segment_every
     optimize_next = _make_optimize_next(work)
 
     def stylize(batch: FrameBatch, state: Any) -> tuple[jax.Array, jax.Array, Any]:
-        find = _compiled_masks(finder[0] if finder else None, spec, key_frames(batch.number, 1, every))
+        keys = key_frames(batch.number, 1, every)
+        find = _compiled_masks(finder.definition, spec, keys)
         frame, given = (values.astype(np.float32) / 255 for values in (batch.images, batch.given))
-        masks, _, regions = find(finder[1] if finder else None, frame, given, state["regions"])
+        masks, _, regions = find(finder.arguments(batch.images, keys), frame, given, state["regions"])
         inputs = PhotoInputs(frame[0], np.asarray(masks[0]), tuple(work.regions))
         weights = work.weights(batch.timings[0].time)
         if bool(state["seen"]):
@@ -104,11 +108,8 @@ def optimization_stylizer(work: FrameOptimization, segmenter: Segmenter | None, 
 
 @functools.cache
 def _compiled_masks(definition: nnx.GraphDef | None, spec: FrameMaskSpec, keys: KeyFrames) -> Callable[..., Any]:
-    def find(
-        weights: Any, photos: jax.Array, given: jax.Array, state: MaskState
-    ) -> tuple[jax.Array, Motion, MaskState]:
-        network = nnx.merge(definition, weights) if definition is not None else None
-        return frame_masks(spec, network, photos, given, state, keys)
+    def find(found: Any, photos: jax.Array, given: jax.Array, state: MaskState) -> tuple[jax.Array, Motion, MaskState]:
+        return frame_masks(spec, found_by(definition, found), photos, given, state, keys)
 
     return jax.jit(find)
 

@@ -12,8 +12,8 @@ from msst_jax.ops.guided_filter import EPS, build_guide, default_radius, guided_
 from msst_jax.ops.image import normalize, resize
 from msst_jax.ops.optical_flow import warp
 from msst_jax.regions.masks import BACKGROUND, MaskSpec, foreground
-from msst_jax.regions.segmenter import Network, Segmenter, Size
-from msst_jax.regions.selection import class_indices
+from msst_jax.regions.segmenter import AnySegmenter, Network, Segmenter, Size
+from msst_jax.regions.selection import region_classes
 from msst_jax.video.temporal import Motion, blend_recursive, estimate_motion, flow_grid
 
 TRUNCATE = 4.0  # standard deviations after which a Gaussian ends, as in scipy.ndimage
@@ -49,7 +49,7 @@ class FrameMaskSpec:
     smoothing: float
 
 
-def build_mask_spec(masks: MaskSpec, segmenter: Segmenter | None, size: Size, smoothing: float) -> FrameMaskSpec:
+def build_mask_spec(masks: MaskSpec, segmenter: AnySegmenter | None, size: Size, smoothing: float) -> FrameMaskSpec:
     """The specification for frames of a size.
 
     Args:
@@ -62,13 +62,14 @@ def build_mask_spec(masks: MaskSpec, segmenter: Segmenter | None, size: Size, sm
       UserError: a region that is no class, or a frame that the segmenter cannot see.
     """
     segmented = masks.missing if segmenter else ()
-    known = list(segmenter.model.classes) if segmenter else []
+    classes, known = (segmenter.classes, segmenter.predicted) if segmenter else ((), ())
+    groups = region_classes(segmented, classes)
     return FrameMaskSpec(
         masks=masks,
         size=size,
         segmented=segmented,
-        groups=tuple(tuple(known.index(index) for index in class_indices(name)) for name in segmented),
-        scales=tuple(scale(size) for scale in segmenter.scales) if segmenter else (),
+        groups=tuple(tuple(known.index(classes[index]) for index in groups[name]) for name in segmented),
+        scales=tuple(scale(size) for scale in segmenter.scales) if isinstance(segmenter, Segmenter) else (),
         grid=flow_grid(size),
         smoothing=smoothing,
     )
@@ -89,7 +90,7 @@ def initial_mask_state(spec: FrameMaskSpec) -> MaskState:
 
 def frame_masks(
     spec: FrameMaskSpec,
-    network: Network | None,
+    network: Network | jax.Array | None,
     photos: jax.Array,
     given: jax.Array,
     last: MaskState,
@@ -99,7 +100,8 @@ def frame_masks(
 
     Args:
       spec: see `FrameMaskSpec`.
-      network: the segmenter's; None if there is nothing to segment.
+      network: the segmenter's, or what was found in the n key frames, probabilities (n, h, w, R) on the grid; None if
+        there is nothing to segment.
       photos: (N, H, W, 3) in [0, 1].
       given: (N, H, W, G) in [0, 1], in the order of `spec.masks.given`.
       last: the state after the previous frame.
@@ -129,12 +131,13 @@ def frame_masks(
     return _feather(_stack_masks(spec, given, segmented), sigma), motion, state
 
 
-def _segment_keys(spec: FrameMaskSpec, network: Network, photos: jax.Array, keys: KeyFrames) -> jax.Array:
+def _segment_keys(spec: FrameMaskSpec, network: Network | jax.Array, photos: jax.Array, keys: KeyFrames) -> jax.Array:
     """Probabilities (N, h, w, R) on the grid; 0 where the network does not run."""
     width, height = spec.grid
     probabilities = jnp.zeros((len(photos), height, width, len(spec.segmented)))
     if keys:
-        at_keys = _probabilities(spec, network, photos[np.array(keys)])
+        seen = photos[np.array(keys)]
+        at_keys = network if isinstance(network, jax.Array) else _probabilities(spec, network, seen)
         probabilities = probabilities.at[np.array(keys)].set(at_keys)
     return probabilities
 

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 
 from benchmarks.parity import __main__ as parity
 from benchmarks.parity import losses
@@ -17,9 +18,11 @@ from benchmarks.parity import networks as parity_networks
 from benchmarks.parity import steps as parity_steps
 from benchmarks.parity.rows import Comparison, Label, Row, WorstError, measure_rows, relative_errors, worst_error
 from msst_jax.losses import functional
-from msst_jax.models.vgg import VGG
+from msst_jax.models.vgg import VGG, tap_names
 from msst_jax.optim.lbfgs import torch_lbfgs
 from reference import lbfgs_cases, stylizer_cases
+from reference.random_networks import MOBILENET, deeplab_state, vgg_state
+from tests.helpers.checkpoints import saved
 
 Capture = pytest.CaptureFixture[str]
 Patch = pytest.MonkeyPatch
@@ -146,6 +149,65 @@ def test_wrong_weight_in_the_total_loss_is_detected(monkeypatch: Patch) -> None:
     assert failures(rows) == list(rows) != []
 
 
+# --- a checkpoint of the user's
+@pytest.fixture(scope="module")
+def own_vgg(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A VGG-16 of random weights as data-parallel training saves it."""
+    state = {f"module.{key}": value for key, value in vgg_state("vgg16").items()}
+    return saved(tmp_path_factory.mktemp("own") / "mine.pth", {"state_dict": state, "epoch": 3})
+
+
+@pytest.mark.usefixtures("one_precision")
+def test_an_own_checkpoint_is_compared_with_torch_at_every_layer(
+    own_vgg: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    output = tmp_path / "mine.json"
+    assert parity.main(["--quick", "--checkpoint", str(own_vgg), "--output", str(output)]) == 0
+    (row,) = json.loads(output.read_text())["rows"]
+    assert (row["group"], row["what"]) == ("checkpoint", "mine.pth as vgg16, worst tap")
+    assert row["ok"]
+    assert row["highest"]["at"] in tap_names("vgg16")
+    assert "mine.pth as vgg16, worst tap" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("one_precision")
+def test_a_wrongly_converted_layer_of_an_own_checkpoint_is_named(own_vgg: Path, monkeypatch: Patch) -> None:
+    convert = parity_networks.convert
+
+    def convert_wrongly(*arguments: Any, **keywords: Any) -> dict[str, np.ndarray]:
+        tensors = convert(*arguments, **keywords)
+        return {**tensors, "conv3_2.kernel": tensors["conv3_2.kernel"].swapaxes(0, 1).copy()}
+
+    monkeypatch.setattr(parity_networks, "convert", convert_wrongly)
+    (row,) = parity.measure_checkpoint(own_vgg, quick=True)["rows"]
+    assert not row["ok"]
+    assert tap_names("vgg16").index(row["highest"]["at"]) >= tap_names("vgg16").index("conv3_2")
+
+
+def test_an_own_segmenter_gives_rows_of_its_blocks_and_logits(tmp_path: Path) -> None:
+    path = saved(tmp_path / "segmenter.pth", deeplab_state(MOBILENET))
+    (found,) = parity_networks.checkpoint(path, quick=True)
+    assert [label.what for label in found.labels.values()] == [
+        f"segmenter.pth as {MOBILENET}, {part}" for part in ("worst block", "logits")
+    ]
+
+
+@pytest.mark.slow
+def test_an_own_segmenter_is_within_the_limit(tmp_path: Path) -> None:
+    path = saved(tmp_path / "segmenter.pth", deeplab_state(MOBILENET))
+    rows = {row["what"]: row for row in parity.measure_checkpoint(path, quick=True)["rows"]}
+    assert len(rows) == 2
+    assert not failures(rows)
+
+
+def test_a_checkpoint_of_no_known_network_is_one_line(tmp_path: Path, capsys: Capture) -> None:
+    path = saved(tmp_path / "other.pth", {"layer.weight": torch.zeros(1)})
+    assert parity.main(["--checkpoint", str(path)]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert "other.pth holds no network that is known here: found 1 tensors (layer.weight)" in captured.err
+
+
 # --- rows, errors and the command line
 def comparison(errors: Any, limit: float = 1.0) -> Comparison:
     return Comparison({"a": Label("what", "torch", "2x3", limit)}, lambda: lambda: {"a": errors()})
@@ -206,6 +268,8 @@ def test_incomparable_tensors_give_valid_json_and_are_marked() -> None:
         (["--only"], "expected at least one argument"),
         (["--fast"], "unrecognized arguments: --fast"),
         (["--output", "."], "it is a folder"),
+        (["--checkpoint", "x.pth", "--only", "vgg"], "not allowed with argument"),
+        (["--checkpoint", "none.pth"], "none.pth does not exist"),
     ],
 )
 def test_bad_flags_exit_with_2_and_one_line(flags: list[str], message: str, capsys: Capture) -> None:

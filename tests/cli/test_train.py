@@ -152,6 +152,17 @@ def test_a_run_leaves_a_model_metrics_samples_and_says_so_on_a_second_start(tmp_
     assert code == 2
 
 
+def test_a_run_starts_from_the_weights_of_config_start(tmp_path: Path, photos: Path, model: Path):
+    """The first step has a learning rate of zero, so that what is exported is the start."""
+    flags = [*tiny_flags(photos, steps=1), f"--config.start={model}"]
+    assert run_command([*flags, "--quiet"], tmp_path, TRAIN) == (0, "")
+    trained, found = (read_tensors(folder / "model.safetensors") for folder in (model, tmp_path / "run"))
+    jax.tree.map(np.testing.assert_array_equal, found, trained)
+    code, stderr = run_command([*tiny_flags(photos, steps=1), "--quiet"], tmp_path, TRAIN)
+    assert code == 2
+    assert "config.start was" in stderr
+
+
 @pytest.mark.slow
 def test_ctrl_c_saves_a_checkpoint_and_the_model(tmp_path: Path, photos: Path):
     flags = tiny_flags(photos, steps=100_000, checkpoint_every=100_000)

@@ -5,8 +5,10 @@ import signal
 import subprocess
 import sys
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +18,11 @@ from safetensors.numpy import load_file
 
 from convert_weights import cli
 from convert_weights.check import Row, compare, compare_vgg
+from convert_weights.layouts import recognize, with_torchvision_names
 from convert_weights.networks import NETWORKS
+from msst_jax.errors import UserError
 from msst_jax.models.vgg import tap_names
+from reference.random_networks import State
 from tests.helpers.checkpoints import Capture, full_state, refused, saved
 
 
@@ -122,6 +127,90 @@ def test_float16_overflow_is_rejected(tmp_path: Path, output: Path, capsys: Capt
     assert "conv1_1.bias overflows float16" in refused(
         capsys, output, "vgg16", "--from", checkpoint, "--dtype", "float16"
     )
+
+
+# --- layouts of checkpoints
+LAYOUTS: dict[str, Callable[[State], Any]] = {
+    "features alone": lambda state: {
+        key.removeprefix("features."): value for key, value in state.items() if key.startswith("features.")
+    },
+    "state_dict": lambda state: {"state_dict": state, "epoch": 3, "optimizer": {"state": {}, "param_groups": []}},
+    "one state dict of another name": lambda state: {"epoch": 3, "model": state},
+    "module.": lambda state: {f"module.{key}": value for key, value in state.items()},
+    "features alone behind two prefixes, in a state_dict": lambda state: {
+        "ema": {"module.x": torch.zeros(1)},
+        "state_dict": {
+            key.replace("features.", "module.vgg."): value for key, value in state.items() if key.startswith("feat")
+        },
+    },
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_of_a_checkpoint_gives_the_same_weights(layout: str, tmp_path: Path, output: Path) -> None:
+    state = full_state("vgg16")
+    torch.save(LAYOUTS[layout](state), tmp_path / "mine.pth")
+    assert cli.main(["vgg16", "--from", str(tmp_path / "mine.pth"), "--output", str(output), "--quiet"]) == 0
+    tensors = load_file(output)
+    assert set(tensors) == set(NETWORKS["vgg16"].keys.values())
+    np.testing.assert_array_equal(tensors["conv1_2.kernel"], state["features.2.weight"].permute(2, 3, 1, 0).numpy())
+
+
+def test_a_segmenter_behind_a_prefix_is_known_and_its_auxiliary_head_dropped() -> None:
+    network = NETWORKS["deeplabv3_mobilenet_v3_large"]
+    keys = [*network.keys, "aux_classifier.0.weight", "backbone.0.1.num_batches_tracked"]
+    state = {f"module.{key}": np.zeros(1) for key in keys}
+    assert recognize(state, "mine.pth") is network
+    assert list(with_torchvision_names(state, network, "mine.pth")) == keys
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_checkpoint_tells_which_network_it_holds(name: str) -> None:
+    network = NETWORKS[name]
+    for prefix in ("", "module."):
+        state = {f"{prefix}{key.removeprefix(network.part)}": np.zeros(1) for key in network.keys}
+        assert recognize(state, "mine.pth") is network
+
+
+def test_error_of_an_unknown_layout_says_what_was_found_and_what_was_expected(
+    tmp_path: Path, output: Path, capsys: Capture
+) -> None:
+    layers = {f"layers.{index}.kernel": torch.zeros(1) for index in range(9)}
+    message = refused(capsys, output, "vgg16", "--from", saved(tmp_path / "mine.pth", layers))
+    assert (
+        "mine.pth holds no vgg16: found 9 tensors (layers.0.kernel, layers.1.kernel, layers.2.kernel, ...)" in message
+    )
+    assert (
+        "expected 26 or more (features.0.weight, features.0.bias, features.2.weight, ... or 0.weight, ...;" in message
+    )
+    with pytest.raises(
+        UserError, match=r"mine.pth holds no network that is known here: found 1 tensors \(a\); give vgg"
+    ):
+        recognize({"a": np.zeros(1)}, "mine.pth")
+
+
+def test_a_checkpoint_with_several_state_dicts_is_refused_by_their_names(
+    tmp_path: Path, output: Path, capsys: Capture
+) -> None:
+    several = {"generator": {"a": torch.zeros(1)}, "teacher": {"b": torch.zeros(1)}}
+    message = refused(capsys, output, "vgg16", "--from", saved(tmp_path / "two.pth", several))
+    assert "found several state dicts, generator, teacher, none of them called state_dict" in message
+
+
+def test_a_tensor_that_is_there_with_and_without_the_prefix_is_refused(
+    tmp_path: Path, output: Path, capsys: Capture
+) -> None:
+    state = {f"module.{key}": value for key, value in full_state("vgg16").items()}
+    state["features.0.bias"] = torch.zeros(64)
+    message = refused(capsys, output, "vgg16", "--from", saved(tmp_path / "twice.pth", state))
+    assert "twice.pth has two tensors features.0.bias; save" in message
+
+
+def test_tensors_beside_the_network_are_named_as_in_the_file(tmp_path: Path, output: Path, capsys: Capture) -> None:
+    state = {f"module.{key}": value for key, value in full_state("vgg16").items()}
+    state["module.head.weight"] = torch.zeros(1)
+    message = refused(capsys, output, "vgg16", "--from", saved(tmp_path / "more.pth", state))
+    assert "right file: module.head.weight is not part of the network" in message
 
 
 # --- --check

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from flax import nnx
 
+from msst_jax.registry import SEGMENTERS, STYLIZERS, TASKS
 from tests.docs.markdown import DOCS, PAGES, README, ROOT, anchors, block, code_spans, links, page_name, table_rows
 from tests.test_layout import FLOORS
 
@@ -130,3 +132,13 @@ def test_the_example_of_forward_mode_gives_the_slope_along_a_direction_in_float6
         along = float((gradient * names["direction"]).sum())
     assert names["slope"].dtype == names["curvature"].dtype == np.float64
     assert float(names["slope"]) == pytest.approx(along, rel=1e-9)
+
+
+def test_the_example_of_own_networks_registers_what_it_names() -> None:
+    exec(block(PYTHON, "test: own networks"), {})
+    assert SEGMENTERS["sky"].names == ("background", "sky")
+    assert SEGMENTERS["sky"].build()(np.zeros((4, 5, 3), np.float32)).shape == (4, 5, 1)
+    network = STYLIZERS["tinted"].build(2, {}, np.float32, nnx.Rngs(0))
+    assert network(np.zeros((3, 16, 20, 3), np.float32), np.eye(2)).shape == (3, 2, 16, 20, 3)
+    assert network(np.zeros((3, 16, 20, 3), np.float32), np.stack([np.eye(2)] * 3)).shape == (3, 2, 16, 20, 3)
+    assert "edges" in TASKS

@@ -14,7 +14,7 @@ from msst_jax.errors import UserError
 from msst_jax.models.deeplab import SEGMENTERS
 from msst_jax.pipelines import train as train_job
 from msst_jax.pipelines.train import run
-from msst_jax.presets.validation import TRAINING_CHOICES
+from msst_jax.registry import TASKS
 from msst_jax.training import run_record, workdir
 from msst_jax.training.data.augment import CropOptions, center_crop
 from msst_jax.training.tasks import stylizer
@@ -377,4 +377,4 @@ def test_invalid_config_values_are_rejected_before_anything_is_written(tmp_path:
 
 
 def test_every_task_allowed_in_a_config_exists():
-    assert set(TRAINING_CHOICES["task"]) == train_job.TASKS.keys()
+    assert set(TASKS.reserved) == train_job.BUILTIN_TASKS.keys()

@@ -14,7 +14,9 @@ import pytest
 from msst_jax.configs import fast
 from msst_jax.errors import UserError
 from msst_jax.io.lock import locked_folder
+from msst_jax.models.stylizer import Stylizer
 from msst_jax.pipelines.train import TrainJob, run
+from msst_jax.registry import register_stylizer
 from msst_jax.training.run_record import CONFIG_FILE, FILES_FILE, FREE_FIELDS, STEPS
 from tests.helpers.pictures import noise, save
 from tests.helpers.training_runs import job, make_photos, tiny_config
@@ -169,8 +171,8 @@ def other_value(field: str) -> Any:
 FIXED = sorted(
     {*fast.get_config()}
     - {*CHANGED, "task", "network", "leave_out", "blocks", "style_layers", "content_layers"}
-    - {"style_layer_weights", "content_layer_weights", "largest_crop"}
-)  # the fields with one valid value for the tiny network, and the layers, are left out
+    - {"style_layer_weights", "content_layer_weights", "largest_crop", "architecture", "start"}
+)  # the fields with one valid value for the tiny network, the layers, and those tested below are left out
 
 
 def test_the_fields_that_may_change_are_these():
@@ -188,6 +190,22 @@ def test_any_other_field_makes_another_run(begun: TrainJob, field: str):
     value = other_value(field)
     with pytest.raises(UserError, match=rf"holds another run: config\.{field} was .*, now {value!r}"):
         run(tiny_config(**{field: value}), begun)
+
+
+def test_another_architecture_or_start_makes_another_run(begun: TrainJob, model: Path):
+    register_stylizer("mine", lambda styles, config, dtype, rngs: Stylizer(styles, width=4, blocks=1, rngs=rngs))
+    with pytest.raises(UserError, match=r"holds another run: config\.architecture was 'stylizer', now 'mine'"):
+        run(tiny_config(architecture="mine"), begun)
+    with pytest.raises(UserError, match=r"holds another run: config\.start was '', now '.*model"):
+        run(tiny_config(start=str(model)), begun)
+
+
+def test_a_run_of_a_version_without_architecture_and_start_goes_on(begun: TrainJob):
+    path = begun.workdir / CONFIG_FILE
+    record = json.loads(path.read_text())
+    del record["config"]["architecture"], record["config"]["start"]
+    path.write_text(json.dumps(record))
+    assert run(tiny_config(), begun) == 0
 
 
 def test_fewer_steps_than_are_done_are_refused_and_fewer_than_planned_are_not(begun: TrainJob, caplog):

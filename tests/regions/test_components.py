@@ -6,8 +6,10 @@ import pytest
 from msst_jax.errors import UserError
 from msst_jax.models import voc
 from msst_jax.regions.components import remove_small_components
-from msst_jax.regions.selection import SINGLE_CLASSES, class_fractions, region_masks
+from msst_jax.regions.selection import class_fractions, region_masks, single_classes
 from tests.helpers.segmenters import CAT, DOG, PERSON, label_probabilities
+
+SINGLE_CLASSES = single_classes(voc.CLASSES)
 
 
 def with_specks() -> np.ndarray:

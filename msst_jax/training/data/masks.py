@@ -14,7 +14,7 @@ from msst_jax.io.images import save_picture, to_picture
 from msst_jax.regions.inference import class_probabilities
 from msst_jax.regions.mask_files import mask_series
 from msst_jax.regions.masks import foreground
-from msst_jax.regions.segmenter import Segmenter, load_segmenter
+from msst_jax.regions.segmenter import AnySegmenter, load_segmenter, segmenter_classes
 from msst_jax.regions.selection import region_classes, region_masks
 from msst_jax.training.data.photos import Photos
 
@@ -86,7 +86,9 @@ def photos_without_mask(photos: Photos, folders: Sequence[Path], names: Sequence
     return [i for i in range(len(photos)) if len(mask_files(folders, names, photos.name(i))) < minimum]
 
 
-def load_segmenter_if_needed(name: str, photos: Photos, folder: Path | None, names: Sequence[str]) -> Segmenter | None:
+def load_segmenter_if_needed(
+    name: str, photos: Photos, folder: Path | None, names: Sequence[str]
+) -> AnySegmenter | None:
     """Loads the segmenter if photos lack masks.
 
     Args:
@@ -101,14 +103,14 @@ def load_segmenter_if_needed(name: str, photos: Photos, folder: Path | None, nam
     regions = foreground(names)
     if not regions:
         return None
-    region_classes(regions)
+    region_classes(regions, segmenter_classes(name))
     if folder and not photos_without_mask(photos, [folder], names, len(regions)):
         return None
     return load_segmenter(name, regions, instead="--masks DIR")
 
 
 def generate_masks(
-    segmenter: Segmenter, photos: Photos, folder: Path, names: Sequence[str], *, refine: bool, quiet: bool
+    segmenter: AnySegmenter, photos: Photos, folder: Path, names: Sequence[str], *, refine: bool, quiet: bool
 ) -> None:
     """Segments this host's share of the photos without masks; writes FOLDER/REGION/NAME.png.
 
@@ -135,7 +137,7 @@ def generate_masks(
             probabilities = class_probabilities(segmenter, photo, refine=refine)
         except UserError as error:
             raise UserError(f"photo {photos.name(index)}: {error}") from error
-        masks = region_masks(probabilities, regions, min_speck=MIN_SPECK, must_exist=False)
+        masks = region_masks(probabilities, regions, segmenter.classes, min_speck=MIN_SPECK, must_exist=False)
         for name in regions:
             gray = to_picture(np.repeat(masks[name][..., None], 3, -1)).convert("L")
             save_picture(gray, folder / name / f"{photos.name(index)}.png")

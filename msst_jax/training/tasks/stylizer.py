@@ -7,15 +7,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 from flax import nnx
 from PIL import Image
 
 from msst_jax.errors import UserError
 from msst_jax.io.images import load_image, to_picture
 from msst_jax.losses.objective import Terms, batch_stylization_loss, style_targets
-from msst_jax.models.feedforward_model import save_feedforward
+from msst_jax.models import serialization
+from msst_jax.models.architecture import abstract_architecture, build_architecture, rearrange_styles, style_axes
+from msst_jax.models.feedforward_model import FeedforwardModel, load_feedforward, save_feedforward
 from msst_jax.models.precision import compute_dtype
-from msst_jax.models.stylizer import Stylizer
 from msst_jax.models.vgg import VGG
 from msst_jax.ops.image import composite, normalize
 from msst_jax.regions.masks import BACKGROUND
@@ -23,6 +25,8 @@ from msst_jax.report.sheets import sheet
 from msst_jax.training.options import StylizerOptions
 from msst_jax.training.task import Batch, Evaluation, Params, Task, TaskSpec
 from msst_jax.transfer.objective import load_loss_network
+
+SHAPE_FIELDS = ("width", "blocks")  # of the package's own architecture
 
 
 def load_task_spec(options: StylizerOptions, styles: Mapping[str, str]) -> TaskSpec:
@@ -39,9 +43,61 @@ def load_task_spec(options: StylizerOptions, styles: Mapping[str, str]) -> TaskS
         given = f"found {', '.join(styles)}" if styles else "found none"
         raise UserError(f"the fast model needs --style {BACKGROUND}=FILE, and one for each other region; {given}")
     images = [load_image(file, options.style_size, what="style") for file in styles.values()]
+    initial = load_initial_params(options, [*styles]) if options.start else {}
     vgg, _ = load_loss_network(options.network)
     style_names = [Path(file).name for file in styles.values()]
-    return TaskSpec([*styles], lambda samples: make_task(options, vgg, [*styles], style_names, images, samples))
+    return TaskSpec(
+        [*styles],
+        lambda samples: start_from(initial, make_task(options, vgg, [*styles], style_names, images, samples)),
+    )
+
+
+def load_initial_params(options: StylizerOptions, regions: Sequence[str]) -> dict[str, np.ndarray]:
+    """The parameters of the trained model that a run starts from, {module path: array}.
+
+    A region takes the style that the model has under its name. One that the model does not know starts from the mean
+    of the model's styles.
+
+    Args:
+      options: names the model, and the network that it must fit.
+      regions: of the run, in the order of the styles.
+
+    Raises:
+      UserError: no such model, or one of another architecture or shape; says what to give.
+    """
+    model = load_feedforward(options.start, what="config.start")
+    _check_same_network(options, model)
+    new = [name for name in regions if name not in model.regions]
+    if new:
+        logging.info("regions %s are new to %s: they start from the mean of its styles", ", ".join(new), options.start)
+    axes = style_axes(model.architecture, len(model.regions), model.training)
+    sources = [model.regions.index(name) if name in model.regions else None for name in regions]
+    return rearrange_styles(serialization.state_to_tensors(nnx.state(model.network)), axes, sources)
+
+
+def start_from(initial: Mapping[str, np.ndarray], task: Task) -> Task:
+    """The task with parameters {module path: array} that are not randomly initialized."""
+    return task._replace(init=lambda key: serialization.replace_leaves(task.init(key), initial))
+
+
+def _check_same_network(options: StylizerOptions, model: FeedforwardModel) -> None:
+    if model.architecture != options.architecture:
+        raise UserError(
+            f"config.start {options.start} is of the architecture {model.architecture}, the run of "
+            f"{options.architecture}; give --config.architecture={model.architecture}"
+        )
+    count = len(model.regions)
+    networks = (
+        abstract_architecture(options.architecture, count, config) for config in (options.training, model.training)
+    )
+    expected, found = (serialization.parameter_shapes(network) for network in networks)
+    if expected != found:
+        fields = [name for name in SHAPE_FIELDS if options.training[name] != model.training.get(name)]
+        flags = " ".join(f"--config.{name}={model.training[name]}" for name in fields)
+        raise UserError(
+            f"config.start {options.start} is a network of another shape than that of the run; give "
+            f"{flags or 'the config that it was trained with'}"
+        )
 
 
 def make_task(
@@ -52,7 +108,7 @@ def make_task(
     styles: Sequence[np.ndarray],
     samples: Batch,
 ) -> Task:
-    """The task of training a `Stylizer`.
+    """The task of training a feed-forward stylizer.
 
     Args:
       options: see `StylizerOptions`.
@@ -64,9 +120,9 @@ def make_task(
     """
     layers = options.network.layers
 
-    def build_network(rngs: nnx.Rngs) -> Stylizer:
+    def build_network(rngs: nnx.Rngs) -> nnx.Module:
         dtype = compute_dtype(options.dtype)
-        return Stylizer(len(styles), width=options.width, blocks=options.blocks, dtype=dtype, rngs=rngs)
+        return build_architecture(options.architecture, len(styles), options.training, dtype=dtype, rngs=rngs)
 
     definition = nnx.graphdef(nnx.eval_shape(lambda: build_network(nnx.Rngs(0))))
     vgg_definition, vgg_state = nnx.split(vgg)
@@ -95,7 +151,7 @@ def make_task(
         return Evaluation(scalars, sample_sheet(samples, np.asarray(pixels), regions))
 
     def save(path: Path, params: Params) -> None:
-        save_feedforward(path, options.record, regions, style_names, params)
+        save_feedforward(path, options.record, regions, style_names, params, architecture=options.architecture)
 
     return Task(init, loss, frozen, evaluate, save)
 

@@ -1,0 +1,56 @@
+"""Who segments the key frames: a network within the compiled step, or a registered segmenter on the host before it."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from msst_jax.ops.image import resize
+from msst_jax.regions.own_segmenter import OwnSegmenter
+from msst_jax.regions.segmenter import AnySegmenter, Network
+from msst_jax.video.temporal_masks import FrameMaskSpec, KeyFrames
+
+
+class KeySegmenter(NamedTuple):
+    """The static and the traced half of a segmenter.
+
+    Attributes:
+      definition: of the network; None without one.
+      arguments: (uint8 frames (N, H, W, 3), key frames) to what the compiled step takes, see `found_by`.
+    """
+
+    definition: nnx.GraphDef | None
+    arguments: Callable[[np.ndarray, KeyFrames], Any]
+
+
+def key_segmenter(segmenter: AnySegmenter | None, spec: FrameMaskSpec) -> KeySegmenter:
+    """Splits a segmenter; None if all masks are given.
+
+    What is registered is called on the host: its function may be anything, also a compiled one, which must not run
+    within another.
+    """
+    if isinstance(segmenter, OwnSegmenter):
+        own = segmenter
+        return KeySegmenter(None, lambda frames, keys: _segment(own, spec, frames, keys))
+    if segmenter is None:
+        return KeySegmenter(None, lambda _frames, _keys: None)
+    definition, state = nnx.split(segmenter.model)
+    return KeySegmenter(definition, lambda _frames, _keys: state)
+
+
+def found_by(definition: nnx.GraphDef | None, arguments: Any) -> Network | jax.Array | None:
+    """What `frame_masks` takes, within the compiled step: the network, or what was found before, or None."""
+    return arguments if definition is None else nnx.merge(definition, arguments)
+
+
+def _segment(segmenter: OwnSegmenter, spec: FrameMaskSpec, frames: np.ndarray, keys: Sequence[int]) -> jax.Array:
+    """Probabilities (n, h, w, R) of the segmented regions of the n key frames, on the grid of the specification."""
+    width, height = spec.grid
+    found = [segmenter.probabilities(frames[key].astype(np.float32) / 255) for key in keys]
+    regions = [np.stack([one[..., list(group)].sum(-1) for group in spec.groups], -1) for one in found]
+    if not regions:
+        return jnp.zeros((0, height, width, len(spec.groups)))
+    return resize(jnp.asarray(np.stack(regions)), height, width)

@@ -1,0 +1,79 @@
+"""Fine-tuning: the weights of a trained model are where a run starts, and what does not fit is one line."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+from msst_jax.errors import UserError
+from msst_jax.models.architecture import abstract_architecture, rearrange_styles, style_axes
+from msst_jax.models.feedforward_model import load_feedforward
+from msst_jax.models.serialization import parameter_shapes, state_to_tensors
+from msst_jax.training.build import build_stylizer_options
+from msst_jax.training.tasks.stylizer import load_initial_params
+from tests.helpers.training_runs import tiny_config
+
+TRAINING = {"width": 4, "blocks": 1}
+
+
+def initial(start: Path | str, *regions: str, **changes) -> dict[str, np.ndarray]:
+    config = tiny_config(start=str(start), **{**TRAINING, **changes})
+    return load_initial_params(build_stylizer_options(config), regions)
+
+
+def test_the_styles_of_a_network_are_its_only_parameters_that_grow_with_them():
+    axes = style_axes("stylizer", 2, TRAINING)
+    assert axes
+    assert {path.rsplit(".", 1)[-1] for path in axes} == {"scale", "shift"}
+    assert set(axes.values()) == {0}
+    assert not any(path.startswith("encoder") for path in axes)
+    shapes = parameter_shapes(abstract_architecture("stylizer", 1, TRAINING))
+    assert set(style_axes("stylizer", 1, TRAINING)) == set(axes) <= set(shapes)
+
+
+def test_a_run_starts_from_the_styles_of_the_same_regions(model: Path):
+    trained = state_to_tensors(nnx.state(load_feedforward(str(model)).network))
+    same = initial(model, "person", "background")
+    jax.tree.map(np.testing.assert_array_equal, same, trained)
+    swapped = initial(model, "background", "person")
+    axes = style_axes("stylizer", 2, TRAINING)
+    for path, tensor in trained.items():
+        np.testing.assert_array_equal(swapped[path], tensor[::-1] if path in axes else tensor)
+
+
+def test_a_new_region_starts_from_the_mean_of_the_styles(model: Path, caplog: pytest.LogCaptureFixture):
+    caplog.set_level("INFO")
+    trained = state_to_tensors(nnx.state(load_feedforward(str(model)).network))
+    found = initial(model, "dog", "person", "background")
+    shapes = parameter_shapes(abstract_architecture("stylizer", 3, TRAINING))
+    assert {path: tensor.shape for path, tensor in found.items()} == shapes
+    path = next(iter(style_axes("stylizer", 2, TRAINING)))
+    np.testing.assert_allclose(found[path][0], trained[path].mean(0), rtol=1e-6)
+    np.testing.assert_array_equal(found[path][1:], trained[path])
+    assert caplog.messages == [f"regions dog are new to {model}: they start from the mean of its styles"]
+
+
+def test_slices_of_styles_are_taken_along_their_own_axis():
+    tensor = np.arange(6.0).reshape(2, 3)
+    found = rearrange_styles({"a": tensor, "b": tensor}, {"a": 1}, [2, None])
+    np.testing.assert_array_equal(found["a"], [[2, 1], [5, 4]])
+    assert found["b"] is tensor
+
+
+@pytest.mark.parametrize(
+    ("start", "changes", "message"),
+    [
+        ("model", {"width": 8}, r"is a network of another shape than that of the run; give --config.width=4$"),
+        (
+            "builtin",
+            {},
+            r"^config.start builtin is a network of another shape .*; give --config.width=\d+ --con",
+        ),
+        ("nowhere", {}, r"nowhere does not exist; give a --workdir of train.py, or builtin; one of your own needs"),
+    ],
+)
+def test_a_start_that_does_not_fit_says_what_to_give(model: Path, start: str, changes: dict, message: str):
+    with pytest.raises(UserError, match=message):
+        initial(model if start == "model" else start, "person", "background", **changes)
