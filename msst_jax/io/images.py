@@ -177,6 +177,8 @@ def save_picture(
         return
     try:
         write_atomically(path, lambda temporary: picture.save(temporary, **parameters))
+    except UserError:
+        raise
     except ValueError as error:  # WebP and JPEG limit the longest side
         raise UserError(f"cannot write {path}: {error}; choose another format, such as .png") from error
 
