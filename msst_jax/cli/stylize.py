@@ -5,7 +5,16 @@ from collections.abc import Sequence
 from absl import flags
 from ml_collections import ConfigDict
 
-from msst_jax.cli.applicability import (
+from msst_jax.cli.flags import Command, define_names_or_all, parse_command, resolve_config_paths
+from msst_jax.cli.recorded_flags import add_recorded, leave_out_alien
+from msst_jax.cli.run_command import run_command
+from msst_jax.cli.stylize_job import StylizeFlags, build_job, check_flags, masks_for, resolve_paths
+from msst_jax.errors import UserError
+from msst_jax.io.write_options import SUBSAMPLINGS
+from msst_jax.models.deeplab import SEGMENTERS
+from msst_jax.pipelines.job import Job, PhotoJob, VideoJob
+from msst_jax.pipelines.run import run_job
+from msst_jax.presets.applicability import (
     STYLIZE_FIELDS,
     STYLIZE_FLAGS,
     VIDEOS,
@@ -16,15 +25,6 @@ from msst_jax.cli.applicability import (
     check_swept,
     warn_of_inert,
 )
-from msst_jax.cli.flags import Command, define_names_or_all, parse_command, resolve_config_paths
-from msst_jax.cli.recorded_flags import add_recorded, leave_out_alien
-from msst_jax.cli.run_command import run_command
-from msst_jax.cli.stylize_job import StylizeFlags, build_job, check_flags, masks_for, resolve_paths
-from msst_jax.errors import UserError
-from msst_jax.io.write_options import SUBSAMPLINGS
-from msst_jax.models.deeplab import SEGMENTERS
-from msst_jax.pipelines.job import Job, PhotoJob, VideoJob
-from msst_jax.pipelines.run import run_job
 from msst_jax.presets.lookup import load_preset
 from msst_jax.presets.validation import STARTS, check_config
 from msst_jax.regions.masks import foreground

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from absl import flags
 from ml_collections import ConfigDict
 
-from msst_jax.cli.applicability import TRAIN_FIELDS, Given, Run, warn_of_inert
 from msst_jax.cli.flags import Command, parse_command, resolve_config_paths
 from msst_jax.cli.region_styles import parse_single_styles
 from msst_jax.cli.run_command import run_command
 from msst_jax.errors import UserError
 from msst_jax.io.paths import user_path
 from msst_jax.pipelines.train import TrainJob, run
+from msst_jax.presets.applicability import TRAIN_FIELDS, Given, Run, warn_of_inert
 from msst_jax.presets.lookup import load_preset
 from msst_jax.runtime.console import configure_logging
 from msst_jax.runtime.devices import initialize_distributed, request_deterministic_ops, start_device

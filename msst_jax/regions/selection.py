@@ -3,12 +3,14 @@
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+from PIL import Image
 
 from msst_jax.errors import UserError
 from msst_jax.models.voc import CLASSES
 from msst_jax.regions.components import near_small_components, remove_small_components
-from msst_jax.regions.inference import ALL_CLASSES
-from msst_jax.regions.masks import BACKGROUND, format_fractions
+from msst_jax.regions.inference import ALL_CLASSES, class_probabilities
+from msst_jax.regions.masks import BACKGROUND, MaskOptions, foreground, format_fractions
+from msst_jax.regions.segmenter import Segmenter, Size
 
 SINGLE_CLASSES = tuple((index,) for index in ALL_CLASSES[1:])  # every class but the background
 GIVEN_MASKS = "given masks"  # the extra class after CLASSES: the part of the photo that the user's masks claim
@@ -140,3 +142,24 @@ def class_fractions(probabilities: np.ndarray, min_speck: float = 0.0) -> dict[s
     names = (*CLASSES, GIVEN_MASKS)
     fractions = np.bincount(cleaned.argmax(-1).ravel(), minlength=len(names)) / cleaned[..., 0].size
     return {names[i]: float(fractions[i]) for i in np.argsort(-fractions, kind="stable") if fractions[i]}
+
+
+def segment_classes(
+    options: MaskOptions, segmenter: Segmenter, picture: Image.Image, size: Size
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """The area fraction of every class in a photo, and the masks {name: (H, W)} of all but the background.
+
+    Args:
+      options: see `MaskOptions`.
+      segmenter: the network.
+      picture: the photo, as large as it is.
+      size: (width, height) of the masks.
+
+    Raises:
+      UserError: as `class_probabilities`.
+    """
+    probabilities = class_probabilities(segmenter, picture, size, refine=options.refine_edges)
+    cleaned = remove_small_components(probabilities, SINGLE_CLASSES, options.min_speck)
+    fractions = class_fractions(cleaned)
+    masks = {name: class_mask(cleaned, class_indices(name), hard=options.hard) for name in foreground(fractions)}
+    return fractions, masks

@@ -17,7 +17,7 @@ from msst_jax.ops.image import composite, resize
 from msst_jax.optim.minimize import CompiledMinimizer, Solution, run_minimizer
 from msst_jax.optim.programs import Programs
 from msst_jax.runtime.interrupt import interrupt_event
-from msst_jax.transfer.inputs import PhotoInputs
+from msst_jax.transfer.inputs import PhotoInputs, check_photo_inputs
 from msst_jax.transfer.listener import SILENT, Listener
 from msst_jax.transfer.memory import ScalePlan, check_memory
 from msst_jax.transfer.objective import (
@@ -76,7 +76,11 @@ def stylize(
       listener: see `Listener`.
       programs: see `coarse_to_fine`.
       stop: see `coarse_to_fine`.
+
+    Raises:
+      UserError: as `check_photo_inputs` and `coarse_to_fine`.
     """
+    check_photo_inputs(inputs)
     weights = jax.tree.map(lambda *values: jnp.asarray(values, jnp.float32), *runs)
 
     def problem(scene: Scene) -> tuple[Partial, LossWeights]:
