@@ -22,8 +22,8 @@ def load_vgg(
     """A VGG with pretrained weights, as deep as the deepest of its layers.
 
     `vgg(images, layers)` gives {layer: features (N, H', W', C)} of images (N, H, W, 3), which are normalized before:
-    `msst_jax.ops.image.normalize` takes them in [0, 1]. It can be jitted, differentiated and vmapped, and be an argument
-    of such functions.
+    `msst_jax.ops.image.normalize` takes them in [0, 1]. It can be jitted, differentiated and vmapped, and be an
+    argument of such functions.
 
     Args:
       name: "vgg16" or "vgg19".

@@ -22,7 +22,7 @@ _WORDS: tuple[tuple[str, str], ...] = (
 
 
 def callers_words(text: str) -> str:
-    """A message with arguments in place of flags: "--config.size=0" is "size=0", "--mask dog=FILE" is "masks['dog']"."""
+    """A message with arguments in place of flags: --config.size=0 is size=0, --mask dog=FILE is masks['dog']."""
     for pattern, words in _WORDS:
         text = re.sub(pattern, words, text)
     return re.sub(r"--([a-z]+(?:-[a-z]+)*)", lambda flag: flag[1].replace("-", "_"), text)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import msst_jax
 from tests.docs.markdown import DOCS, PAGES, README, ROOT, anchors, block, code_spans, links, page_name, table_rows
 from tests.test_layout import FLOORS
 
@@ -56,12 +57,12 @@ def test_every_module_and_function_that_a_page_names_exists(page: Path) -> None:
 
 
 def resolve(name: str) -> Any:
-    """A module, or an attribute of one."""
+    """An attribute of a module, or a module. In this order: stylize.py of the clone is on the path of the package."""
+    module, _, attribute = name.rpartition(".")
     try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError:
-        module, _, attribute = name.rpartition(".")
         return getattr(importlib.import_module(module), attribute)
+    except (ModuleNotFoundError, AttributeError):
+        return importlib.import_module(name)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
@@ -84,6 +85,7 @@ def test_the_rooms_are_those_of_the_package_in_the_direction_of_the_imports() ->
 
 def test_the_version_is_the_same_everywhere() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert msst_jax.__version__ == version
     assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     changes = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert changes
