@@ -99,26 +99,42 @@ def test_the_example_of_an_own_loss_runs_and_lowers_that_loss(
     names: dict[str, Any] = {}
     exec(block(PYTHON, "test: own loss"), names)
     assert (tmp_path / "outputs" / "warm.png").exists()
-    loss = names["result"].losses[0]
+    loss = names["result"].losses
     assert loss["warmth"][-1] < loss["warmth"][0]
     terms = [np.asarray(values) for name, values in loss.items() if name != "total"]
     np.testing.assert_allclose(np.sum(terms, 0), loss["total"], rtol=1e-5)
     assert str(loss["warmth"]) in capsys.readouterr().out
 
 
-def test_the_example_of_arrays_makes_inputs_whose_masks_sum_to_one() -> None:
+def test_the_example_of_arrays_stylizes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
-    exec(block(PYTHON, "test: arrays"), names)
-    inputs = names["inputs"]
-    assert inputs.photo.dtype == inputs.masks.dtype == np.float32
-    assert inputs.masks.shape == (*inputs.photo.shape[:2], len(inputs.regions))
-    np.testing.assert_allclose(inputs.masks.sum(-1), 1, rtol=1e-6)
+    exec(block(PYTHON, "test: stylize"), names)
+    result = names["result"]
+    assert (tmp_path / "out.png").exists()
+    assert result.picture.shape == names["photo"].shape
+    np.testing.assert_allclose(sum(result.masks.values()), 1, atol=1e-5)
+
+
+def test_the_example_of_an_own_optimizer_in_the_loop_shows_pictures(capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, Any] = {}
+    exec(block(PYTHON, "test: adam"), names)
+    assert [evaluation for evaluation, _ in names["shown"]] == [5, 10]
+    assert names["result"].evaluations == 10
+    assert str(names["shown"]) in capsys.readouterr().out
+
+
+def test_the_example_of_a_fast_model_gives_a_picture() -> None:
+    names: dict[str, Any] = {}
+    exec(block(PYTHON, "test: fast"), names)
+    assert names["picture"].shape == names["photo"].shape
+    assert "background" in names["masks"]
 
 
 def test_the_example_of_an_own_optimizer_runs_and_lowers_the_loss(capsys: pytest.CaptureFixture[str]) -> None:
     names: dict[str, Any] = {}
     exec(block(PYTHON, "test: own optimizer"), names)
     solution = names["solution"]
-    assert len(solution.losses["total"]) == 200
+    assert len(solution.losses["total"]) == 100
     assert solution.best_loss < 0.1 * solution.losses["total"][0]
     assert str(solution.best_loss) in capsys.readouterr().out
