@@ -135,6 +135,6 @@ def test_the_example_of_an_own_optimizer_runs_and_lowers_the_loss(capsys: pytest
     names: dict[str, Any] = {}
     exec(block(PYTHON, "test: own optimizer"), names)
     solution = names["solution"]
-    assert len(solution.losses["total"]) == 100
+    assert len(solution.losses["total"]) == 200
     assert solution.best_loss < 0.1 * solution.losses["total"][0]
     assert str(solution.best_loss) in capsys.readouterr().out
