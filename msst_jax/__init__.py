@@ -70,13 +70,15 @@ if not os.path.exists(f"{_HERE}/configs") and os.path.exists(f"{_CLONE}/configs/
     __path__.append(_CLONE)
 
 
-def __getattr__(name: str) -> Any:
-    """A public function or class, imported when it is first used (PEP 562)."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # with it, type checkers would take any name for one that is there
+
+    def __getattr__(name: str) -> Any:
+        """A public function or class, imported when it is first used (PEP 562)."""
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:
