@@ -153,8 +153,8 @@ STYLIZERS: Registry[StylizerEntry] = Registry("architecture", (ARCHITECTURE,), w
 def register_segmenter(
     name: str,
     build: Callable[[], Callable[[Any], Any]],
-    *,
     classes: Sequence[str],
+    *,
     replace: bool = False,
 ) -> None:
     """Registers a segmenter with class names of its own, for --segmenter NAME and config.segmenter.

@@ -20,7 +20,7 @@ FLOORS = (  # from the ground up; rooms on one floor do not import each other
     ("report",),
     ("training",),
     ("pipelines",),
-    ("cli",),
+    ("api", "cli"),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 ABOVE = {  # what stands beside the package, and which of its neighbors each may import

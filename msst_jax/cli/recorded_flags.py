@@ -6,8 +6,8 @@ from typing import Any
 
 from absl import logging
 
-from msst_jax.cli.applicability import STYLIZE_FLAGS, VIDEOS, Run
 from msst_jax.cli.stylize_job import StylizeFlags, default_output, kind_of_run
+from msst_jax.presets.applicability import STYLIZE_FLAGS, VIDEOS, Run
 
 ENDING = "ending"  # recorded beside flags that are for one format only
 ENCODING = ("quality", "subsampling")

@@ -6,17 +6,6 @@ from dataclasses import replace
 from absl import flags
 from ml_collections import ConfigDict
 
-from msst_jax.cli.applicability import (
-    STYLIZE_FIELDS,
-    STYLIZE_FLAGS,
-    VIDEOS,
-    Given,
-    Run,
-    changed_fields,
-    check_flags_apply,
-    check_swept,
-    warn_of_inert,
-)
 from msst_jax.cli.flags import (
     Command,
     define_import,
@@ -33,6 +22,17 @@ from msst_jax.io.write_options import SUBSAMPLINGS
 from msst_jax.models.deeplab import SEGMENTERS
 from msst_jax.pipelines.job import Job, PhotoJob, VideoJob
 from msst_jax.pipelines.run import run_job
+from msst_jax.presets.applicability import (
+    STYLIZE_FIELDS,
+    STYLIZE_FLAGS,
+    VIDEOS,
+    Given,
+    Run,
+    changed_fields,
+    check_flags_apply,
+    check_swept,
+    warn_of_inert,
+)
 from msst_jax.presets.lookup import load_preset
 from msst_jax.presets.validation import STARTS, check_config
 from msst_jax.regions.masks import foreground

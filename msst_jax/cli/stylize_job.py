@@ -8,7 +8,6 @@ from typing import NamedTuple
 from absl import logging
 from ml_collections import ConfigDict
 
-from msst_jax.cli.applicability import VIDEOS, Run
 from msst_jax.cli.flag_values import parse_blend_ratios, parse_frame_rate, parse_part
 from msst_jax.cli.flags import parse_region_files
 from msst_jax.cli.region_styles import parse_region_styles
@@ -17,6 +16,7 @@ from msst_jax.io.paths import STANDARD_STREAM, user_path
 from msst_jax.io.picture_formats import IMAGE_SUFFIXES
 from msst_jax.io.write_options import OUTPUT_SUFFIXES, WriteOptions
 from msst_jax.pipelines.job import Job, MasksJob, PhotoJob, VideoJob
+from msst_jax.presets.applicability import VIDEOS, Run
 from msst_jax.presets.sweep import parse_sweep
 from msst_jax.presets.validation import STARTS
 from msst_jax.transfer.style_mix import painting_files

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from msst_jax.errors import UserError
+from msst_jax.io.array_checks import is_floating
 from msst_jax.io.color_profile import to_srgb
 from msst_jax.io.files import write_atomically
 from msst_jax.io.metadata import NO_METADATA, PictureMetadata
@@ -142,7 +143,12 @@ def to_picture(image: np.ndarray | jax.Array, alpha: np.ndarray | None = None) -
     Args:
       image: the colors.
       alpha: the opacity (H, W), uint8; None = opaque.
+
+    Raises:
+      UserError: no floats, of which nearly all would become white.
     """
+    if not is_floating(np.asarray(image)):
+        raise UserError(f"an image has the dtype {image.dtype}; give floats in [0, 1]: divide by 255 if white is 255")
     values = np.clip(np.asarray(image, np.float32), 0.0, 1.0)
     picture = Image.fromarray(np.round(values * 255.0).astype(np.uint8))
     if alpha is not None:
@@ -177,6 +183,8 @@ def save_picture(
         return
     try:
         write_atomically(path, lambda temporary: picture.save(temporary, **parameters))
+    except UserError:
+        raise
     except ValueError as error:  # WebP and JPEG limit the longest side
         raise UserError(f"cannot write {path}: {error}; choose another format, such as .png") from error
 

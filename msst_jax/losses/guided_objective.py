@@ -17,7 +17,7 @@ from msst_jax.losses.functional import (
     total_variation,
 )
 from msst_jax.losses.guidance import Guidance, LayerGrid, build_guidance
-from msst_jax.losses.objective import FeatureLayers, LossWeights, Targets, Terms, weighted_sum
+from msst_jax.losses.objective import FeatureLayers, Features, LossWeights, Targets, Terms, weighted_sum
 from msst_jax.models.vgg import VGG, receptive_field
 from msst_jax.ops.image import normalize
 
@@ -33,6 +33,12 @@ def guidance_of_masks(vgg: VGG, masks: jax.Array, layers: Sequence[str]) -> Guid
     return build_guidance(masks, grids)
 
 
+def guided_features(vgg: VGG, layers: FeatureLayers, image: jax.Array) -> Features:
+    """The features of an image (H, W, 3) in [0, 1], which is both what is optimized and the result."""
+    features = vgg(normalize(image)[None], [*layers.style, *layers.content])
+    return Features(features, {layer: value[0] for layer, value in features.items()})
+
+
 def guided_stylization_loss(
     vgg: VGG,
     targets: Targets,
@@ -40,6 +46,8 @@ def guided_stylization_loss(
     layers: FeatureLayers,
     image: jax.Array,
     weights: LossWeights,
+    *,
+    features: Features | None = None,
 ) -> tuple[jax.Array, Terms]:
     """The guided loss: L = style + blend + content_weight * (content + tv_weight * smooth), all of one image.
 
@@ -54,25 +62,25 @@ def guided_stylization_loss(
       layers: the layers to compare.
       image: the optimized variables (H, W, 3) in [0, 1].
       weights: the four factors.
+      features: `guided_features` of the image, where these are there already.
 
     Returns:
       The loss and its weighted terms {"style", "blend", "content", "smooth"}, which sum to it.
 
     Source: Gatys et al. 2017 (arXiv:1611.07865), section 4, for the style term.
     """
-    normalized = normalize(image)
-    features = vgg(normalized[None], [*layers.style, *layers.content])
+    features = features or guided_features(vgg, layers, image)
     own, other = {}, {}
     for layer in layers.style:
-        grams = guided_gram(features[layer][0], guidance.guides[layer])
+        grams = guided_gram(features.result[layer], guidance.guides[layer])
         distances = relative_style_distances(grams, targets.grams[layer])
         weighted = guidance.weights[layer][:, None] * distances
         own[layer], other[layer] = style_loss(weighted), blend_loss(weighted)
-    contents = {layer: content_loss(features[layer], targets.content[layer]) for layer in layers.content}
+    contents = {layer: content_loss(features.pixels[layer], targets.content[layer]) for layer in layers.content}
     terms = {
         "style": weights.style * weighted_sum(own, layers.style_factors),
         "blend": weights.blend * weighted_sum(other, layers.style_factors),
         "content": weights.content * weighted_sum(contents, layers.content_factors),
-        "smooth": weights.content * weights.tv * total_variation(normalized),
+        "smooth": weights.content * weights.tv * total_variation(normalize(image)),
     }
     return sum(terms.values(), jnp.float32(0.0)), terms

@@ -64,6 +64,22 @@ class Targets(NamedTuple):
     """Features {content layer: (1, H', W', C)} of the photo."""
 
 
+class Features(NamedTuple):
+    """The VGG features that an evaluation of the loss computes anyway."""
+
+    pixels: Mapping[str, jax.Array]
+    """{style layer: (I, H', W', C)} of the I optimized images."""
+    result: Mapping[str, jax.Array]
+    """{content layer: (H', W', C)} of the result."""
+
+
+def loss_features(vgg: VGG, layers: FeatureLayers, pixels: jax.Array, result: jax.Array) -> Features:
+    """The features of images (I, H, W, 3) and their composite (H, W, 3), in [0, 1]; each goes through VGG once."""
+    images = vgg(normalize(pixels), layers.style)
+    composed = vgg(normalize(result)[None], layers.content)
+    return Features(images, {layer: value[0] for layer, value in composed.items()})
+
+
 def style_targets(vgg: VGG, style: jax.Array, layers: Sequence[str]) -> dict[str, jax.Array]:
     """Gram matrices {layer: (1, C, C)} of one style image (H, W, 3) in [0, 1]."""
     features = vgg(normalize(style)[None], layers)
@@ -102,6 +118,7 @@ def stylization_loss(
     weights: LossWeights,
     *,
     remat: bool = False,
+    features: Features | None = None,
 ) -> tuple[jax.Array, Terms]:
     """The stylization loss: L = style + blend + content_weight * (content + tv_weight * smooth).
 
@@ -117,19 +134,22 @@ def stylization_loss(
       weights: the four factors.
       remat: caps peak memory by processing one image at a time, see `sequential_terms`. Loss and gradient are equal up
         to rounding, but only the loss is differentiable (not its terms), only in `pixels`, and only once.
+      features: `loss_features` of the pixels and their composite, where these are there already; without `remat`.
 
     Returns:
       The loss and its weighted terms {"style", "blend", "content", "smooth"}, which sum to it.
     """
-    style = partial(_style_terms, vgg, targets.grams, layers, weights)
-    content = partial(_content_terms, vgg, targets.content, layers, weights)
-    result = normalize(composite(pixels, masks))
+    style = partial(_style_terms, targets.grams, layers, weights)
+    content = partial(_content_terms, targets.content, layers, weights)
+    result = composite(pixels, masks)
+    normalized = normalize(result)
     if remat:
-        images = [(partial(style, first=k), pixels[k : k + 1]) for k in range(len(pixels))]
-        summands = sequential_terms([*images, (content, result)])
+        images = [(partial(_style_terms_of, vgg, style, layers, k), pixels[k : k + 1]) for k in range(len(pixels))]
+        summands = sequential_terms([*images, (partial(_content_terms_of, vgg, content, layers), normalized)])
     else:
-        summands = [style(pixels), content(result)]
-    smooth = weights.content * weights.tv * total_variation(result)
+        features = features or loss_features(vgg, layers, pixels, result)
+        summands = [style(features.pixels), content(features.result)]
+    smooth = weights.content * weights.tv * total_variation(normalized)
     values, term_dicts = zip(*summands, (smooth, {"smooth": smooth}), strict=True)
     zero = jnp.float32(0.0)
     terms = {name: sum((each[name] for each in term_dicts if name in each), zero) for name in TERMS}
@@ -137,15 +157,14 @@ def stylization_loss(
 
 
 def _style_terms(
-    vgg: VGG,
     grams: Mapping[str, jax.Array],
     layers: FeatureLayers,
     weights: LossWeights,
-    pixels: jax.Array,
+    features: Mapping[str, jax.Array],
     first: int = 0,
 ) -> tuple[jax.Array, Terms]:
-    """The style and blend terms of images (I, H, W, 3) in [0, 1] of the regions first, ..., first + I - 1."""
-    distances = layer_distances(vgg, grams, pixels, layers.style)
+    """The style and blend terms of the features of the images of the regions first, first + 1, ..."""
+    distances = feature_distances(features, grams, layers.style)
     own = {layer: style_loss(d, first) for layer, d in distances.items()}
     other = {layer: blend_loss(d, first) for layer, d in distances.items()}
     style = weights.style * weighted_sum(own, layers.style_factors)
@@ -153,14 +172,28 @@ def _style_terms(
     return style + blend, {"style": style, "blend": blend}
 
 
-def _content_terms(
-    vgg: VGG, targets: Mapping[str, jax.Array], layers: FeatureLayers, weights: LossWeights, result: jax.Array
+def _style_terms_of(
+    vgg: VGG, style: Callable[..., tuple[jax.Array, Terms]], layers: FeatureLayers, first: int, pixels: jax.Array
 ) -> tuple[jax.Array, Terms]:
-    """The content term of the normalized composite (H, W, 3)."""
-    features = vgg(result[None], layers.content)
-    contents = {layer: content_loss(features[layer], targets[layer]) for layer in layers.content}
+    """`_style_terms` of images (I, H, W, 3) in [0, 1]."""
+    return style(vgg(normalize(pixels), layers.style), first)
+
+
+def _content_terms(
+    targets: Mapping[str, jax.Array], layers: FeatureLayers, weights: LossWeights, features: Mapping[str, jax.Array]
+) -> tuple[jax.Array, Terms]:
+    """The content term of the features {layer: (H', W', C)} of the composite."""
+    contents = {layer: content_loss(features[layer][None], targets[layer]) for layer in layers.content}
     content = weights.content * weighted_sum(contents, layers.content_factors)
     return content, {"content": content}
+
+
+def _content_terms_of(
+    vgg: VGG, content: Callable[..., tuple[jax.Array, Terms]], layers: FeatureLayers, result: jax.Array
+) -> tuple[jax.Array, Terms]:
+    """`_content_terms` of the normalized composite (H, W, 3)."""
+    features = vgg(result[None], layers.content)
+    return content({layer: value[0] for layer, value in features.items()})
 
 
 def sequential_terms(parts: Sequence[tuple[LossTerm, jax.Array]]) -> list[tuple[jax.Array, Terms]]:
@@ -214,7 +247,13 @@ def layer_distances(
     vgg: VGG, grams: Mapping[str, jax.Array], pixels: jax.Array, layers: Sequence[str]
 ) -> dict[str, jax.Array]:
     """Style distances {style layer: D (K, K)} of images (K, H, W, 3) in [0, 1] to the target Gram matrices."""
-    features = vgg(normalize(pixels), layers)
+    return feature_distances(vgg(normalize(pixels), layers), grams, layers)
+
+
+def feature_distances(
+    features: Mapping[str, jax.Array], grams: Mapping[str, jax.Array], layers: Sequence[str]
+) -> dict[str, jax.Array]:
+    """As `layer_distances`, of the features {layer: (K, H', W', C)} of the images."""
     return {layer: style_distances(gram(features[layer]), grams[layer]) for layer in layers}
 
 

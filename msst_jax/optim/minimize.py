@@ -103,10 +103,12 @@ def minimize(
       stop: ends the loop like Ctrl-C once it is set; see `interrupt_event`, which is used if None is given.
 
     Raises:
-      ValueError: evaluations below 1.
+      ValueError: evaluations that are no integer of at least 1, a transform that is none of optax.
     """
-    if evaluations < 1:
-        raise ValueError(f"evaluations must be at least 1, got {evaluations}")
+    if not isinstance(evaluations, int | np.integer) or evaluations < 1:
+        raise ValueError(f"evaluations must be an integer of at least 1, got {evaluations!r}")
+    if not isinstance(transform, optax.GradientTransformation):
+        raise ValueError(f"transform must be an optax transformation such as optax.adam(0.02), got {transform!r}")
     loss = loss if isinstance(loss, jax.tree_util.Partial) else jax.tree_util.Partial(loss)
     compiled = compile_minimizer(loss, jnp.asarray(pixels), transform, runs=runs, project=project)
     return run_minimizer(compiled, loss, pixels, evaluations, runs=runs, on_evaluation=on_evaluation, stop=stop)

@@ -3,13 +3,16 @@
 import math
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeAlias
 
 import optax
 
+from msst_jax.errors import UserError, nearest_or_all
 from msst_jax.optim.lbfgs import torch_lbfgs
 from msst_jax.optim.preconditioner import power_law_preconditioner
 
 OPTIMIZERS = ("lbfgs", "adam")
+ADAM_RATE = 0.02  # of its own
 
 
 @dataclass(frozen=True)
@@ -31,19 +34,33 @@ class OptimizerOptions:
     precondition: float = 0.0
 
 
-def without_unused(options: OptimizerOptions, evaluations: int) -> OptimizerOptions:
+Optimizer: TypeAlias = OptimizerOptions | optax.GradientTransformation
+"""What moves the pixels, by its options or as it is."""
+
+
+def without_unused(options: Optimizer, evaluations: int) -> Optimizer:
     """The options of the same transformation for a run of `evaluations` evaluations: without history it does not fill.
 
     At 512x512 each pair of L-BFGS takes 12 MB for two images.
     """
+    if not isinstance(options, OptimizerOptions):
+        return options
     return replace(options, history=min(options.history, evaluations) if options.name == "lbfgs" else 0)
 
 
-def build_optimizer(options: OptimizerOptions, evaluations: int) -> optax.GradientTransformation:
-    """The transformation for a run of `evaluations` evaluations."""
+def build_optimizer(options: Optimizer, evaluations: int) -> optax.GradientTransformation:
+    """The transformation for a run of `evaluations` evaluations.
+
+    Raises:
+      UserError: an unknown name.
+    """
     options = without_unused(options, evaluations)
+    if not isinstance(options, OptimizerOptions):
+        return options
+    if options.name not in OPTIMIZERS:
+        raise UserError(f"unknown optimizer {options.name!r}; {nearest_or_all(options.name, OPTIMIZERS)}")
     if options.name == "adam":
-        return optax.adam(options.learning_rate or 0.02)
+        return optax.adam(options.learning_rate or ADAM_RATE)
     return torch_lbfgs(
         options.learning_rate or 1.0,
         options.history,

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 
 from msst_jax.optim.minimize import CompiledMinimizer, compile_minimizer
-from msst_jax.optim.optimizer import OptimizerOptions, build_optimizer, without_unused
+from msst_jax.optim.optimizer import Optimizer, build_optimizer, without_unused
 
 KEPT_PROGRAMS = 8  # of a run over many sizes: four at two scales, such as photos on edge and lying of two cameras
 
@@ -41,7 +41,7 @@ def bind(function: Callable[..., Any], *arguments: Any) -> Callable[..., Any]:
 class _Key(NamedTuple):
     """What a program was compiled for: equal for problems that it serves."""
 
-    optimizer: OptimizerOptions
+    optimizer: Optimizer
     pixels: Hashable
     """Shape and type, as those of the arrays."""
     structure: Hashable
@@ -63,7 +63,7 @@ class Programs:
 
     def minimizer(
         self,
-        optimizer: OptimizerOptions,
+        optimizer: Optimizer,
         problem: Callable[[], Problem],
         pixels: jax.Array,
         evaluations: int,
@@ -73,7 +73,7 @@ class Programs:
         """The program for a problem, whose `seconds` are 0 if an earlier problem has left it; the loss and the runs.
 
         Args:
-          optimizer: see `OptimizerOptions`.
+          optimizer: see `Optimizer`; one that is given as it is must be the same object to serve again.
           problem: gives the loss and the runs; for the program to serve others, the loss must be made of `bind`.
           pixels: the initial ones.
           evaluations: that will be made at most.

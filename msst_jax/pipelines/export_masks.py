@@ -17,11 +17,9 @@ from msst_jax.io.images import save_picture
 from msst_jax.io.paths import STANDARD_STREAM
 from msst_jax.io.write_options import check_output_format
 from msst_jax.pipelines.job import MasksJob, recorded_imports
-from msst_jax.regions.components import remove_small_components
-from msst_jax.regions.inference import class_probabilities
-from msst_jax.regions.masks import MaskOptions, foreground, format_fractions
-from msst_jax.regions.segmenter import AnySegmenter, Size, load_segmenter, segmenter_classes
-from msst_jax.regions.selection import class_fractions, class_indices, class_mask, single_classes
+from msst_jax.regions.masks import foreground, format_fractions
+from msst_jax.regions.segmenter import AnySegmenter, load_segmenter, segmenter_classes
+from msst_jax.regions.selection import segment_classes
 from msst_jax.report.sheets import classes_overlay
 from msst_jax.report.sidecar import environment
 from msst_jax.transfer.build import build_input_options
@@ -94,7 +92,7 @@ def export_masks(
     picture, pixels, _ = load_photo(options, photo)
     segmenter = segmenter or load_segmenter(options.segmenter)
     size = (pixels.shape[1], pixels.shape[0])
-    fractions, masks = _segment(options.masks, segmenter, picture, size)
+    fractions, masks = segment_classes(options.masks, segmenter, picture, size)
     save_picture(classes_overlay(pixels, masks, fractions), output)
     for name, mask in masks.items():
         save_picture(Image.fromarray(np.round(mask * 255).astype(np.uint8)), paths[name])
@@ -118,20 +116,6 @@ def export_masks(
     logging.info("wrote %s", ", ".join(map(str, [output, *(paths[name] for name in masks)])))
     if stale:
         logging.info("removed %s: of an earlier run, not found now", ", ".join(sorted(stale)))
-
-
-def _segment(
-    options: MaskOptions, segmenter: AnySegmenter, picture: Image.Image, size: Size
-) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """The area fraction of every class in the photo, and the masks (H, W) of all but the background."""
-    classes = segmenter.classes
-    probabilities = class_probabilities(segmenter, picture, size, refine=options.refine_edges)
-    cleaned = remove_small_components(probabilities, single_classes(classes), options.min_speck)
-    fractions = class_fractions(cleaned, classes=classes)
-    masks = {
-        name: class_mask(cleaned, class_indices(name, classes), hard=options.hard) for name in foreground(fractions)
-    }
-    return fractions, masks
 
 
 def _previous_masks(sidecar: Path) -> set[str]:

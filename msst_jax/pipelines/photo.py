@@ -153,7 +153,7 @@ def optimize(
         return stylize(options, vgg, inputs, runs, seed=job.seed, listener=listener, programs=programs)
 
 
-def _write_preview(job: PhotoJob, alpha: np.ndarray | None, images: jax.Array) -> None:
+def _write_preview(job: PhotoJob, alpha: np.ndarray | None, _evaluation: int, images: jax.Array) -> None:
     """Writes the picture so far; a run that may last for hours does not end because this fails."""
     metadata = kept_metadata(job.writing, job.photo) if len(job.blend_ratios) == 1 else NO_METADATA
     try:

@@ -119,7 +119,7 @@ def _optimize(
     def announce(text: str, left: int | None = None) -> None:
         progress.announce(f"{shown}: {text}" if shown else text, left)
 
-    def show(images: jax.Array) -> None:
+    def show(_evaluation: int, images: jax.Array) -> None:
         _write_preview(sweep, made | _pictures(batch, np.asarray(images)))
 
     preview = Preview(job.preview_every, show) if job.preview_every else None

@@ -1,12 +1,11 @@
 """Preset lookup by name or path: the files of configs/, installed as msst_jax.configs."""
 
-import difflib
 import importlib
 import importlib.util
 from pathlib import Path
 from types import ModuleType
 
-from msst_jax.errors import UserError
+from msst_jax.errors import UserError, nearest_or_all
 from msst_jax.io.paths import user_path
 
 PACKAGE = "msst_jax.configs"
@@ -47,9 +46,8 @@ def preset_path(text: str) -> Path:
     names = preset_names()
     if (bare or path.suffix == ".py") and path.parent in (Path(), Path(FOLDER)) and path.stem in names:
         return preset_folder() / f"{path.stem}.py"
-    similar = difflib.get_close_matches(path.stem, names, 1)
-    meant = f"; did you mean {similar[0]}?" if similar else f"; give one of {', '.join(names)}, or the path of a file"
-    raise UserError(f"--config {text!r} is neither a preset nor a file{meant}")
+    meant = nearest_or_all(path.stem, names, "give one of {}, or the path of a file")
+    raise UserError(f"--config {text!r} is neither a preset nor a file; {meant}")
 
 
 def load_preset(name: str) -> ModuleType:

@@ -1,13 +1,12 @@
 """Numbers of a config that take several values, and the config of every picture that these make."""
 
-import difflib
 import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from msst_jax.errors import UserError
+from msst_jax.errors import UserError, nearest_or_all
 from msst_jax.presets.validation import INTEGERS, VIDEO_MINIMUMS, check_blend, check_config
 
 MAX_FIELDS = 2  # the directions of a sheet
@@ -96,9 +95,7 @@ def _check_name(name: str, config: ConfigDict) -> None:
         return
     if name in config:
         raise UserError(f"--sweep {name}: config.{name} is {config[name]!r}, no number; sweep one of {_join(numbers)}")
-    similar = difflib.get_close_matches(name, numbers, 1)
-    meant = f"did you mean {similar[0]}?" if similar else f"give one of {_join(numbers)}"
-    raise UserError(f"--sweep {name}: the config has no such field; {meant}")
+    raise UserError(f"--sweep {name}: the config has no such field; {nearest_or_all(name, numbers)}")
 
 
 def _join(names: Sequence[str]) -> str:

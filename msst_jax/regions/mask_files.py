@@ -68,10 +68,17 @@ def read_mask(path: str | Path, photo_size: tuple[int, int], size: tuple[int, in
     Raises:
       UserError: not an image, not a mask, or nothing is inside.
     """
-    path, label = Path(path), f"mask {path}"
+    path = Path(path)
     check_no_overlay(path)
-    stored = _decode_file(path)
-    scale = find_scale([stored], label, lossy=path.suffix.lower() in LOSSY)
+    lossy = path.suffix.lower() in LOSSY
+    return scaled_mask(_decode_file(path), f"mask {path}", photo_size, size, lossy=lossy)
+
+
+def scaled_mask(
+    stored: StoredMask, label: str, photo_size: tuple[int, int], size: tuple[int, int], *, lossy: bool = False
+) -> np.ndarray:
+    """As `read_mask`, of a mask as it is stored; `label` names it in messages, `lossy` as in `find_scale`."""
+    scale = find_scale([stored], label, lossy=lossy)
     gray = to_gray(stored.values, scale)
     if gray.size != size and not same_aspect_ratio(gray.size, photo_size):
         logging.warning("%s is %dx%d, the photo %dx%d: the mask is stretched to fit", label, *gray.size, *photo_size)

@@ -3,11 +3,14 @@
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+from PIL import Image
 
 from msst_jax.errors import UserError
 from msst_jax.models.voc import CLASSES
 from msst_jax.regions.components import near_small_components, remove_small_components
-from msst_jax.regions.masks import BACKGROUND, format_fractions
+from msst_jax.regions.inference import class_probabilities
+from msst_jax.regions.masks import BACKGROUND, MaskOptions, foreground, format_fractions
+from msst_jax.regions.segmenter import AnySegmenter, Size
 
 GIVEN_MASKS = "given masks"  # the extra class after the others: the part of the photo that the user's masks claim
 
@@ -157,3 +160,27 @@ def class_fractions(
     names = (*classes, GIVEN_MASKS)
     fractions = np.bincount(cleaned.argmax(-1).ravel(), minlength=len(names)) / cleaned[..., 0].size
     return {names[i]: float(fractions[i]) for i in np.argsort(-fractions, kind="stable") if fractions[i]}
+
+
+def segment_classes(
+    options: MaskOptions, segmenter: AnySegmenter, picture: Image.Image, size: Size
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """The area fraction of every class in a photo, and the masks {name: (H, W)} of all but the background.
+
+    Args:
+      options: see `MaskOptions`.
+      segmenter: the network.
+      picture: the photo, as large as it is.
+      size: (width, height) of the masks.
+
+    Raises:
+      UserError: as `class_probabilities`.
+    """
+    probabilities = class_probabilities(segmenter, picture, size, refine=options.refine_edges)
+    classes = segmenter.classes
+    cleaned = remove_small_components(probabilities, single_classes(classes), options.min_speck)
+    fractions = class_fractions(cleaned, classes=classes)
+    masks = {
+        name: class_mask(cleaned, class_indices(name, classes), hard=options.hard) for name in foreground(fractions)
+    }
+    return fractions, masks

@@ -6,7 +6,8 @@ from ml_collections import ConfigDict
 
 from msst_jax.losses.objective import FeatureLayers
 from msst_jax.optim.optimizer import OptimizerOptions
-from msst_jax.presets.validation import STARTS
+from msst_jax.presets.lookup import load_preset
+from msst_jax.presets.validation import STARTS, check_fields
 from msst_jax.regions.masks import MaskOptions
 from msst_jax.transfer.options import (
     InputOptions,
@@ -19,7 +20,12 @@ from msst_jax.transfer.scale_split import split_evaluations
 
 
 def build_options(config: ConfigDict) -> StylizationOptions:
-    """The options of a stylization; `config` has the fields of configs/photo.py."""
+    """The options of a stylization; `config` has the fields of configs/photo.py.
+
+    Raises:
+      UserError: a field is missing, or of another type.
+    """
+    check_fields(config, load_preset("photo").get_config())
     return StylizationOptions(
         inputs=build_input_options(config),
         network=NetworkOptions(

@@ -8,6 +8,7 @@ from absl import logging
 from PIL import Image
 
 from msst_jax.errors import UserError
+from msst_jax.io.array_checks import check_image, check_partition
 from msst_jax.io.images import load_image, read_picture
 from msst_jax.models.vgg import deepest_tap, tap_names
 from msst_jax.regions.inference import class_probabilities
@@ -17,7 +18,7 @@ from msst_jax.regions.segmenter import AnySegmenter, Size, load_segmenter, segme
 from msst_jax.regions.selection import region_classes, region_masks
 from msst_jax.transfer.kept import check_kept
 from msst_jax.transfer.options import InputOptions, StylizationOptions
-from msst_jax.transfer.photo import load_photo, load_start, log_enlargement
+from msst_jax.transfer.photo import Photo, load_photo, load_start, log_enlargement
 from msst_jax.transfer.photo_colors import check_color_regions
 from msst_jax.transfer.style_mix import WeightedFile, format_style_mix, parse_style_mix, shares
 
@@ -112,18 +113,58 @@ def load_photo_inputs(
       UserError: anything wrong with the files, or regions and styles that do not match.
     """
     spec = mask_spec(options, styles, masks, segmenter.classes if segmenter else None)
-    picture, pixels, alpha = load_photo(options.inputs, photo, keep_alpha=keep_alpha)
-    size = (pixels.shape[1], pixels.shape[0])
+    loaded = load_photo(options.inputs, photo, keep_alpha=keep_alpha)
+    size, own_size = (loaded.pixels.shape[1], loaded.pixels.shape[0]), loaded.picture.size
     first = options.inputs.start
-    start = load_start(first, picture.size, size, keep_alpha=alpha is not None) if first else None
-    given = {name: read_mask(file, picture.size, size) for name, file in masks.items()}
+    start = load_start(first, own_size, size, keep_alpha=loaded.alpha is not None) if first else None
+    given = {name: read_mask(file, own_size, size) for name, file in masks.items()}
     regions = styled(size) if styled else load_styles(options, styles, spec, size)
+    inputs = partition_photo(options.inputs, spec, loaded, given, regions, segmenter=segmenter, start=start)
+    log_enlargement(photo, own_size, size)
+    return inputs
+
+
+def partition_photo(
+    options: InputOptions,
+    spec: MaskSpec,
+    photo: Photo,
+    given: Mapping[str, np.ndarray],
+    regions: Sequence[Region],
+    *,
+    segmenter: AnySegmenter | None = None,
+    start: np.ndarray | None = None,
+) -> PhotoInputs:
+    """A photo with the masks of its regions: the given ones, and those of the segmenter.
+
+    Args:
+      options: name the segmenter.
+      spec: where the masks come from.
+      photo: as it was read.
+      given: {region: (H, W) in [0, 1]}, the masks of `spec.given`.
+      regions: with their paintings, in the order of the specification.
+      segmenter: as in `load_photo_inputs`.
+      start: see `PhotoInputs`.
+
+    Raises:
+      UserError: as `load_segmenter` and `photo_masks`.
+    """
     if spec.missing and segmenter is None:  # only now that everything the user may have mistyped is checked: it is slow
-        segmenter = load_segmenter(options.inputs.segmenter, spec.missing)
+        segmenter = load_segmenter(options.segmenter, spec.missing)
     used = segmenter if spec.missing else None
-    stacked = photo_masks(spec, given, used, picture, size)
-    log_enlargement(photo, picture.size, size)
-    return PhotoInputs(pixels, stacked, tuple(regions), used.record() if used else None, start, alpha)
+    masks = photo_masks(spec, given, used, photo.picture, (photo.pixels.shape[1], photo.pixels.shape[0]))
+    return PhotoInputs(photo.pixels, masks, tuple(regions), used.record() if used else None, start, photo.alpha)
+
+
+def check_photo_inputs(inputs: PhotoInputs) -> None:
+    """Raises UserError for arrays of another dtype, range or shape than `PhotoInputs` says: they would give a picture.
+
+    A photo in 0 to 255 gives one that is nearly white, masks in 0 to 255 give pixels of 255.
+    """
+    check_image(inputs.photo, "photo")
+    check_partition(inputs.masks, inputs.photo.shape[:2], len(inputs.regions), "masks")
+    for region in inputs.regions:
+        for painting in region.paintings:
+            check_image(painting.image, f"the style of region {region.name!r}")
 
 
 def mask_spec(
@@ -178,7 +219,7 @@ def load_styles(options: StylizationOptions, styles: Mapping[str, str], spec: Ma
         for name, mix in mixes.items()
     ]
     loaded = [painting.image.shape[:2] for region in regions for painting in region.paintings]
-    _check_smallest_scale(options, [size, *loaded])
+    check_smallest_scale(options, [size, *loaded])
     return regions
 
 
@@ -187,10 +228,15 @@ def _load_painting(options: InputOptions, painting: WeightedFile, size: Size) ->
     return Painting(_load_style(options, painting.file, size), painting.weight, painting.file)
 
 
+def style_side(options: InputOptions, size: Size) -> int:
+    """The longest side of the style images for a photo of a (width, height)."""
+    return round(max(size) * options.style_scale * options.stroke_size)
+
+
 def _load_style(options: InputOptions, file: str, size: Size) -> np.ndarray:
     """A style image (h, w, 3) in [0, 1] for a photo of a (width, height)."""
     picture = read_picture(file, "style")
-    side = round(max(size) * options.style_scale * options.stroke_size)
+    side = style_side(options, size)
     style = load_image(file, side, square=options.square, what="style", picture=picture)
     if max(picture.size) < side and options.stroke_size > 1:
         logging.info(
@@ -265,8 +311,8 @@ def segment_regions(
     )
 
 
-def _check_smallest_scale(options: StylizationOptions, sizes: Iterable[tuple[int, ...]]) -> None:
-    """Every image must keep a pixel at the deepest layer, also at the smallest scale."""
+def check_smallest_scale(options: StylizationOptions, sizes: Iterable[tuple[int, ...]]) -> None:
+    """Raises UserError unless images of these sizes keep a pixel at the deepest layer, also at the smallest scale."""
     network, layers, smallest = options.network.name, options.layers, min(options.schedule.scales)
     taps = tap_names(network, deepest_tap(network, [*layers.style, *layers.content]))
     needed = 2 ** sum(tap.startswith("pool") for tap in taps)

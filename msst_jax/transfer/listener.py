@@ -31,8 +31,8 @@ class Preview(NamedTuple):
 
     every: int
     """Evaluations from one to the next, counted over all scales."""
-    show: Callable[[jax.Array], None]
-    """Receives the best images so far (B, H, W, 3), at full size."""
+    show: Callable[[int, jax.Array], None]
+    """Receives the evaluation, counted over all scales, and the best images so far (B, H, W, 3), at full size."""
 
 
 class Listener(NamedTuple):
@@ -56,7 +56,12 @@ class Listener(NamedTuple):
         preview, done = self.preview, self.done
         if preview is None:
             return None
-        return lambda evaluation, pixels: None if (done + evaluation) % preview.every else preview.show(pixels)
+
+        def on_best(evaluation: int, pixels: jax.Array) -> None:
+            if (done + evaluation) % preview.every == 0:
+                preview.show(done + evaluation, pixels)
+
+        return on_best
 
 
 SILENT = Listener()

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from msst_jax.errors import UserError
 from msst_jax.optim.minimize import CompiledMinimizer, state_bytes
-from msst_jax.optim.optimizer import build_optimizer
+from msst_jax.optim.optimizer import Optimizer, OptimizerOptions, build_optimizer, without_unused
 from msst_jax.runtime.memory import available_memory
 from msst_jax.transfer.listener import FEWER_RUNS
 from msst_jax.transfer.options import StylizationOptions
@@ -83,17 +83,19 @@ def _advice(options: StylizationOptions, scales: Sequence[ScalePlan], share: flo
     """What takes less memory than a run of which only a share of the memory is there."""
     runs, images, height, width, _ = scales[-1].shape
     smaller = math.floor(max(height, width) * math.sqrt(share) / SIZE_STEP) * SIZE_STEP
-    history = min(options.optimizer.history, max(scale.evaluations for scale in scales))
+    longest = max(scale.evaluations for scale in scales)
     return [
         f"--config.size={max(smaller, SIZE_STEP)}",
-        *(
-            [f"--config.history={SHORT_HISTORY}"]
-            if options.optimizer.name == "lbfgs" and history > SHORT_HISTORY
-            else []
-        ),
+        *([f"--config.history={SHORT_HISTORY}"] if _kept_pairs(options.optimizer, longest) > SHORT_HISTORY else []),
         *(["--config.remat=True"] if images > 1 and not (options.guided or options.remat) else []),
         *([fewer] if runs > 1 else []),
     ]
+
+
+def _kept_pairs(optimizer: Optimizer, evaluations: int) -> int:
+    """The pairs that L-BFGS keeps in a run of so many evaluations; 0 of others."""
+    fitted = without_unused(optimizer, evaluations)
+    return fitted.history if isinstance(fitted, OptimizerOptions) else 0
 
 
 def _gigabytes(number: float) -> str:

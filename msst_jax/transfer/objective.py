@@ -1,6 +1,6 @@
 """One scale of a photo as an objective: (pixels, weights) to the loss and its terms."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,14 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
+from msst_jax.errors import UserError
 from msst_jax.losses.guidance import Guidance
-from msst_jax.losses.guided_objective import guidance_of_masks, guided_stylization_loss
+from msst_jax.losses.guided_objective import guidance_of_masks, guided_features, guided_stylization_loss
 from msst_jax.losses.objective import (
     FeatureLayers,
+    Features,
     LossWeights,
     Targets,
     Terms,
     content_targets,
+    loss_features,
     mixed_style_targets,
     style_targets,
     stylization_loss,
@@ -31,12 +34,23 @@ from msst_jax.transfer.kept import KeptPhoto, kept_photo, put_back
 from msst_jax.transfer.options import NetworkOptions, StylizationOptions
 from msst_jax.transfer.photo_colors import with_photo_colors
 
-ExtraLoss = Callable[[jax.Array, jax.Array], Terms]
-"""extra_loss(pixels (I, H, W, 3), result (H, W, 3)) -> {name: weighted scalar}, added to the loss of the method.
+ExtraLoss = Callable[[jax.Array, jax.Array, Features], jax.Array | Mapping[str, jax.Array]]
+"""extra_loss(pixels, result, features) -> weighted scalar or {name: weighted scalar}, added to the loss of the method.
 
-I is the number of optimized images, see `StylizationOptions.image_count`. Optimizations share
-their programs only if it has a hash, as functions do.
+pixels (I, H, W, 3) are the I optimized images, see `StylizationOptions.image_count`, and result (H, W, 3) is what they
+are composited to, all in [0, 1]; features are those that the loss of the method has computed of both, see `Features`. A
+scalar is recorded as the term "extra". Optimizations share their programs only if it has a hash, as functions do.
 """
+EXTRA_TERM = "extra"
+
+
+class _NotKept(dict[str, jax.Array]):
+    """In place of features that an evaluation does not keep."""
+
+    def __missing__(self, layer: str) -> jax.Array:
+        raise UserError(
+            f"extra_loss reads the features of {layer}, which config.remat=True does not keep; leave remat out"
+        )
 
 
 class SceneStyle(NamedTuple):
@@ -163,8 +177,12 @@ def _objective(
     pixels: jax.Array,
     weights: LossWeights,
 ) -> tuple[jax.Array, Terms]:
-    loss = stylization_loss(vgg, targets, masks, layers, pixels, weights, remat=remat)
-    return _add_terms(loss, extra_loss(pixels, composite(pixels, masks))) if extra_loss else loss
+    if extra_loss is None:
+        return stylization_loss(vgg, targets, masks, layers, pixels, weights, remat=remat)
+    result = composite(pixels, masks)
+    features = None if remat else loss_features(vgg, layers, pixels, result)
+    loss = stylization_loss(vgg, targets, masks, layers, pixels, weights, remat=remat, features=features)
+    return _add_terms(loss, extra_loss(pixels, result, features or Features(_NotKept(), _NotKept())))
 
 
 def _guided_objective(
@@ -178,8 +196,9 @@ def _guided_objective(
     weights: LossWeights,
 ) -> tuple[jax.Array, Terms]:
     result = put_back(pixels[0], kept)
-    loss = guided_stylization_loss(vgg, targets, guidance, layers, result, weights)
-    return _add_terms(loss, extra_loss(pixels, result)) if extra_loss else loss
+    features = guided_features(vgg, layers, result)
+    loss = guided_stylization_loss(vgg, targets, guidance, layers, result, weights, features=features)
+    return _add_terms(loss, extra_loss(pixels, result, features)) if extra_loss else loss
 
 
 def _styled_guidance(guidance: Guidance, styled: tuple[int, ...]) -> Guidance:
@@ -189,8 +208,14 @@ def _styled_guidance(guidance: Guidance, styled: tuple[int, ...]) -> Guidance:
     return jax.tree.map(lambda values: values[..., jnp.asarray(styled)], guidance)
 
 
-def _add_terms(loss: tuple[jax.Array, Terms], extra: Terms) -> tuple[jax.Array, Terms]:
+def _add_terms(loss: tuple[jax.Array, Terms], extra: jax.Array | Mapping[str, jax.Array]) -> tuple[jax.Array, Terms]:
     total, terms = loss
+    extra = dict(extra) if isinstance(extra, Mapping) else {EXTRA_TERM: extra}
+    for name, value in extra.items():
+        if jnp.shape(value):
+            raise UserError(
+                f"extra_loss returns {name!r} of shape {jnp.shape(value)}; a term is a scalar: take its mean or sum"
+            )
     if taken := extra.keys() & terms.keys():
         raise ValueError(f"extra_loss returns {', '.join(taken)}; those terms are the method's: use other names")
     return total + sum(extra.values()), {**terms, **extra}

@@ -17,7 +17,7 @@ from msst_jax.ops.image import composite, resize
 from msst_jax.optim.minimize import CompiledMinimizer, Solution, run_minimizer
 from msst_jax.optim.programs import Programs
 from msst_jax.runtime.interrupt import interrupt_event
-from msst_jax.transfer.inputs import PhotoInputs
+from msst_jax.transfer.inputs import PhotoInputs, check_photo_inputs
 from msst_jax.transfer.listener import SILENT, Listener
 from msst_jax.transfer.memory import ScalePlan, check_memory
 from msst_jax.transfer.objective import (
@@ -62,6 +62,7 @@ def stylize(
     extra_loss: ExtraLoss | None = None,
     listener: Listener = SILENT,
     programs: Programs | None = None,
+    stop: threading.Event | None = None,
 ) -> StylizationResult:
     """Optimizes B images of one photo as one batch, one for each of `runs`.
 
@@ -74,7 +75,12 @@ def stylize(
       extra_loss: further terms of the loss; see `ExtraLoss`.
       listener: see `Listener`.
       programs: see `coarse_to_fine`.
+      stop: see `coarse_to_fine`.
+
+    Raises:
+      UserError: as `check_photo_inputs` and `coarse_to_fine`.
     """
+    check_photo_inputs(inputs)
     weights = jax.tree.map(lambda *values: jnp.asarray(values, jnp.float32), *runs)
 
     def problem(scene: Scene) -> tuple[Partial, LossWeights]:
@@ -86,9 +92,9 @@ def stylize(
         return jax.vmap(partial(compose, options, inputs))(_resize_pixels(pixels, *inputs.photo.shape[:2]))
 
     preview = listener.preview
-    of_pixels = preview and preview._replace(show=lambda pixels: preview.show(full_images(pixels)))
+    of_pixels = preview and preview._replace(show=lambda count, pixels: preview.show(count, full_images(pixels)))
     told = listener._replace(preview=of_pixels)
-    pixels, solutions = coarse_to_fine(options, problem, inputs, batch, seed, told, programs=programs)
+    pixels, solutions = coarse_to_fine(options, problem, inputs, batch, seed, told, programs=programs, stop=stop)
     return _collect(full_images(pixels), solutions)
 
 

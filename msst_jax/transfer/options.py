@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from msst_jax.losses.objective import FeatureLayers, LossWeights
-from msst_jax.optim.optimizer import OptimizerOptions
+from msst_jax.optim.optimizer import Optimizer
 from msst_jax.regions.masks import MaskOptions
 
 
@@ -120,7 +120,7 @@ class StylizationOptions:
     tv_weight: float
     tv_per_pixel: bool
     schedule: ScaleSchedule
-    optimizer: OptimizerOptions
+    optimizer: Optimizer
     init: str
     keep_colours: tuple[str, ...]
     keep: str

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+import msst_jax
 from msst_jax.registry import SEGMENTERS, STYLIZERS, TASKS
 from tests.docs.markdown import DOCS, PAGES, README, ROOT, anchors, block, code_spans, links, page_name, table_rows
 from tests.test_layout import FLOORS
@@ -58,12 +59,12 @@ def test_every_module_and_function_that_a_page_names_exists(page: Path) -> None:
 
 
 def resolve(name: str) -> Any:
-    """A module, or an attribute of one."""
+    """An attribute of a module, or a module. In this order: stylize.py of the clone is on the path of the package."""
+    module, _, attribute = name.rpartition(".")
     try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError:
-        module, _, attribute = name.rpartition(".")
         return getattr(importlib.import_module(module), attribute)
+    except (ModuleNotFoundError, AttributeError):
+        return importlib.import_module(name)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
@@ -86,6 +87,7 @@ def test_the_rooms_are_those_of_the_package_in_the_direction_of_the_imports() ->
 
 def test_the_version_is_the_same_everywhere() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert msst_jax.__version__ == version
     assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     changes = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert changes
@@ -99,20 +101,36 @@ def test_the_example_of_an_own_loss_runs_and_lowers_that_loss(
     names: dict[str, Any] = {}
     exec(block(PYTHON, "test: own loss"), names)
     assert (tmp_path / "outputs" / "warm.png").exists()
-    loss = names["result"].losses[0]
+    loss = names["result"].losses
     assert loss["warmth"][-1] < loss["warmth"][0]
     terms = [np.asarray(values) for name, values in loss.items() if name != "total"]
     np.testing.assert_allclose(np.sum(terms, 0), loss["total"], rtol=1e-5)
     assert str(loss["warmth"]) in capsys.readouterr().out
 
 
-def test_the_example_of_arrays_makes_inputs_whose_masks_sum_to_one() -> None:
+def test_the_example_of_arrays_stylizes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
-    exec(block(PYTHON, "test: arrays"), names)
-    inputs = names["inputs"]
-    assert inputs.photo.dtype == inputs.masks.dtype == np.float32
-    assert inputs.masks.shape == (*inputs.photo.shape[:2], len(inputs.regions))
-    np.testing.assert_allclose(inputs.masks.sum(-1), 1, rtol=1e-6)
+    exec(block(PYTHON, "test: stylize"), names)
+    result = names["result"]
+    assert (tmp_path / "out.png").exists()
+    assert result.picture.shape == names["photo"].shape
+    np.testing.assert_allclose(sum(result.masks.values()), 1, atol=1e-5)
+
+
+def test_the_example_of_an_own_optimizer_in_the_loop_shows_pictures(capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, Any] = {}
+    exec(block(PYTHON, "test: adam"), names)
+    assert [evaluation for evaluation, _ in names["shown"]] == [5, 10]
+    assert names["result"].evaluations == 10
+    assert str(names["shown"]) in capsys.readouterr().out
+
+
+def test_the_example_of_a_fast_model_gives_a_picture() -> None:
+    names: dict[str, Any] = {}
+    exec(block(PYTHON, "test: fast"), names)
+    assert names["picture"].shape == names["photo"].shape
+    assert "background" in names["masks"]
 
 
 def test_the_example_of_an_own_optimizer_runs_and_lowers_the_loss(capsys: pytest.CaptureFixture[str]) -> None:

@@ -101,9 +101,9 @@ def test_the_python_lines_stylize_the_bundled_example(
     names: dict[str, Any] = {}
     exec(block(README, "test: python"), names)
     assert (tmp_path / "out.png").exists()
-    assert {region.name for region in names["inputs"].regions} == {"person", "background"}
-    assert names["result"].images.shape == (1, 64, 64, 3)
-    total = names["result"].losses[0]["total"]
+    assert names["result"].masks.keys() == {"person", "background"}
+    assert names["result"].picture.shape == (64, 64, 3)
+    total = names["result"].losses["total"]
     assert len(total) == 10
     assert np.min(total) < total[0]
     assert str(total) in capsys.readouterr().out

@@ -153,7 +153,9 @@ def test_previews_are_the_best_pictures_so_far_at_full_size_and_change_nothing(
 ):
     shown: list[np.ndarray] = []
     settings = {"steps": 12, "guided": guided, **TWO_SCALES}
-    outcome = run(inputs, vgg, preview=Preview(4, lambda images: shown.append(np.asarray(images))), **settings)
+    outcome = run(
+        inputs, vgg, preview=Preview(4, lambda _evaluation, images: shown.append(np.asarray(images))), **settings
+    )
     assert [images.shape for images in shown] == [(1, 37, 45, 3)] * 3
     assert all(np.abs(one - two).max() > 1e-3 for one, two in pairwise(shown))
     best = np.argmin(outcome.losses[0]["total"][6:])
@@ -259,5 +261,5 @@ def test_extra_loss_terms_cannot_shadow_those_of_the_method(inputs: PhotoInputs,
                 vgg,
                 inputs,
                 [losses.LossWeights(1.0, 1.0, 1.0, 1.0)],
-                extra_loss=lambda p, _r, n=name: {n: p.sum()},
+                extra_loss=lambda p, _r, _f, n=name: {n: p.sum()},
             )

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from msst_jax.losses.objective import Features
 from msst_jax.models.pretrained import load_vgg
 from msst_jax.optim import programs
 from msst_jax.optim.programs import Programs
@@ -66,7 +67,7 @@ def test_other_styles_weights_and_evaluations_take_the_same_program_to_the_same_
     assert len(compiled) == 2  # nothing is shared without
 
 
-def extra(pixels: jax.Array, _result: jax.Array) -> dict[str, jax.Array]:
+def extra(pixels: jax.Array, _result: jax.Array, _features: Features) -> dict[str, jax.Array]:
     return {"more": pixels.mean()}
 
 
@@ -87,8 +88,8 @@ class Unhashable:
 
     __hash__ = None  # type: ignore[assignment]
 
-    def __call__(self, pixels: jax.Array, result: jax.Array) -> dict[str, jax.Array]:
-        return extra(pixels, result)
+    def __call__(self, pixels: jax.Array, result: jax.Array, features: Features) -> dict[str, jax.Array]:
+        return extra(pixels, result, features)
 
 
 def test_a_loss_without_a_hash_can_be_used():

@@ -10,7 +10,12 @@ from absl.flags import FlagValues
 from ml_collections import ConfigDict
 
 from msst_jax.cli import stylize, train
-from msst_jax.cli.applicability import (
+from msst_jax.configs import photo, photo_separate
+from msst_jax.errors import UserError
+from msst_jax.pipelines import train as training
+from msst_jax.pipelines.job import MasksJob, PhotoJob
+from msst_jax.pipelines.run import run_job
+from msst_jax.presets.applicability import (
     CONDITIONS,
     NAMES,
     STYLIZE_FIELDS,
@@ -22,11 +27,6 @@ from msst_jax.cli.applicability import (
     check_flags_apply,
     describe_inert,
 )
-from msst_jax.configs import photo, photo_separate
-from msst_jax.errors import UserError
-from msst_jax.pipelines import train as training
-from msst_jax.pipelines.job import MasksJob, PhotoJob
-from msst_jax.pipelines.run import run_job
 from msst_jax.presets.lookup import load_preset
 from msst_jax.transfer.options import StylizationOptions, TemporalOptions
 from tests.helpers.commands import TRAIN, run_command

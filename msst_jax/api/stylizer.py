@@ -1,0 +1,107 @@
+"""Stylizes photos with a trained feed-forward model, arrays to arrays."""
+
+import os
+from collections.abc import Mapping
+from functools import cached_property
+
+import jax.numpy as jnp
+import numpy as np
+
+from msst_jax.api.masks import take_masks
+from msst_jax.api.pictures import PictureLike, take_picture
+from msst_jax.api.presets import positive_integer
+from msst_jax.api.segment import SegmenterLike, take_segmenter
+from msst_jax.api.wording import in_callers_words
+from msst_jax.errors import UserError, nearest_or_all
+from msst_jax.io.finite import check_finite
+from msst_jax.io.images import fit_size
+from msst_jax.models.feedforward_model import FeedforwardModel, load_feedforward
+from msst_jax.models.precision import COMPUTE_DTYPES
+from msst_jax.models.stylizer import blend_mixtures
+from msst_jax.presets.lookup import load_preset
+from msst_jax.presets.validation import check_number
+from msst_jax.regions.masks import MaskSpec, foreground
+from msst_jax.regions.segmenter import AnySegmenter
+from msst_jax.transfer.build import build_input_options
+from msst_jax.transfer.feedforward import stylize_batch
+from msst_jax.transfer.inputs import photo_masks
+
+
+class LoadedStylizer:
+    """A feed-forward model; called with a photo, it gives the picture.
+
+    Attributes:
+      regions: names of the regions that it has a style for.
+      styles: names of the paintings that it was trained with, one for each region.
+    """
+
+    def __init__(self, model: FeedforwardModel, segmenter: SegmenterLike):
+        self._model = model
+        self._segmenter_given = segmenter
+        self._masks = build_input_options(load_preset("photo").get_config()).masks
+        self.regions, self.styles = model.regions, model.styles
+
+    def __call__(
+        self,
+        photo: PictureLike,
+        masks: Mapping[str, PictureLike] | None = None,
+        blend: float | None = None,
+        *,
+        size: int = 0,
+    ) -> np.ndarray:
+        """The stylized photo, float32 (H, W, 3) in [0, 1].
+
+        Args:
+          photo: an array (H, W, 3), uint8 in 0 to 255 or floats in [0, 1]; a Pillow picture; or a path.
+          masks: {region: mask} as in `stylize`; regions without one are segmented, and the background is the rest.
+          blend: how much each region takes of the others' styles, 0 or more; None = 0.
+          size: longest side of the result in pixels, 0 = that of the photo.
+
+        Raises:
+          UserError: (a ValueError) an argument that cannot be used, or a region that no segmenter knows.
+          DivergenceError: (a UserError) the result is not finite.
+        """
+        with in_callers_words():
+            picture = take_picture(photo, "photo")
+            check_number("blend", 0.0 if blend is None else blend)
+            width, height = fit_size(*picture.size, positive_integer(size, "size", 0))
+            known = foreground(self.regions)
+            given = take_masks(masks, known, picture.size, (width, height))
+            spec = MaskSpec(self.regions, tuple(given), self._masks)
+            segmenter = self._segmenter if spec.missing else None
+            composed = photo_masks(spec, given, segmenter, picture.image, (width, height), strict=False)
+            mixtures = blend_mixtures(len(self.regions), blend or 0.0)
+            pixels = jnp.asarray(picture.at((width, height)))
+            images = stylize_batch(self._model.network, pixels[None], jnp.asarray(composed)[None], mixtures)
+            check_finite(images, "the result is not finite; give another model")
+        return np.asarray(images[0])
+
+    @cached_property
+    def _segmenter(self) -> AnySegmenter:
+        return take_segmenter(self._segmenter_given)
+
+
+def load_stylizer(
+    name: str | os.PathLike[str] = "builtin", *, segmenter: SegmenterLike = None, dtype: str = "float32"
+) -> LoadedStylizer:
+    """Loads a feed-forward model: `load_stylizer("builtin")(photo)` is the picture, at the size of the photo.
+
+    The program for a photo (H, W, 3) is compiled at the first call with that size.
+
+    Args:
+      name: "builtin", a workdir of train.py, or a weights file.
+      segmenter: as in `segment`, for regions without a mask; loaded at the first call that needs it.
+      dtype: of the computation, "float32" or "bfloat16".
+
+    Returns:
+      See `LoadedStylizer`.
+
+    Raises:
+      UserError: (a ValueError) a file that is missing, damaged or no such model; an unknown dtype.
+    """
+    with in_callers_words():
+        if dtype not in COMPUTE_DTYPES:
+            raise UserError(f"dtype is {dtype!r}; {nearest_or_all(str(dtype), COMPUTE_DTYPES)}")
+        if not isinstance(name, str | os.PathLike) or not os.fspath(name):
+            raise UserError(f"name is {name!r}; give 'builtin', a workdir of train.py or a weights file")
+        return LoadedStylizer(load_feedforward(os.fspath(name), COMPUTE_DTYPES[dtype]), segmenter)
