@@ -31,8 +31,8 @@ def segment(
     Args:
       photo: an array (H, W, 3), uint8 in 0 to 255 or floats in [0, 1]; a Pillow picture; or a path.
       segmenter: name of a network ("person_vgg16", "deeplabv3_resnet101", ..., or a registered one), a workdir of
-        train.py, a weights file,
-        or what `msst_jax.regions.segmenter.load_segmenter` returns; None = the best one that has weights here.
+        train.py, a weights file, or what `msst_jax.regions.segmenter.load_segmenter` returns; None = the best one that
+        has weights here.
       hard: masks of 0 and 1 in place of probabilities.
       min_speck: percent of the photo; smaller components, and holes, are removed.
       refine_edges: snap the edges to those of the photo.
