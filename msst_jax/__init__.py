@@ -11,10 +11,9 @@
 Nothing is imported before it is used.
 """
 
-import importlib
 import os.path
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # type checkers take it for true; that of typing would be imported before signals are heeded
 if TYPE_CHECKING:
     from msst_jax.api.images import read_image, write_image
     from msst_jax.api.networks import load_vgg
@@ -79,8 +78,10 @@ if not os.path.exists(f"{_HERE}/configs") and os.path.exists(f"{_CLONE}/configs/
 
 if not TYPE_CHECKING:  # with it, type checkers would take any name for one that is there
 
-    def __getattr__(name: str) -> Any:
+    def __getattr__(name: str) -> object:
         """A public function or class, imported when it is first used (PEP 562)."""
+        import importlib
+
         if name not in _MODULES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -204,7 +204,7 @@ def _template(config: ConfigDict) -> ConfigDict:
     """The preset that a config must have the fields of: the default one, for a JSON that of its time."""
     if hasattr(config, "task"):
         raise UserError(f"the config is for training; give it to train.py, or choose one of {', '.join(PRESETS)}")
-    return load_preset(PRESETS[0] if "guided" in config else BEFORE_GUIDED).get_config()
+    return load_preset(PRESETS[0] if hasattr(config, "guided") else BEFORE_GUIDED).get_config()
 
 
 def choose_config(command: Command, typed: StylizeFlags, run: Run) -> ConfigDict:

@@ -68,6 +68,7 @@ def test_a_video_goes_through_a_fast_model(tmp_path: Path, model: Path, left: di
     assert output.with_suffix(".json").exists()
 
 
+@pytest.mark.slow
 def test_frames_of_a_video_are_optimized_with_paths_as_styles(tmp_path: Path, left: dict[str, str]):
     make_scene(tmp_path)
     styles = {"person": [tmp_path / "a.png", tmp_path / "b.png"], "background": tmp_path / "c.png"}

@@ -192,6 +192,7 @@ def test_regions_that_wear_their_paintings_are_diagonal_and_swapped_ones_are_not
     assert printed.err == "benchmarks.quality: LPIPS is left out: they cannot be fetched\n"
 
 
+@pytest.mark.slow
 def test_style_and_content_are_measured_at_the_layers_that_are_asked_for(table: Path) -> None:
     pictures = save_painted(table, "right")
 

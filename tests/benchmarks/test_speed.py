@@ -49,6 +49,7 @@ def row(**changes: Any) -> results.Row:
 
 # --- measuring
 @pytest.mark.parametrize("group", ["optimize", "fast_photo", *(pytest.param(x, marks=SLOW) for x in SLOW_TO_COMPILE)])
+@pytest.mark.slow
 def test_programs_of_a_case_agree(group: str) -> None:
     for small in groups.CASES[group](True)[:1]:
         programs = {name: start() for name, start in small.programs.items()}
@@ -68,6 +69,7 @@ def test_programs_that_disagree_are_rejected_before_timing(theirs: float) -> Non
         measure(case(**{OURS: lambda: Program(lambda: 1.0), "theirs": lambda: Program(lambda: theirs)}), 1)
 
 
+@pytest.mark.slow
 def test_programs_alternate_after_a_warm_up() -> None:
     calls: list[str] = []
     programs = {name: lambda name=name: Program(lambda: calls.append(name)) for name in (OURS, "theirs")}

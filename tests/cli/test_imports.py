@@ -48,6 +48,7 @@ def test_regions_of_an_own_segmenter_are_exported_with_what_was_imported(scene: 
     assert written["imports"] == ["my_networks.py"]
 
 
+@pytest.mark.slow
 def test_a_style_of_an_own_class_paints_it_and_the_json_repeats_the_run_with_the_same_import(scene: Path):
     styles = ["--style=sky=a.png", "--style=background=keep"]
     code, printed = run_command(["photo.png", *styles, *SEGMENTED, *TINY, "-o", "out.png"], scene)
@@ -121,6 +122,7 @@ def test_an_own_task_trains_with_fields_of_its_own(scene: Path):
     )
 
 
+@pytest.mark.slow
 def test_an_own_architecture_is_trained_and_its_model_needs_the_import(scene: Path):
     make_photos(scene / "in")
     flags = [*tiny_flags(scene / "in", steps=2), "--config.architecture=tinted", "--import=my_networks.py", "--quiet"]

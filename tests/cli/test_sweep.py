@@ -158,6 +158,7 @@ def test_previews_are_sheets_too(scene: Path, monkeypatch: pytest.MonkeyPatch):
     assert shown == [1, 2]
 
 
+@pytest.mark.slow
 def test_the_sheet_repeats_the_sweep_and_a_picture_only_itself(scene: Path):
     assert run_command(command("steps=2,3", "tv_weight=0,5"), scene)[0] == 0
     code, stderr = run_command(["--config=out.json", "-o", "again.png"], scene)

@@ -152,6 +152,7 @@ def test_a_run_leaves_a_model_metrics_samples_and_says_so_on_a_second_start(tmp_
     assert code == 2
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_the_weights_of_config_start(tmp_path: Path, photos: Path, model: Path):
     """The first step has a learning rate of zero, so that what is exported is the start."""
     flags = [*tiny_flags(photos, steps=1), f"--config.start={model}"]

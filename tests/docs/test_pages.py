@@ -94,6 +94,7 @@ def test_the_version_is_the_same_everywhere() -> None:
     assert changes.group(1) == version
 
 
+@pytest.mark.slow
 def test_the_example_of_an_own_loss_runs_and_lowers_that_loss(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -108,6 +109,7 @@ def test_the_example_of_an_own_loss_runs_and_lowers_that_loss(
     assert str(loss["warmth"]) in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_example_of_arrays_stylizes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
@@ -118,6 +120,7 @@ def test_the_example_of_arrays_stylizes_them(tmp_path: Path, monkeypatch: pytest
     np.testing.assert_allclose(sum(result.masks.values()), 1, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_example_of_an_own_optimizer_in_the_loop_shows_pictures(capsys: pytest.CaptureFixture[str]) -> None:
     names: dict[str, Any] = {}
     exec(block(PYTHON, "test: adam"), names)

@@ -193,6 +193,7 @@ def test_style_of_several_paintings_stays_float64() -> None:
     assert_near(mixed, mixed_gram(jnp.concatenate(grams), jnp.array([0.3, 0.7])))
 
 
+@pytest.mark.slow
 def test_remat_has_tangents_and_refuses_second_derivatives_instead_of_taking_them_for_zero() -> None:
     function, x, direction = objective("separate", "max", remat=True)
     plain, _, _ = objective("separate", "max")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.speed.optimize import example
-from msst_jax.configs import photo, seed, seed_fast
+from msst_jax.configs import photo, photo_separate, seed, seed_fast
 from msst_jax.models.pretrained import EMBEDDED_VGG16, load_vgg
 from msst_jax.models.vgg import VGG
 from msst_jax.optim.preconditioner import MIN_FREQUENCY, power_law_preconditioner
@@ -67,8 +67,9 @@ def test_it_lowers_the_loss_after_the_same_number_of_evaluations(vgg: VGG) -> No
     assert losses[1.0] < 0.99 * losses[0.0]
 
 
-def test_the_seed_and_photo_presets_do_not_use_it() -> None:
-    assert seed.get_config().precondition == photo.get_config().precondition == 0
+def test_the_looks_with_an_image_per_region_do_not_use_it() -> None:
+    assert seed.get_config().precondition == photo_separate.get_config().precondition == 0
+    assert photo.get_config().precondition == 1
 
 
 def test_seed_fast_differs_from_seed_only_in_the_optimizer() -> None:

@@ -80,6 +80,7 @@ def test_evaluations_that_fill_the_history_or_have_none_make_no_other_program(co
     assert len(compiled) == 2
 
 
+@pytest.mark.slow
 def test_a_compilation_is_told_once_and_ahead_of_the_problem_where_that_compiles_too():
     programs = Programs(kept=2)
     said: list[str] = []
@@ -108,6 +109,7 @@ def test_a_program_that_serves_again_minimizes_the_new_problem():
     assert not said
 
 
+@pytest.mark.slow
 def test_no_more_programs_are_kept_than_asked_for_not_even_by_jax(compiled: list[tuple[int, ...]]):
     programs = Programs(kept=2)
     kept = []

@@ -100,6 +100,7 @@ def test_a_second_photo_of_one_size_compiles_nothing_and_one_of_another_size_doe
     assert [value > 0 for value in seconds] == [True, True, False]
 
 
+@pytest.mark.slow
 def test_photos_of_a_folder_are_optimized_as_if_alone_and_their_json_repeats_them(scene: Path, job: PhotoJob):
     add(Path(job.photo), a=(24, 32), b=(32, 24), c=(24, 32))
     config = quick_config(**CONFIG)

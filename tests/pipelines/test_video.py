@@ -167,6 +167,7 @@ def test_blend_changes_from_the_first_ratio_to_the_last(model: Path, tmp_path: P
     )
 
 
+@pytest.mark.slow
 def test_segment_every_misses_what_appears_between_key_frames(model: Path, tmp_path: Path, monkeypatch):
     fake_networks(monkeypatch)
     (tmp_path / "in").mkdir()

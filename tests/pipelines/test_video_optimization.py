@@ -125,6 +125,7 @@ def test_blend_changes_over_the_frames_as_scheduled(scene: Path, uninterrupted: 
     assert all(np.abs(one - two).max() > 0 for one, two in later)
 
 
+@pytest.mark.slow
 def test_a_region_of_several_paintings_is_resumed_with_the_same_shares_only(scene: Path, tmp_path: Path, monkeypatch):
     first, second = (str(scene / name) for name in ("a.png", "c.png"))
     mixed = job(scene, tmp_path / "out", styles={"person": f"{first}:2,{second}", "background": str(scene / "b.png")})
@@ -146,6 +147,7 @@ def test_a_region_of_several_paintings_is_resumed_with_the_same_shares_only(scen
     assert json.loads((tmp_path / "whole.json").read_text())["regions"][0]["style"] == f"{first}:2,{second}:1"
 
 
+@pytest.mark.slow
 def test_a_kept_background_is_that_of_every_frame_also_after_a_resumption(scene: Path, tmp_path: Path, monkeypatch):
     kept = job(scene, tmp_path / "out", styles={"person": str(scene / "a.png"), "background": KEEP})
     with monkeypatch.context() as patch:

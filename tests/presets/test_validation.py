@@ -49,6 +49,7 @@ def test_the_numbers_of_a_config_are_made_anew_each_time(module: Any):
     assert module.get_config().size != 1
 
 
+@pytest.mark.slow
 def test_the_bundled_example_has_all_its_files():
     config = quickstart.get_config()
     pairs = parse_region_files(config.styles, "style"), parse_region_files(config.masks, "mask")

@@ -71,6 +71,7 @@ def test_the_hardly_certain_background_of_a_segmenter_is_kept_wholly():
     np.testing.assert_allclose(kept.share[0, :, 0], [1, 0.5, 0], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_several_kept_regions_and_scales_leave_the_photo_in_all_of_them(vgg: VGG, inputs: PhotoInputs):
     left, right = inputs.masks[..., :1], inputs.masks[..., 1:]
     top = (np.arange(37) < 20).astype(np.float32)[:, None, None]

@@ -71,6 +71,7 @@ def extra(pixels: jax.Array, _result: jax.Array, _features: Features) -> dict[st
     return {"more": pixels.mean()}
 
 
+@pytest.mark.slow
 def test_another_size_optimizer_or_loss_is_compiled_and_said(compiled: list[int]):
     options = build_options(quick_config())
     said: list[str] = []
