@@ -10,7 +10,7 @@ from msst_jax.api.pictures import Picture, Size
 from msst_jax.api.styles import WeightedPicture, check_regions
 from msst_jax.errors import UserError
 from msst_jax.io.images import fit_size
-from msst_jax.regions.masks import MaskSpec, foreground
+from msst_jax.regions.masks import MaskSpec
 from msst_jax.regions.segmenter import AnySegmenter, segmenter_classes
 from msst_jax.transfer.inputs import (
     Painting,
@@ -29,11 +29,6 @@ def chosen_size(size: int | None, preset: int, photo: Size) -> int:
     if size is not None:
         return size
     return preset if preset < max(photo) else 0
-
-
-def all_masked(styles: Mapping[str, Any], masks: Any) -> bool:
-    """Whether every region but the background has a mask, so that none is segmented."""
-    return isinstance(masks, Mapping) and set(foreground(styles)) <= set(masks)
 
 
 def photo_inputs(

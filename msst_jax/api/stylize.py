@@ -12,7 +12,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from msst_jax.api.callbacks import OnPicture, Stop, picture_listener, stop_event
-from msst_jax.api.inputs import all_masked, chosen_size, masks_by_name, photo_inputs
+from msst_jax.api.inputs import chosen_size, masks_by_name, photo_inputs
 from msst_jax.api.pictures import Picture, PictureLike, take_picture
 from msst_jax.api.presets import PresetLike, build_config, check_callable, check_inert, positive_integer
 from msst_jax.api.result import Result
@@ -22,6 +22,7 @@ from msst_jax.errors import DivergenceError, UserError
 from msst_jax.optim.programs import KEPT_PROGRAMS, Programs
 from msst_jax.presets.applicability import Run
 from msst_jax.presets.validation import STARTS, check_blend, check_number
+from msst_jax.regions.masks import all_masked
 from msst_jax.regions.own_segmenter import OwnSegmenter
 from msst_jax.regions.segmenter import Segmenter
 from msst_jax.transfer import optimization
@@ -104,7 +105,9 @@ def stylize(
         start, overrides = _start(overrides)
         taken = take_picture(photo, "photo")
         config = _config(preset, taken, {"blend_ratio": blend, "size": size, "steps": steps}, overrides)
-        check_inert(Run.PHOTO, overrides, config, masked=all_masked(check_styles(styles), masks))
+        regions = check_styles(styles)
+        masked = isinstance(masks, Mapping) and all_masked(regions, masks)
+        check_inert(Run.PHOTO, overrides, config, masked=masked)
         options = _with_transform(build_options(config), transform, overrides)
         paintings = take_styles(styles)
         check_kept({name: "" if mix else KEEP for name, mix in paintings.items()}, guided=options.guided)

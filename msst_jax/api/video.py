@@ -16,7 +16,7 @@ from msst_jax.errors import UserError
 from msst_jax.pipelines.job import VideoJob
 from msst_jax.pipelines.run import run_job
 from msst_jax.presets.applicability import Run
-from msst_jax.regions.masks import foreground
+from msst_jax.regions.masks import all_masked
 from msst_jax.runtime.interrupt import EXIT_INTERRUPTED
 from msst_jax.transfer.style_mix import WeightedFile, format_style_mix
 from msst_jax.video.blend_schedule import BlendSchedule, parse_blend_schedule
@@ -98,7 +98,7 @@ def stylize_video(
             resume=resume,
             part=_part(start, end),
         )
-        masked = bool(files) and set(foreground(files)) <= set(job.masks)
+        masked = all_masked(files, job.masks)
         check_inert(Run.VIDEO_MODEL if job.model else Run.VIDEO, overrides, config, masked=masked)
         if run_job(config, job) == EXIT_INTERRUPTED:
             raise KeyboardInterrupt

@@ -35,7 +35,7 @@ from msst_jax.presets.applicability import (
 )
 from msst_jax.presets.lookup import load_preset
 from msst_jax.presets.validation import STARTS, check_config
-from msst_jax.regions.masks import foreground
+from msst_jax.regions.masks import all_masked
 from msst_jax.runtime.console import configure_logging
 from msst_jax.runtime.devices import request_deterministic_ops, start_device
 from msst_jax.transfer.photo_colors import parse_color_regions
@@ -57,6 +57,22 @@ BEFORE_GUIDED = "photo_separate"  # the default when configs had no field `guide
 
 def define_flags(values: flags.FlagValues) -> None:
     """The flags of the command, but for --config; see `StylizeFlags`."""
+    _define_files(values)
+    _define_look(values)
+    _define_run(values)
+    _define_encoding(values)
+    flags.DEFINE_string(
+        "rate", None, "Frames a second of a folder of frames, such as 25 or 30000/1001.", flag_values=values
+    )
+    flags.DEFINE_string("start", None, "Where in a video to start: seconds, or HH:MM:SS.", flag_values=values)
+    flags.DEFINE_string("end", None, "Where in a video to end: seconds, or HH:MM:SS.", flag_values=values)
+    define_import(values)
+    flags.DEFINE_boolean("resume", False, "Continue an interrupted video.", flag_values=values)
+    flags.DEFINE_boolean("quiet", False, "No progress and no messages but errors.", flag_values=values)
+
+
+def _define_files(values: flags.FlagValues) -> None:
+    """Paintings, masks, and where the result goes."""
     flags.DEFINE_multi_string(
         "style",
         [],
@@ -77,6 +93,10 @@ def define_flags(values: flags.FlagValues) -> None:
         short_name="o",
         flag_values=values,
     )
+
+
+def _define_look(values: flags.FlagValues) -> None:
+    """Numbers that change the picture."""
     flags.DEFINE_string(
         "blend",
         None,
@@ -104,6 +124,10 @@ def define_flags(values: flags.FlagValues) -> None:
         "The photo keeps its colors, and takes only strokes and light from the paintings; --keep-colours=person,dog: "
         "only in these regions.",
     )
+
+
+def _define_run(values: flags.FlagValues) -> None:
+    """What is made of the photo, and by which networks."""
     flags.DEFINE_string(
         "segmenter",
         None,
@@ -140,6 +164,10 @@ def define_flags(values: flags.FlagValues) -> None:
         "Feed-forward model: a workdir of train.py, builtin, or one of an imported module.",
         flag_values=values,
     )
+
+
+def _define_encoding(values: flags.FlagValues) -> None:
+    """How pictures and videos are encoded."""
     flags.DEFINE_integer(
         "quality",
         None,
@@ -157,14 +185,6 @@ def define_flags(values: flags.FlagValues) -> None:
         "Whether the picture keeps the photo's EXIF (camera, dates, location), resolution and having a color profile.",
         flag_values=values,
     )
-    flags.DEFINE_string(
-        "rate", None, "Frames a second of a folder of frames, such as 25 or 30000/1001.", flag_values=values
-    )
-    flags.DEFINE_string("start", None, "Where in a video to start: seconds, or HH:MM:SS.", flag_values=values)
-    flags.DEFINE_string("end", None, "Where in a video to end: seconds, or HH:MM:SS.", flag_values=values)
-    define_import(values)
-    flags.DEFINE_boolean("resume", False, "Continue an interrupted video.", flag_values=values)
-    flags.DEFINE_boolean("quiet", False, "No progress and no messages but errors.", flag_values=values)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -234,6 +254,6 @@ def _given(command: Command, config: ConfigDict, job: Job) -> Given:
     """What the user gave, with the fields of a preset that the user chose."""
     chosen = not (command.default or command.recorded)
     preset = changed_fields(command.config, load_preset(PRESETS[0]).get_config()) if chosen else {}
-    masked = isinstance(job, PhotoJob | VideoJob) and bool(job.styles) and set(foreground(job.styles)) <= {*job.masks}
+    masked = isinstance(job, PhotoJob | VideoJob) and all_masked(job.styles, job.masks)
     typed = [*command.given, *(["photo"] if command.arguments not in ([], [config.photo]) else [])]
     return Given(typed, command.overrides, config, masked, preset)

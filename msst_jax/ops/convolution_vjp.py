@@ -8,7 +8,7 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
 from msst_jax.ops.convolution import NHWC
-from msst_jax.ops.linear_map import Arrays, bilinear_map
+from msst_jax.ops.linear_map import Arrays, bilinear_jvp
 
 FEW_CHANNELS = 4  # such as the three of an image
 
@@ -41,7 +41,7 @@ def _valid_jvp(
     stride: int, primals: Arrays, tangents: tuple[jax.Array | SymbolicZero, ...]
 ) -> tuple[jax.Array, jax.Array]:
     product = functools.partial(valid_convolution, stride=stride)
-    return product(*primals), bilinear_map(product, functools.partial(_valid_backward, stride), primals, tangents)
+    return bilinear_jvp(product, functools.partial(_valid_backward, stride), primals, tangents)
 
 
 def _valid_backward(stride: int, factors: Arrays, grad: jax.Array) -> Arrays:
@@ -158,7 +158,7 @@ def _image_jvp(
     border: int, primals: Arrays, tangents: tuple[jax.Array | SymbolicZero, ...]
 ) -> tuple[jax.Array, jax.Array]:
     product = functools.partial(image_convolution, border=border)
-    return product(*primals), bilinear_map(product, functools.partial(_image_backward, border), primals, tangents)
+    return bilinear_jvp(product, functools.partial(_image_backward, border), primals, tangents)
 
 
 def _image_backward(border: int, factors: Arrays, grad: jax.Array) -> Arrays:

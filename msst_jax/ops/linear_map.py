@@ -50,13 +50,16 @@ def linear_map(
     return _bind(saved, arguments, push, pull)[0]
 
 
-def bilinear_map(
+def bilinear_jvp(
     product: Callable[[jax.Array, jax.Array], jax.Array],
     backward: Callable[[Arrays, jax.Array], Arrays],
     factors: Arrays,
     tangents: Sequence[jax.Array | SymbolicZero],
-) -> jax.Array:
-    """The `linear_map` of the tangents of product(a, b), such as a convolution, by the product itself."""
+) -> tuple[jax.Array, jax.Array]:
+    """The rule of a `jax.custom_jvp` for product(a, b), such as a convolution: its value and tangent.
+
+    The tangent is a `linear_map` by the product itself.
+    """
 
     def forward(factors: Arrays, a_tangent: jax.Array | None, b_tangent: jax.Array | None) -> jax.Array:
         a, b = factors
@@ -67,7 +70,7 @@ def bilinear_map(
             summands.append(product(a, b_tangent))
         return reduce(jnp.add, summands)
 
-    return linear_map(forward, backward, factors, tangents)
+    return product(*factors), linear_map(forward, backward, factors, tangents)
 
 
 # --- the primitive: how JAX evaluates, types, differentiates, transposes and batches it

@@ -9,7 +9,7 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
 from msst_jax.ops.convolution_vjp import plain_valid_convolution, valid_convolution
-from msst_jax.ops.linear_map import Arrays, bilinear_map
+from msst_jax.ops.linear_map import Arrays, bilinear_jvp
 
 BORDER = ((0, 0), (1, 1), (1, 1), (0, 0))
 
@@ -32,7 +32,7 @@ def upsample_convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 @functools.partial(upsample_convolution.defjvp, symbolic_zeros=True)
 def _jvp(primals: Arrays, tangents: tuple[jax.Array | SymbolicZero, ...]) -> tuple[jax.Array, jax.Array]:
-    return upsample_convolution(*primals), bilinear_map(upsample_convolution, _backward, primals, tangents)
+    return bilinear_jvp(upsample_convolution, _backward, primals, tangents)
 
 
 def _backward(factors: Arrays, grad: jax.Array) -> Arrays:

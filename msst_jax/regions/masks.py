@@ -1,6 +1,6 @@
 """Region masks: composes (H, W, K) masks with sum 1 at every pixel; their typed options."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,11 @@ MAX_UNCLAIMED = 0.001  # area fraction that may lie in no region: rounding at th
 def foreground(names: Iterable[str]) -> list[str]:
     """The regions but the background, in order."""
     return [name for name in names if name != BACKGROUND]
+
+
+def all_masked(regions: Collection[str], masked: Iterable[str]) -> bool:
+    """Whether every region but the background has a mask, so that none is segmented; false without regions."""
+    return bool(regions) and set(foreground(regions)) <= set(masked)
 
 
 @dataclass(frozen=True)
