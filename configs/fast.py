@@ -13,9 +13,9 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.task = "stylizer"
 
-    config.architecture = "stylizer"  # of the network, or the name of one of your own: docs/python.md
-    config.width = 32  # channels of the network at full resolution
-    config.blocks = 5  # residual blocks
+    config.architecture = "region_stylizer"  # of the network, or the name of one of your own: docs/python.md
+    config.width = 16  # channels of the network at full resolution
+    config.blocks = 6  # residual blocks
     config.start = ""  # fine-tunes a trained model: builtin, a workdir or a file; empty = random weights
     config.dtype = "float32"  # compute dtype, or bfloat16; parameters and Gram matrices are float32
 
@@ -34,13 +34,13 @@ def get_config() -> ConfigDict:
     config.network = "vgg16"
     config.style_size = 384  # longest side of the style images
     config.style_layers = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
-    config.style_layer_weights = (20.0, 2.5, 1.0, 5.0)
-    config.content_layers = ("relu3_3",)
+    config.style_layer_weights = ()  # empty = 1 for every layer
+    config.content_layers = ("relu2_2", "relu3_3")
     config.content_layer_weights = ()
-    config.style_weight = 1e6
-    config.blend_ratio = 0.05  # blend_weight = blend_ratio * style_weight
-    config.content_weight = 0.6
-    config.tv_weight = 10.0  # of the total variation per pixel
+    config.style_weight = 200.0
+    config.blend_ratio = 0.02  # blend_weight = blend_ratio * style_weight
+    config.content_weight = 4.0
+    config.tv_weight = 5.0  # of the total variation per pixel
 
     config.steps = 40_000
     config.learning_rate = 1e-3

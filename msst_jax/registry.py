@@ -145,9 +145,9 @@ def _join(names: Iterable[str]) -> str:
 SEGMENTERS: Registry[SegmenterEntry] = Registry(
     "segmenter", ("deeplabv3_resnet101", "deeplabv3_resnet50", "deeplabv3_mobilenet_v3_large", "person_vgg16")
 )
-TASKS: Registry[Callable[[Any, Mapping[str, str]], Any]] = Registry("task", ("stylizer", "segmenter"))
-ARCHITECTURE = "stylizer"  # of the package
-STYLIZERS: Registry[StylizerEntry] = Registry("architecture", (ARCHITECTURE,), words=("builtin",))
+TASKS: Registry[Callable[[Any, Mapping[str, str]], Any]] = Registry("task", ("stylizer", "any_stylizer", "segmenter"))
+ARCHITECTURE = "region_stylizer"  # of the package
+STYLIZERS: Registry[StylizerEntry] = Registry("architecture", (ARCHITECTURE,), words=("builtin", "any"))
 
 
 def register_segmenter(
@@ -205,8 +205,8 @@ def register_stylizer(
       name: letters, digits, _ and -.
       build: called as build(styles, config, dtype, rngs) with the number of styles S, the config of the training
         ({field: value}), the compute dtype and `nnx.Rngs`; returns an `nnx.Module` that is called as
-        network(images, mixtures) like `msst_jax.models.stylizer.Stylizer`: images (N, H, W, 3), normalized, to
-        (N, K, H, W, 3) in [0, 1]. It is also called abstractly (`nnx.eval_shape`).
+        network(images, masks, mixtures) like `msst_jax.models.stylizer.Stylizer`: images (N, H, W, 3), normalized, and
+        masks (N, H, W, K) to pictures (N, H, W, 3) in [0, 1]. It is also called abstractly (`nnx.eval_shape`).
       weights: the file of a trained model; with it, the name itself is one: --model NAME.
       replace: of an earlier registration.
 

@@ -20,6 +20,7 @@ from msst_jax.cli.stylize_job import StylizeFlags, build_job, check_flags, masks
 from msst_jax.errors import UserError
 from msst_jax.io.write_options import SUBSAMPLINGS
 from msst_jax.models.deeplab import SEGMENTERS
+from msst_jax.models.feedforward_model import is_for_any_painting
 from msst_jax.pipelines.job import Job, PhotoJob, VideoJob
 from msst_jax.pipelines.run import run_job
 from msst_jax.presets.applicability import (
@@ -238,8 +239,8 @@ def choose_config(command: Command, typed: StylizeFlags, run: Run) -> ConfigDict
         resolve_config_paths(config, PATH_FIELDS, PATH_WORDS)
     elif not photos and not config.photo:
         load_preset("quickstart").use_example(config)
-    if typed.model:  # it has styles of its own, and a blend of 0 unless one is asked for
-        config.styles = ()
+    if typed.model:  # most have styles of their own; and a blend of 0 unless one is asked for
+        config.styles = config.styles if is_for_any_painting(typed.model) else ()
         config.blend_ratio = command.overrides.get("blend_ratio", 0.0)
     config.masks = masks_for(config, photos, "masks" in command.overrides)
     config.segmenter = typed.segmenter or config.segmenter

@@ -24,8 +24,8 @@ USAGE = """Trains the feed-forward model, or the person segmenter. The same comm
 {command} --workdir runs/x --photos DIR --style person=A.jpg --style background=B.jpg [--masks DIR]
 {command} --config person_segmenter --workdir runs/x --photos DIR --masks DIR
 """
-PRESETS = ("fast", "person_segmenter")  # the first is the default
-TASK_RUNS = {"stylizer": Run.STYLIZER, "segmenter": Run.SEGMENTER}
+PRESETS = ("fast", "any", "person_segmenter")  # the first is the default
+TASK_RUNS = {"stylizer": Run.STYLIZER, "any_stylizer": Run.ANY_STYLIZER, "segmenter": Run.SEGMENTER}
 
 
 def define_flags(values: flags.FlagValues) -> None:

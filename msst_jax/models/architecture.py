@@ -20,7 +20,7 @@ def build_architecture(
     """A network with random weights, called like `Stylizer`.
 
     Args:
-      name: "stylizer", or as registered by `registry.register_stylizer`.
+      name: `registry.ARCHITECTURE`, or as registered by `registry.register_stylizer`.
       styles: S, the number of styles.
       training: the config of the training; "width" and "blocks" determine the shape of the package's own.
       dtype: compute dtype.

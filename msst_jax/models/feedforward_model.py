@@ -15,25 +15,36 @@ from msst_jax.io.files import check_regular_file
 from msst_jax.models.architecture import abstract_architecture
 from msst_jax.models.pretrained import ASSETS
 from msst_jax.models.serialization import assign_tensors, read_tensors, save_tensors, state_to_tensors, weights_path
+from msst_jax.models.style_predictor import AnyStylizer
 from msst_jax.registry import ARCHITECTURE, IMPORT_HINT, STYLIZERS
 
 BUILTIN = "builtin"
-BUILTIN_FILE = ASSETS / "stylizer_builtin.safetensors"
+ANY = "any"
+BUILTIN_FILES = {BUILTIN: ASSETS / "stylizer_builtin.safetensors", ANY: ASSETS / "stylizer_any.safetensors"}
+ANY_NETWORK = "any_stylizer"
+"""The architecture of a model for any painting, which has no regions until it has paintings."""
+EARLIER_NETWORK = "stylizer"
+"""The architecture of earlier versions, which made one picture for each style."""
 
 
 class FeedforwardModel(NamedTuple):
     """A trained stylizer with the names of its regions and styles."""
 
     network: nnx.Module
-    """Called like `Stylizer`."""
+    """Called like `Stylizer`; an `AnyStylizer` if the model is for any painting."""
     regions: tuple[str, ...]
-    """One per style, in order."""
+    """One per style, in order; none if the model is for any painting."""
     styles: tuple[str, ...]
     """Names of the style files."""
     path: Path
     training: dict[str, Any]
     """The config it was trained with."""
     architecture: str = ARCHITECTURE
+
+    @property
+    def for_any_painting(self) -> bool:
+        """Whether its styles are still to be given; see `any_model.with_paintings`."""
+        return self.architecture == ANY_NETWORK
 
 
 def save_feedforward(
@@ -71,15 +82,16 @@ def find_feedforward(name: str, what: str = "--model") -> Path:
     path = _named_file(name, what)
     if not path.exists():
         raise UnknownNameError(
-            f"{what} {name}: {path} does not exist; give a --workdir of train.py, or {BUILTIN}; {IMPORT_HINT}"
+            f"{what} {name}: {path} does not exist; give a --workdir of train.py, or {' or '.join(BUILTIN_FILES)}; "
+            f"{IMPORT_HINT}"
         )
     check_regular_file(path, what)
     return path
 
 
 def _named_file(name: str, what: str) -> Path:
-    if name == BUILTIN:
-        return BUILTIN_FILE
+    if name in BUILTIN_FILES:
+        return BUILTIN_FILES[name]
     if name not in STYLIZERS:
         return weights_path(name, what)
     path = STYLIZERS[name].weights
@@ -103,18 +115,46 @@ def load_feedforward(name: str, dtype: DTypeLike = jnp.float32, *, what: str = "
       UserError: a file that is missing, damaged, not a feed-forward model, or of an architecture that is not there.
     """
     path = find_feedforward(name, what)
+    metadata = _read_metadata(path, f"{what} {name}")
+    architecture = metadata["network"]
+    training, regions = metadata["config"], tuple(metadata["regions"])
+    network = _abstract_network(architecture, len(regions), training, dtype)
+    network = assign_tensors(network, read_tensors(path), str(path))
+    return FeedforwardModel(network, regions, tuple(metadata["styles"]), path, training, architecture)
+
+
+def is_for_any_painting(name: str, what: str = "--model") -> bool:
+    """Whether a model, see `find_feedforward`, needs paintings; UserError as `load_feedforward`."""
+    return bool(_read_metadata(find_feedforward(name, what), f"{what} {name}")["network"] == ANY_NETWORK)
+
+
+def _read_metadata(path: Path, named: str) -> dict[str, Any]:
+    """What a file says about its model.
+
+    Raises:
+      UserError: it is damaged, not a feed-forward model, of an earlier version or of an unknown architecture.
+    """
     try:
         with safe_open(path, "numpy") as file:
             metadata = json.loads((file.metadata() or {}).get("msst_jax", "{}"))
     except (OSError, SafetensorError, ValueError) as error:
-        raise UserError(f"{what} {name}: {path} is damaged ({error}); export it again or train again") from error
+        raise UserError(f"{named}: {path} is damaged ({error}); export it again or train again") from error
     architecture = metadata.get("network")
     if not architecture or "regions" not in metadata:
-        raise UserError(f"{what} {name}: {path} is not a fast model; give a model that train.py wrote")
-    if architecture != ARCHITECTURE and architecture not in STYLIZERS:
+        raise UserError(f"{named}: {path} is not a fast model; give a model that train.py wrote")
+    if architecture == EARLIER_NETWORK:
+        raise UserError(
+            f"{named}: {path} is of an earlier version, which made one picture for each style; train again, in "
+            f"minutes with --config.start={ANY}"
+        )
+    if architecture not in (ARCHITECTURE, ANY_NETWORK) and architecture not in STYLIZERS:
         others = STYLIZERS.alternatives(architecture)
-        raise UnknownNameError(f"{what} {name} is of the architecture {architecture!r}, which is not there; {others}")
-    training, regions = metadata["config"], tuple(metadata["regions"])
-    network = abstract_architecture(architecture, len(regions), training, dtype)
-    network = assign_tensors(network, read_tensors(path), str(path))
-    return FeedforwardModel(network, regions, tuple(metadata["styles"]), path, training, architecture)
+        raise UnknownNameError(f"{named} is of the architecture {architecture!r}, which is not there; {others}")
+    return dict(metadata)
+
+
+def _abstract_network(architecture: str, styles: int, training: Mapping[str, Any], dtype: DTypeLike) -> nnx.Module:
+    if architecture != ANY_NETWORK:
+        return abstract_architecture(architecture, styles, training, dtype)
+    shape = {"width": training["width"], "blocks": training["blocks"]}
+    return nnx.eval_shape(lambda: AnyStylizer(**shape, dtype=dtype, rngs=nnx.Rngs(0)))

@@ -35,3 +35,26 @@ def to_uint8(images: jax.Array) -> jax.Array:
 def composite(pixels: jax.Array, masks: jax.Array) -> jax.Array:
     """R = sum_k m_k I_k: images (K, H, W, 3) and masks (H, W, K) to (H, W, 3)."""
     return jnp.sum(pixels * jnp.moveaxis(masks, -1, 0)[..., None], axis=0)
+
+
+def halve(images: jax.Array) -> jax.Array:
+    """Images (N, H, W, C), H and W even, at half the size: the mean of each 2x2 square."""
+    n, height, width, channels = images.shape
+    return images.reshape(n, height // 2, 2, width // 2, 2, channels).mean((2, 4))
+
+
+def upsample_bilinear(images: jax.Array) -> jax.Array:
+    """Images (N, H, W, C) at twice the size, (N, 2H, 2W, C).
+
+    Source: torch.nn.functional.interpolate(scale_factor=2, mode="bilinear", align_corners=False).
+    """
+    return _double(_double(images, 1), 2)
+
+
+def _double(images: jax.Array, axis: int) -> jax.Array:
+    """Linear interpolation along an axis: every output lies a quarter of a pixel beside an input."""
+    length = images.shape[axis]
+    padded = jnp.pad(images, [(1, 1) if index == axis else (0, 0) for index in range(images.ndim)], mode="edge")
+    before, here, after = (jax.lax.slice_in_dim(padded, start, start + length, axis=axis) for start in (0, 1, 2))
+    pair = jnp.stack([0.75 * here + 0.25 * before, 0.75 * here + 0.25 * after], axis + 1)
+    return pair.reshape(*images.shape[:axis], 2 * length, *images.shape[axis + 1 :])

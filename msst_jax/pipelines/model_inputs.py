@@ -10,10 +10,8 @@ from msst_jax.regions.masks import BACKGROUND, MaskSpec, foreground
 from msst_jax.regions.segmenter import AnySegmenter, load_segmenter, segmenter_classes
 
 
-def check_model_inputs(name: str, model: FeedforwardModel, styles: Mapping[str, str], masks: Mapping[str, str]) -> None:
-    """Raises UserError for styles, or masks of regions, that the model called `name` has no use for."""
-    if styles:
-        raise UserError(f"--style {next(iter(styles))}: {name} has its own styles; leave one of the two out")
+def check_model_masks(name: str, model: FeedforwardModel, masks: Mapping[str, str]) -> None:
+    """Raises UserError for masks of regions that the model called `name` has no use for."""
     for region in masks:
         if region not in model.regions or region == BACKGROUND:
             known = ", ".join(foreground(model.regions))

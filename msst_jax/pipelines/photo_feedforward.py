@@ -20,7 +20,7 @@ from msst_jax.io.picture_file import check_picture_file
 from msst_jax.io.transparency import over_white
 from msst_jax.io.write_options import check_output_format, holds_transparency
 from msst_jax.losses.objective import TERMS
-from msst_jax.models.feedforward_model import FeedforwardModel, load_feedforward
+from msst_jax.models.feedforward_model import FeedforwardModel
 from msst_jax.models.precision import compute_dtype
 from msst_jax.models.stylizer import blend_mixtures
 from msst_jax.pipelines.folder import LeftOut, check_folder_job, folder_targets, mask_files
@@ -33,13 +33,14 @@ from msst_jax.pipelines.job import (
     recorded_config,
     recorded_options,
 )
-from msst_jax.pipelines.model_inputs import check_model_inputs, load_model_segmenter
+from msst_jax.pipelines.model_inputs import check_model_masks, load_model_segmenter
 from msst_jax.regions.mask_files import read_mask
 from msst_jax.regions.masks import MaskSpec
 from msst_jax.regions.segmenter import AnySegmenter
 from msst_jax.report.sheets import blend_strip
 from msst_jax.report.sidecar import build_sidecar
 from msst_jax.transfer.build import build_input_options
+from msst_jax.transfer.fast_model import open_model
 from msst_jax.transfer.feedforward import PhotoItem, batch_by_size, model_regions, stylize_batch
 from msst_jax.transfer.inputs import PhotoInputs, photo_masks
 from msst_jax.transfer.options import InputOptions
@@ -58,7 +59,7 @@ def run(config: ConfigDict, job: PhotoJob) -> int:
     options = build_input_options(config)
     photo = Path(job.photo)
     targets = folder_targets(photo, job.output) if photo.is_dir() else {photo: job.output}
-    model = load_feedforward(job.model, compute_dtype(config.dtype))
+    model = open_model(job.model, job.styles, compute_dtype(config.dtype), stroke_size=config.stroke_size)
     _check(job, model, targets)
     spec = MaskSpec(model.regions, tuple(job.masks), options.masks)
     segmenter = load_model_segmenter(job.model, spec, options.segmenter)
@@ -80,7 +81,7 @@ def run(config: ConfigDict, job: PhotoJob) -> int:
 
 def _check(job: PhotoJob, model: FeedforwardModel, targets: Mapping[Path, Path]) -> None:
     """Raises UserError for everything that can be known before any work."""
-    check_model_inputs(job.model, model, job.styles, job.masks)
+    check_model_masks(job.model, model, job.masks)
     if job.compare:
         raise UserError("--compare shows what the losses of the optimization do; omit it or --model")
     if Path(job.photo).is_dir():
@@ -178,7 +179,7 @@ def _write(
     if item.output == STANDARD_STREAM:
         return
     content = build_sidecar(
-        config=recorded_config(config, str(item.file), {}, job.masks),
+        config=recorded_config(config, str(item.file), job.styles, job.masks),
         inputs=item.inputs,
         weights=model.path,
         seed=0,

@@ -18,12 +18,13 @@ from msst_jax.io.lock import locked_folder, log_takeover
 from msst_jax.models.deeplab import SEGMENTERS
 from msst_jax.models.serialization import MODEL_FILE, weights_path
 from msst_jax.pipelines.job import EXIT_NOTHING_BETTER
-from msst_jax.presets.validation import check_stylizer_config, check_training_config
+from msst_jax.presets.validation import check_any_stylizer_config, check_stylizer_config, check_training_config
 from msst_jax.regions.segmenter import AnySegmenter, best_available
 from msst_jax.runtime.devices import broadcast_from_host0, run_on_all_hosts
 from msst_jax.runtime.interrupt import EXIT_INTERRUPTED
 from msst_jax.training import run_record, workdir
 from msst_jax.training.build import (
+    build_any_stylizer_options,
     build_crop_options,
     build_loop_options,
     build_segmenter_options,
@@ -37,7 +38,7 @@ from msst_jax.training.data.pipeline import PhotoExamples
 from msst_jax.training.loop import TrainResult, check_batch_size, train
 from msst_jax.training.metrics import METRICS_FILE, loss_rise, read_records
 from msst_jax.training.task import TaskSpec
-from msst_jax.training.tasks import person_segmenter, stylizer
+from msst_jax.training.tasks import any_stylizer, person_segmenter, stylizer
 
 MASKS = "masks"  # folder of a workdir
 
@@ -70,12 +71,18 @@ def _load_stylizer(config: ConfigDict, styles: Mapping[str, str]) -> TaskSpec:
     return stylizer.load_task_spec(build_stylizer_options(config), styles)
 
 
+def _load_any_stylizer(config: ConfigDict, styles: Mapping[str, str]) -> TaskSpec:
+    check_any_stylizer_config(config)
+    return any_stylizer.load_task_spec(build_any_stylizer_options(config), styles)
+
+
 def _load_segmenter(config: ConfigDict, styles: Mapping[str, str]) -> TaskSpec:
     return person_segmenter.load_task_spec(build_segmenter_options(config), styles)
 
 
 BUILTIN_TASKS: dict[str, Callable[[ConfigDict, Mapping[str, str]], TaskSpec]] = {
     "stylizer": _load_stylizer,
+    "any_stylizer": _load_any_stylizer,
     "segmenter": _load_segmenter,
 }
 """Those of the package; others are registered."""
@@ -110,7 +117,7 @@ def _train(config: ConfigDict, job: TrainJob, inputs: TrainInputs) -> int:
     """Trains in a workdir that is prepared; returns the exit code."""
     masks = run_on_all_hosts(lambda: _masks(config, inputs, job))
     training, held_out = run_on_all_hosts(lambda: _split(config, inputs, masks))
-    samples = {field: np.stack([crop[field] for crop in held_out]) for field in ("photo", "masks")}
+    samples = {field: np.stack([crop[field] for crop in held_out]) for field in held_out[0]}
     batches = pipeline.make_batches(
         training,
         build_crop_options(config),
@@ -120,6 +127,7 @@ def _train(config: ConfigDict, job: TrainJob, inputs: TrainInputs) -> int:
         workers=config.workers,
         hosts=jax.process_count(),
         host=jax.process_index(),
+        draw=inputs.task.draw,
     )
     result = train(build_loop_options(config), inputs.task.build(samples), batches, job.workdir, quiet=job.quiet)
     _log_summary(result, training, job)
@@ -225,6 +233,8 @@ def _split(config: ConfigDict, inputs: TrainInputs, masks: Sequence[Path]) -> tu
     )  # the next one stands in for a damaged one
     count = len(outside) or min(config.samples, len(inside))
     crops = [center_crop(shown[position], build_crop_options(config), names) for position in range(count)]
+    if draw := inputs.task.draw:
+        crops = [{**crop, **draw(np.random.default_rng(number))} for number, crop in enumerate(crops)]
     training = PhotoExamples(photos, inside, masks, names, config.size)
     training.damaged = shown.damaged  # known already
     return training, crops

@@ -19,11 +19,10 @@ from msst_jax.errors import UserError
 from msst_jax.io.files import check_outputs, write_json
 from msst_jax.io.fingerprint import Fingerprint, file_fingerprint, fingerprint, relative_names
 from msst_jax.io.images import fit_size
-from msst_jax.models.feedforward_model import load_feedforward
 from msst_jax.models.precision import compute_dtype
 from msst_jax.models.serialization import weights_path
 from msst_jax.pipelines.job import VideoJob, recorded_config, recorded_imports
-from msst_jax.pipelines.model_inputs import check_model_inputs, load_model_segmenter
+from msst_jax.pipelines.model_inputs import check_model_masks, load_model_segmenter
 from msst_jax.presets.validation import STARTS, check_blend
 from msst_jax.regions.masks import BACKGROUND, MaskSpec
 from msst_jax.regions.segmenter import AnySegmenter, Size, load_segmenter, segmenter_classes
@@ -32,6 +31,7 @@ from msst_jax.report.sidecar import build_sidecar, environment
 from msst_jax.runtime.interrupt import EXIT_INTERRUPTED, interrupt_event
 from msst_jax.runtime.progress import Progress
 from msst_jax.transfer.build import build_options
+from msst_jax.transfer.fast_model import open_model
 from msst_jax.transfer.feedforward import model_regions
 from msst_jax.transfer.inputs import PhotoInputs, Region, load_styles
 from msst_jax.transfer.objective import load_loss_network
@@ -166,8 +166,9 @@ def _build_stylizer(
 
 
 def _build_feedforward(options: StylizationOptions, job: VideoJob, size: Size) -> VideoStylizer:
-    model = load_feedforward(job.model, compute_dtype(options.network.dtype))
-    check_model_inputs(job.model, model, job.styles, job.masks)
+    dtype, stroke_size = compute_dtype(options.network.dtype), options.inputs.stroke_size
+    model = open_model(job.model, job.styles, dtype, stroke_size=stroke_size)
+    check_model_masks(job.model, model, job.masks)
     masks = MaskSpec(model.regions, tuple(job.masks), options.inputs.masks)
     segmenter = load_model_segmenter(job.model, masks, options.inputs.segmenter)
     spec = build_mask_spec(masks, segmenter, size, options.temporal.mask_smoothing)

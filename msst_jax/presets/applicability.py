@@ -19,6 +19,7 @@ class Run(Flag):
     VIDEO_MODEL = auto()
     REGIONS = auto()
     STYLIZER = auto()
+    ANY_STYLIZER = auto()
     SEGMENTER = auto()
 
 
@@ -27,7 +28,8 @@ VIDEOS = Run.VIDEO | Run.VIDEO_MODEL
 OPTIMIZED = Run.PHOTO | Run.VIDEO
 MODEL = Run.PHOTO_MODEL | Run.VIDEO_MODEL
 STYLIZED = PHOTOS | VIDEOS
-TRAINING = Run.STYLIZER | Run.SEGMENTER
+STYLIZERS = Run.STYLIZER | Run.ANY_STYLIZER
+TRAINING = STYLIZERS | Run.SEGMENTER
 
 NAMES = {
     Run.PHOTO: "a photo without --model",
@@ -36,17 +38,18 @@ NAMES = {
     Run.VIDEO_MODEL: "a video with --model",
     Run.REGIONS: "--regions-only",
     Run.STYLIZER: "the training of a stylizer",
+    Run.ANY_STYLIZER: "the training of a stylizer for any painting",
     Run.SEGMENTER: "the training of a segmenter",
 }
 
 STYLIZE_FLAGS: Mapping[str, Run] = {
-    "style": OPTIMIZED,
+    "style": STYLIZED,
     "mask": STYLIZED,
     "output": STYLIZED | Run.REGIONS,
     "blend": STYLIZED,
     "seed": OPTIMIZED,
     "init": Run.PHOTO,
-    "stroke-size": OPTIMIZED,
+    "stroke-size": STYLIZED,
     "keep-colours": OPTIMIZED,
     "segmenter": STYLIZED | Run.REGIONS,
     "regions-only": Run.REGIONS,
@@ -79,7 +82,8 @@ STYLIZE_FIELDS: Mapping[str, Run] = {
     **dict.fromkeys(("segment_every", "mask_smoothing"), VIDEOS),
     "picture_smoothing": Run.VIDEO_MODEL,
     "next_steps": Run.VIDEO,
-    **dict.fromkeys(("styles", "style_scale", "stroke_size", "network", "weights", "pooling", "padding"), OPTIMIZED),
+    **dict.fromkeys(("styles", "stroke_size"), STYLIZED),
+    **dict.fromkeys(("style_scale", "network", "weights", "pooling", "padding"), OPTIMIZED),
     **dict.fromkeys(("style_layers", "style_layer_weights", "content_layers", "content_layer_weights"), OPTIMIZED),
     **dict.fromkeys(
         ("guided", "keep_colours", "style_weight", "content_weight", "tv_weight", "tv_per_pixel"), OPTIMIZED
@@ -92,9 +96,10 @@ TRAIN_FIELDS: Mapping[str, Run] = {
     **dict.fromkeys(("without_mask", "leave_out", "segmenter", "refine_edges", "workers", "seed"), TRAINING),
     **dict.fromkeys(("steps", "learning_rate", "warmup", "clip", "ema", "log_every", "sample_every"), TRAINING),
     **dict.fromkeys(("samples", "checkpoint_every", "keep_last", "keep_every"), TRAINING),
-    **dict.fromkeys(("width", "blocks", "network", "style_size", "style_weight", "blend_ratio"), Run.STYLIZER),
-    **dict.fromkeys(("style_layers", "style_layer_weights", "content_layers", "content_layer_weights"), Run.STYLIZER),
-    **dict.fromkeys(("content_weight", "tv_weight"), Run.STYLIZER),
+    **dict.fromkeys(("width", "blocks", "network", "style_size", "style_weight", "blend_ratio"), STYLIZERS),
+    **dict.fromkeys(("style_layers", "style_layer_weights", "content_layers", "content_layer_weights"), STYLIZERS),
+    **dict.fromkeys(("content_weight", "tv_weight"), STYLIZERS),
+    **dict.fromkeys(("paintings", "views", "regions"), Run.ANY_STYLIZER),
     "start": TRAINING,
     "architecture": Run.STYLIZER,
 }

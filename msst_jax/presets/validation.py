@@ -61,6 +61,7 @@ TRAINING_MINIMUMS = {  # of integers
     "keep_every": 0,
 }
 STYLIZER_MINIMUMS = {"width": 1, "blocks": 0, "style_size": 0}
+ANY_STYLIZER_MINIMUMS = {"width": 1, "blocks": 0, "style_size": MIN_SIDE, "views": 1}
 STYLIZER_MAXIMUMS = {"width": 1024, "blocks": 1024}
 MAX_INTEGER = 2**31 - 1  # counts on the device are int32
 MAXIMUMS = {"seed": 2**32 - 1}  # it is no count
@@ -139,18 +140,33 @@ def check_stylizer_config(config: ConfigDict) -> None:
       UserError: names the field, its value and what is allowed.
     """
     _check_architecture(config)
+    _check_losses(config)
+    _check_minimums(config, STYLIZER_MINIMUMS)
+    if config.style_size and config.style_size < MIN_SIDE:
+        raise UserError(f"config.style_size is {config.style_size}; use at least {MIN_SIDE}, or 0 for the file's own")
+
+
+def _check_losses(config: ConfigDict) -> None:
+    """What both tasks of stylizers share."""
     _check_choices(config, {"network": CHOICES["network"]})
     for kind in ("style", "content"):
         _check_layers(config, kind)
-    _check_minimums(config, STYLIZER_MINIMUMS)
     _check_maximums(config, STYLIZER_MAXIMUMS)
     for field in ("style_weight", "blend_ratio", "content_weight", "tv_weight"):
         check_number(f"config.{field}", config[field])
     check_number("config.blend_ratio times config.style_weight", config.blend_ratio * config.style_weight)
     if config.largest_crop > 1:
         raise UserError(f"config.largest_crop is {config.largest_crop}; crops must lie within the photo: use at most 1")
-    if config.style_size and config.style_size < MIN_SIDE:
-        raise UserError(f"config.style_size is {config.style_size}; use at least {MIN_SIDE}, or 0 for the file's own")
+
+
+def check_any_stylizer_config(config: ConfigDict) -> None:
+    """Validates the config fields of the task any_stylizer (configs/any.py), beyond `check_training_config`.
+
+    Raises:
+      UserError: names the field, its value and what is allowed.
+    """
+    _check_losses(config)
+    _check_minimums(config, ANY_STYLIZER_MINIMUMS)
 
 
 def check_fields(config: ConfigDict, default: ConfigDict) -> None:

@@ -3,8 +3,15 @@
 from ml_collections import ConfigDict
 
 from msst_jax.losses.objective import LossWeights
+from msst_jax.regions.masks import BACKGROUND
 from msst_jax.training.data.augment import CropOptions
-from msst_jax.training.options import LoopOptions, OptimizationOptions, SegmenterOptions, StylizerOptions
+from msst_jax.training.options import (
+    AnyStylizerOptions,
+    LoopOptions,
+    OptimizationOptions,
+    SegmenterOptions,
+    StylizerOptions,
+)
 from msst_jax.transfer.build import build_layers
 from msst_jax.transfer.options import NetworkOptions
 
@@ -37,7 +44,6 @@ def build_crop_options(config: ConfigDict) -> CropOptions:
 
 def build_stylizer_options(config: ConfigDict) -> StylizerOptions:
     """The options of the stylizer and its losses, from fields of configs/fast.py."""
-    blend_weight = config.blend_ratio * config.style_weight
     return StylizerOptions(
         architecture=config.architecture,
         width=config.width,
@@ -45,10 +51,32 @@ def build_stylizer_options(config: ConfigDict) -> StylizerOptions:
         start=config.start,
         dtype=config.dtype,
         style_size=config.style_size,
-        network=NetworkOptions(config.network, build_layers(config), dtype=config.dtype),
-        weights=LossWeights(config.style_weight, blend_weight, config.content_weight, config.tv_weight),
+        network=NetworkOptions(config.network, build_layers(config), padding="replicate", dtype=config.dtype),
+        weights=_build_weights(config),
         record=config.to_dict(),
     )
+
+
+def build_any_stylizer_options(config: ConfigDict) -> AnyStylizerOptions:
+    """The options of the stylizer for any painting and its losses, from fields of configs/any.py."""
+    return AnyStylizerOptions(
+        width=config.width,
+        blocks=config.blocks,
+        dtype=config.dtype,
+        paintings=config.paintings,
+        views=config.views,
+        style_size=config.style_size,
+        regions=(*config.regions, BACKGROUND),
+        seed=config.seed,
+        network=NetworkOptions(config.network, build_layers(config), padding="replicate", dtype=config.dtype),
+        weights=_build_weights(config),
+        record=config.to_dict(),
+    )
+
+
+def _build_weights(config: ConfigDict) -> LossWeights:
+    blend_weight = config.blend_ratio * config.style_weight
+    return LossWeights(config.style_weight, blend_weight, config.content_weight, config.tv_weight)
 
 
 def build_segmenter_options(config: ConfigDict) -> SegmenterOptions:

@@ -1,6 +1,6 @@
 """Typed options of a training run, built once from a config by `training.build`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,6 +82,37 @@ class StylizerOptions:
     def training(self) -> dict[str, Any]:
         """What the network is built from, see `models.architecture.build_architecture`."""
         return {**self.record, "width": self.width, "blocks": self.blocks}
+
+
+@dataclass(frozen=True)
+class AnyStylizerOptions:
+    """The stylizer for any painting, its paintings and its losses.
+
+    Attributes:
+      width: channels of the network at full resolution.
+      blocks: its residual blocks.
+      dtype: compute dtype, "float32" or "bfloat16".
+      paintings: folders.
+      views: number of views of paintings that are trained on.
+      style_size: side of a view in pixels.
+      regions: names of the masks, "background" among them.
+      seed: of the views.
+      network: the VGG of the losses.
+      weights: factors of the loss; `tv` weighs the total variation per pixel.
+      record: the config of the run, stored in the weights file.
+    """
+
+    width: int
+    blocks: int
+    dtype: str
+    paintings: Sequence[str]
+    views: int
+    style_size: int
+    regions: Sequence[str]
+    seed: int
+    network: NetworkOptions
+    weights: LossWeights
+    record: Mapping[str, Any]
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from PIL import Image
 
 from msst_jax.losses.objective import Terms
@@ -44,3 +45,6 @@ class TaskSpec(NamedTuple):
     """Names of the masks, including "background"."""
     build: Callable[[Batch], Task]
     """Held-out photos and masks, a batch like those of training, to the task."""
+    draw: Callable[[np.random.Generator], dict[str, np.ndarray]] | None = None
+    """What the loss draws at random for each photo: further fields of the batch. It lies with the photos, so that it is
+    the same on any number of devices and after a resume."""

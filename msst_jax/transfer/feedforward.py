@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 
 from msst_jax.models.feedforward_model import FeedforwardModel
-from msst_jax.ops.image import composite, normalize
+from msst_jax.ops.image import normalize
 from msst_jax.regions.masks import MaskSpec
 from msst_jax.transfer.inputs import NO_STYLE, Painting, PhotoInputs, Region
 
@@ -26,8 +26,8 @@ class PhotoItem(NamedTuple):
 
 @jax.jit
 def stylize_batch(network: Any, photos: jax.Array, masks: jax.Array, mixtures: jax.Array) -> jax.Array:
-    """Composites (N, H, W, 3) of photos (N, H, W, 3) in [0, 1] and masks (N, H, W, K); the rest as in `Stylizer`."""
-    return jax.vmap(composite)(network(normalize(photos), mixtures), masks)
+    """Stylized photos (N, H, W, 3) in [0, 1], with masks (N, H, W, K); the rest as in `Stylizer`."""
+    return network(normalize(photos), masks, mixtures)
 
 
 def batch_by_size(items: Iterable[PhotoItem]) -> Iterator[list[PhotoItem]]:

@@ -1,4 +1,4 @@
-"""Video frames through a feed-forward model: masks, network and composite in one compiled call a batch."""
+"""Video frames through a feed-forward model: masks and network in one compiled call a batch."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ from flax import nnx
 
 from msst_jax.models.feedforward_model import FeedforwardModel
 from msst_jax.models.stylizer import blend_mixtures
-from msst_jax.ops.image import composite, normalize, to_uint8
+from msst_jax.ops.image import normalize, to_uint8
 from msst_jax.regions.segmenter import AnySegmenter, Size
 from msst_jax.transfer.feedforward import MAX_BATCH_PIXELS
 from msst_jax.transfer.options import TemporalOptions
@@ -86,8 +86,7 @@ def _compiled_stylizer(
         regions = state["regions"]
         segmenter = found_by(finder, found)
         masks, motion, regions = frame_masks(spec, segmenter, photos, given.astype(jnp.float32) / 255, regions, keys)
-        styled = nnx.merge(network, weights)(normalize(photos), mixtures)
-        results = jax.vmap(composite)(styled, masks)
+        results = nnx.merge(network, weights)(normalize(photos), masks, mixtures)
         if smoothing:
             results = blend_recursive(motion.flows, smoothing * motion.confidences, state["picture"], results)
         return to_uint8(results), masks.mean((1, 2)), {"regions": regions, "picture": results[-1]}

@@ -1,10 +1,11 @@
 """The input pipeline (grain): photos and masks to batches, sharded over hosts and resumable."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import grain
+import numpy as np
 from absl import logging
 from PIL import Image
 
@@ -87,6 +88,7 @@ def make_batches(
     workers: int,
     hosts: int,
     host: int,
+    draw: Callable[[np.random.Generator], dict[str, np.ndarray]] | None = None,
 ) -> grain.DatasetIterator:
     """Endless batches of this host: the batches b of all hosts together are the global batch b.
 
@@ -101,9 +103,14 @@ def make_batches(
       workers: threads that read photos.
       hosts: number of training processes.
       host: index of this process.
+      draw: further fields of every photo, see `TaskSpec`.
     """
+
+    def example_of(example: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        return {**random_crop(example, rng, crop, names), **(draw(rng) if draw else {})}
+
     dataset = grain.MapDataset.source(examples).seed(seed).shuffle().repeat()
-    dataset = dataset.random_map(lambda example, rng: random_crop(example, rng, crop, names))
+    dataset = dataset.random_map(example_of)
     own = dataset.batch(batch // hosts, drop_remainder=True)[host::hosts]
     options = grain.ReadOptions(num_threads=workers, prefetch_buffer_size=2 * workers)
     return iter(own.to_iter_dataset(options))

@@ -13,17 +13,19 @@ from PIL import Image
 
 from msst_jax.errors import UserError
 from msst_jax.io.images import load_image, to_picture
-from msst_jax.losses.objective import Terms, batch_stylization_loss, style_targets
+from msst_jax.losses.guided_batch import guided_batch_loss
+from msst_jax.losses.objective import Terms, style_targets
 from msst_jax.models import serialization
 from msst_jax.models.architecture import abstract_architecture, build_architecture, rearrange_styles, style_axes
 from msst_jax.models.feedforward_model import FeedforwardModel, load_feedforward, save_feedforward
 from msst_jax.models.precision import compute_dtype
 from msst_jax.models.vgg import VGG
-from msst_jax.ops.image import composite, normalize
+from msst_jax.ops.image import normalize
 from msst_jax.regions.masks import BACKGROUND
 from msst_jax.report.sheets import sheet
 from msst_jax.training.options import StylizerOptions
 from msst_jax.training.task import Batch, Evaluation, Params, Task, TaskSpec
+from msst_jax.transfer.fast_model import open_model
 from msst_jax.transfer.objective import load_loss_network
 
 SHAPE_FIELDS = ("width", "blocks")  # of the package's own architecture
@@ -43,7 +45,7 @@ def load_task_spec(options: StylizerOptions, styles: Mapping[str, str]) -> TaskS
         given = f"found {', '.join(styles)}" if styles else "found none"
         raise UserError(f"the fast model needs --style {BACKGROUND}=FILE, and one for each other region; {given}")
     images = [load_image(file, options.style_size, what="style") for file in styles.values()]
-    initial = load_initial_params(options, [*styles]) if options.start else {}
+    initial = load_initial_params(options, styles) if options.start else {}
     vgg, _ = load_loss_network(options.network)
     style_names = [Path(file).name for file in styles.values()]
     return TaskSpec(
@@ -52,20 +54,22 @@ def load_task_spec(options: StylizerOptions, styles: Mapping[str, str]) -> TaskS
     )
 
 
-def load_initial_params(options: StylizerOptions, regions: Sequence[str]) -> dict[str, np.ndarray]:
+def load_initial_params(options: StylizerOptions, styles: Mapping[str, str]) -> dict[str, np.ndarray]:
     """The parameters of the trained model that a run starts from, {module path: array}.
 
-    A region takes the style that the model has under its name. One that the model does not know starts from the mean
-    of the model's styles.
+    A model for any painting begins with its style vectors of the paintings of the run. Of one with styles of its own a
+    region takes the style under its name; one that the model does not know starts from the mean of the model's styles.
 
     Args:
       options: names the model, and the network that it must fit.
-      regions: of the run, in the order of the styles.
+      styles: {region: file} of the run.
 
     Raises:
       UserError: no such model, or one of another architecture or shape; says what to give.
     """
-    model = load_feedforward(options.start, what="config.start")
+    regions, model = [*styles], load_feedforward(options.start, what="config.start")
+    if model.for_any_painting:
+        model = open_model(options.start, styles, jnp.float32, what="config.start")
     _check_same_network(options, model)
     new = [name for name in regions if name not in model.regions]
     if new:
@@ -134,13 +138,14 @@ def make_task(
 
     def forward(params: Params, batch: Batch) -> tuple[jax.Array, jax.Array]:
         photos = batch["photo"].astype(jnp.float32) / 255
-        return photos, nnx.merge(definition, params)(normalize(photos))
+        return photos, nnx.merge(definition, params)(normalize(photos), batch["masks"])
 
     def loss(params: Params, frozen: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, Terms]:
         photos, pixels = forward(params, batch)
         weights = options.weights.with_tv_per_pixel(*photos.shape[1:3])
         network = nnx.merge(vgg_definition, frozen["vgg"])
-        return batch_stylization_loss(network, frozen["grams"], layers, weights, pixels, photos, batch["masks"])
+        grams = jax.tree.map(lambda gram: jnp.broadcast_to(gram, (len(photos), *gram.shape)), frozen["grams"])
+        return guided_batch_loss(network, grams, layers, weights, pixels, photos, batch["masks"])
 
     jitted_loss, jitted_forward = jax.jit(loss), jax.jit(forward)
 
@@ -148,7 +153,7 @@ def make_task(
         value, terms = jitted_loss(params, frozen, samples, jax.random.key(0))
         _, pixels = jitted_forward(params, samples)
         scalars = {name: float(term) for name, term in {"loss": value, **terms}.items()}
-        return Evaluation(scalars, sample_sheet(samples, np.asarray(pixels), regions))
+        return Evaluation(scalars, sample_sheet(samples, np.asarray(pixels)))
 
     def save(path: Path, params: Params) -> None:
         save_feedforward(path, options.record, regions, style_names, params, architecture=options.architecture)
@@ -156,11 +161,9 @@ def make_task(
     return Task(init, loss, frozen, evaluate, save)
 
 
-def sample_sheet(samples: Batch, pixels: np.ndarray, regions: Sequence[str]) -> Image.Image:
-    """One row per photo: the photo, the composite, and the photo in each style (N, K, H, W, 3)."""
+def sample_sheet(samples: Batch, pixels: np.ndarray) -> Image.Image:
+    """One row per photo: the photo, and its picture (N, H, W, 3)."""
     shown = []
-    for photo, masks, images in zip(samples["photo"], samples["masks"], pixels, strict=True):
-        result = composite(jnp.asarray(images), jnp.asarray(masks))
-        shown += [("photo", to_picture(np.asarray(photo) / 255.0)), ("result", to_picture(result))]
-        shown += [(f"style of {name}", to_picture(image)) for name, image in zip(regions, images, strict=True)]
-    return sheet(shown, height=min(256, pixels.shape[2]), columns=2 + len(regions))
+    for photo, picture in zip(samples["photo"], pixels, strict=True):
+        shown += [("photo", to_picture(np.asarray(photo) / 255.0)), ("result", to_picture(picture))]
+    return sheet(shown, height=min(256, pixels.shape[1]), columns=4)
