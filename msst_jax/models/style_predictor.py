@@ -41,8 +41,8 @@ def style_statistics(moments: jax.Array) -> jax.Array:
 class EqualizedLinear(nnx.Module):
     """Linear map whose weights are of variance 1, scaled when they are used.
 
-    An optimizer with steps of one size for all weights, such as Adam, would otherwise move the sum over D inputs D times
-    as far as a single entry of a table.
+    An optimizer with steps of one size for all weights, such as Adam, would otherwise move a sum over D inputs D times
+    as far as an entry of a table.
 
     Source: equalized learning rate, Karras et al. 2018 (arXiv:1710.10196), section 4.1.
     """
