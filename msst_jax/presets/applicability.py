@@ -98,7 +98,7 @@ TRAIN_FIELDS: Mapping[str, Run] = {
     **dict.fromkeys(("samples", "checkpoint_every", "keep_last", "keep_every"), TRAINING),
     **dict.fromkeys(("width", "blocks", "network", "style_size", "style_weight", "blend_ratio"), STYLIZERS),
     **dict.fromkeys(("style_layers", "style_layer_weights", "content_layers", "content_layer_weights"), STYLIZERS),
-    **dict.fromkeys(("content_weight", "tv_weight"), STYLIZERS),
+    **dict.fromkeys(("content_weight", "tv_weight", "temporal_weight"), STYLIZERS),
     **dict.fromkeys(("paintings", "views", "regions"), Run.ANY_STYLIZER),
     "start": TRAINING,
     "architecture": Run.STYLIZER,
