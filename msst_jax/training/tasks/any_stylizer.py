@@ -30,6 +30,7 @@ from msst_jax.transfer.objective import load_loss_network
 
 MIXED = 0.3  # share of the styles that are two paintings side by side
 WHOLE = 0.25  # share of the photos that are one region
+STATISTICS = ("predictor.center", "predictor.spread")  # of the network, which are not trained
 
 Tensors = Mapping[str, np.ndarray]
 """{module path: array}."""
@@ -132,7 +133,9 @@ def make_task(
     frozen = {"vgg": vgg_state, "bank": bank, "statistics": statistics}
 
     def init(key: jax.Array) -> Params:
-        return serialization.replace_leaves(nnx.state(_build_network(options, nnx.Rngs(key)), nnx.Param), initial)
+        random = nnx.state(_build_network(options, nnx.Rngs(key)), nnx.Param)
+        trained = {name: value for name, value in initial.items() if name not in STATISTICS}
+        return serialization.replace_leaves(random, trained)
 
     def paint(params: Params, frozen: Any, batch: Batch) -> Paint:
         network, moments = nnx.merge(definition, params, frozen["statistics"]), mix_views(frozen["bank"].moments, batch)
@@ -174,8 +177,8 @@ def _split_network(options: AnyStylizerOptions, bank: PaintingBank, initial: Ten
     """
     definition, _, statistics = nnx.split(_build_network(options, nnx.Rngs(0)), nnx.Param, ...)  # type: ignore[misc]
     center, spread = standardization(bank.moments)
-    own = {"predictor.center": np.asarray(center), "predictor.spread": np.asarray(spread)}
-    return definition, serialization.replace_leaves(statistics, {**own, **initial})
+    own = dict(zip(STATISTICS, (np.asarray(center), np.asarray(spread)), strict=True))
+    return definition, serialization.replace_leaves(statistics, {name: initial.get(name, own[name]) for name in own})
 
 
 def photos_and_masks(batch: Batch) -> tuple[jax.Array, jax.Array]:
