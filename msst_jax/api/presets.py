@@ -3,7 +3,7 @@
 import importlib.util
 import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from numbers import Real
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -45,9 +45,11 @@ def build_config(preset: PresetLike, overrides: Mapping[str, Any], function: str
     return config
 
 
-def check_inert(run: Run, overrides: Mapping[str, Any], config: ConfigDict, *, masked: bool) -> None:
+def check_inert(
+    run: Run, overrides: Mapping[str, Any], config: ConfigDict, *, masked: bool, kept: Collection[str]
+) -> None:
     """Raises UserError for overrides that do not act in a run of this kind; see `describe_inert`."""
-    phrases = describe_inert(run, STYLIZE_FIELDS, Given([], overrides, config, masked))
+    phrases = describe_inert(run, STYLIZE_FIELDS, Given([], overrides, config, masked, kept=kept))
     if phrases:
         raise UserError(f"no effect: {'; '.join(phrases)}; leave it out")
 

@@ -28,7 +28,7 @@ from msst_jax.regions.segmenter import Segmenter
 from msst_jax.transfer import optimization
 from msst_jax.transfer.build import build_options
 from msst_jax.transfer.inputs import PhotoInputs
-from msst_jax.transfer.kept import KEEP, check_kept
+from msst_jax.transfer.kept import KEEP, check_kept, kept_regions
 from msst_jax.transfer.objective import ExtraLoss, load_loss_network
 from msst_jax.transfer.options import StylizationOptions
 from msst_jax.transfer.photo_colors import check_color_regions
@@ -107,7 +107,7 @@ def stylize(
         config = _config(preset, taken, {"blend_ratio": blend, "size": size, "steps": steps}, overrides)
         regions = check_styles(styles)
         masked = isinstance(masks, Mapping) and all_masked(regions, masks)
-        check_inert(Run.PHOTO, overrides, config, masked=masked)
+        check_inert(Run.PHOTO, overrides, config, masked=masked, kept=kept_regions(regions))
         options = _with_transform(build_options(config), transform, overrides)
         paintings = take_styles(styles)
         check_kept({name: "" if mix else KEEP for name, mix in paintings.items()}, guided=options.guided)

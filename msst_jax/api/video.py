@@ -18,6 +18,7 @@ from msst_jax.pipelines.run import run_job
 from msst_jax.presets.applicability import Run
 from msst_jax.regions.masks import all_masked
 from msst_jax.runtime.interrupt import EXIT_INTERRUPTED
+from msst_jax.transfer.kept import kept_regions
 from msst_jax.transfer.style_mix import WeightedFile, format_style_mix
 from msst_jax.video.blend_schedule import BlendSchedule, parse_blend_schedule
 from msst_jax.video.io.frame_folder import DEFAULT_RATE
@@ -99,7 +100,8 @@ def stylize_video(
             part=_part(start, end),
         )
         masked = all_masked(files, job.masks)
-        check_inert(Run.VIDEO_MODEL if job.model else Run.VIDEO, overrides, config, masked=masked)
+        kind = Run.VIDEO_MODEL if job.model else Run.VIDEO
+        check_inert(kind, overrides, config, masked=masked, kept=kept_regions(files))
         if run_job(config, job) == EXIT_INTERRUPTED:
             raise KeyboardInterrupt
     return job.output

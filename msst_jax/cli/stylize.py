@@ -38,6 +38,7 @@ from msst_jax.presets.validation import STARTS, check_config
 from msst_jax.regions.masks import all_masked
 from msst_jax.runtime.console import configure_logging
 from msst_jax.runtime.devices import request_deterministic_ops, start_device
+from msst_jax.transfer.kept import kept_regions
 from msst_jax.transfer.photo_colors import parse_color_regions
 
 USAGE = """Gives every region of a photo or a video a style of its own.
@@ -254,6 +255,6 @@ def _given(command: Command, config: ConfigDict, job: Job) -> Given:
     """What the user gave, with the fields of a preset that the user chose."""
     chosen = not (command.default or command.recorded)
     preset = changed_fields(command.config, load_preset(PRESETS[0]).get_config()) if chosen else {}
-    masked = isinstance(job, PhotoJob | VideoJob) and all_masked(job.styles, job.masks)
+    styles, masks = (job.styles, job.masks) if isinstance(job, PhotoJob | VideoJob) else ({}, {})
     typed = [*command.given, *(["photo"] if command.arguments not in ([], [config.photo]) else [])]
-    return Given(typed, command.overrides, config, masked, preset)
+    return Given(typed, command.overrides, config, all_masked(styles, masks), preset, kept_regions(styles))

@@ -92,6 +92,10 @@ OTHERS: list[tuple[dict[str, Any], str]] = [
     ({"on_picture": lambda picture: None}, r"on_picture is called with \(evaluation, picture\)"),
     ({"stop": 3}, r"stop is of the type int; give a threading\.Event or a function"),
     ({"keep_colours": ("dgo",)}, r"keep_colours names 'dgo', and the regions are left, background"),
+    (
+        {"styles": {**STYLES, "left": "keep"}, "keep_colours": ("left",)},
+        r"no effect: keep_colours of left, since the style leaves it the photo; leave it out",
+    ),
     ({"weights": "nowhere.safetensors"}, r"nowhere\.safetensors"),
 ]
 
