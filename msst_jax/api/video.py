@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from msst_jax.api.pictures import given_path
-from msst_jax.api.presets import PresetLike, build_config, check_inert, positive_integer
+from msst_jax.api.presets import (
+    PresetLike,
+    build_config,
+    check_inert,
+    positive_integer,
+    read_preset,
+    recorded_blend,
+)
 from msst_jax.api.styles import check_styles, take_style_mix
 from msst_jax.api.stylize import MAX_SEED
 from msst_jax.api.wording import in_callers_words
@@ -44,7 +51,7 @@ def stylize_video(
     rate: float | Fraction | None = None,
     quality: int | None = None,
     resume: bool = False,
-    seed: int = 0,
+    seed: int | None = None,
     quiet: bool = True,
     **overrides: Any,
 ) -> Path:
@@ -61,7 +68,8 @@ def stylize_video(
       model: "builtin", a workdir of train.py or a weights file; None = every frame is optimized.
       blend: the blend ratio, or {seconds: ratio} over time; None = that of the preset, or 0 with `model`.
       size: longest side of the frames in pixels, 0 = as they are; None = that of the preset.
-      preset: as in `stylize`; None = "photo", or "video" with `model`.
+      preset: as in `stylize`; None = "photo", or "video" with `model`. Of a JSON, what `model`, `rate`, `quality`,
+        `start` and `end` say is not used either, but its blend is, over time.
       steps: evaluations of the first frame (`next_steps` of the others); None = those of the preset.
       start: seconds; None = the beginning.
       end: seconds; None = the end.
@@ -80,9 +88,10 @@ def stylize_video(
       KeyboardInterrupt: Ctrl-C.
     """
     with in_callers_words():
+        chosen = read_preset(preset if preset is not None else "photo" if model is None else "video")
+        recorded = recorded_blend(chosen, blend, overrides, video=True)
         named = {"size": size, "steps": steps, **({"blend_ratio": 0.0} if model is not None else {})}
         given = {name: value for name, value in named.items() if value is not None}
-        chosen = preset if preset is not None else "photo" if model is None else "video"
         config = build_config(chosen, {**given, **overrides}, "stylize_video")
         files = {} if styles is None and model is not None else _style_files(styles)
         job = VideoJob(
@@ -90,8 +99,8 @@ def stylize_video(
             styles=files,
             masks={name: str(given_path(file, f"masks[{name!r}]")) for name, file in (masks or {}).items()},
             output=given_path(output, "output"),
-            blend=_schedule(config.blend_ratio if blend is None else blend),
-            seed=positive_integer(seed, "seed", 0, MAX_SEED),
+            blend=recorded or _schedule(config.blend_ratio if blend is None else blend),
+            seed=positive_integer(chosen.seed if seed is None else seed, "seed", 0, MAX_SEED),
             quiet=quiet,
             model="" if model is None else str(given_path(model, "model")),
             crf=quality,

@@ -10,7 +10,6 @@ from msst_jax.cli.flags import (
     Command,
     define_import,
     define_names_or_all,
-    hint_of_imports,
     parse_command,
     resolve_config_paths,
 )
@@ -34,6 +33,7 @@ from msst_jax.presets.applicability import (
     warn_of_inert,
 )
 from msst_jax.presets.lookup import load_preset
+from msst_jax.presets.recorded import hint_of_imports, stylization_template
 from msst_jax.presets.validation import STARTS, check_config
 from msst_jax.regions.masks import all_masked
 from msst_jax.runtime.console import configure_logging
@@ -53,7 +53,6 @@ USAGE = """Gives every region of a photo or a video a style of its own.
 PATH_FIELDS = ("photo", "segmenter", "weights", "init")
 PATH_WORDS = {"init": STARTS}
 PRESETS = ("photo", "photo_separate", "quickstart", "seed", "seed_fast", "video")  # the first is the default
-BEFORE_GUIDED = "photo_separate"  # the default when configs had no field `guided`
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -222,10 +221,10 @@ def _run_command(command: Command) -> int:
 
 
 def _template(config: ConfigDict) -> ConfigDict:
-    """The preset that a config must have the fields of: the default one, for a JSON that of its time."""
+    """See `stylization_template`."""
     if hasattr(config, "task"):
         raise UserError(f"the config is for training; give it to train.py, or choose one of {', '.join(PRESETS)}")
-    return load_preset(PRESETS[0] if hasattr(config, "guided") else BEFORE_GUIDED).get_config()
+    return stylization_template(config)
 
 
 def choose_config(command: Command, typed: StylizeFlags, run: Run) -> ConfigDict:
