@@ -151,7 +151,7 @@ def total(pixels: Any) -> Any:
         (lambda: msst_jax.write_image(FLOATS * 255, "a.png"), r"image has values up to"),
         (lambda: msst_jax.write_image(FLOATS, "a.xyz"), r"a\.xyz"),
         (
-            lambda: video("a.mp4", "b.mp4", {"background": PHOTO}),
+            lambda: video("a.mp4", "b.mp4", {"background": 3}),
             r"styles\['background'\] is of the typ",
         ),
         (lambda: video("a.mp4", "b.mp4"), r"styles is of the type NoneType"),
