@@ -207,6 +207,12 @@ def test_a_photo_or_masks_of_another_range_are_refused_below_the_door_too(scale:
         inner(FLOATS * scale, np.concatenate([left, 1 - left], -1) * masks)
 
 
+def test_a_photo_of_bytes_is_refused_below_the_door_where_it_would_be_nearly_white():
+    left = LEFT[..., None] / np.float32(255)
+    with pytest.raises(msst_jax.UserError, match=r"photo has the dtype uint8; give floats"):
+        inner(PHOTO, np.concatenate([left, 1 - left], -1))
+
+
 def test_a_photo_of_bytes_is_not_segmented_as_white():
     with pytest.raises(msst_jax.UserError, match="an image has the dtype uint8; give floats"):
         class_probabilities(colour_segmenter(), PHOTO)
