@@ -14,7 +14,16 @@ from ml_collections import ConfigDict
 from msst_jax.api.callbacks import OnPicture, Stop, picture_listener, stop_event
 from msst_jax.api.inputs import chosen_size, masks_by_name, photo_inputs
 from msst_jax.api.pictures import Picture, PictureLike, take_picture
-from msst_jax.api.presets import PresetLike, build_config, check_callable, check_inert, positive_integer
+from msst_jax.api.presets import (
+    Preset,
+    PresetLike,
+    build_config,
+    check_callable,
+    check_inert,
+    positive_integer,
+    read_preset,
+    recorded_blend,
+)
 from msst_jax.api.result import Result
 from msst_jax.api.styles import StyleLike, check_styles, take_styles
 from msst_jax.api.wording import in_callers_words
@@ -28,7 +37,7 @@ from msst_jax.regions.segmenter import Segmenter
 from msst_jax.transfer import optimization
 from msst_jax.transfer.build import build_options
 from msst_jax.transfer.inputs import PhotoInputs
-from msst_jax.transfer.kept import KEEP, check_kept
+from msst_jax.transfer.kept import KEEP, check_kept, kept_regions
 from msst_jax.transfer.objective import ExtraLoss, load_loss_network
 from msst_jax.transfer.options import StylizationOptions
 from msst_jax.transfer.photo_colors import check_color_regions
@@ -54,7 +63,7 @@ def stylize(
     on_picture: OnPicture | None = None,
     every: int = 20,
     stop: Stop | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     **overrides: Any,
 ) -> Result:
     """Gives every region of a photo the style of a painting of its own.
@@ -72,8 +81,10 @@ def stylize(
         `photo`, bool, floats in [0, 1] or uint8 (1 or 255 = inside); a Pillow picture; or a path.
       blend: ratio of the blend loss to the style loss, 0 or more; None = that of the preset.
       size: longest side of the result in pixels, 0 = that of the photo; None = that of the preset (512), or of the
-        photo if it is smaller.
-      preset: name of a preset, path of a Python file with `get_config()`, or a config derived from a preset.
+        photo if it is smaller; of a JSON exactly.
+      preset: name of a preset, path of a Python file with `get_config()`, a config derived from a preset, or the path
+        of the JSON that a run wrote: its numbers, size, seed, blend and segmenter. The photo, styles and masks that it
+        names are not used, since those of the call take their place.
       steps: evaluations of loss and gradient; None = those of the preset.
       transform: an optax transformation in place of the preset's optimizer, such as `optax.adam(schedule)`. Its state
         begins again at each of the scales; `scales=(1.0,)` optimizes at full size alone.
@@ -85,7 +96,7 @@ def stylize(
       every: evaluations between these calls.
       stop: a threading.Event, or a function that returns True, which ends the optimization after the current
         evaluation.
-      seed: of the random start (`init="noise"`), 0 to 2**32 - 1.
+      seed: of the random start (`init="noise"`), 0 to 2**32 - 1; None = 0, or that of the JSON given as `preset`.
       **overrides: fields of configs/photo.py, such as `style_weight=300.0`; `init` takes a picture, too.
 
     Returns:
@@ -97,17 +108,20 @@ def stylize(
     """
     started = time.perf_counter()
     with in_callers_words():
-        seed = positive_integer(seed, "seed", 0, MAX_SEED)
+        chosen = read_preset(preset)
+        seed = positive_integer(chosen.seed if seed is None else seed, "seed", 0, MAX_SEED)
         listener, stopped = picture_listener(on_picture, every), stop_event(stop)
         if extra_loss is not None:
             check_callable(extra_loss, "extra_loss", "pixels, result, features")
         segmenter, overrides = _taken_out(overrides, "segmenter", Segmenter | OwnSegmenter)
         start, overrides = _start(overrides)
         taken = take_picture(photo, "photo")
-        config = _config(preset, taken, {"blend_ratio": blend, "size": size, "steps": steps}, overrides)
+        config = _config(chosen, taken, {"blend_ratio": blend, "size": size, "steps": steps}, overrides)
+        if start is None and config.init not in STARTS:
+            start = take_picture(config.init, "init")
         regions = check_styles(styles)
         masked = isinstance(masks, Mapping) and all_masked(regions, masks)
-        check_inert(Run.PHOTO, overrides, config, masked=masked)
+        check_inert(Run.PHOTO, overrides, config, masked=masked, kept=kept_regions(regions))
         options = _with_transform(build_options(config), transform, overrides)
         paintings = take_styles(styles)
         check_kept({name: "" if mix else KEEP for name, mix in paintings.items()}, guided=options.guided)
@@ -128,31 +142,33 @@ def stylize(
     return _result(inputs, made, started)
 
 
-def _config(preset: PresetLike, photo: Picture, named: Mapping[str, Any], overrides: Mapping[str, Any]) -> ConfigDict:
+def _config(preset: Preset, photo: Picture, named: Mapping[str, Any], overrides: Mapping[str, Any]) -> ConfigDict:
     """The config of a call; `named` are the arguments that are fields under a name of their own, None = not given."""
-    if named["blend_ratio"] is not None:
-        check_number("blend", named["blend_ratio"])
-        if "blend_ratio" in overrides:
-            raise UserError("blend and blend_ratio both say what it is; leave one out")
+    blend = named["blend_ratio"]
+    recorded = recorded_blend(preset, blend, overrides, video=False)
+    if blend is not None:
+        check_number("blend", blend)
     given = {name: value for name, value in named.items() if value is not None}
+    if recorded is not None:
+        given["blend_ratio"] = recorded.ratios[0]
     config = build_config(preset, {**given, **overrides}, "stylize")
     check_blend(config, config.blend_ratio)
-    config.size = chosen_size(named["size"], config.size, photo.size)
+    if not preset.recorded:  # that of a run is what it was
+        config.size = chosen_size(named["size"], config.size, photo.size)
     return config
 
 
 def _start(overrides: Mapping[str, Any]) -> tuple[Picture | None, dict[str, Any]]:
-    """The picture that `init` is, if it is one, and the other overrides."""
-    rest = dict(overrides)
-    if "init" not in rest or (isinstance(rest["init"], str) and rest["init"] in STARTS):
-        return None, rest
-    return take_picture(rest.pop("init"), "init"), rest
+    """The picture that `init` is, if it is one, and the overrides without it."""
+    if "init" not in overrides or (isinstance(overrides["init"], str) and overrides["init"] in STARTS):
+        return None, dict(overrides)
+    return take_picture(overrides["init"], "init"), {**overrides, "init": STARTS[0]}
 
 
 def _taken_out(overrides: Mapping[str, Any], name: str, kind: type | UnionType) -> tuple[Any, dict[str, Any]]:
-    """An override that is an object of a kind and no value of a config, and the others; None if there is none."""
-    rest = dict(overrides)
-    return (rest.pop(name), rest) if isinstance(rest.get(name), kind) else (None, rest)
+    """An override that is an object of a kind and no value of a config, and the overrides without it; None = none."""
+    found = isinstance(overrides.get(name), kind)
+    return (overrides[name], {**overrides, name: ""}) if found else (None, dict(overrides))
 
 
 def _with_transform(

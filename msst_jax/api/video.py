@@ -1,15 +1,24 @@
 """Stylizes videos, files to files."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import nullcontext
 from fractions import Fraction
 from numbers import Real
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from msst_jax.api.pictures import given_path
-from msst_jax.api.presets import PresetLike, build_config, check_inert, positive_integer
-from msst_jax.api.styles import check_styles, take_style_mix
+from msst_jax.api.presets import (
+    PresetLike,
+    build_config,
+    check_inert,
+    positive_integer,
+    read_preset,
+    recorded_blend,
+)
+from msst_jax.api.style_files import NO_STYLES, style_files
+from msst_jax.api.styles import StyleLike
 from msst_jax.api.stylize import MAX_SEED
 from msst_jax.api.wording import in_callers_words
 from msst_jax.errors import UserError
@@ -19,19 +28,18 @@ from msst_jax.pipelines.run import run_job
 from msst_jax.presets.applicability import Run
 from msst_jax.regions.masks import all_masked
 from msst_jax.runtime.interrupt import EXIT_INTERRUPTED
-from msst_jax.transfer.style_mix import WeightedFile, format_style_mix
+from msst_jax.transfer.kept import kept_regions
 from msst_jax.video.blend_schedule import BlendSchedule, parse_blend_schedule
 from msst_jax.video.io.frame_folder import DEFAULT_RATE
 from msst_jax.video.io.types import MAX_RATE, Part
 
 PathLike: TypeAlias = str | os.PathLike[str]
-VideoStyle: TypeAlias = PathLike | Mapping[str, float] | Sequence[PathLike] | Sequence[tuple[PathLike, float]]
 
 
 def stylize_video(
     video: PathLike,
     output: PathLike,
-    styles: Mapping[str, VideoStyle] | None = None,
+    styles: Mapping[str, StyleLike] | None = None,
     masks: Mapping[str, PathLike] | None = None,
     *,
     model: PathLike | None = None,
@@ -44,7 +52,7 @@ def stylize_video(
     rate: float | Fraction | None = None,
     quality: int | None = None,
     resume: bool = False,
-    seed: int = 0,
+    seed: int | None = None,
     quiet: bool = True,
     **overrides: Any,
 ) -> Path:
@@ -56,12 +64,14 @@ def stylize_video(
     Args:
       video: .mp4, .mov, .mkv, .webm, .gif, ..., or a folder of frames.
       output: a video file, or a folder of frames.
-      styles: {region: style} as in `stylize`, of paths, with "background"; None with a `model` that has its own.
+      styles: {region: style} as in `stylize`, with "background"; None with a `model` that has its own. The JSON calls
+        what is no file "array" or "picture".
       masks: {region: a mask file, a video or a folder of masks}; regions without one are segmented.
       model: "builtin", "any", a workdir of train.py or a weights file; None = every frame is optimized.
       blend: the blend ratio, or {seconds: ratio} over time; None = that of the preset, or 0 with `model`.
       size: longest side of the frames in pixels, 0 = as they are; None = that of the preset.
-      preset: as in `stylize`; None = "photo", or "video" with `model`.
+      preset: as in `stylize`; None = "photo", or "video" with `model`. Of a JSON, what `model`, `rate`, `quality`,
+        `start` and `end` say is not used either, but its blend is, over time.
       steps: evaluations of the first frame (`next_steps` of the others); None = those of the preset.
       start: seconds; None = the beginning.
       end: seconds; None = the end.
@@ -79,28 +89,30 @@ def stylize_video(
       UserError: (a ValueError) an argument or a file that cannot be used.
       KeyboardInterrupt: Ctrl-C.
     """
-    with in_callers_words():
+    own = styles is None and model is not None
+    with in_callers_words(), nullcontext(NO_STYLES) if own else style_files(styles) as paintings:
+        chosen = read_preset(preset if preset is not None else "photo" if model is None else "video")
+        recorded = recorded_blend(chosen, blend, overrides, video=True)
         named = {"size": size, "steps": steps, **({"blend_ratio": 0.0} if model is not None else {})}
         given = {name: value for name, value in named.items() if value is not None}
-        chosen = preset if preset is not None else "photo" if model is None else "video"
         config = build_config(chosen, {**given, **overrides}, "stylize_video")
-        files = {} if styles is None and model is not None else _style_files(styles)
         job = VideoJob(
             video=str(given_path(video, "video")),
-            styles=files,
+            styles=paintings.styles,
             masks={name: str(given_path(file, f"masks[{name!r}]")) for name, file in (masks or {}).items()},
             output=given_path(output, "output"),
-            blend=_schedule(config.blend_ratio if blend is None else blend),
-            seed=positive_integer(seed, "seed", 0, MAX_SEED),
+            blend=recorded or _schedule(config.blend_ratio if blend is None else blend),
+            seed=positive_integer(chosen.seed if seed is None else seed, "seed", 0, MAX_SEED),
             quiet=quiet,
             model="" if model is None else str(given_path(model, "model")),
             crf=quality,
             rate=_rate(rate),
             resume=resume,
             part=_part(start, end),
+            names=paintings.names,
         )
-        masked = all_masked(files, job.masks)
-        check_inert(_kind(job.model), overrides, config, masked=masked)
+        masked, kind = all_masked(job.styles, job.masks), _kind(job.model)
+        check_inert(kind, overrides, config, masked=masked, kept=kept_regions(job.styles))
         if run_job(config, job) == EXIT_INTERRUPTED:
             raise KeyboardInterrupt
     return job.output
@@ -110,20 +122,6 @@ def _kind(model: str) -> Run:
     if not model:
         return Run.VIDEO
     return Run.VIDEO_ANY if is_for_any_painting(model) else Run.VIDEO_MODEL
-
-
-def _style_files(styles: Any) -> dict[str, str]:
-    """{region: its paintings as `parse_style_mix` reads them}; those of a video are files."""
-    files = {}
-    for name, value in check_styles(styles).items():
-        mix = take_style_mix(value, name)
-        for painting, _ in mix:
-            if not isinstance(painting, str | os.PathLike):
-                kind = type(painting).__name__
-                raise UserError(f"styles[{name!r}] is of the type {kind}; of a video give a path: see write_image")
-        what = f"styles[{name!r}]"
-        files[name] = format_style_mix(tuple(WeightedFile(str(given_path(file, what)), weight) for file, weight in mix))
-    return files
 
 
 def _schedule(blend: Any) -> BlendSchedule:

@@ -9,7 +9,7 @@ from msst_jax.errors import UserError
 _WORDS: tuple[tuple[str, str], ...] = (
     (r"--config\.(\w+)", r"\1"),
     (r"\bconfig\.(\w+)", r"\1"),
-    (r"--config (?=[\w'\"./~])", "preset "),
+    (r"--config\b", "preset"),
     (r"\b(its|their) --(\w+)", r"\1 \2"),
     (r"--(style|mask) ([^\s=:;,]+)=FILE", r"\1s['\2']"),
     (r"--(style|mask) ([^\s=:;,]+)=(\S+)", r"\1s['\2']='\3'"),

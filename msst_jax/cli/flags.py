@@ -1,8 +1,7 @@
 """The command line of the scripts: flags and the config that they override, read without global state."""
 
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
@@ -11,13 +10,12 @@ from typing import Any, NamedTuple
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from msst_jax.cli.imports import FLAG, find_imports, import_modules
-from msst_jax.errors import UnknownNameError, UserError, first_line
+from msst_jax.cli.imports import find_imports, import_modules
+from msst_jax.errors import UserError, first_line
 from msst_jax.io.paths import user_path
 from msst_jax.presets.lookup import preset_path
-from msst_jax.presets.recorded import RecordedRun, read_recorded_run
+from msst_jax.presets.recorded import RecordedRun, hint_of_imports, read_recorded_run, recorded_config
 from msst_jax.presets.validation import check_fields
-from msst_jax.registry import IMPORT_HINT
 
 DISTRIBUTION = "msst_jax"
 HELP = ("--help", "-help", "-h", "--helpshort", "--helpfull")
@@ -133,27 +131,6 @@ def define_import(values: flags.FlagValues) -> None:
     )
 
 
-@contextmanager
-def hint_of_imports(missing: Sequence[str]) -> Iterator[None]:
-    """Says of names that are unknown within the block which modules the run of a JSON had imported.
-
-    Args:
-      missing: see `Command.missing_imports`.
-
-    Raises:
-      UnknownNameError: as in the block.
-    """
-    try:
-        yield
-    except UnknownNameError as error:
-        if not missing:
-            raise
-        needed = " ".join(f"--{FLAG} {name}" for name in missing)
-        raise UserError(
-            f"{str(error).removesuffix(f'; {IMPORT_HINT}')}; the run of --config had {needed}: add it"
-        ) from error
-
-
 def _check_flag_files(arguments: Sequence[str]) -> None:
     """Raises UserError for --flagfile without a name, which absl leaves out."""
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
@@ -186,7 +163,7 @@ def _parse_recorded(
     Raises:
       UserError: a recorded value that the flag cannot have.
     """
-    config_flags.DEFINE_config_dict("config", _recorded_config(recorded, template), about, values, sys_argv=[*line])
+    config_flags.DEFINE_config_dict("config", recorded_config(recorded, template), about, values, sys_argv=[*line])
     _, *rest = values(line)
     given = {name: value for name, value in recorded.flags.items() if name not in values or not values[name].present}
     try:
@@ -204,19 +181,6 @@ def _parse_value(flag: flags.Flag, value: Any) -> Any:
     if not isinstance(value, list):
         raise TypeError(f"--{flag.name} takes a list, found {value!r}")
     return [flag.parser.parse(part) for part in value]
-
-
-def _recorded_config(recorded: RecordedRun, template: Callable[[ConfigDict], ConfigDict]) -> ConfigDict:
-    """The config of an earlier run; fields that it did not have yet are those of the template."""
-    config = template(ConfigDict(recorded.fields)).copy_and_resolve_references()
-    unknown = [name for name in recorded.fields if name not in config]
-    if unknown:
-        raise UserError(f"the JSON given as --config has a field {unknown[0]!r}, which no config has; remove it")
-    try:
-        config.update(recorded.fields)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"the JSON given as --config has a value of another type ({first_line(error)})") from error
-    return config
 
 
 def _without_preset(arguments: Sequence[str]) -> tuple[str | None, list[str]]:

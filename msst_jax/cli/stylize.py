@@ -10,7 +10,6 @@ from msst_jax.cli.flags import (
     Command,
     define_import,
     define_names_or_all,
-    hint_of_imports,
     parse_command,
     resolve_config_paths,
 )
@@ -35,10 +34,12 @@ from msst_jax.presets.applicability import (
     warn_of_inert,
 )
 from msst_jax.presets.lookup import load_preset
+from msst_jax.presets.recorded import hint_of_imports, stylization_template
 from msst_jax.presets.validation import STARTS, check_config
 from msst_jax.regions.masks import all_masked
 from msst_jax.runtime.console import configure_logging
 from msst_jax.runtime.devices import request_deterministic_ops, start_device
+from msst_jax.transfer.kept import kept_regions
 from msst_jax.transfer.photo_colors import parse_color_regions
 
 USAGE = """Gives every region of a photo or a video a style of its own.
@@ -53,7 +54,6 @@ USAGE = """Gives every region of a photo or a video a style of its own.
 PATH_FIELDS = ("photo", "segmenter", "weights", "init")
 PATH_WORDS = {"init": STARTS}
 PRESETS = ("photo", "photo_separate", "quickstart", "seed", "seed_fast", "video")  # the first is the default
-BEFORE_GUIDED = "photo_separate"  # the default when configs had no field `guided`
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -222,10 +222,10 @@ def _run_command(command: Command) -> int:
 
 
 def _template(config: ConfigDict) -> ConfigDict:
-    """The preset that a config must have the fields of: the default one, for a JSON that of its time."""
+    """See `stylization_template`."""
     if hasattr(config, "task"):
         raise UserError(f"the config is for training; give it to train.py, or choose one of {', '.join(PRESETS)}")
-    return load_preset(PRESETS[0] if hasattr(config, "guided") else BEFORE_GUIDED).get_config()
+    return stylization_template(config)
 
 
 def choose_config(command: Command, typed: StylizeFlags, run: Run) -> ConfigDict:
@@ -255,6 +255,6 @@ def _given(command: Command, config: ConfigDict, job: Job) -> Given:
     """What the user gave, with the fields of a preset that the user chose."""
     chosen = not (command.default or command.recorded)
     preset = changed_fields(command.config, load_preset(PRESETS[0]).get_config()) if chosen else {}
-    masked = isinstance(job, PhotoJob | VideoJob) and all_masked(job.styles, job.masks)
+    styles, masks = (job.styles, job.masks) if isinstance(job, PhotoJob | VideoJob) else ({}, {})
     typed = [*command.given, *(["photo"] if command.arguments not in ([], [config.photo]) else [])]
-    return Given(typed, command.overrides, config, masked, preset)
+    return Given(typed, command.overrides, config, all_masked(styles, masks), preset, kept_regions(styles))

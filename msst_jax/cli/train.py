@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from absl import flags
 from ml_collections import ConfigDict
 
-from msst_jax.cli.flags import Command, define_import, hint_of_imports, parse_command, resolve_config_paths
+from msst_jax.cli.flags import Command, define_import, parse_command, resolve_config_paths
 from msst_jax.cli.region_styles import parse_single_styles
 from msst_jax.cli.run_command import run_command
 from msst_jax.errors import UserError
@@ -13,6 +13,7 @@ from msst_jax.io.paths import user_path
 from msst_jax.pipelines.train import TrainJob, run
 from msst_jax.presets.applicability import TRAIN_FIELDS, TRAINING, Given, Run, warn_of_inert
 from msst_jax.presets.lookup import load_preset
+from msst_jax.presets.recorded import hint_of_imports
 from msst_jax.presets.validation import check_task
 from msst_jax.registry import TASKS
 from msst_jax.runtime.console import configure_logging

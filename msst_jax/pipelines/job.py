@@ -1,7 +1,7 @@
 """The jobs of the program as the user ordered them, and what all pipelines record and return."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,7 @@ class VideoJob:
       resume: continue an interrupted run.
       part: of the video that is stylized.
       imports: as in `PhotoJob`.
+      names: {file of a painting: what the JSON calls it}, if that is not its path.
     """
 
     video: str
@@ -92,6 +93,7 @@ class VideoJob:
     resume: bool = False
     part: Part = WHOLE
     imports: Sequence[str] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import hashlib
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from decimal import Decimal
 from fractions import Fraction
@@ -299,6 +299,8 @@ def _sidecar(
 ) -> dict[str, Any]:
     width, height = size
     seconds = time.perf_counter() - started
+    regions = _named_paintings(stylizer.regions, job.names)
+    styles = {region.name: region.style for region in regions} if job.names else job.styles
     return {
         "clip": {
             "frames": stats.frames,
@@ -309,8 +311,8 @@ def _sidecar(
         },
         "blend": job.blend._asdict(),
         **build_sidecar(
-            config=recorded_config(config, job.video, job.styles, job.masks),
-            inputs=PhotoInputs(np.empty((height, width, 0), np.float32), stats.fractions[None, None], stylizer.regions),
+            config=recorded_config(config, job.video, styles, job.masks),
+            inputs=PhotoInputs(np.empty((height, width, 0), np.float32), stats.fractions[None, None], regions),
             weights=stylizer.weights,
             seed=job.seed,
             seconds={"total": seconds},
@@ -322,6 +324,16 @@ def _sidecar(
             **recorded_imports(job.imports),
         ),
     }
+
+
+def _named_paintings(regions: Sequence[Region], names: Mapping[str, str]) -> tuple[Region, ...]:
+    """The regions with the names of their paintings, see `VideoJob.names`, in place of the files."""
+    return tuple(
+        region._replace(
+            paintings=tuple(each._replace(file=names.get(each.file, each.file)) for each in region.paintings)
+        )
+        for region in regions
+    )
 
 
 def _recorded_flags(job: VideoJob) -> dict[str, Any]:

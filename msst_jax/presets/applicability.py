@@ -1,6 +1,6 @@
 """Which flags and config fields act in which kind of run, so that none is ignored in silence."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from enum import Flag, auto
 from typing import Any, NamedTuple
 
@@ -120,6 +120,7 @@ class Given(NamedTuple):
       config: the whole one.
       masked: every region has a mask, so that none is segmented.
       preset: fields with another value than the default in a preset that the user chose.
+      kept: the regions that are left the photo.
     """
 
     flags: Collection[str]
@@ -127,6 +128,7 @@ class Given(NamedTuple):
     config: ConfigDict
     masked: bool
     preset: Collection[str] = ()
+    kept: Collection[str] = ()
 
 
 class Condition(NamedTuple):
@@ -206,7 +208,16 @@ def _phrases(run: Run, table: Mapping[str, Run], given: Given, flags: Sequence[s
         found = [name for name in condition.names if name in names and name not in alien]
         if condition.runs & run and found and condition.holds(given):
             phrases.append(f"{', '.join(found)}, since {condition.because}")
-    return phrases
+    return [*phrases, *_idle_colors(run, given, names)]
+
+
+def _idle_colors(run: Run, given: Given, names: Sequence[str]) -> Iterator[str]:
+    """Of the regions that are named to keep the photo's colors, those that are the photo anyway."""
+    by = [name for name in ("--keep-colours", "config.keep_colours") if name in names]
+    if by and run & OPTIMIZED:
+        kept = [region for region in given.config.keep_colours if region in given.kept]
+        if kept:
+            yield f"{by[0]} of {', '.join(kept)}, since the style leaves it the photo"
 
 
 def warn_of_inert(run: Run, table: Mapping[str, Run], given: Given) -> None:

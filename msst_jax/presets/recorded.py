@@ -1,12 +1,18 @@
 """Reads the JSON beside an output as the config of that run, so that `--config out.json` repeats it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from msst_jax.errors import UserError
+from ml_collections import ConfigDict
 
+from msst_jax.errors import UnknownNameError, UserError, first_line
+from msst_jax.presets.lookup import load_preset
+from msst_jax.registry import IMPORT_HINT
+
+DEFAULT, BEFORE_GUIDED = "photo", "photo_separate"  # the default, and that of when configs had no field `guided`
 GIVEN_FLAGS = ("metadata", "quality", "subsampling", "rate", "start", "end", "ending", "sweep")
 
 
@@ -46,6 +52,49 @@ def read_recorded_run(path: Path) -> RecordedRun:
     if not fields.get("segmenter") and isinstance(segmenter, dict):
         fields["segmenter"] = segmenter.get("name", "")  # the one that was the best available then
     return RecordedRun(fields, _flags(record), imports)
+
+
+def recorded_config(recorded: RecordedRun, template: Callable[[ConfigDict], ConfigDict]) -> ConfigDict:
+    """The config of an earlier run; fields that it did not have yet are those of the template.
+
+    Raises:
+      UserError: a field that no config has, or a value of another type.
+    """
+    config = template(ConfigDict(recorded.fields)).copy_and_resolve_references()
+    unknown = [name for name in recorded.fields if name not in config]
+    if unknown:
+        raise UserError(f"the JSON given as --config has a field {unknown[0]!r}, which no config has; remove it")
+    try:
+        config.update(recorded.fields)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"the JSON given as --config has a value of another type ({first_line(error)})") from error
+    return config
+
+
+def stylization_template(config: ConfigDict) -> ConfigDict:
+    """The preset that a config for photos must have the fields of: the default one, for a JSON that of its time."""
+    return load_preset(DEFAULT if hasattr(config, "guided") else BEFORE_GUIDED).get_config()
+
+
+@contextmanager
+def hint_of_imports(missing: Sequence[str]) -> Iterator[None]:
+    """Says of names that are unknown within the block which modules the run of a JSON had imported.
+
+    Args:
+      missing: of `RecordedRun.imports` those that this process was not told to import.
+
+    Raises:
+      UnknownNameError: as in the block.
+    """
+    try:
+        yield
+    except UnknownNameError as error:
+        if not missing:
+            raise
+        needed = " ".join(f"--import {name}" for name in missing)
+        raise UserError(
+            f"{str(error).removesuffix(f'; {IMPORT_HINT}')}; the run of --config had {needed}: add it"
+        ) from error
 
 
 def _flags(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from ml_collections import ConfigDict
 
 from msst_jax.errors import UserError, nearest_or_all
+from msst_jax.presets.applicability import STYLIZE_FIELDS, STYLIZE_FLAGS
 from msst_jax.presets.validation import INTEGERS, VIDEO_MINIMUMS, check_blend, check_config
 
 MAX_FIELDS = 2  # the directions of a sheet
@@ -91,11 +92,12 @@ def _parse_field(text: str, config: ConfigDict) -> SweptField:
 
 def _check_name(name: str, config: ConfigDict) -> None:
     numbers = [field for field, value in config.items() if type(value) in (int, float)]
-    if name in numbers:
+    if name in numbers:  # whether it acts is said by `check_swept`, which knows why not
         return
+    offered = [field for field in numbers if field in STYLIZE_FIELDS and STYLIZE_FIELDS[field] & STYLIZE_FLAGS["sweep"]]
     if name in config:
-        raise UserError(f"--sweep {name}: config.{name} is {config[name]!r}, no number; sweep one of {_join(numbers)}")
-    raise UserError(f"--sweep {name}: the config has no such field; {nearest_or_all(name, numbers)}")
+        raise UserError(f"--sweep {name}: config.{name} is {config[name]!r}, no number; sweep one of {_join(offered)}")
+    raise UserError(f"--sweep {name}: the config has no such field; {nearest_or_all(name, offered)}")
 
 
 def _join(names: Sequence[str]) -> str:

@@ -104,6 +104,8 @@ def _check_scales(config: ConfigDict) -> None:
     for field in ("scales", "scale_steps"):
         for value in config[field]:
             check_number(f"config.{field}", value, positive=True)
+    if above := [scale for scale in config.scales if scale > 1]:
+        raise UserError(f"config.scales has {above[0]}; a scale is a share of the full size, at most 1.0")
     if config.scales[-1] != 1.0:
         raise UserError(f"config.scales ends with {config.scales[-1]}; the last scale must be 1.0, the full size")
 

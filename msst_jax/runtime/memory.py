@@ -1,4 +1,4 @@
-"""How much memory a computation may still take: of the device, or of this machine and the groups of the process."""
+"""How much memory a computation may still take: of the device, or of this machine and the limits of the process."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -10,6 +10,8 @@ import jax
 # what the kernel gives back when it is needed. Without a limit the first says "max", or a number beyond all machines.
 CGROUP_V2 = ("memory.max", "memory.current", ("inactive_file", "active_file"))
 CGROUP_V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", ("total_inactive_file", "total_active_file"))
+# What `ulimit` bounds: the line of /proc/self/limits, and the field of /proc/self/status that counts toward it.
+ULIMITS = (("Max address space", "VmSize"), ("Max data size", "VmData"))  # -v and -d
 KIBI = 1024
 
 
@@ -33,7 +35,19 @@ def available_host_memory(proc: Path = Path("/proc"), cgroups: Path = Path("/sys
     if "MemAvailable" not in fields:
         return None
     rooms = [fields["MemAvailable"] * KIBI, *_cgroup_rooms(proc / "self" / "cgroup", cgroups)]
-    return min(rooms) + fields.get("SwapFree", 0) * KIBI
+    return min([min(rooms) + fields.get("SwapFree", 0) * KIBI, *_ulimit_rooms(proc / "self")])
+
+
+def _ulimit_rooms(process: Path) -> Iterator[int]:
+    """What every limit of `ulimit` on memory leaves this process, of which swap is a part; nothing if there is none."""
+    uses = _read_fields(process / "status")
+    with suppress(OSError):
+        limits = (process / "limits").read_text().splitlines()
+        for name, use in ULIMITS:
+            for line in limits:
+                soft = line.removeprefix(name).split()[:1]
+                if line.startswith(name) and soft and soft[0].isdecimal():  # else "unlimited"
+                    yield max(0, int(soft[0]) - uses.get(use, 0) * KIBI)
 
 
 def _cgroup_rooms(memberships: Path, cgroups: Path) -> Iterator[int]:

@@ -1,7 +1,7 @@
 """Regions that are left the photo: no style, and the photo's own pixels in the picture."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +35,11 @@ def put_back(image: jax.Array, kept: KeptPhoto | None) -> jax.Array:
     return image if kept is None else kept.share * kept.photo + (1 - kept.share) * image
 
 
+def kept_regions(styles: Mapping[str, Any]) -> list[str]:
+    """The regions that are left the photo, of {region: style}; what is no text is a painting."""
+    return [name for name, style in styles.items() if isinstance(style, str) and style == KEEP]
+
+
 def check_kept(styles: Mapping[str, str], *, guided: bool) -> None:
     """Checks that regions which are kept leave something to do.
 
@@ -45,7 +50,7 @@ def check_kept(styles: Mapping[str, str], *, guided: bool) -> None:
     Raises:
       UserError: every region is kept, or a region is where each has an image of its own.
     """
-    kept = [name for name, text in styles.items() if text == KEEP]
+    kept = kept_regions(styles)
     if not kept:
         return
     if len(kept) == len(styles):

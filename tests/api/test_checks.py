@@ -92,6 +92,10 @@ OTHERS: list[tuple[dict[str, Any], str]] = [
     ({"on_picture": lambda picture: None}, r"on_picture is called with \(evaluation, picture\)"),
     ({"stop": 3}, r"stop is of the type int; give a threading\.Event or a function"),
     ({"keep_colours": ("dgo",)}, r"keep_colours names 'dgo', and the regions are left, background"),
+    (
+        {"styles": {**STYLES, "left": "keep"}, "keep_colours": ("left",)},
+        r"no effect: keep_colours of left, since the style leaves it the photo; leave it out",
+    ),
     ({"weights": "nowhere.safetensors"}, r"nowhere\.safetensors"),
 ]
 
@@ -147,7 +151,7 @@ def total(pixels: Any) -> Any:
         (lambda: msst_jax.write_image(FLOATS * 255, "a.png"), r"image has values up to"),
         (lambda: msst_jax.write_image(FLOATS, "a.xyz"), r"a\.xyz"),
         (
-            lambda: video("a.mp4", "b.mp4", {"background": PHOTO}),
+            lambda: video("a.mp4", "b.mp4", {"background": 3}),
             r"styles\['background'\] is of the typ",
         ),
         (lambda: video("a.mp4", "b.mp4"), r"styles is of the type NoneType"),
@@ -201,6 +205,12 @@ def test_a_photo_or_masks_of_another_range_are_refused_below_the_door_too(scale:
     left = LEFT[..., None] / np.float32(255)
     with pytest.raises(msst_jax.UserError, match=match):
         inner(FLOATS * scale, np.concatenate([left, 1 - left], -1) * masks)
+
+
+def test_a_photo_of_bytes_is_refused_below_the_door_where_it_would_be_nearly_white():
+    left = LEFT[..., None] / np.float32(255)
+    with pytest.raises(msst_jax.UserError, match=r"photo has the dtype uint8; give floats"):
+        inner(PHOTO, np.concatenate([left, 1 - left], -1))
 
 
 def test_a_photo_of_bytes_is_not_segmented_as_white():

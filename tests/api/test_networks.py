@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import msst_jax
+from msst_jax.losses.functional import gram
 from msst_jax.ops.image import normalize
 from tests.helpers.pictures import make_scene, noise, quick_config, stripe
 from tests.helpers.segmenters import PERSON, animals, colour_segmenter, painted
@@ -50,6 +52,27 @@ def test_a_vgg_gives_features_inside_of_jit():
     vgg = msst_jax.load_vgg("vgg16", ["relu1_2"])
     features = jax.jit(lambda network, image: network(normalize(image)[None], ["relu1_2"]))(vgg, PHOTO / 255.0)
     assert features["relu1_2"].shape == (1, 32, 40, 64)
+
+
+def test_a_style_loss_is_differentiable_forward_and_twice():
+    """float32 here; tests/losses/test_forward_mode.py has all losses in float64, to 1e-9."""
+    vgg = msst_jax.load_vgg("vgg16", ["relu1_2"])
+    image, direction = jax.random.uniform(jax.random.key(0), (2, 1, 16, 16, 3))
+
+    def loss(image: jax.Array) -> jax.Array:
+        return jnp.square(gram(vgg(image, ["relu1_2"])["relu1_2"])).sum()
+
+    def along(image: jax.Array) -> jax.Array:
+        return (jax.grad(loss)(image) * direction).sum()
+
+    @jax.jit  # much faster than operation by operation
+    def derivatives(image: jax.Array) -> tuple[jax.Array, ...]:
+        forward = jax.jvp(loss, (image,), (direction,))[1]
+        return forward, along(image), jax.jvp(jax.grad(loss), (image,), (direction,))[1], jax.grad(along)(image)
+
+    forward, reverse, over_reverse, twice = map(np.asarray, derivatives(image))
+    np.testing.assert_allclose(forward, reverse, rtol=1e-4)
+    np.testing.assert_allclose(over_reverse, twice, rtol=1e-3, atol=1e-4 * np.abs(twice).max())
 
 
 def test_an_image_is_written_and_read(tmp_path: Path):

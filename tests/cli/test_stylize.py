@@ -293,6 +293,15 @@ def test_regions_that_keep_their_colors_have_those_of_the_photo(scene: Path, fla
     assert np.abs(made - photo).mean() > 1
 
 
+def test_colors_to_keep_of_a_region_that_is_the_photo_are_named_as_without_effect(scene: Path):
+    styles = ["--style=dog=keep", *TWO[1:]]
+    code, stderr = run_command(
+        ["photo.png", *styles, "--keep-colours=dog,background", "-o", "a.png", *quick_flags()], scene
+    )
+    assert code == 0
+    assert stderr.splitlines()[0] == "no effect: --keep-colours of dog, since the style leaves it the photo"
+
+
 def test_a_style_that_is_enlarged_beyond_its_pixels_is_named(scene: Path):
     code, stderr = run_command(["photo.png", *TWO, "--stroke-size=2", "-o", "out.png", *quick_flags()], scene)
     assert code == 0

@@ -172,6 +172,25 @@ def test_what_another_setting_makes_idle_is_named(flags, fields, changes, masked
     assert phrase is None or phrases[0].startswith(phrase)
 
 
+@pytest.mark.parametrize(
+    ("run", "flags", "fields", "colored", "named"),
+    [
+        (Run.PHOTO, ["keep-colours"], [], ("dog", "cat", "person"), "--keep-colours of dog, cat, since "),
+        (Run.VIDEO, [], ["keep_colours"], ("dog", "person"), "config.keep_colours of dog, since the style leaves it "),
+        (Run.PHOTO, ["keep-colours"], [], ("*",), None),
+        (Run.PHOTO, ["keep-colours"], [], ("person",), None),
+        (Run.PHOTO, [], [], ("dog",), None),
+    ],
+)
+def test_a_region_that_is_the_photo_anyway_is_named_if_it_is_to_keep_its_colors(run, flags, fields, colored, named):
+    config = photo.get_config()
+    config.keep_colours = colored
+    given = Given(flags, fields, config, masked=False, kept=["dog", "cat"])
+    phrases = describe_inert(run, STYLIZE_FIELDS, given)
+    assert len(phrases) == (named is not None)
+    assert named is None or phrases[0].startswith(named)
+
+
 def test_training_names_what_masks_that_are_given_make_idle(tmp_path: Path, photos: Path):
     code, stderr = run_command(
         [*tiny_flags(photos), "--config.refine_edges=False", "--config.batch=3"], tmp_path, TRAIN

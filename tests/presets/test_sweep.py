@@ -90,3 +90,12 @@ def test_values_out_of_range_are_those_of_the_config(text: str, message: str):
     with pytest.raises(UserError) as error:
         swept_cells(config, parse_sweep([text], config))
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["keep=best", "zzz=1"])
+def test_no_field_is_offered_that_acts_in_videos_only(text: str):
+    with pytest.raises(UserError) as error:
+        parse_sweep([text], photo.get_config())
+    offered = str(error.value).rpartition(" of ")[2].split(", ")
+    assert {"content_weight", "size"} <= {*offered}
+    assert not {"next_steps", "segment_every", "mask_smoothing", "picture_smoothing"} & {*offered}

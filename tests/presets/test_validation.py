@@ -161,6 +161,7 @@ def test_without_shares_any_number_of_scales_will_do():
         ("scales", (0.5, 1.0), r"has 2 values, config.scale_steps 1; give as many, or --config.scale_steps=\(\) for"),
         ("scales", (), r"is empty; give \(1.0,\) for the full size alone"),
         ("scales", (0.5,), "must be 1.0, the full size"),
+        ("scales", (2.0,), "has 2.0; a scale is a share of the full size, at most 1.0"),
         ("scales", ("a",), "is 'a'; it must be a number"),
         ("scale_steps", (0.0,), "must be above zero"),
     ],
@@ -170,6 +171,11 @@ def test_a_value_that_cannot_work_is_refused_by_name(field: str, value: Any, mes
     config[field] = value
     with pytest.raises(UserError, match=f"^config.{field} .*{message}"):
         check_config(config)
+
+
+def test_no_scale_is_above_the_full_size_although_the_last_one_is_it():
+    with pytest.raises(UserError, match=r"^config\.scales has 1\.5; a scale is a share of the full size"):
+        check_config(quick_config(scales=(1.5, 1.0), scale_steps=()))
 
 
 def test_a_config_without_a_field_or_of_another_type_is_refused():

@@ -1,5 +1,7 @@
 """The memory that is left: of the machine, and of every control group with a limit around the process."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from msst_jax.runtime.memory import available_host_memory
 
 MEGA = 1024**2
+ROOT = Path(__file__).parents[2]
 UNLIMITED_V1 = 2**63 - 4096
 
 
@@ -54,3 +57,41 @@ def test_a_group_that_is_over_its_limit_has_nothing_left(tmp_path: Path, proc: P
     (proc / "self" / "cgroup").write_text("0::/\n")
     group(tmp_path / "cgroups", 100, 300, 0, 2)
     assert available_host_memory(proc, tmp_path / "cgroups") == 10 * MEGA
+
+
+LIMITS = """Limit                     Soft Limit           Hard Limit           Units
+Max data size             {data}            unlimited            bytes
+Max address space         {space}            unlimited            bytes
+"""
+
+
+@pytest.mark.parametrize(
+    ("space", "data", "room"),
+    [
+        ("unlimited", "unlimited", 1010),
+        (900 * MEGA, "unlimited", 600),
+        (900 * MEGA, 300 * MEGA, 200),
+        (200 * MEGA, "unlimited", 0),
+        (9000 * MEGA, "unlimited", 1010),
+    ],
+)
+def test_a_limit_of_the_shell_counts_and_swap_does_not_go_beyond_it(proc: Path, space: object, data: object, room: int):
+    (proc / "self" / "limits").write_text(LIMITS.format(space=space, data=data))
+    (proc / "self" / "status").write_text(f"VmSize:\t{300 * 1024} kB\nVmData:\t{100 * 1024} kB\n")
+    assert available_host_memory(proc, proc / "none") == room * MEGA
+
+
+OF_THIS_PROCESS = """
+import resource
+from pathlib import Path
+from msst_jax.runtime.memory import available_host_memory
+size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (size + 10**8, resource.RLIM_INFINITY))
+print(available_host_memory())
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/limits").exists(), reason="only Linux tells")
+def test_a_limit_of_this_process_is_read_as_the_kernel_tells_it():
+    done = subprocess.run([sys.executable, "-c", OF_THIS_PROCESS], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert int(done.stdout) == pytest.approx(10**8, rel=0.5)
