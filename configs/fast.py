@@ -39,8 +39,8 @@ def get_config() -> ConfigDict:
     config.content_layer_weights = ()
     config.style_weight = 200.0
     config.blend_ratio = 0.02  # blend_weight = blend_ratio * style_weight
-    config.content_weight = 4.0
-    config.tv_weight = 5.0  # of the total variation per pixel
+    config.content_weight = 10.0
+    config.tv_weight = 2.0  # of the total variation per pixel
 
     config.steps = 40_000
     config.learning_rate = 1e-3

@@ -1,20 +1,23 @@
 """Stylizes photos with a trained feed-forward model, arrays to arrays."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from msst_jax.api.masks import take_masks
 from msst_jax.api.pictures import PictureLike, take_picture
 from msst_jax.api.presets import positive_integer
 from msst_jax.api.segment import SegmenterLike, take_segmenter
+from msst_jax.api.styles import StyleLike, check_styles, take_style_mix
 from msst_jax.api.wording import in_callers_words
 from msst_jax.errors import UserError, nearest_or_all
 from msst_jax.io.finite import check_finite
 from msst_jax.io.images import fit_size
+from msst_jax.models.any_model import StyleSource, painting_side, with_paintings
 from msst_jax.models.feedforward_model import FeedforwardModel, load_feedforward
 from msst_jax.models.precision import COMPUTE_DTYPES
 from msst_jax.models.stylizer import blend_mixtures
@@ -23,8 +26,11 @@ from msst_jax.presets.validation import check_number
 from msst_jax.regions.masks import MaskSpec, foreground
 from msst_jax.regions.segmenter import AnySegmenter
 from msst_jax.transfer.build import build_input_options
+from msst_jax.transfer.fast_model import check_model_styles
 from msst_jax.transfer.feedforward import stylize_batch
 from msst_jax.transfer.inputs import photo_masks
+from msst_jax.transfer.kept import KEEP
+from msst_jax.transfer.style_mix import shares
 
 
 class LoadedStylizer:
@@ -82,14 +88,22 @@ class LoadedStylizer:
 
 
 def load_stylizer(
-    name: str | os.PathLike[str] = "builtin", *, segmenter: SegmenterLike = None, dtype: str = "float32"
+    name: str | os.PathLike[str] = "builtin",
+    styles: Mapping[str, StyleLike] | None = None,
+    *,
+    segmenter: SegmenterLike = None,
+    dtype: str = "float32",
 ) -> LoadedStylizer:
     """Loads a feed-forward model: `load_stylizer("builtin")(photo)` is the picture, at the size of the photo.
+
+    `load_stylizer("any", {"person": first, "background": second})` takes its styles from paintings, without a training.
 
     The program for a photo (H, W, 3) is compiled at the first call with that size.
 
     Args:
-      name: "builtin", a workdir of train.py, or a weights file.
+      name: "builtin", "any", a workdir of train.py, or a weights file.
+      styles: {region: painting} for a model for any painting, with "background"; as in `stylize`, but for "keep". None
+        for a model that has its styles.
       segmenter: as in `segment`, for regions without a mask; loaded at the first call that needs it.
       dtype: of the computation, "float32" or "bfloat16".
 
@@ -97,11 +111,31 @@ def load_stylizer(
       See `LoadedStylizer`.
 
     Raises:
-      UserError: (a ValueError) a file that is missing, damaged or no such model; an unknown dtype.
+      UserError: (a ValueError) a file that is missing, damaged or no such model; styles that it lacks or has no use
+        for; an unknown dtype.
     """
     with in_callers_words():
         if dtype not in COMPUTE_DTYPES:
             raise UserError(f"dtype is {dtype!r}; {nearest_or_all(str(dtype), COMPUTE_DTYPES)}")
         if not isinstance(name, str | os.PathLike) or not os.fspath(name):
             raise UserError(f"name is {name!r}; give 'builtin', a workdir of train.py or a weights file")
-        return LoadedStylizer(load_feedforward(os.fspath(name), COMPUTE_DTYPES[dtype]), segmenter)
+        return LoadedStylizer(_load(os.fspath(name), styles, COMPUTE_DTYPES[dtype]), segmenter)
+
+
+def _load(name: str, styles: Mapping[str, StyleLike] | None, dtype: DTypeLike) -> FeedforwardModel:
+    model = load_feedforward(name, dtype)
+    mixes = {region: take_style_mix(value, region) for region, value in check_styles(styles).items()} if styles else {}
+    check_model_styles(name, model, {region: "" if mix else KEEP for region, mix in mixes.items()})
+    if not model.for_any_painting:
+        return model
+    side = painting_side(model)
+    return with_paintings(model, {region: _source(region, mix, side) for region, mix in mixes.items()})
+
+
+def _source(region: str, mix: Sequence[tuple[PictureLike, float]], side: int) -> StyleSource:
+    """The paintings of a region, no longer than `side`."""
+    what = f"styles[{region!r}]"
+    pictures = [take_picture(painting, what) for painting, _ in mix]
+    images = [picture.fitted(min(side, max(picture.size))) for picture in pictures]
+    names = ",".join(picture.name for picture in pictures)
+    return StyleSource(names, images, shares([weight for _, weight in mix]))

@@ -16,6 +16,8 @@ LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
 MOMENTS = 2 * (64 + 128 + 256 + 512)
 """D, the number of moments: for each channel of LAYERS its mean and its mean square."""
 HIDDEN, BOTTLENECK = 256, 64
+OUTPUT_GAIN = 0.3  # standard deviation of the entries of style vectors at first
+MAX_STATISTIC = 4.0  # in spreads; beyond it a painting is unlike all of the training, and no guide to how much
 MIN_SPREAD = 1e-3  # of a moment over the paintings of the training, below which it tells nothing
 
 
@@ -36,6 +38,26 @@ def style_statistics(moments: jax.Array) -> jax.Array:
     return jnp.concatenate([means, jnp.sqrt(jnp.maximum(squares - jnp.square(means), 0))], -1)
 
 
+class EqualizedLinear(nnx.Module):
+    """Linear map whose weights are of variance 1, scaled when they are used.
+
+    An optimizer with steps of one size for all weights, such as Adam, would otherwise move a sum over D inputs D times
+    as far as an entry of a table.
+
+    Source: equalized learning rate, Karras et al. 2018 (arXiv:1710.10196), section 4.1.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, gain: float = 1.0, rngs: nnx.Rngs):
+        """Builds the map; its outputs have the standard deviation `gain` for inputs of variance 1."""
+        self.kernel = nnx.Param(nnx.initializers.normal(1.0)(rngs.params(), (inputs, outputs), jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(outputs))
+        self.scale = gain / inputs**0.5
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(..., inputs) to (..., outputs)."""
+        return self.scale * (x @ self.kernel[...]) + self.bias[...]
+
+
 class StylePredictor(nnx.Module):
     """Style vectors from the moments of paintings, through a bottleneck that few paintings can fill.
 
@@ -47,13 +69,14 @@ class StylePredictor(nnx.Module):
         """Builds the network for style vectors of a size."""
         self.center = nnx.BatchStat(jnp.zeros(MOMENTS))
         self.spread = nnx.BatchStat(jnp.ones(MOMENTS))
-        self.hidden = nnx.Linear(MOMENTS, HIDDEN, rngs=rngs)
-        self.bottleneck = nnx.Linear(HIDDEN, BOTTLENECK, rngs=rngs)
-        self.output = nnx.Linear(BOTTLENECK, vector_size, kernel_init=nnx.initializers.normal(0.05), rngs=rngs)
+        self.hidden = EqualizedLinear(MOMENTS, HIDDEN, rngs=rngs)
+        self.bottleneck = EqualizedLinear(HIDDEN, BOTTLENECK, rngs=rngs)
+        self.output = EqualizedLinear(BOTTLENECK, vector_size, gain=OUTPUT_GAIN, rngs=rngs)
 
     def __call__(self, moments: jax.Array) -> jax.Array:
         """Moments (..., D), see `style_moments`, to style vectors (..., V)."""
         statistics = (style_statistics(moments) - self.center[...]) / self.spread[...]
+        statistics = jnp.clip(statistics, -MAX_STATISTIC, MAX_STATISTIC)
         return self.output(self.bottleneck(nnx.gelu(self.hidden(statistics))))
 
 

@@ -29,14 +29,14 @@ def open_model(
       UserError: as `load_feedforward`; paintings that are missing, cannot be read, or have no use.
     """
     model = load_feedforward(name, dtype, what=what)
-    check_styles(name, model, styles)
+    check_model_styles(name, model, styles)
     if not model.for_any_painting:
         return model
     side = round(painting_side(model) * stroke_size)
     return with_paintings(model, {region: _load_source(region, text, side) for region, text in styles.items()})
 
 
-def check_styles(name: str, model: FeedforwardModel, styles: Mapping[str, str]) -> None:
+def check_model_styles(name: str, model: FeedforwardModel, styles: Mapping[str, str]) -> None:
     """Raises UserError for styles that the model called `name` has no use for, or ones that it lacks."""
     if not model.for_any_painting:
         if styles:
