@@ -20,6 +20,8 @@ STRIDE = 4
 EPSILON = 1e-5
 PRIOR = 0.05  # weight of every pixel of the image in the statistics of every region
 MOMENT_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
+MAX_STATISTIC = 4.0
+OUTPUT_GAIN = 0.3
 
 
 def conv(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Conv2d:
@@ -126,6 +128,20 @@ class TorchStylizer(nn.Module):
         return self.transfer(images, masks, vectors.expand(len(images), -1, -1))
 
 
+class Equalized(nn.Module):
+    """Linear map whose weights are scaled when they are used."""
+
+    def __init__(self, inputs: int, outputs: int, gain: float = 1.0):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.gain = gain
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., inputs) to (..., outputs)."""
+        return functional.linear(x, self.gain / self.weight.shape[1] ** 0.5 * self.weight, self.bias)
+
+
 class TorchPredictor(nn.Module):
     """Style vectors from the moments of paintings."""
 
@@ -133,16 +149,17 @@ class TorchPredictor(nn.Module):
         super().__init__()
         self.register_buffer("center", torch.zeros(moments))
         self.register_buffer("spread", torch.ones(moments))
-        self.hidden = nn.Linear(moments, hidden)
-        self.bottleneck = nn.Linear(hidden, bottleneck)
-        self.output = nn.Linear(bottleneck, vector)
+        self.hidden = Equalized(moments, hidden)
+        self.bottleneck = Equalized(hidden, bottleneck)
+        self.output = Equalized(bottleneck, vector, OUTPUT_GAIN)
 
     def forward(self, moments: Tensor) -> Tensor:
         """(..., D), means and then mean squares, to (..., V)."""
         means, squares = moments.chunk(2, -1)
         deviations = (squares - means.square()).clamp(min=0).sqrt()
         statistics = (torch.cat([means, deviations], -1) - self.get_buffer("center")) / self.get_buffer("spread")
-        return self.output(self.bottleneck(functional.gelu(self.hidden(statistics), approximate="tanh")))
+        inner = self.hidden(statistics.clamp(-MAX_STATISTIC, MAX_STATISTIC))
+        return self.output(self.bottleneck(functional.gelu(inner, approximate="tanh")))
 
 
 class TorchAnyStylizer(nn.Module):

@@ -30,6 +30,8 @@ IMAGE_TOLERANCE = 1e-5  # relative to the largest magnitude
 LOSS_TOLERANCE = 1e-5  # relative
 GRADIENT_TOLERANCE = 2e-4  # relative to the largest magnitude of each parameter's gradient
 
+# Where a ReLU or an absolute difference is within rounding error of its kink, two programs need not agree; at none of
+# these cases one is: their gradients differ by 4e-6.
 BATCHES = ((2, 1, (16, 20)), (2, 2, (17, 22)), (1, 3, (19, 18)))
 """(photos, styles, size); each with every seed of SEEDS."""
 SEEDS = range(3)
@@ -54,8 +56,10 @@ def _random_tensors(shapes: Mapping[str, tuple[int, ...]], seed: int) -> dict[st
 
     def draw(name: str, shape: tuple[int, ...]) -> np.ndarray:
         values = rng.normal(size=shape).astype(np.float32)
+        if name.endswith("kernel") and len(shape) == 4:
+            return values * np.float32(np.sqrt(2 / np.prod(shape[:3])))
         if name.endswith("kernel"):
-            return values * np.float32(np.sqrt(2 / np.prod(shape[:-1])))
+            return values  # scaled when it is used
         if name.endswith("spread"):
             return 1 + np.abs(values)
         return name.endswith("scale") + values / 2
