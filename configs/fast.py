@@ -42,6 +42,8 @@ def get_config() -> ConfigDict:
     config.content_weight = 10.0
     config.tv_weight = 2.0  # of the total variation per pixel
 
+    config.temporal_weight = 0.0  # of the loss that holds pictures of moving photos still; a third more work a step
+
     config.steps = 40_000
     config.learning_rate = 1e-3
     config.warmup = 500  # steps of linear warm-up; cosine decay follows

@@ -13,6 +13,7 @@ from msst_jax.api.styles import check_styles, take_style_mix
 from msst_jax.api.stylize import MAX_SEED
 from msst_jax.api.wording import in_callers_words
 from msst_jax.errors import UserError
+from msst_jax.models.feedforward_model import is_for_any_painting
 from msst_jax.pipelines.job import VideoJob
 from msst_jax.pipelines.run import run_job
 from msst_jax.presets.applicability import Run
@@ -55,9 +56,9 @@ def stylize_video(
     Args:
       video: .mp4, .mov, .mkv, .webm, .gif, ..., or a folder of frames.
       output: a video file, or a folder of frames.
-      styles: {region: style} as in `stylize`, of paths, with "background"; None with `model`, which has its own.
+      styles: {region: style} as in `stylize`, of paths, with "background"; None with a `model` that has its own.
       masks: {region: a mask file, a video or a folder of masks}; regions without one are segmented.
-      model: "builtin", a workdir of train.py or a weights file; None = every frame is optimized.
+      model: "builtin", "any", a workdir of train.py or a weights file; None = every frame is optimized.
       blend: the blend ratio, or {seconds: ratio} over time; None = that of the preset, or 0 with `model`.
       size: longest side of the frames in pixels, 0 = as they are; None = that of the preset.
       preset: as in `stylize`; None = "photo", or "video" with `model`.
@@ -99,10 +100,16 @@ def stylize_video(
             part=_part(start, end),
         )
         masked = all_masked(files, job.masks)
-        check_inert(Run.VIDEO_MODEL if job.model else Run.VIDEO, overrides, config, masked=masked)
+        check_inert(_kind(job.model), overrides, config, masked=masked)
         if run_job(config, job) == EXIT_INTERRUPTED:
             raise KeyboardInterrupt
     return job.output
+
+
+def _kind(model: str) -> Run:
+    if not model:
+        return Run.VIDEO
+    return Run.VIDEO_ANY if is_for_any_painting(model) else Run.VIDEO_MODEL
 
 
 def _style_files(styles: Any) -> dict[str, str]:

@@ -20,10 +20,10 @@ from msst_jax.cli.stylize_job import StylizeFlags, build_job, check_flags, masks
 from msst_jax.errors import UserError
 from msst_jax.io.write_options import SUBSAMPLINGS
 from msst_jax.models.deeplab import SEGMENTERS
-from msst_jax.models.feedforward_model import is_for_any_painting
 from msst_jax.pipelines.job import Job, PhotoJob, VideoJob
 from msst_jax.pipelines.run import run_job
 from msst_jax.presets.applicability import (
+    PAINTED,
     STYLIZE_FIELDS,
     STYLIZE_FLAGS,
     VIDEOS,
@@ -47,8 +47,8 @@ USAGE = """Gives every region of a photo or a video a style of its own.
 {command} PHOTO --mask person=person.png --style person=A.jpg --style background=B.jpg -o out.png
 {command} PHOTO --regions-only -o masks.png   segments it: overlay, masks, area fractions
 {command} FOLDER --style person=A.jpg --style background=B.jpg -o DIR   every photo of it
-{command} PHOTO|FOLDER --model DIR|builtin    with a trained feed-forward model, at once
-{command} VIDEO --model DIR|builtin -o out.mp4  a video: .mp4, .mov, .mkv, .webm, .gif or a folder
+{command} PHOTO|FOLDER --model any --style person=A.jpg --style background=B.jpg   at once, with a feed-forward model
+{command} VIDEO --model DIR|builtin -o out.mp4  with its own styles; .mp4, .mov, .mkv, .webm, .gif or a folder
 """
 PATH_FIELDS = ("photo", "segmenter", "weights", "init")
 PATH_WORDS = {"init": STARTS}
@@ -162,7 +162,7 @@ def _define_run(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "model",
         "",
-        "Feed-forward model: a workdir of train.py, builtin, or one of an imported module.",
+        "Feed-forward model: any (with --style), builtin, a workdir of train.py, or one of an imported module.",
         flag_values=values,
     )
 
@@ -240,7 +240,7 @@ def choose_config(command: Command, typed: StylizeFlags, run: Run) -> ConfigDict
     elif not photos and not config.photo:
         load_preset("quickstart").use_example(config)
     if typed.model:  # most have styles of their own; and a blend of 0 unless one is asked for
-        config.styles = config.styles if is_for_any_painting(typed.model) else ()
+        config.styles = config.styles if run & PAINTED else ()
         config.blend_ratio = command.overrides.get("blend_ratio", 0.0)
     config.masks = masks_for(config, photos, "masks" in command.overrides)
     config.segmenter = typed.segmenter or config.segmenter

@@ -15,6 +15,7 @@ from msst_jax.errors import UserError
 from msst_jax.io.paths import STANDARD_STREAM, user_path
 from msst_jax.io.picture_formats import IMAGE_SUFFIXES
 from msst_jax.io.write_options import OUTPUT_SUFFIXES, WriteOptions
+from msst_jax.models.feedforward_model import is_for_any_painting
 from msst_jax.pipelines.job import Job, MasksJob, PhotoJob, VideoJob
 from msst_jax.presets.applicability import VIDEOS, Run
 from msst_jax.presets.sweep import parse_sweep
@@ -133,6 +134,8 @@ def kind_of_run(flags: StylizeFlags, photos: Sequence[str]) -> Run:
         return Run.REGIONS
     video = bool(photos) and is_video_path(photos[0], flags.output, flags.rate)
     if flags.model:
+        if is_for_any_painting(flags.model):
+            return Run.VIDEO_ANY if video else Run.PHOTO_ANY
         return Run.VIDEO_MODEL if video else Run.PHOTO_MODEL
     return Run.VIDEO if video else Run.PHOTO
 

@@ -15,18 +15,22 @@ class Run(Flag):
 
     PHOTO = auto()
     PHOTO_MODEL = auto()
+    PHOTO_ANY = auto()
     VIDEO = auto()
     VIDEO_MODEL = auto()
+    VIDEO_ANY = auto()
     REGIONS = auto()
     STYLIZER = auto()
     ANY_STYLIZER = auto()
     SEGMENTER = auto()
 
 
-PHOTOS = Run.PHOTO | Run.PHOTO_MODEL
-VIDEOS = Run.VIDEO | Run.VIDEO_MODEL
+ANY = Run.PHOTO_ANY | Run.VIDEO_ANY
+MODEL = Run.PHOTO_MODEL | Run.VIDEO_MODEL | ANY
+PHOTOS = Run.PHOTO | Run.PHOTO_MODEL | Run.PHOTO_ANY
+VIDEOS = Run.VIDEO | Run.VIDEO_MODEL | Run.VIDEO_ANY
 OPTIMIZED = Run.PHOTO | Run.VIDEO
-MODEL = Run.PHOTO_MODEL | Run.VIDEO_MODEL
+PAINTED = OPTIMIZED | ANY  # by paintings that are given
 STYLIZED = PHOTOS | VIDEOS
 STYLIZERS = Run.STYLIZER | Run.ANY_STYLIZER
 TRAINING = STYLIZERS | Run.SEGMENTER
@@ -34,8 +38,10 @@ TRAINING = STYLIZERS | Run.SEGMENTER
 NAMES = {
     Run.PHOTO: "a photo without --model",
     Run.PHOTO_MODEL: "a photo with --model",
+    Run.PHOTO_ANY: "a photo with a model for any painting",
     Run.VIDEO: "a video without --model",
     Run.VIDEO_MODEL: "a video with --model",
+    Run.VIDEO_ANY: "a video with a model for any painting",
     Run.REGIONS: "--regions-only",
     Run.STYLIZER: "the training of a stylizer",
     Run.ANY_STYLIZER: "the training of a stylizer for any painting",
@@ -43,13 +49,13 @@ NAMES = {
 }
 
 STYLIZE_FLAGS: Mapping[str, Run] = {
-    "style": STYLIZED,
+    "style": PAINTED,
     "mask": STYLIZED,
     "output": STYLIZED | Run.REGIONS,
     "blend": STYLIZED,
     "seed": OPTIMIZED,
     "init": Run.PHOTO,
-    "stroke-size": STYLIZED,
+    "stroke-size": PAINTED,
     "keep-colours": OPTIMIZED,
     "segmenter": STYLIZED | Run.REGIONS,
     "regions-only": Run.REGIONS,
@@ -80,9 +86,9 @@ STYLIZE_FIELDS: Mapping[str, Run] = {
     **dict.fromkeys(("masks", "feather", "dtype", "blend_ratio"), STYLIZED),
     "min_speck": PHOTOS | Run.REGIONS,
     **dict.fromkeys(("segment_every", "mask_smoothing"), VIDEOS),
-    "picture_smoothing": Run.VIDEO_MODEL,
+    "picture_smoothing": Run.VIDEO_MODEL | Run.VIDEO_ANY,
     "next_steps": Run.VIDEO,
-    **dict.fromkeys(("styles", "stroke_size"), STYLIZED),
+    **dict.fromkeys(("styles", "stroke_size"), PAINTED),
     **dict.fromkeys(("style_scale", "network", "weights", "pooling", "padding"), OPTIMIZED),
     **dict.fromkeys(("style_layers", "style_layer_weights", "content_layers", "content_layer_weights"), OPTIMIZED),
     **dict.fromkeys(
@@ -98,7 +104,7 @@ TRAIN_FIELDS: Mapping[str, Run] = {
     **dict.fromkeys(("samples", "checkpoint_every", "keep_last", "keep_every"), TRAINING),
     **dict.fromkeys(("width", "blocks", "network", "style_size", "style_weight", "blend_ratio"), STYLIZERS),
     **dict.fromkeys(("style_layers", "style_layer_weights", "content_layers", "content_layer_weights"), STYLIZERS),
-    **dict.fromkeys(("content_weight", "tv_weight"), STYLIZERS),
+    **dict.fromkeys(("content_weight", "tv_weight", "temporal_weight"), STYLIZERS),
     **dict.fromkeys(("paintings", "views", "regions"), Run.ANY_STYLIZER),
     "start": TRAINING,
     "architecture": Run.STYLIZER,
@@ -169,11 +175,11 @@ CONDITIONS = (
     ),
     Condition(STYLIZED, ("config.blend_ratio",), lambda given: "blend" in given.flags, "--blend is given"),
     Condition(OPTIMIZED, ("config.init",), lambda given: "init" in given.flags, "--init is given"),
-    Condition(OPTIMIZED, ("config.stroke_size",), lambda given: "stroke-size" in given.flags, "--stroke-size is given"),
+    Condition(PAINTED, ("config.stroke_size",), lambda given: "stroke-size" in given.flags, "--stroke-size is given"),
     Condition(
         OPTIMIZED, ("config.keep_colours",), lambda given: "keep-colours" in given.flags, "--keep-colours is given"
     ),
-    Condition(STYLIZED, ("config.styles",), lambda given: "style" in given.flags, "--style is given"),
+    Condition(PAINTED, ("config.styles",), lambda given: "style" in given.flags, "--style is given"),
     Condition(STYLIZED, ("config.masks",), lambda given: "mask" in given.flags, "--mask is given"),
 )
 

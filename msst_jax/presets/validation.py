@@ -152,7 +152,7 @@ def _check_losses(config: ConfigDict) -> None:
     for kind in ("style", "content"):
         _check_layers(config, kind)
     _check_maximums(config, STYLIZER_MAXIMUMS)
-    for field in ("style_weight", "blend_ratio", "content_weight", "tv_weight"):
+    for field in ("style_weight", "blend_ratio", "content_weight", "tv_weight", "temporal_weight"):
         check_number(f"config.{field}", config[field])
     check_number("config.blend_ratio times config.style_weight", config.blend_ratio * config.style_weight)
     if config.largest_crop > 1:

@@ -53,6 +53,7 @@ def build_stylizer_options(config: ConfigDict) -> StylizerOptions:
         style_size=config.style_size,
         network=NetworkOptions(config.network, build_layers(config), padding="replicate", dtype=config.dtype),
         weights=_build_weights(config),
+        temporal_weight=config.temporal_weight,
         record=config.to_dict(),
     )
 
@@ -70,6 +71,8 @@ def build_any_stylizer_options(config: ConfigDict) -> AnyStylizerOptions:
         seed=config.seed,
         network=NetworkOptions(config.network, build_layers(config), padding="replicate", dtype=config.dtype),
         weights=_build_weights(config),
+        temporal_weight=config.temporal_weight,
+        start=config.start,
         record=config.to_dict(),
     )
 

@@ -65,6 +65,7 @@ class StylizerOptions:
       style_size: longest side of the style images; 0 = original size.
       network: the VGG of the losses.
       weights: factors of the loss; `tv` weighs the total variation per pixel.
+      temporal_weight: factor of the temporal loss; 0 = none.
       record: the config of the run, stored in the weights file.
     """
 
@@ -76,6 +77,7 @@ class StylizerOptions:
     style_size: int
     network: NetworkOptions
     weights: LossWeights
+    temporal_weight: float
     record: Mapping[str, Any]
 
     @property
@@ -99,6 +101,8 @@ class AnyStylizerOptions:
       seed: of the views.
       network: the VGG of the losses.
       weights: factors of the loss; `tv` weighs the total variation per pixel.
+      temporal_weight: factor of the temporal loss; 0 = none.
+      start: the model for any painting whose weights it starts from; "" = random ones.
       record: the config of the run, stored in the weights file.
     """
 
@@ -112,6 +116,8 @@ class AnyStylizerOptions:
     seed: int
     network: NetworkOptions
     weights: LossWeights
+    temporal_weight: float
+    start: str
     record: Mapping[str, Any]
 
 

@@ -14,20 +14,26 @@ from tqdm import tqdm
 from msst_jax.errors import UserError
 from msst_jax.losses.guided_batch import guided_batch_loss
 from msst_jax.losses.objective import Terms, style_targets
-from msst_jax.models.feedforward_model import ANY_NETWORK, save_feedforward
+from msst_jax.losses.temporal import Paint
+from msst_jax.models import serialization
+from msst_jax.models.feedforward_model import ANY_NETWORK, load_feedforward, save_feedforward
 from msst_jax.models.precision import compute_dtype
-from msst_jax.models.serialization import WEIGHT_TYPES
 from msst_jax.models.style_predictor import AnyStylizer, standardization, style_moments
 from msst_jax.models.vgg import VGG
 from msst_jax.ops.image import normalize
+from msst_jax.training.data.motion import random_motion
 from msst_jax.training.data.paintings import find_paintings, painting_view
 from msst_jax.training.options import AnyStylizerOptions
 from msst_jax.training.task import Batch, Evaluation, Params, Task, TaskSpec
-from msst_jax.training.tasks.stylizer import sample_sheet
+from msst_jax.training.tasks.stylizer import add_temporal, check_same_shape, sample_sheet
 from msst_jax.transfer.objective import load_loss_network
 
 MIXED = 0.3  # share of the styles that are two paintings side by side
 WHOLE = 0.25  # share of the photos that are one region
+STATISTICS = ("predictor.center", "predictor.spread")  # of the network, which are not trained
+
+Tensors = Mapping[str, np.ndarray]
+"""{module path: array}."""
 
 
 class PaintingBank(NamedTuple):
@@ -55,9 +61,29 @@ def load_task_spec(options: AnyStylizerOptions, styles: Mapping[str, str]) -> Ta
             "config.paintings; leave it out"
         )
     folders = find_paintings(options.paintings)
+    initial = load_initial_params(options) if options.start else {}
     vgg, _ = load_loss_network(options.network)
-    draw = partial(draw_styles, views=options.views, regions=len(options.regions))
-    return TaskSpec(options.regions, lambda samples: make_task(options, vgg, folders, samples), draw)
+    return TaskSpec(
+        options.regions, lambda samples: make_task(options, vgg, folders, initial, samples), partial(_draw, options)
+    )
+
+
+def load_initial_params(options: AnyStylizerOptions) -> Tensors:
+    """The weights of the model for any painting that a run starts from.
+
+    Raises:
+      UserError: no such model, one with styles of its own, or one of another shape.
+    """
+    model = load_feedforward(options.start, what="config.start")
+    if not model.for_any_painting:
+        raise UserError(f"config.start {options.start} has styles of its own; give a model for any painting")
+    check_same_shape(options.start, options.record, model.training)
+    return serialization.state_to_tensors(nnx.state(model.network, nnx.Any(*serialization.WEIGHT_TYPES)))
+
+
+def _draw(options: AnyStylizerOptions, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    styles = draw_styles(rng, views=options.views, regions=len(options.regions))
+    return {**styles, **random_motion(rng)} if options.temporal_weight else styles
 
 
 def draw_styles(rng: np.random.Generator, *, views: int, regions: int) -> dict[str, np.ndarray]:
@@ -87,60 +113,79 @@ def build_bank(
     return PaintingBank(jax.tree.map(lambda *each: jnp.concatenate(each), *grams), jnp.stack(moments))
 
 
-def make_task(options: AnyStylizerOptions, vgg: VGG, folders: Sequence[Sequence[Path]], samples: Batch) -> Task:
+def make_task(
+    options: AnyStylizerOptions, vgg: VGG, folders: Sequence[Sequence[Path]], initial: Tensors, samples: Batch
+) -> Task:
     """The task of training a feed-forward stylizer for any painting.
 
     Args:
       options: see `AnyStylizerOptions`.
-      vgg: the loss network, as deep as the layers of the options and those of the predictor.
+      vgg: the loss network, as deep as the layers of the options.
       folders: the paintings.
+      initial: {module path: array} of the model that the training starts from; empty for random weights.
       samples: photos, masks and styles of the sample sheet, a batch like those of training.
     """
     layers = options.network.layers
     view = partial(painting_view, folders, size=options.style_size)
     bank = build_bank(vgg, layers.style, view, options.views, options.seed)
-    center, spread = standardization(bank.moments)
-
-    def build_network(rngs: nnx.Rngs) -> AnyStylizer:
-        network = AnyStylizer(width=options.width, blocks=options.blocks, dtype=compute_dtype(options.dtype), rngs=rngs)
-        network.predictor.center[...], network.predictor.spread[...] = center, spread
-        return network
-
-    definition, _, statistics = nnx.split(build_network(nnx.Rngs(0)), nnx.Param, ...)  # type: ignore[misc]
+    definition, statistics = _split_network(options, bank, initial)
     vgg_definition, vgg_state = nnx.split(vgg)
     frozen = {"vgg": vgg_state, "bank": bank, "statistics": statistics}
 
     def init(key: jax.Array) -> Params:
-        return nnx.state(build_network(nnx.Rngs(key)), nnx.Param)
+        random = nnx.state(_build_network(options, nnx.Rngs(key)), nnx.Param)
+        trained = {name: value for name, value in initial.items() if name not in STATISTICS}
+        return serialization.replace_leaves(random, trained)
 
-    def forward(params: Params, frozen: Any, batch: Batch) -> tuple[jax.Array, jax.Array, jax.Array]:
-        photos = batch["photo"].astype(jnp.float32) / 255
-        first = jnp.zeros_like(batch["masks"]).at[..., 0].set(1.0)
-        masks = jnp.where(batch["whole"][:, None, None, None], first, batch["masks"])
-        moments = mix_views(frozen["bank"].moments, batch)
-        network = nnx.merge(definition, params, frozen["statistics"])
-        return photos, masks, network(normalize(photos), masks, moments)
+    def paint(params: Params, frozen: Any, batch: Batch) -> Paint:
+        network, moments = nnx.merge(definition, params, frozen["statistics"]), mix_views(frozen["bank"].moments, batch)
+        return lambda photos, masks: network(normalize(photos), masks, moments)
 
     def loss(params: Params, frozen: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, Terms]:
-        photos, masks, pixels = forward(params, frozen, batch)
+        photos, masks = photos_and_masks(batch)
+        painter = paint(params, frozen, batch)
+        pixels = painter(photos, masks)
         grams = {layer: mix_views(gram, batch) for layer, gram in frozen["bank"].grams.items()}
         weights = options.weights.with_tv_per_pixel(*photos.shape[1:3])
         network = nnx.merge(vgg_definition, frozen["vgg"])
-        return guided_batch_loss(network, grams, layers, weights, pixels, photos, masks)
+        value, terms = guided_batch_loss(network, grams, layers, weights, pixels, photos, masks)
+        return add_temporal(options.temporal_weight, value, terms, painter, photos, masks, pixels, batch)
 
-    jitted_loss, jitted_forward = jax.jit(loss), jax.jit(forward)
+    jitted_loss = jax.jit(loss)
+    jitted_pixels = jax.jit(lambda params, frozen, batch: paint(params, frozen, batch)(*photos_and_masks(batch)))
 
     def evaluate(params: Params) -> Evaluation:
         value, terms = jitted_loss(params, frozen, samples, jax.random.key(0))
-        _, _, pixels = jitted_forward(params, frozen, samples)
         scalars = {name: float(term) for name, term in {"loss": value, **terms}.items()}
-        return Evaluation(scalars, sample_sheet(samples, np.asarray(pixels)))
+        return Evaluation(scalars, sample_sheet(samples, np.asarray(jitted_pixels(params, frozen, samples))))
 
     def save(path: Path, params: Params) -> None:
-        state = nnx.state(nnx.merge(definition, params, statistics), nnx.Any(*WEIGHT_TYPES))
+        state = nnx.state(nnx.merge(definition, params, statistics), nnx.Any(*serialization.WEIGHT_TYPES))
         save_feedforward(path, options.record, (), (), state, architecture=ANY_NETWORK)
 
     return Task(init, loss, frozen, evaluate, save)
+
+
+def _build_network(options: AnyStylizerOptions, rngs: nnx.Rngs) -> AnyStylizer:
+    return AnyStylizer(width=options.width, blocks=options.blocks, dtype=compute_dtype(options.dtype), rngs=rngs)
+
+
+def _split_network(options: AnyStylizerOptions, bank: PaintingBank, initial: Tensors) -> tuple[nnx.GraphDef, nnx.State]:
+    """The definition of the network, and what of it is not trained: the standardization of the statistics.
+
+    That is the one of the bank or, where training starts from a model, the one that its predictor knows.
+    """
+    definition, _, statistics = nnx.split(_build_network(options, nnx.Rngs(0)), nnx.Param, ...)  # type: ignore[misc]
+    center, spread = standardization(bank.moments)
+    own = dict(zip(STATISTICS, (np.asarray(center), np.asarray(spread)), strict=True))
+    return definition, serialization.replace_leaves(statistics, {name: initial.get(name, own[name]) for name in own})
+
+
+def photos_and_masks(batch: Batch) -> tuple[jax.Array, jax.Array]:
+    """The photos (N, H, W, 3) in [0, 1] of a batch and their masks (N, H, W, K); some photos are one region."""
+    first = jnp.zeros_like(batch["masks"]).at[..., 0].set(1.0)
+    whole = batch["whole"][:, None, None, None]
+    return batch["photo"].astype(jnp.float32) / 255, jnp.where(whole, first, batch["masks"])
 
 
 def mix_views(values: jax.Array, batch: Batch) -> jax.Array:

@@ -1,6 +1,7 @@
 """The training task of the feed-forward stylizer: its perceptual loss, sample sheet, export."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from msst_jax.errors import UserError
 from msst_jax.io.images import load_image, to_picture
 from msst_jax.losses.guided_batch import guided_batch_loss
 from msst_jax.losses.objective import Terms, style_targets
+from msst_jax.losses.temporal import Paint, temporal_loss
 from msst_jax.models import serialization
 from msst_jax.models.architecture import abstract_architecture, build_architecture, rearrange_styles, style_axes
 from msst_jax.models.feedforward_model import FeedforwardModel, load_feedforward, save_feedforward
@@ -22,7 +24,9 @@ from msst_jax.models.precision import compute_dtype
 from msst_jax.models.vgg import VGG
 from msst_jax.ops.image import normalize
 from msst_jax.regions.masks import BACKGROUND
+from msst_jax.registry import ARCHITECTURE
 from msst_jax.report.sheets import sheet
+from msst_jax.training.data.motion import random_motion
 from msst_jax.training.options import StylizerOptions
 from msst_jax.training.task import Batch, Evaluation, Params, Task, TaskSpec
 from msst_jax.transfer.fast_model import open_model
@@ -51,6 +55,7 @@ def load_task_spec(options: StylizerOptions, styles: Mapping[str, str]) -> TaskS
     return TaskSpec(
         [*styles],
         lambda samples: start_from(initial, make_task(options, vgg, [*styles], style_names, images, samples)),
+        random_motion if options.temporal_weight else None,
     )
 
 
@@ -90,17 +95,27 @@ def _check_same_network(options: StylizerOptions, model: FeedforwardModel) -> No
             f"config.start {options.start} is of the architecture {model.architecture}, the run of "
             f"{options.architecture}; give --config.architecture={model.architecture}"
         )
+    if options.architecture == ARCHITECTURE:
+        check_same_shape(options.start, options.training, model.training)
+        return
     count = len(model.regions)
     networks = (
         abstract_architecture(options.architecture, count, config) for config in (options.training, model.training)
     )
     expected, found = (serialization.parameter_shapes(network) for network in networks)
     if expected != found:
-        fields = [name for name in SHAPE_FIELDS if options.training[name] != model.training.get(name)]
-        flags = " ".join(f"--config.{name}={model.training[name]}" for name in fields)
         raise UserError(
-            f"config.start {options.start} is a network of another shape than that of the run; give "
-            f"{flags or 'the config that it was trained with'}"
+            f"config.start {options.start} is a network of another shape than that of the run; give the config that "
+            "it was trained with"
+        )
+
+
+def check_same_shape(start: str, training: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """Raises UserError unless the config of a run makes the package's own network as that of the model `start` did."""
+    flags = [f"--config.{name}={found[name]}" for name in SHAPE_FIELDS if training[name] != found[name]]
+    if flags:
+        raise UserError(
+            f"config.start {start} is a network of another shape than that of the run; give {' '.join(flags)}"
         )
 
 
@@ -136,22 +151,24 @@ def make_task(
     def init(key: jax.Array) -> Params:
         return nnx.state(build_network(nnx.Rngs(key)))
 
-    def forward(params: Params, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        photos = batch["photo"].astype(jnp.float32) / 255
-        return photos, nnx.merge(definition, params)(normalize(photos), batch["masks"])
+    def forward(params: Params, photos: jax.Array, masks: jax.Array) -> jax.Array:
+        return nnx.merge(definition, params)(normalize(photos), masks)
 
     def loss(params: Params, frozen: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, Terms]:
-        photos, pixels = forward(params, batch)
+        photos, masks = batch["photo"].astype(jnp.float32) / 255, batch["masks"]
+        pixels = forward(params, photos, masks)
         weights = options.weights.with_tv_per_pixel(*photos.shape[1:3])
         network = nnx.merge(vgg_definition, frozen["vgg"])
         grams = jax.tree.map(lambda gram: jnp.broadcast_to(gram, (len(photos), *gram.shape)), frozen["grams"])
-        return guided_batch_loss(network, grams, layers, weights, pixels, photos, batch["masks"])
+        value, terms = guided_batch_loss(network, grams, layers, weights, pixels, photos, masks)
+        painter = partial(forward, params)
+        return add_temporal(options.temporal_weight, value, terms, painter, photos, masks, pixels, batch)
 
     jitted_loss, jitted_forward = jax.jit(loss), jax.jit(forward)
 
     def evaluate(params: Params) -> Evaluation:
         value, terms = jitted_loss(params, frozen, samples, jax.random.key(0))
-        _, pixels = jitted_forward(params, samples)
+        pixels = jitted_forward(params, samples["photo"].astype(np.float32) / 255, samples["masks"])
         scalars = {name: float(term) for name, term in {"loss": value, **terms}.items()}
         return Evaluation(scalars, sample_sheet(samples, np.asarray(pixels)))
 
@@ -159,6 +176,23 @@ def make_task(
         save_feedforward(path, options.record, regions, style_names, params, architecture=options.architecture)
 
     return Task(init, loss, frozen, evaluate, save)
+
+
+def add_temporal(
+    weight: float,
+    value: jax.Array,
+    terms: Terms,
+    paint: Paint,
+    photos: jax.Array,
+    masks: jax.Array,
+    pixels: jax.Array,
+    batch: Batch,
+) -> tuple[jax.Array, Terms]:
+    """A loss and its terms, with the temporal one if it has a weight."""
+    if not weight:
+        return value, terms
+    temporal = weight * temporal_loss(paint, photos, masks, pixels, batch)
+    return value + temporal, {**terms, "temporal": temporal}
 
 
 def sample_sheet(samples: Batch, pixels: np.ndarray) -> Image.Image:
