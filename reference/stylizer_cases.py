@@ -151,4 +151,6 @@ def torch_training(case: TrainingCase) -> LossAndGradients:
 
 def gradient_errors(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> dict[str, float]:
     """{parameter: largest difference relative to the largest magnitude}."""
-    return {name: float((ours[name] - expected).abs().max() / expected.abs().max()) for name, expected in theirs.items()}
+    return {
+        name: float((ours[name] - expected).abs().max() / expected.abs().max()) for name, expected in theirs.items()
+    }
