@@ -28,14 +28,14 @@ def motion(shift: tuple[float, float] = (0.0, 0.0), noise: float = 0.0, zoom: fl
     return {**{name: np.stack([value] * 2) for name, value in single.items()}, "noise_seed": np.uint32([1, 2])}
 
 
-def loss(painter: str, moved: dict[str, np.ndarray]) -> float:
+def loss(painter: str, moved: dict[str, np.ndarray], photos: np.ndarray = PHOTOS) -> float:
     paint = PAINTERS[painter]
 
     @jax.jit
     def value(photos: jax.Array, moved: dict[str, jax.Array]) -> jax.Array:
         return temporal_loss(paint, photos, MASKS, paint(photos, MASKS), moved)
 
-    return float(value(PHOTOS, moved))
+    return float(value(photos, moved))
 
 
 @pytest.mark.parametrize("painter", PAINTERS)
@@ -47,6 +47,19 @@ def test_a_pattern_that_stays_where_it_is_costs_and_one_that_moves_along_does_no
     whole_pixels = motion(shift=(3 / SIZE[1], -2 / SIZE[0]))
     assert loss("moves along", whole_pixels) < 1e-10
     assert loss("stays", whole_pixels) > 0.01
+
+
+def test_a_photo_that_mostly_moves_out_of_sight_counts_as_much_as_another() -> None:
+    """Else the loss of a batch would depend on how it is divided among devices."""
+    moved = motion(shift=(3 / SIZE[1], 0))
+    moved["affine"][1, 0, 2] = 0.8
+    alone = []
+    for index in range(2):
+        single = {name: np.stack([values[index]] * 2) for name, values in moved.items()}
+        photos = np.stack([PHOTOS[index]] * 2)
+        alone.append(loss("stays", single, photos))
+    assert loss("stays", moved) == pytest.approx(np.mean(alone), rel=1e-5)
+    assert abs(alone[0] / alone[1] - 1) > 0.01
 
 
 def test_noise_costs_what_the_model_makes_of_it() -> None:
