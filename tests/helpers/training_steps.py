@@ -45,10 +45,10 @@ def steps_on_four_devices_and_one(task: Task, state: TrainState, step: Any, batc
     ]
 
 
-def perturbed(params: Any) -> Any:
+def perturbed(params: Any, seed: int = 3) -> Any:
     """Nonzero parameters: Adam takes a full step even where the gradient is rounding error, large relative to 0."""
     leaves, structure = jax.tree.flatten(params)
-    rng = np.random.default_rng(3)
+    rng = np.random.default_rng(seed)
     return jax.tree.unflatten(
         structure, [leaf + 0.1 * rng.normal(size=leaf.shape).astype(np.float32) for leaf in leaves]
     )

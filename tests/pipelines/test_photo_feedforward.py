@@ -247,7 +247,7 @@ def test_a_model_for_any_painting_takes_the_paintings_of_the_job_and_records_the
     sidecar = json.loads((tmp_path / "a.json").read_text())
     paintings = [str(scene / f"{name}.png") for name in "ab"]
     assert [region["style"] for region in sidecar["regions"]] == paintings
-    assert [*sidecar["styles"].values()] == paintings
+    assert sidecar["config"]["styles"] == [f"person={paintings[0]}", f"background={paintings[1]}"]
     assert sidecar["weights"] == MODEL_FILE
 
 

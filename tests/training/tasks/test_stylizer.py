@@ -81,7 +81,11 @@ def test_slices_of_styles_are_taken_along_their_own_axis():
             {},
             r"^config.start builtin is a network of another shape .*; give --config.width=\d+ --con",
         ),
-        ("nowhere", {}, r"nowhere does not exist; give a --workdir of train.py, or builtin; one of your own needs"),
+        (
+            "nowhere",
+            {},
+            r"nowhere does not exist; give a --workdir of train.py, or builtin or any; one of your own needs",
+        ),
     ],
 )
 def test_a_start_that_does_not_fit_says_what_to_give(model: Path, start: str, changes: dict, message: str):
