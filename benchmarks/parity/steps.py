@@ -28,7 +28,7 @@ from reference.stylizer_cases import BATCHES, SEEDS, LossAndGradients
 LBFGS = "torch.optim.LBFGS"
 CLAMPED = {"free": False, "clamped": True}
 AGAINST = "a PyTorch twin, autograd"
-STYLES, WIDTH, BLOCKS = 3, 32, 5  # those of configs/fast.py
+STYLES, WIDTH, BLOCKS = 3, 16, 6  # the last two are those of configs/fast.py
 IMAGES = (2, 96, 131, 3)
 QUICK_WIDTH, QUICK_BLOCKS = 4, 2
 QUICK_IMAGES = (1, 18, 23, 3)
@@ -85,13 +85,17 @@ def feedforward(*, quick: bool) -> list[Comparison]:
     return comparisons
 
 
-def _start_images(width: int, blocks: int, shape: tuple[int, ...]) -> Callable[[], Mapping[str, Errors]]:
+def _start_images(width: int, blocks: int, shape: tuple[int, int, int, int]) -> Callable[[], Mapping[str, Errors]]:
     network = stylizer_cases.random_stylizer(STYLES, width=width, blocks=blocks)
     pixels = np.random.default_rng(0).uniform(size=shape).astype(np.float32)
     images = np.asarray(normalize(jnp.asarray(pixels)))
+    masks = stylizer_cases.random_masks(shape[0], STYLES, shape[1:3])
     with torch.no_grad():
-        theirs = build_twin(state_to_tensors(nnx.state(network)))(to_tensor(images)).movedim(2, -1).numpy()
-    return lambda: {"images": relative_errors({"images": stylizer_cases.stylised(network, images)}, {"images": theirs})}
+        twin = build_twin(state_to_tensors(nnx.state(network)))
+        theirs = twin(to_tensor(images), to_tensor(masks)).movedim(1, -1).numpy()
+    return lambda: {
+        "images": relative_errors({"images": stylizer_cases.stylised(network, images, masks)}, {"images": theirs})
+    }
 
 
 def _start_training(

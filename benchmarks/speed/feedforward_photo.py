@@ -1,4 +1,4 @@
-"""Benchmark of one photo through the feed-forward model of configs/fast.py: K styles and their composite."""
+"""Benchmark of one photo through the feed-forward model of configs/fast.py, with few and with more regions."""
 
 from functools import partial
 
@@ -17,59 +17,59 @@ from reference.stylizer import build_twin
 
 GROUP = "fast_photo"
 REFERENCE = "PyTorch twin"
-STYLES = 2
+REGIONS = (2, 4)
 TOLERANCE = 1e-4
 
 
 def cases(quick: bool) -> list[Case]:
     """Cases at sizes that suit the device; random weights, which do not affect speed."""
     large = (1024, 2048) if jax.default_backend() != "cpu" else (256, 512)
-    return [_case(size) for size in ((32,) if quick else large)]
+    return [_case(size, regions) for size in ((32,) if quick else large) for regions in REGIONS]
 
 
-def _case(size: int) -> Case:
+def _case(size: int, regions: int) -> Case:
     width = fast.get_config().width
     return Case(
         group=GROUP,
-        what=f"fast model of {STYLES} styles, width {width}",
+        what=f"fast model, {regions} regions, width {width}",
         size=f"{size}x{size}",
         unit="photo",
-        programs={OURS: partial(start_ours, size), REFERENCE: partial(start_torch, size)},
+        programs={OURS: partial(start_ours, size, regions), REFERENCE: partial(start_torch, size, regions)},
         tolerance=TOLERANCE,
     )
 
 
-def _network() -> nnx.Module:
+def _network(regions: int) -> nnx.Module:
     config = fast.get_config()
-    return Stylizer(STYLES, width=config.width, blocks=config.blocks, rngs=nnx.Rngs(0))
+    return Stylizer(regions, width=config.width, blocks=config.blocks, rngs=nnx.Rngs(0))
 
 
-def _photo(size: int) -> tuple[np.ndarray, np.ndarray]:
+def _photo(size: int, regions: int) -> tuple[np.ndarray, np.ndarray]:
     """A random photo (1, size, size, 3) and masks (1, size, size, K)."""
     rng = np.random.default_rng(0)
     photo = rng.uniform(size=(1, size, size, 3)).astype(np.float32)
-    return photo, rng.dirichlet([1] * STYLES, (1, size, size)).astype(np.float32)
+    return photo, rng.dirichlet([1] * regions, (1, size, size)).astype(np.float32)
 
 
-def start_ours(size: int) -> Program:
+def start_ours(size: int, regions: int) -> Program:
     """The jitted function that stylize.py runs."""
-    arguments = (_network(), *map(jnp.asarray, (*_photo(size), blend_mixtures(STYLES, 0.0))))
+    inputs = (*_photo(size, regions), blend_mixtures(regions, 0.0))
+    arguments = (_network(regions), *map(jnp.asarray, inputs))
     compiled, seconds, cost = compile_with_cost(stylize_batch, *arguments)
     return Program(lambda: np.asarray(compiled(*arguments)), seconds, cost)
 
 
-def start_torch(size: int) -> Program:
+def start_torch(size: int, regions: int) -> Program:
     """The PyTorch reference with the same weights."""
     import torch
 
     device = torch_device()
-    network = build_twin(state_to_tensors(nnx.state(_network()))).to(device).eval()
-    photo, masks = (to_tensor(array).to(device) for array in _photo(size))
+    network = build_twin(state_to_tensors(nnx.state(_network(regions)))).to(device).eval()
+    photo, masks = (to_tensor(array).to(device) for array in _photo(size, regions))
 
     def advance() -> np.ndarray:
         with torch.inference_mode():
-            styled = network(normalize(photo))
-            result = (styled * masks[:, :, None]).sum(1)
+            result = network(normalize(photo), masks)
         return result.permute(0, 2, 3, 1).cpu().numpy()
 
     return Program(advance)

@@ -46,8 +46,9 @@ RATES = 100  # precomputed learning rates for PyTorch, more than any run needs
 
 
 def cases(quick: bool) -> list[Case]:
-    """Cases of the default network and of the embedded narrow one; if quick, of a tiny one."""
-    return [_case(*sizes) for sizes in ([(32, 4)] if quick else [(256, 32), (128, 16)])]
+    """Cases of the default network at two sizes of its crops; if quick, of a tiny one."""
+    width = fast_config.get_config().width
+    return [_case(*sizes) for sizes in ([(32, 4)] if quick else [(256, width), (128, width)])]
 
 
 def _case(size: int, width: int) -> Case:
@@ -137,7 +138,7 @@ def _torch_loss(config: ConfigDict, weights: Mapping[str, np.ndarray], styles: l
     settings = original.Settings(
         style_layers=config.style_layers,
         content_layers=config.content_layers,
-        style_factors=config.style_layer_weights,
+        style_factors=config.style_layer_weights or (1.0,) * len(config.style_layers),
         content_factors=config.content_layer_weights or (1.0,) * len(config.content_layers),
         style_weight=config.style_weight,
         blend_ratio=config.blend_ratio,
@@ -145,4 +146,5 @@ def _torch_loss(config: ConfigDict, weights: Mapping[str, np.ndarray], styles: l
         tv_weight=config.tv_weight / config.size**2,
     )
     vgg = original.network(EMBEDDED_VGG16)
+    vgg.conv1_1.padding_mode = "replicate"  # type: ignore[assignment]  # as that of train.py
     return TrainingLoss(build_twin(weights), vgg, [original.to_tensor(style) for style in styles], settings)

@@ -4,9 +4,8 @@
     python -m benchmarks.speed.video --memory
 
 Without VIDEO the one of examples/make_clip.py is used. "decode" reads frames, "regions" segments them and smooths the
-masks, "stylise" is the network and the composite, "encode" writes; each runs by itself. "whole pipeline" is what
-stylize.py does, where they overlap; compilation is not counted. With --memory two processes stylize 30 and 300 small
-frames. Prints Markdown.
+masks, "stylise" is the network, "encode" writes; each runs by itself. "whole pipeline" is what stylize.py does, where
+they overlap; compilation is not counted. With --memory two processes stylize 30 and 300 small frames. Prints Markdown.
 """
 
 import itertools
@@ -32,7 +31,7 @@ from msst_jax.configs import video as video_config
 from msst_jax.errors import UserError
 from msst_jax.models.feedforward_model import FeedforwardModel, load_feedforward
 from msst_jax.models.stylizer import blend_mixtures
-from msst_jax.ops.image import composite, normalize, to_uint8
+from msst_jax.ops.image import normalize, to_uint8
 from msst_jax.pipelines.video import frame_size
 from msst_jax.regions.masks import MaskSpec
 from msst_jax.regions.segmenter import AnySegmenter, Size, load_segmenter
@@ -169,8 +168,7 @@ def _network_stage(setup: Setup, batches: Sequence[FrameBatch]) -> Callable[[], 
     @jax.jit
     def stylize(weights: Any, frames: jax.Array, masks: jax.Array) -> jax.Array:
         photos = normalize(frames.astype(jnp.float32) / 255)
-        styled = nnx.merge(definition, weights)(photos, blend_mixtures(styles, 0.0))
-        return to_uint8(jax.vmap(composite)(styled, masks))
+        return to_uint8(nnx.merge(definition, weights)(photos, masks, blend_mixtures(styles, 0.0)))
 
     def run() -> None:
         for batch in batches:

@@ -37,7 +37,8 @@ def temporal_loss(
 ) -> jax.Array:
     """mean((P(W(x) + noise) - W(P(x)))^2) over the pixels that the motion W brings from within the photo.
 
-    P(x) is constant in the gradient: the second frame follows the first.
+    It is a mean over the photos, each by its own pixels: so it is the same on any number of devices. P(x) is constant
+    in the gradient: the second frame follows the first.
 
     Args:
       paint: P, the model.
@@ -55,8 +56,8 @@ def temporal_loss(
     together = jnp.concatenate([photos, masks, jax.lax.stop_gradient(pictures)], -1)
     moved, moved_masks, expected = jnp.split(jax.vmap(warp)(together, flows), (3, together.shape[-1] - 3), -1)
     noisy = jnp.clip(moved + motion["noise"][:, None, None, None] * noise, 0.0, 1.0)
-    difference = jnp.square(paint(noisy, moved_masks) - expected)
-    return jnp.sum(difference * inside) / jnp.maximum(3 * jnp.sum(inside), 1.0)
+    difference = jnp.square(paint(noisy, moved_masks) - expected).mean(-1, keepdims=True)
+    return jnp.mean(jnp.sum(difference * inside, (1, 2, 3)) / jnp.maximum(jnp.sum(inside, (1, 2, 3)), 1.0))
 
 
 def _inside(flow: jax.Array) -> jax.Array:

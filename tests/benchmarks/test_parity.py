@@ -119,14 +119,14 @@ def test_wrong_optimizer_is_detected(monkeypatch: Patch) -> None:
 @pytest.mark.usefixtures("one_precision")
 def test_wrong_image_of_the_feedforward_model_is_detected(monkeypatch: Patch) -> None:
     monkeypatch.setattr(parity_steps, "BATCHES", ())
-    monkeypatch.setattr(stylizer_cases, "stylised", lambda _, images: jnp.full((1, 3, *images.shape[1:]), 0.5))
+    monkeypatch.setattr(stylizer_cases, "stylised", lambda _, images, masks: jnp.full(images.shape, 0.5))
     rows = measure_quickly("fast")
     assert failures(rows) == list(rows) != []
 
 
 def test_wrong_training_loss_or_gradient_is_detected(monkeypatch: Patch) -> None:
-    right = stylizer_cases.torch_training(stylizer_cases.training_case(2, 2, (16, 20), 0))
-    gradients = {**right.gradients, "bias": 1.001 * right.gradients["bias"]}
+    right = stylizer_cases.torch_training(stylizer_cases.training_case(2, 2, (17, 22), 0))
+    gradients = {**right.gradients, "transfer.bias": 1.001 * right.gradients["transfer.bias"]}
     wrong = right._replace(loss=1.001 * right.loss, gradients=gradients)
     monkeypatch.setattr(stylizer_cases, "torch_training", lambda _: right)
     training = parity_steps.feedforward(quick=True)[1]
@@ -136,7 +136,7 @@ def test_wrong_training_loss_or_gradient_is_detected(monkeypatch: Patch) -> None
     loss, gradient = measure_rows("fast", training)
     assert not loss.ok
     assert not gradient.ok
-    assert gradient.highest.at == "bias, seed 0"
+    assert gradient.highest.at == "transfer.bias, seed 0"
 
 
 @pytest.mark.usefixtures("one_precision")
