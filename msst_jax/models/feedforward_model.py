@@ -69,8 +69,16 @@ def save_feedforward(
     Raises:
       UserError: unwritable place.
     """
-    metadata = {"network": architecture, "regions": list(regions), "styles": list(styles), "config": dict(training)}
+    config = without_folders(training)
+    metadata = {"network": architecture, "regions": list(regions), "styles": list(styles), "config": config}
     save_tensors(path, state_to_tensors(params), {"msst_jax": json.dumps(metadata)})
+
+
+def without_folders(training: Mapping[str, Any]) -> dict[str, Any]:
+    """A training config whose paths are names: a model that is passed on tells nothing of where it was made."""
+    paths = {name: Path(training[name]).name for name in ("start", "segmenter") if training.get(name)}
+    folders = {"paintings": [Path(folder).name for folder in training["paintings"]]} if "paintings" in training else {}
+    return {**training, **paths, **folders}
 
 
 def find_feedforward(name: str, what: str = "--model") -> Path:

@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 
 from msst_jax.models.any_model import StyleSource, load_predictor_vgg, painting_side, with_paintings
-from msst_jax.models.feedforward_model import FeedforwardModel, is_for_any_painting, load_feedforward
+from msst_jax.models.feedforward_model import (
+    FeedforwardModel,
+    is_for_any_painting,
+    load_feedforward,
+    without_folders,
+)
 from msst_jax.models.style_predictor import style_moments
 from msst_jax.registry import ARCHITECTURE
 from reference.stylizer_cases import random_masks
@@ -69,3 +74,8 @@ def test_paintings_are_seen_at_the_scale_of_the_training(opened: FeedforwardMode
 def test_which_models_need_paintings_is_known_without_reading_their_weights(model: Path, any_model: Path):
     assert is_for_any_painting(str(any_model))
     assert not is_for_any_painting(str(model))
+
+
+def test_a_model_that_is_passed_on_does_not_tell_where_it_was_made():
+    training = {"width": 4, "start": "/home/me/runs/any", "segmenter": "", "paintings": ("/home/me/paintings",)}
+    assert without_folders(training) == {"width": 4, "start": "any", "segmenter": "", "paintings": ["paintings"]}
