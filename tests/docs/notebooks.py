@@ -1,0 +1,59 @@
+"""The notebooks under docs/; `python -m tests.docs.notebooks [NAME...]` executes them and stores their outputs."""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+from tests.docs.markdown import ROOT
+
+NOTEBOOKS = tuple(sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")))
+CELL_SECONDS = 600  # of a cell that hangs
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+
+
+def read(path: Path) -> NotebookNode:
+    """A notebook as it is stored."""
+    return nbformat.read(path, as_version=4)
+
+
+def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
+    """The cells that are executed: those of code that is there."""
+    return [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+
+
+def prose(notebook: NotebookNode) -> str:
+    """What stands between the code, as one page of Markdown."""
+    return "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+
+
+def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
+    """The notebook with the outputs of a clean kernel in a folder; a cell that raises is a CellExecutionError."""
+    executed = nbformat.from_dict(notebook)
+    settings = {"metadata": {"path": str(folder)}}
+    NotebookClient(executed, timeout=CELL_SECONDS, kernel_name=KERNEL["name"], resources=settings).execute()
+    return stripped(executed)
+
+
+def stripped(notebook: NotebookNode) -> NotebookNode:
+    """Without what differs from one run or machine to the next and is no output: times, versions, random names."""
+    notebook.metadata = NotebookNode({"kernelspec": KERNEL, "language_info": {"name": "python"}})
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{number:02d}"
+        cell.metadata = NotebookNode()
+    return notebook
+
+
+def main(names: list[str]) -> None:
+    """Executes notebooks, each in a folder of its own, and stores their outputs."""
+    for path in NOTEBOOKS:
+        if not names or path.stem in names:
+            with tempfile.TemporaryDirectory() as folder:
+                nbformat.write(execute(read(path), Path(folder)), path)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
