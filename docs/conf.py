@@ -35,14 +35,19 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True  # "Attributes:" as a list, since the fields of a NamedTuple are members already
 autodoc_member_order = "bysource"
-autodoc_typehints = "signature"
+autodoc_typehints = "description"  # a picture alone can be of six types
 autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
 
 
 def keep_first_colon(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Napoleon takes what stands before the first colon of an attribute's docstring for its type; here it never is."""
-    if what in ("attribute", "data"):
+    """Napoleon takes what stands before the first colon of an attribute's docstring for its type; here it never is.
+
+    A field of a NamedTuple without a docstring has none.
+    """
+    if lines and lines[0].startswith("Alias for field number"):
+        lines.clear()
+    elif what in ("attribute", "data"):
         lines[:0] = ["..", ""]  # an empty comment
 
 

@@ -1,10 +1,12 @@
 """The notebooks under docs/; `python -m tests.docs.notebooks [NAME...]` executes them and stores their outputs."""
 
+import os
 import sys
 import tempfile
 from pathlib import Path
 
 import nbformat
+from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
@@ -12,6 +14,7 @@ from tests.docs.markdown import ROOT
 
 NOTEBOOKS = tuple(sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")))
 CELL_SECONDS = 600  # of a cell that hangs
+TRANSPORT = "tcp" if os.name == "nt" else "ipc"  # sockets are files where they can be
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
@@ -34,7 +37,11 @@ def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
     """The notebook with the outputs of a clean kernel in a folder; a cell that raises is a CellExecutionError."""
     executed = nbformat.from_dict(notebook)
     settings = {"metadata": {"path": str(folder)}}
-    NotebookClient(executed, timeout=CELL_SECONDS, kernel_name=KERNEL["name"], resources=settings).execute()
+    with tempfile.TemporaryDirectory() as sockets:  # whose names must be short
+        places = {"transport": TRANSPORT, "connection_file": f"{sockets}/kernel.json"}
+        kernel = AsyncKernelManager(kernel_name=KERNEL["name"], **places)
+        client = NotebookClient(executed, km=kernel, timeout=CELL_SECONDS, resources=settings, coalesce_streams=True)
+        client.execute(cleanup_kc=True)
     return stripped(executed)
 
 

@@ -1,9 +1,11 @@
 """The notebooks run from a clean kernel, and are stored as they ran: in order, without errors, small."""
 
-import json
 from pathlib import Path
 
 import pytest
+from nbclient.exceptions import CellExecutionError
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_notebook
 
 from tests.docs.markdown import ROOT, anchors, code_spans, links
 from tests.docs.notebooks import NOTEBOOKS, code_cells, execute, prose, read
@@ -37,7 +39,7 @@ def test_it_is_stored_as_it_ran_from_the_first_cell_to_the_last(path: Path):
 def test_its_outputs_are_small_and_name_no_folder_of_the_machine(path: Path):
     assert path.stat().st_size < MAX_BYTES
     for output in (output for cell in code_cells(read(path)) for output in cell.outputs):
-        pictures = [data for kind, data in output.get("data", {}).items() if kind.startswith("image/")]
+        pictures = [data for form, data in output.get("data", {}).items() if form.startswith("image/")]
         assert all(len(data) < MAX_PICTURE for data in pictures)
         text = output.get("text") or output.get("data", {}).get("text/plain", "")
         assert len(text.splitlines()) < MAX_LINES
@@ -57,17 +59,22 @@ def test_its_links_lead_somewhere_and_its_names_are_in_the_code(path: Path):
 
 
 @pytest.mark.slow
+def test_a_cell_that_raises_fails_the_test_of_its_notebook(tmp_path: Path):
+    cells = [new_code_cell("1 / 0"), new_code_cell("print('on')")]
+    with pytest.raises(CellExecutionError, match="ZeroDivisionError"):
+        execute(new_notebook(cells=cells), tmp_path)
+
+
+@pytest.mark.slow
 @each_notebook
 def test_it_runs_from_a_clean_kernel(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    for name in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR"):  # nothing of the user's, and nothing stays
-        monkeypatch.setenv(name, str(tmp_path / name.lower()))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))  # nothing of the user's, and nothing stays
     notebook = read(path)
     executed = execute(notebook, tmp_path)
     for before, after in zip(code_cells(notebook), code_cells(executed), strict=True):
-        assert [kinds(output) for output in before.outputs] == [kinds(output) for output in after.outputs]
+        assert [*map(kind, before.outputs)] == [*map(kind, after.outputs)]
 
 
-def kinds(output: object) -> str:
+def kind(output: NotebookNode) -> tuple[str, str, list[str]]:
     """What an output is, without what it holds."""
-    data = json.loads(json.dumps(output))
-    return f"{data['output_type']} {data.get('name', '')} {sorted(data.get('data', {}))}"
+    return output.output_type, output.get("name", ""), sorted(output.get("data", {}))
