@@ -12,11 +12,14 @@ from msst_jax.io.write_options import WriteOptions
 
 
 def read_image(path: str | os.PathLike[str], *, size: int = 0) -> np.ndarray:
-    """Reads an image of any format that Pillow knows: float32 (H, W, 3) in [0, 1], sRGB, upright, over white.
+    """Reads an image of any format that Pillow knows.
 
     Args:
       path: the file; ~ is the home folder.
       size: longest side in pixels, 0 = as it is.
+
+    Returns:
+      float32 (H, W, 3) in [0, 1], sRGB, upright, over white.
 
     Raises:
       UserError: (a ValueError) no such file, no image, or one that cannot be read.

@@ -33,6 +33,9 @@ def load_vgg(
       dtype: of the computation, "float32" or "bfloat16".
       weights: a safetensors file; None = converted weights if there are any, else those in the package.
 
+    Returns:
+      The network, a pytree of its weights.
+
     Raises:
       UserError: (a ValueError) an unknown name, or weights that are missing (says how to get them) or damaged.
     """

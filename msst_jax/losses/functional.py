@@ -130,7 +130,7 @@ def content_loss(features: jax.Array, target: jax.Array) -> jax.Array:
 
 
 def total_variation(image: jax.Array) -> jax.Array:
-    """Sum of |dR/dx| + |dR/dy| over pixels and channels of an image (H, W, 3).
+    """Sum of `|dR/dx| + |dR/dy|` over pixels and channels of an image (H, W, 3).
 
     Source: anisotropic total variation; Rudin, Osher & Fatemi 1992.
     """

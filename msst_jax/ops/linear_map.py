@@ -26,7 +26,7 @@ def linear_map(
     saved: Arrays,
     tangents: Sequence[jax.Array | SymbolicZero],
 ) -> jax.Array:
-    """forward(saved, *tangents), of which reverse mode takes the transpose from backward(saved, gradient).
+    """`forward(saved, *tangents)`, of which reverse mode takes the transpose from backward(saved, gradient).
 
     Both are differentiated by JAX where second derivatives are asked for.
 

@@ -1,7 +1,7 @@
 """L-BFGS with torch's rules, as an optax gradient transformation.
 
 Equal to torch.optim.LBFGS(line_search_fn=None), iterate by iterate. It differs from optax.lbfgs in three rules:
-the first step is scaled by min(1, 1 / |g|_1), the stored step is the requested one (not the difference of the
+the first step is scaled by `min(1, 1 / |g|_1)`, the stored step is the requested one (not the difference of the
 parameters, which would include rounding and clamping), and pairs with y.s <= 1e-10 are skipped.
 Source: Nocedal & Wright, Numerical Optimization, algorithm 7.4 (two-loop recursion).
 """
@@ -63,6 +63,9 @@ def torch_lbfgs(
         such limit, and its first steps with little history can overshoot far.
       preconditioner: the initial inverse Hessian, which is then scaled to fit the last pair; None for torch's, the
         identity.
+
+    Returns:
+      An optax transformation, for parameters of any shapes.
 
     Raises:
       ValueError: history_size below 1.

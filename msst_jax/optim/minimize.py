@@ -39,17 +39,21 @@ class Solution(NamedTuple):
     """Result of the loop; if batched, every array has a leading axis."""
 
     pixels: np.ndarray
-    """After the last update (the best, if the run failed)."""
+    """After the last update (the best, if the run failed), of the shape that was given."""
     best_pixels: np.ndarray
     """Those with the smallest evaluated loss."""
     best_loss: np.ndarray
+    """Their loss."""
     losses: dict[str, np.ndarray]
     """"total" and each term at every evaluation, shape (evaluations,) or (B, evaluations)."""
     finite: np.ndarray
     """False where the run fell back to the best pixels because a loss or a pixel was not finite."""
     interrupted: bool
+    """Whether `stop`, or Ctrl-C, has ended it early."""
     compile_seconds: float
+    """Of the compilation."""
     run_seconds: float
+    """Of the loop."""
 
 
 class CompiledMinimizer(NamedTuple):
@@ -101,6 +105,9 @@ def minimize(
       on_evaluation: called as (evaluation counted from 1, loss summed over the runs), up to DISPATCH_AHEAD
         evaluations late.
       stop: ends the loop like Ctrl-C once it is set; see `interrupt_event`, which is used if None is given.
+
+    Returns:
+      The pixels, the best ones, and the loss with its terms at every evaluation; see `Solution`.
 
     Raises:
       ValueError: evaluations that are no integer of at least 1, a transform that is none of optax.

@@ -2,14 +2,22 @@
 
 import ast
 import inspect
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
+from PIL import Image
 
 import msst_jax
+from msst_jax.api.pictures import PictureLike
+from tests.helpers.pictures import stripe
+from tests.helpers.segmenters import animals, colour_segmenter, painted
 
 ROOT = Path(__file__).parents[2]
 FUNCTIONS = [name for name in msst_jax.__all__ if name[0].islower()]
@@ -61,6 +69,77 @@ def test_every_function_documents_its_arguments_shapes_units_and_errors(name: st
     for parameter in inspect.signature(function).parameters.values():
         assert f"{parameter.name}: " in text, f"{name} does not say what {parameter.name} is"
         assert parameter.annotation is not inspect.Parameter.empty
+
+
+def documented(text: str, section: str) -> list[str]:
+    """The names that a section of a docstring explains, in order."""
+    found = re.search(rf"^{section}:\n((?:  .*\n|\n)*)", f"{text}\n", re.MULTILINE)
+    return re.findall(r"^  (?:\*\*)?(\w+): ", found[1], re.MULTILINE) if found else []
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_documented_arguments_are_those_of_the_function_in_their_order(name: str):
+    function: Any = getattr(msst_jax, name)
+    signature = inspect.signature(function)
+    text = inspect.getdoc(function) or ""
+    assert documented(text, "Args") == [*signature.parameters]
+    assert ("\nReturns:\n  " in text) == (signature.return_annotation is not None)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_what_takes_or_returns_pictures_says_their_shape_and_range(name: str):
+    signature = inspect.signature(getattr(msst_jax, name))
+    kinds = {str(each.annotation) for each in signature.parameters.values()} | {str(signature.return_annotation)}
+    if any(str(PictureLike) in kind or "numpy.ndarray" in kind for kind in kinds):
+        text = inspect.getdoc(getattr(msst_jax, name)) or ""
+        assert "(H, W" in text or "any shape" in text
+        assert "[0, 1]" in text or "any shape" in text
+
+
+def field_documents(kind: type) -> Iterator[str]:
+    """The fields of a class that its docstring, or a text below the field, explains."""
+    yield from documented(inspect.getdoc(kind) or "", "Attributes")
+    (tree,) = ast.parse(inspect.getsource(kind)).body
+    assert isinstance(tree, ast.ClassDef)
+    for field, text in zip(tree.body, tree.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+            yield ast.unparse(field.target)
+
+
+@pytest.mark.parametrize(
+    "kind", [msst_jax.Result, msst_jax.Solution, msst_jax.Features], ids=lambda kind: kind.__name__
+)
+def test_every_field_of_what_comes_back_is_documented(kind: type):
+    assert set(kind.__annotations__) <= set(field_documents(kind))
+
+
+PHOTO = painted(animals())
+FORMS = {
+    "uint8": PHOTO,
+    "floats": PHOTO / np.float32(255),
+    "jax": jnp.asarray(PHOTO) / 255,
+    "pillow": Image.fromarray(PHOTO),
+}
+
+
+def segmented(photo: Any, folder: Path, model: Path) -> np.ndarray:
+    return msst_jax.segment(photo, colour_segmenter())["person"]
+
+
+def at_once(photo: Any, folder: Path, model: Path) -> np.ndarray:
+    return msst_jax.load_stylizer(model)(photo, {"person": stripe(*PHOTO.shape[:2], 0, 0.5)})
+
+
+def written(photo: Any, folder: Path, model: Path) -> np.ndarray:
+    msst_jax.write_image(photo, folder / "a.png")
+    return msst_jax.read_image(folder / "a.png")
+
+
+@pytest.mark.parametrize("call", [segmented, at_once, written], ids=lambda call: call.__name__)
+def test_the_other_functions_of_pictures_take_the_same_one_in_any_form(call: Any, tmp_path: Path, model: Path):
+    first, *others = (call(form, tmp_path, model) for form in FORMS.values())
+    for name, other in zip([*FORMS][1:], others, strict=True):
+        np.testing.assert_allclose(other, first, atol=1e-4, err_msg=name)
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
