@@ -146,5 +146,5 @@ def _torch_loss(config: ConfigDict, weights: Mapping[str, np.ndarray], styles: l
         tv_weight=config.tv_weight / config.size**2,
     )
     vgg = original.network(EMBEDDED_VGG16)
-    vgg.conv1_1.padding_mode = "replicate"  # type: ignore[assignment]  # as that of train.py
+    vgg.conv1_1.padding_mode = "replicate"  # type: ignore[assignment, union-attr]  # as that of train.py
     return TrainingLoss(build_twin(weights), vgg, [original.to_tensor(style) for style in styles], settings)

@@ -185,7 +185,7 @@ def _prepare(config: ConfigDict, job: TrainJob, inputs: TrainInputs, held: ExitS
 
 
 def _used_files(config: ConfigDict, inputs: TrainInputs, folders: Sequence[Path]) -> dict[str, Fingerprint]:
-    """The fingerprints of photos, masks and weights; not of the masks that the run makes itself."""
+    """The fingerprints of photos, masks, weights and the task's own files; not of the masks that the run makes."""
     photos, names = inputs.photos, inputs.task.regions
     masks: dict[Path, list[Path]] = {folder: [] for folder in folders}
     for index in range(len(photos)):
@@ -194,7 +194,7 @@ def _used_files(config: ConfigDict, inputs: TrainInputs, folders: Sequence[Path]
     fields = [field for field in run_record.WEIGHTS_FIELDS if config.get(field)]
     weights = {field: weights_path(config[field], f"config.{field}") for field in fields}
     named = {field: file_fingerprint(path) for field, path in weights.items() if path.is_file()}  # else a name
-    return {"photos": photos.fingerprint(), "masks": fingerprint(relative_names(masks)), **named}
+    return {"photos": photos.fingerprint(), "masks": fingerprint(relative_names(masks)), **named, **inputs.task.files}
 
 
 def _masks(config: ConfigDict, inputs: TrainInputs, job: TrainJob) -> list[Path]:

@@ -87,11 +87,12 @@ def differences(
     old: Mapping[str, Any], new: Mapping[str, Any], recorded: Mapping[str, Fingerprint], used: Mapping[str, Fingerprint]
 ) -> list[str]:
     """The differences between two runs (their config.json and used files), a phrase each."""
-    weights = {field for field in WEIGHTS_FIELDS if field in recorded and field in used}
-    phrases = _changed_fields(old["config"], new["config"], {*FREE_FIELDS, STEPS, *weights})
-    for field in sorted(weights):
+    contents = {field for field in used if field in recorded} - {*FOLDERS}
+    phrases = _changed_fields(old["config"], new["config"], {*FREE_FIELDS, STEPS, *contents})
+    for field in sorted(contents):
         if change := changes(recorded[field], used[field]):
-            phrases.append(f"the weights of config.{field} are {change}")
+            weights = field in WEIGHTS_FIELDS
+            phrases.append(f"the {f'weights of config.{field} are' if weights else f'{field} have changed:'} {change}")
     phrases += _changed_styles(old["styles"], new["styles"])
     return phrases or _changed_files(recorded, used)
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from PIL import Image
 
+from msst_jax.io.fingerprint import Fingerprint
 from msst_jax.losses.objective import Terms
 
 Params = Any
@@ -48,3 +50,5 @@ class TaskSpec(NamedTuple):
     draw: Callable[[np.random.Generator], dict[str, np.ndarray]] | None = None
     """What the loss draws at random for each photo: further fields of the batch. It lies with the photos, so that it is
     the same on any number of devices and after a resume."""
+    files: Mapping[str, Fingerprint] = MappingProxyType({})
+    """Further files that the task reads, by the field of the config that names them: a run goes on with the same."""

@@ -19,7 +19,7 @@ from msst_jax.pipelines.train import TrainJob, run
 from msst_jax.registry import register_stylizer
 from msst_jax.training.run_record import CONFIG_FILE, FILES_FILE, FREE_FIELDS, STEPS
 from tests.helpers.pictures import noise, save
-from tests.helpers.training_runs import job, make_photos, tiny_config
+from tests.helpers.training_runs import job, make_photos, tiny_any_config, tiny_config
 
 pytestmark = pytest.mark.usefixtures("calls")
 
@@ -243,6 +243,22 @@ def test_weights_that_a_field_names_count_by_their_content(begun: TrainJob, monk
         assert run(tiny_config(segmenter=spelling), wanted) == 0
     with pytest.raises(UserError, match=r"holds another run: the weights of config.segmenter are of other content;"):
         run(tiny_config(segmenter="other"), wanted)
+
+
+def test_other_paintings_make_another_run_and_the_same_in_another_place_go_on(tmp_path: Path):
+    make_photos(tmp_path, 4)
+    paintings, moved = tmp_path / "paintings", tmp_path / "moved"
+    paintings.mkdir()
+    save(paintings / "a.png", noise(30, 36))
+    wanted = job(tmp_path, styles={})
+    assert run(tiny_any_config(paintings), wanted) == 0
+    shutil.copytree(paintings, moved)
+    assert run(tiny_any_config(moved), wanted) == 0
+    save(moved / "b.png", noise(30, 36, 1))
+    with pytest.raises(
+        UserError, match=r"holds another run: the paintings have changed: 1 added \(the first: b.png\);"
+    ):
+        run(tiny_any_config(moved), wanted)
 
 
 def test_a_second_run_in_a_workdir_is_refused_and_the_first_is_not_disturbed(begun: TrainJob):

@@ -12,6 +12,7 @@ from flax import nnx
 from tqdm import tqdm
 
 from msst_jax.errors import UserError
+from msst_jax.io.fingerprint import fingerprint, relative_names
 from msst_jax.losses.guided_batch import guided_batch_loss
 from msst_jax.losses.objective import Terms, style_targets
 from msst_jax.losses.temporal import Paint
@@ -76,10 +77,12 @@ def load_task_spec(options: AnyStylizerOptions, styles: Mapping[str, str]) -> Ta
     vgg, path = load_loss_network(options.network)
     known = path == EMBEDDED_VGG16 and options.network.dtype == "float32" and {*LAYERS} <= {*vgg.taps}
     networks = Networks(vgg, vgg if known else load_predictor_vgg())
+    places = [Path(folder).expanduser() for folder in options.paintings]
     return TaskSpec(
         options.regions,
         lambda samples: make_task(options, networks, folders, initial, samples),
         partial(_draw, options),
+        {"paintings": fingerprint(relative_names(dict(zip(places, folders, strict=True))))},
     )
 
 

@@ -72,6 +72,7 @@ def test_a_step_on_four_devices_equals_the_step_on_one_and_every_parameter_moves
     (four, metrics), (one, expected) = steps_on_four_devices_and_one(task, state, step, batch)
     assert_near(metrics, expected, 1e-5)
     assert_near(*(each.optimizer[1][0].mu for each in (four, one)), 1e-5)
+    assert metrics.keys() >= {"loss", "style", "blend", "content", "smooth", "temporal", "gradient_norm"}
     assert min(largest_gradients(one).values()) > 0
 
 
