@@ -34,7 +34,8 @@ from pathlib import Path
 from benchmarks.harness.arguments import at_least
 from benchmarks.quality.comparison import compare, make_all
 from benchmarks.quality.drawings import write_drawings
-from benchmarks.quality.metrics.network import LAYERS, load_network
+from benchmarks.quality.fast_models import make_pictures, open_models, parse_models
+from benchmarks.quality.metrics.network import LAYER_SETS, LAYERS, load_network
 from benchmarks.quality.pairs import read_pairs
 from benchmarks.quality.pictures import make_picture, preset_config
 from benchmarks.quality.tables import content, matrix_tables, summary
@@ -75,28 +76,18 @@ def _make_one(flags: argparse.Namespace) -> None:
 
 
 def _compare(flags: argparse.Namespace) -> None:
-    folders = _folders(flags.pictures)
-    if not (flags.preset or folders):
-        raise UserError("there is nothing to compare; give --preset NAME or --pictures NAME=FOLDER")
-    if repeated := {name for name in flags.preset if name in folders or flags.preset.count(name) > 1}:
-        raise UserError(f"{min(repeated)} is given twice; give every preset and folder a name of its own")
-    layers = flags.layers.split(",")
+    folders, names = _folders(flags.pictures), parse_models(flags.model)
+    _check_entrants([*flags.preset, *names, *folders])
+    layers = LAYER_SETS.get(flags.layers) or flags.layers.split(",")
     load_network(layers)  # a layer that is none is told before the pictures are made
     check_writable(flags.output / RESULTS)
     pairs = read_pairs(flags.set)[: flags.pairs]
-    alone = [
-        "-m",
-        PROGRAM,
-        "--set",
-        str(flags.set),
-        "--size",
-        str(flags.size),
-        "--output",
-        str(flags.output),
-        "--alone",
-    ]
-    made = make_all(flags.preset, pairs, flags.size, flags.output, alone)
-    comparison = compare(pairs, flags.size, made, folders, layers)
+    models, notes = open_models(names, pairs)
+    alone = ["-m", PROGRAM, "--set", str(flags.set), "--size", str(flags.size), "--output", str(flags.output)]
+    made = make_all(flags.preset, pairs, flags.size, flags.output, [*alone, "--alone"])
+    for label, model in models.items():
+        made[label] = make_pictures(label, model, pairs, flags.size, flags.output / label)
+    comparison = compare(pairs, flags.size, made, folders, layers, notes)
     print(summary(comparison))
     if comparison.common:
         print(f"\n{matrix_tables(comparison)}")
@@ -107,6 +98,14 @@ def _compare(flags: argparse.Namespace) -> None:
     write_json(content(comparison), flags.output / RESULTS)
     for path in [flags.output / RESULTS, *write_drawings(comparison, flags.output)]:
         print(f"wrote {path}")
+
+
+def _check_entrants(names: Sequence[str]) -> None:
+    """Raises UserError unless there are entrants, each with a name of its own."""
+    if not names:
+        raise UserError("there is nothing to compare; give --preset NAME, --model NAME or --pictures NAME=FOLDER")
+    if repeated := {name for name in names if names.count(name) > 1}:
+        raise UserError(f"{min(repeated)} is given twice; give every preset, model and folder a name of its own")
 
 
 def _folders(texts: Sequence[str]) -> dict[str, Path]:
@@ -121,7 +120,7 @@ def _folders(texts: Sequence[str]) -> dict[str, Path]:
         if not (name and folder):
             raise UserError(f"--pictures {text!r} is not NAME=FOLDER; write for example --pictures peer=FOLDER")
         if name in folders:
-            raise UserError(f"{name} is given twice; give every preset and folder a name of its own")
+            raise UserError(f"{name} is given twice; give every preset, model and folder a name of its own")
         folders[name] = user_path(folder, "--pictures")
         if not folders[name].is_dir():
             raise UserError(f"--pictures {name}: {folder} is no folder; check the name")
@@ -134,6 +133,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--set", required=True, type=Path, metavar="CSV", help="photos, masks and paintings")
     parser.add_argument("--preset", action="append", default=[], metavar="NAME", help="make these; repeatable")
+    parser.add_argument(
+        "--model", action="append", default=[], metavar="[LABEL=]NAME", help="a fast model's pictures; repeatable"
+    )
     parser.add_argument("--pictures", action="append", default=[], metavar="NAME=FOLDER", help="those of others")
     parser.add_argument("--size", type=at_least(0), default=320, help="longest side in pixels, 0 = original size")
     parser.add_argument("--layers", default=",".join(LAYERS), help="of VGG-16, where style and content are measured")

@@ -19,6 +19,7 @@ from msst_jax.models.vgg import VGG
 from msst_jax.ops.image import normalize, resize
 
 LAYERS = ("relu2_2", "relu3_3", "relu4_2", "relu4_3")
+LAYER_SETS: dict[str, tuple[str, ...]] = {}
 LEAST_PIXELS = 1.0  # of a layer: a region with less of it has no statistics there
 
 
