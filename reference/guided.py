@@ -1,6 +1,6 @@
 """PyTorch twin of the guided stylization loss; shares no code with msst_jax, and its networks with `original`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -46,10 +46,46 @@ def guided_grams(features: Tensor, guides: Tensor) -> Tensor:
     return torch.stack(weighted)
 
 
+def guided_grams_at_once(features: Tensor, guides: Tensor) -> Tensor:
+    """As `guided_grams`, in one product: for programs whose time is measured."""
+    flat, weights = features.flatten(1), guides.flatten(1)
+    area = len(features) * weights.sum(1).clamp(min=1e-6)
+    return (flat * weights[:, None]) @ flat.T / area[:, None, None]
+
+
 def region_weights(masks: Tensor, guides: Tensor) -> Tensor:
     """(K,): root of the share relative to the mean share, less for regions of a few pixels."""
     shares = masks.mean((-2, -1))
     return (shares / shares.mean()).sqrt() * (guides.sum((-2, -1)) / MIN_PIXELS).clamp(max=1)
+
+
+def guided_terms(
+    taps: Mapping[str, Tensor],
+    contents: Mapping[str, Tensor],
+    grams: Mapping[str, Tensor],
+    masks: Tensor,
+    image: Tensor,
+    settings: Settings,
+    grams_of: Callable[[Tensor, Tensor], Tensor] = guided_grams,
+) -> Terms:
+    """Terms of one image (3, H, W) with features {layer: (C, h, w)}, and masks (K, H, W).
+
+    Args:
+      taps: features of the image.
+      contents: features of the photo.
+      grams: of the styles, {style layer: (K, C, C)}.
+      masks: sum 1 at every pixel.
+      image: normalized.
+      settings: the layers.
+      grams_of: `guided_grams`, or what equals it.
+    """
+    distances = {}
+    for layer in settings.style_layers:
+        guide = guides(masks, taps[layer].shape[1:], receptive_field(layer))
+        relative = distances_of(grams_of(taps[layer], guide), grams[layer]) / grams[layer].square().mean((-2, -1))
+        distances[layer] = region_weights(masks, guide)[:, None] * relative
+    differences = {layer: mean_square(taps[layer], contents[layer]) for layer in settings.content_layers}
+    return Terms(distances, differences, variation(image))
 
 
 class GuidedReference:
@@ -86,14 +122,8 @@ class GuidedReference:
         """Loss and gradient (H, W, 3) at an image (H, W, 3)."""
         pixels = to_tensor(image).requires_grad_()
         taps = self._taps(pixels, (*self.settings.style_layers, *self.settings.content_layers))
-        distances = {}
-        for layer in self.settings.style_layers:
-            guide = guides(self.masks, taps[layer].shape[1:], receptive_field(layer))
-            grams = guided_grams(taps[layer], guide)
-            relative = distances_of(grams, self.grams[layer]) / self.grams[layer].square().mean((-2, -1))
-            distances[layer] = region_weights(self.masks, guide)[:, None] * relative
-        contents = {layer: mean_square(taps[layer], self.contents[layer]) for layer in self.settings.content_layers}
-        value = weighted_total(Terms(distances, contents, variation(normalize(pixels))), self.settings)
+        terms = guided_terms(taps, self.contents, self.grams, self.masks, normalize(pixels), self.settings)
+        value = weighted_total(terms, self.settings)
         value.backward()
         assert pixels.grad is not None
         return value.item(), to_array(pixels.grad)

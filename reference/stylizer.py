@@ -1,11 +1,11 @@
 """PyTorch reference of the feed-forward stylizer and of its training step; shares no code with msst_jax.
 
 Images are NCHW tensors. Parameters are named as in msst_jax, except kernels (`weight` here, `kernel` there). The loss
-runs the same passes as msst_jax: the N K images through VGG to the deepest style layer, the N composites to the deepest
-content layer, the N photos to there without gradients; VGG is frozen.
+runs the same passes as msst_jax: the N pictures through VGG to the deepest layer of all, the N photos to the deepest
+content layer without gradients; VGG is frozen.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,20 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from reference.original import (
-    Settings,
-    Terms,
-    distances_of,
-    gram,
-    mean_square,
-    normalize,
-    taps_of,
-    variation,
-    weighted_total,
-)
+from reference.guided import guided_grams_at_once, guided_terms
+from reference.original import Settings, gram, normalize, taps_of, weighted_total
 
 STRIDE = 4
 EPSILON = 1e-5
+PRIOR = 0.05  # weight of every pixel of the image in the statistics of every region
+MOMENT_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
+MAX_STATISTIC = 4.0
+OUTPUT_GAIN = 0.3
 
 
 def conv(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Conv2d:
@@ -34,76 +29,183 @@ def conv(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, size, stride, padding=size // 2, padding_mode="reflect", bias=False)
 
 
+def region_norm(x: Tensor, masks: Tensor, style: Tensor) -> Tensor:
+    """Sum over the regions of their masks times x, normalized with the weighted mean and variance of the region.
+
+    Args:
+      x: (N, C, H, W).
+      masks: (N, K, H, W).
+      style: (N, K, 2C): scale less 1, then shift.
+    """
+    mixed = torch.zeros_like(x)
+    for mask, vector in zip(masks.split(1, 1), style.unbind(1), strict=True):
+        scale, shift = vector[..., None, None].chunk(2, 1)
+        weight = mask + PRIOR
+        weight = weight / weight.sum((-2, -1), keepdim=True)
+        centered = x - (weight * x).sum((-2, -1), keepdim=True)
+        variance = (weight * centered.square()).sum((-2, -1), keepdim=True)
+        mixed = mixed + mask * ((1 + scale) * centered / (variance + EPSILON).sqrt() + shift)
+    return mixed
+
+
 class Normed(nn.Module):
-    """Convolution and instance normalization, with one scale and shift, or one per style."""
+    """Convolution and instance normalization with one scale and shift."""
 
-    def __init__(self, inputs: int, outputs: int, size: int = 3, stride: int = 1, styles: int | None = None):
+    def __init__(self, inputs: int, outputs: int, stride: int = 1):
         super().__init__()
-        shape = (outputs,) if styles is None else (styles, outputs)
-        self.conv = conv(inputs, outputs, size, stride)
-        self.scale = nn.Parameter(torch.ones(shape))
-        self.shift = nn.Parameter(torch.zeros(shape))
+        self.conv = conv(inputs, outputs, 3, stride)
+        self.scale = nn.Parameter(torch.ones(outputs))
+        self.shift = nn.Parameter(torch.zeros(outputs))
 
-    def forward(self, x: Tensor, mixtures: Tensor | None = None) -> Tensor:
-        """(N, inputs, H, W), mixtures (N, styles) or None to (N, outputs, H', W')."""
-        x = functional.instance_norm(self.conv(x), eps=EPSILON)
-        scale, shift = (values[None] if mixtures is None else mixtures @ values for values in (self.scale, self.shift))
-        return x * scale[..., None, None] + shift[..., None, None]
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs, H, W) to (N, outputs, H', W')."""
+        return functional.instance_norm(self.conv(x), weight=self.scale, bias=self.shift, eps=EPSILON)
 
 
 class Block(nn.Module):
     """Residual block of two convolutions."""
 
-    def __init__(self, channels: int, styles: int):
+    def __init__(self, channels: int):
         super().__init__()
-        self.conv1 = Normed(channels, channels, styles=styles)
-        self.conv2 = Normed(channels, channels, styles=styles)
+        self.conv1 = conv(channels, channels, 3)
+        self.conv2 = conv(channels, channels, 3)
 
-    def forward(self, x: Tensor, mixtures: Tensor) -> Tensor:
-        """(N, C, H, W) and mixtures (N, styles) to (N, C, H, W)."""
-        return x + self.conv2(functional.relu(self.conv1(x, mixtures)), mixtures)
+    def forward(self, x: Tensor, masks: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        """(N, C, H, W), masks (N, K, H, W) and two style vectors (N, K, 2C) to (N, C, H, W)."""
+        inner = functional.relu(region_norm(self.conv1(x), masks, first))
+        return x + region_norm(self.conv2(inner), masks, second)
+
+
+class TorchTransfer(nn.Module):
+    """Paints photos, each region by its own style vector."""
+
+    def __init__(self, width: int, blocks: int):
+        super().__init__()
+        self.encoder = nn.ModuleList([Normed(3, width), Normed(width, 2 * width, 2), Normed(2 * width, 4 * width, 2)])
+        self.blocks = nn.ModuleList([Block(4 * width) for _ in range(blocks)])
+        self.decoder = nn.ModuleList([conv(4 * width, 2 * width, 3), conv(2 * width, width, 3)])
+        self.output = conv(width, 3, 5)
+        self.bias = nn.Parameter(torch.zeros(3))
+
+    @property
+    def vector_parts(self) -> list[int]:
+        """Lengths of the parts of a style vector."""
+        quarter = self.decoder[0].in_channels
+        assert isinstance(quarter, int)
+        return [*[2 * quarter] * (2 * len(self.blocks)), quarter, quarter // 2]
+
+    def forward(self, images: Tensor, masks: Tensor, vectors: Tensor) -> Tensor:
+        """Normalized (N, 3, H, W), masks (N, K, H, W) and vectors (N, K, V) to (N, 3, H, W) in [0, 1]."""
+        height, width = images.shape[-2:]
+        border = (0, -width % STRIDE, 0, -height % STRIDE)
+        x, full = (functional.pad(images, border, mode="reflect"), functional.pad(masks, border, mode="replicate"))
+        half, quarter = functional.avg_pool2d(full, 2), functional.avg_pool2d(full, 4)
+        *inner, at_half, at_full = vectors.split(self.vector_parts, -1)
+        encoded = []
+        for layer in self.encoder:
+            x = functional.relu(layer(x))
+            encoded.append(x)
+        for index, block in enumerate(self.blocks):
+            x = block(x, quarter, inner[2 * index], inner[2 * index + 1])
+        styled = ((half, encoded[1], at_half), (full, encoded[0], at_full))
+        for layer, (mask, skip, style) in zip(self.decoder, styled, strict=True):
+            x = functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+            x = functional.relu(region_norm(layer(x) + skip, mask, style))
+        return torch.sigmoid(self.output(x) + self.bias[:, None, None])[..., :height, :width]
 
 
 class TorchStylizer(nn.Module):
-    """Renders every photo in K mixtures of styles."""
+    """A transfer network and a table of style vectors."""
 
     def __init__(self, styles: int, width: int, blocks: int):
         super().__init__()
-        self.styles = styles
-        self.encoder = nn.ModuleList(
-            [Normed(3, width, 9), Normed(width, 2 * width, stride=2), Normed(2 * width, 4 * width, stride=2)]
-        )
-        self.blocks = nn.ModuleList([Block(4 * width, styles) for _ in range(blocks)])
-        self.decoder = nn.ModuleList(
-            [Normed(4 * width, 2 * width, styles=styles), Normed(2 * width, width, styles=styles)]
-        )
-        self.output = conv(width, 3, 9)
-        self.bias = nn.Parameter(torch.zeros(3))
+        self.transfer = TorchTransfer(width, blocks)
+        self.table = nn.Parameter(torch.zeros(styles, sum(self.transfer.vector_parts)))
 
-    def forward(self, images: Tensor, mixtures: Tensor | None = None) -> Tensor:
-        """Normalized (N, 3, H, W), mixtures (K, styles) or None for each style by itself, to (N, K, 3, H, W)."""
-        n, _, height, width = images.shape
-        mixtures = torch.eye(self.styles, device=images.device) if mixtures is None else mixtures
-        x = functional.pad(images, (0, -width % STRIDE, 0, -height % STRIDE), mode="reflect")
-        for layer in self.encoder:
-            x = functional.relu(layer(x))
-        x = x.repeat_interleave(len(mixtures), 0)
-        mixtures = mixtures.repeat(n, 1)
-        for block in self.blocks:
-            x = block(x, mixtures)
-        for layer in self.decoder:
-            x = functional.relu(layer(functional.interpolate(x, scale_factor=2, mode="nearest"), mixtures))
-        x = torch.sigmoid(self.output(x) + self.bias[:, None, None])
-        return x[..., :height, :width].reshape(n, -1, 3, height, width)
+    def forward(self, images: Tensor, masks: Tensor, mixtures: Tensor | None = None) -> Tensor:
+        """Normalized (N, 3, H, W), masks (N, K, H, W), mixtures (K, styles) or (N, K, styles) to (N, 3, H, W)."""
+        vectors = self.table if mixtures is None else mixtures @ self.table
+        return self.transfer(images, masks, vectors.expand(len(images), -1, -1))
+
+
+class Equalized(nn.Module):
+    """Linear map whose weights are scaled when they are used."""
+
+    def __init__(self, inputs: int, outputs: int, gain: float = 1.0):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.gain = gain
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., inputs) to (..., outputs)."""
+        return functional.linear(x, self.gain / self.weight.shape[1] ** 0.5 * self.weight, self.bias)
+
+
+class TorchPredictor(nn.Module):
+    """Style vectors from the moments of paintings."""
+
+    def __init__(self, moments: int, hidden: int, bottleneck: int, vector: int):
+        super().__init__()
+        self.register_buffer("center", torch.zeros(moments))
+        self.register_buffer("spread", torch.ones(moments))
+        self.hidden = Equalized(moments, hidden)
+        self.bottleneck = Equalized(hidden, bottleneck)
+        self.output = Equalized(bottleneck, vector, OUTPUT_GAIN)
+
+    def forward(self, moments: Tensor) -> Tensor:
+        """(..., D), means and then mean squares, to (..., V)."""
+        means, squares = moments.chunk(2, -1)
+        deviations = (squares - means.square()).clamp(min=0).sqrt()
+        statistics = (torch.cat([means, deviations], -1) - self.get_buffer("center")) / self.get_buffer("spread")
+        inner = self.hidden(statistics.clamp(-MAX_STATISTIC, MAX_STATISTIC))
+        return self.output(self.bottleneck(functional.gelu(inner, approximate="tanh")))
+
+
+class TorchAnyStylizer(nn.Module):
+    """A transfer network and a predictor of style vectors."""
+
+    def __init__(self, transfer: TorchTransfer, predictor: TorchPredictor):
+        super().__init__()
+        self.transfer = transfer
+        self.predictor = predictor
+
+    def forward(self, images: Tensor, masks: Tensor, moments: Tensor) -> Tensor:
+        """Normalized (N, 3, H, W), masks (N, K, H, W) and moments (N, K, D) to (N, 3, H, W)."""
+        return self.transfer(images, masks, self.predictor(moments))
+
+
+def style_moments(net: nn.Sequential, painting: Tensor) -> Tensor:
+    """Moments (D,) of a painting (3, H, W) in [0, 1]: means of the features of VGG, then of their squares."""
+    taps = taps_of(net, normalize(painting)[None], MOMENT_LAYERS)
+    flat = [taps[layer].flatten(2)[0] for layer in MOMENT_LAYERS]
+    return torch.cat([*(each.mean(1) for each in flat), *(each.square().mean(1) for each in flat)])
 
 
 def build_twin(tensors: Mapping[str, np.ndarray]) -> TorchStylizer:
-    """The network with msst_jax's parameters: {"encoder.0.conv.kernel": (9, 9, 3, C), ...}."""
-    blocks = len({name.split(".")[1] for name in tensors if name.startswith("blocks.")})
-    styles, width = tensors["decoder.1.scale"].shape
-    network = TorchStylizer(styles, width, blocks)
-    network.load_state_dict({torch_name(name): to_torch(name, value) for name, value in tensors.items()})
+    """The `Stylizer` with msst_jax's parameters: {"transfer.encoder.0.conv.kernel": (3, 3, 3, C), ...}."""
+    network = TorchStylizer(len(tensors["table"]), *_transfer_shape(tensors))
+    network.load_state_dict(_state_dict(tensors))
     return network
+
+
+def build_any_twin(tensors: Mapping[str, np.ndarray]) -> TorchAnyStylizer:
+    """The `AnyStylizer` with msst_jax's parameters and statistics."""
+    sizes = [tensors[f"predictor.{layer}.kernel"].shape for layer in ("hidden", "bottleneck", "output")]
+    predictor = TorchPredictor(sizes[0][0], *(size[1] for size in sizes))
+    network = TorchAnyStylizer(TorchTransfer(*_transfer_shape(tensors)), predictor)
+    network.load_state_dict(_state_dict(tensors))
+    return network
+
+
+def _transfer_shape(tensors: Mapping[str, np.ndarray]) -> tuple[int, int]:
+    """(width, blocks)."""
+    blocks = {name.split(".")[2] for name in tensors if name.startswith("transfer.blocks.")}
+    return tensors["transfer.output.kernel"].shape[2], len(blocks)
+
+
+def _state_dict(tensors: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+    return {torch_name(name): to_torch(name, value) for name, value in tensors.items()}
 
 
 def torch_name(name: str) -> str:
@@ -112,15 +214,17 @@ def torch_name(name: str) -> str:
 
 
 def to_torch(name: str, value: np.ndarray) -> Tensor:
-    """Converts a parameter of msst_jax; kernels are (k, k, I, O) there and (O, I, k, k) here."""
+    """Converts a parameter of msst_jax; kernels are (k, k, I, O) or (I, O) there and (O, I, k, k) or (O, I) here."""
     tensor = torch.tensor(np.asarray(value))
-    return tensor.permute(3, 2, 0, 1).contiguous() if name.endswith("kernel") else tensor
+    if not name.endswith("kernel"):
+        return tensor
+    return tensor.permute(3, 2, 0, 1).contiguous() if tensor.ndim == 4 else tensor.T.contiguous()
 
 
 class TrainingLoss(nn.Module):
-    """Training loss of a batch: mean over the photos of the loss that the optimization-based method minimizes."""
+    """Training loss of a batch: mean over the photos of the guided loss that the optimization minimizes."""
 
-    def __init__(self, stylizer: TorchStylizer, vgg: nn.Sequential, styles: list[Tensor], settings: Settings):
+    def __init__(self, stylizer: TorchStylizer, vgg: nn.Sequential, styles: Sequence[Tensor], settings: Settings):
         """Precomputes the Gram matrices of K styles (3, h, w) in [0, 1]; freezes VGG."""
         super().__init__()
         self.stylizer = stylizer
@@ -132,22 +236,18 @@ class TrainingLoss(nn.Module):
 
     def forward(self, photos: Tensor, masks: Tensor) -> Tensor:
         """Loss of photos (N, 3, H, W) in [0, 1] with masks (N, K, H, W) that sum to 1 at every pixel."""
+        layers = (*self.settings.style_layers, *self.settings.content_layers)
         with torch.no_grad():
-            targets = taps_of(self.vgg, normalize(photos), self.settings.content_layers)
-        images = self.stylizer(normalize(photos))
-        return weighted_total(self.terms(images, targets, masks), self.settings)
-
-    def terms(self, images: Tensor, targets: Mapping[str, Tensor], masks: Tensor) -> Terms:
-        """Loss terms, means over the photos; images (N, K, 3, H, W), features of the photos, masks (N, K, H, W)."""
-        n, k = images.shape[:2]
-        distances = {}
-        for layer, features in taps_of(self.vgg, normalize(images.flatten(0, 1)), self.settings.style_layers).items():
-            grams = gram(features).unflatten(0, (n, k))
-            distances[layer] = distances_of(grams, self.get_buffer(f"gram_{layer}")).mean(0)
-        result = normalize((images * masks[:, :, None]).sum(1))
-        taps = taps_of(self.vgg, result, self.settings.content_layers)
-        contents = {layer: mean_square(features, targets[layer]) for layer, features in taps.items()}
-        return Terms(distances, contents, variation(result) / n)
+            contents = taps_of(self.vgg, normalize(photos), self.settings.content_layers)
+        pictures = normalize(self.stylizer(normalize(photos), masks))
+        taps = taps_of(self.vgg, pictures, layers)
+        grams = {layer: self.get_buffer(f"gram_{layer}") for layer in self.settings.style_layers}
+        losses = []
+        for index, (picture, mask) in enumerate(zip(pictures, masks, strict=True)):
+            own, content = ({layer: each[index] for layer, each in values.items()} for values in (taps, contents))
+            terms = guided_terms(own, content, grams, mask, picture, self.settings, guided_grams_at_once)
+            losses.append(weighted_total(terms, self.settings))
+        return torch.stack(losses).mean()
 
 
 class TrainingStep(NamedTuple):

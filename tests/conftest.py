@@ -11,7 +11,7 @@ import pytest
 from msst_jax.registry import SEGMENTERS, STYLIZERS, TASKS
 from msst_jax.video import feedforward
 from tests.helpers.compilation import compile_quickly, share_compilation_cache
-from tests.helpers.feedforward import small_model
+from tests.helpers.feedforward import small_any_model, small_model
 from tests.helpers.logging_state import restored_logging
 from tests.helpers.pictures import save, stripe
 from tests.helpers.training_runs import make_photos
@@ -87,6 +87,12 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workdir with a small fast model, made once for all tests; they only read it."""
     return small_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="session")
+def any_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workdir with a small fast model for any painting, made once for all tests; they only read it."""
+    return small_any_model(tmp_path_factory.mktemp("any_model"))
 
 
 @pytest.fixture

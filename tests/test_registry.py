@@ -8,7 +8,7 @@ import pytest
 
 from msst_jax.errors import UnknownNameError, UserError
 from msst_jax.models.deeplab import SEGMENTERS as NETWORKS
-from msst_jax.models.feedforward_model import BUILTIN
+from msst_jax.models.feedforward_model import ANY_NETWORK, BUILTIN_FILES, EARLIER_NETWORK
 from msst_jax.registry import (
     SEGMENTERS,
     STYLIZERS,
@@ -25,8 +25,9 @@ def never() -> None:
 
 def test_names_of_the_package_are_those_that_it_has():
     assert set(SEGMENTERS.reserved) == set(NETWORKS)
-    with pytest.raises(UserError, match=f"architecture '{BUILTIN}' is taken by the package"):
-        register_stylizer(BUILTIN, never)
+    for name in (*BUILTIN_FILES, ANY_NETWORK, EARLIER_NETWORK):  # a file that names it is one of the package
+        with pytest.raises(UserError, match=f"architecture '{name}' is taken by the package"):
+            register_stylizer(name, never)
 
 
 @pytest.mark.parametrize("name", ["", "a b", "1st", "a+b", "a=b", "../a", "a.py", None, 3])
@@ -49,7 +50,7 @@ def test_a_name_that_is_taken_is_refused_unless_it_is_to_be_replaced():
     assert SEGMENTERS["mine"].classes == ("sky",)
     register_segmenter("mine", never, classes=["sea"], replace=True)
     assert SEGMENTERS["mine"].classes == ("sea",)
-    for register, name in ((register_task, "segmenter"), (register_stylizer, "stylizer")):
+    for register, name in ((register_task, "segmenter"), (register_stylizer, "region_stylizer")):
         with pytest.raises(UserError, match=f"'{name}' is taken by the package"):
             register(name, never, replace=True)
     with pytest.raises(UserError, match="segmenter 'person_vgg16' is taken by the package"):
@@ -83,10 +84,10 @@ def test_an_unknown_name_gets_the_nearest_one_or_all():
         UnknownNameError, match=r"^there is no task .egdes.; did you mean edges\?; one of your own needs"
     ):
         TASKS["egdes"]
-    with pytest.raises(UnknownNameError, match="use one of stylizer, segmenter, edges; one of your own needs --import"):
+    with pytest.raises(UnknownNameError, match="use one of stylizer, any_stylizer, segmenter, edges; one of your"):
         TASKS["x"]
-    with pytest.raises(UnknownNameError, match="did you mean stylizer"):
-        STYLIZERS["styliser"]
+    with pytest.raises(UnknownNameError, match="did you mean region_stylizer"):
+        STYLIZERS["region_styliser"]
 
 
 def test_registering_imports_neither_jax_nor_flax():

@@ -255,34 +255,3 @@ def feature_distances(
 ) -> dict[str, jax.Array]:
     """As `layer_distances`, of the features {layer: (K, H', W', C)} of the images."""
     return {layer: style_distances(gram(features[layer]), grams[layer]) for layer in layers}
-
-
-def batch_stylization_loss(
-    vgg: VGG,
-    grams: Mapping[str, jax.Array],
-    layers: FeatureLayers,
-    weights: LossWeights,
-    pixels: jax.Array,
-    photos: jax.Array,
-    masks: jax.Array,
-) -> tuple[jax.Array, Terms]:
-    """Mean of `stylization_loss` over a batch of photos.
-
-    Args:
-      vgg: the loss network.
-      grams: Gram matrices {style layer: (K, C, C)} of the style images.
-      layers: the layers to compare.
-      weights: the four factors.
-      pixels: (N, K, H, W, 3) in [0, 1].
-      photos: (N, H, W, 3) in [0, 1].
-      masks: (N, H, W, K), sum 1 at every pixel.
-
-    Returns:
-      The loss and its weighted terms.
-    """
-    contents = jax.tree.map(lambda features: features[:, None], vgg(normalize(photos), layers.content))
-
-    def single(pixels: jax.Array, content: dict[str, jax.Array], mask: jax.Array) -> tuple[jax.Array, Terms]:
-        return stylization_loss(vgg, Targets(dict(grams), content), mask, layers, pixels, weights)
-
-    return jax.tree.map(jnp.mean, jax.vmap(single)(pixels, contents, masks))

@@ -16,7 +16,7 @@ FUNCTIONS = [name for name in msst_jax.__all__ if name[0].islower()]
 POSITIONAL = {  # what may be given by its place; all else has a name and a default
     "stylize": ["photo", "styles", "masks"],
     "segment": ["photo", "segmenter"],
-    "load_stylizer": ["name"],
+    "load_stylizer": ["name", "styles"],
     "load_vgg": ["name", "layers"],
     "minimize": ["loss", "pixels", "transform", "evaluations"],
     "torch_lbfgs": ["learning_rate", "history_size", "max_step", "preconditioner"],

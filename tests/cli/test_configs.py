@@ -165,6 +165,18 @@ def test_the_json_of_a_video_repeats_it(scene: Path, model: Path):
     assert (scene / "again.mp4").read_bytes() == (scene / "first.mp4").read_bytes()
 
 
+@pytest.mark.parametrize("ending", ["png", "mp4"])
+def test_the_json_of_a_model_for_any_painting_repeats_it(scene: Path, any_model: Path, ending: str):
+    given = "photo.png" if ending == "png" else make_video(scene / "in.mp4", moving(2)).name
+    command = [given, f"--model={any_model}", *STYLED, "--stroke-size=0.7", "--config.size=32"]
+    code, stderr = run_command([*command, "-o", f"first.{ending}"], scene)
+    assert code == 0, stderr
+    assert "no effect" not in stderr
+    code, stderr = run_command(["--config=first.json", "-o", f"again.{ending}"], scene)
+    assert code == 0, stderr
+    assert (scene / f"again.{ending}").read_bytes() == (scene / f"first.{ending}").read_bytes()
+
+
 def test_the_command_line_takes_precedence_over_the_json(scene: Path):
     assert run_command(["photo.png", *RUNS["photo, noise and seed"], "-o", "first.png"], scene)[0] == 0
     changes = ["--config.steps=3", "--seed=8", "--blend=0.1"]

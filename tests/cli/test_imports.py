@@ -168,7 +168,8 @@ def test_an_own_architecture_is_trained_and_its_model_needs_the_import(scene: Pa
         (
             "taken.py",
             "from msst_jax.registry import register_task\nregister_task('stylizer', print)\n",
-            "--import taken.py fails in line 2 (task 'stylizer' is taken by the package (stylizer, segmenter); choose",
+            "--import taken.py fails in line 2 (task 'stylizer' is taken by the package (stylizer, any_stylizer, "
+            "segmenter); choose",
         ),
     ],
 )

@@ -102,7 +102,10 @@ def stylize_line(rng: random.Random) -> list[str]:
     if rng.random() < 0.4:
         line += ["--style=person=a.png", "--style=background=b.png", "--mask=person=left.png"]
     elif rng.random() < 0.8:
-        line += [f"--model={rng.choice(['builtin'] * 9 + ['nothing', 'a.png', 'x'])}", "--mask=person=left.png"]
+        line += [
+            f"--model={rng.choice(['builtin'] * 6 + ['any'] * 3 + ['nothing', 'a.png', 'x'])}",
+            "--mask=person=left.png",
+        ]
     line += [rng.choice(flags)() for _ in range(rng.choice([0, 0, 1, 1, 2, 3]))]
     rng.shuffle(line)
     sound = "out.mp4" if moving_input else "out.png"
@@ -116,7 +119,7 @@ def train_line(rng: random.Random) -> list[str]:
         lambda: f"--photos={rng.choice(['frames', 'nothing', 'tfds:x', *ODD])}",
         lambda: f"--masks={rng.choice(['masks', *ODD])}",
         lambda: f"--style={rng.choice(REGIONS)}={rng.choice([*PICTURES, *ODD])}",
-        lambda: f"--config={rng.choice(['fast', 'person_segmenter', *CONFIGS])}",
+        lambda: f"--config={rng.choice(['fast', 'any', 'person_segmenter', *CONFIGS])}",
         lambda: rng.choice(["--restart", "--quiet", "more", "--nope", "--help"]),
     ]
     line = ["--workdir=run", "--photos=frames", "--masks=masks", "--style=person=a.png", "--style=background=b.png"]

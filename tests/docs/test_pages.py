@@ -160,6 +160,11 @@ def test_the_example_of_own_networks_registers_what_it_names() -> None:
     assert SEGMENTERS["sky"].names == ("background", "sky")
     assert SEGMENTERS["sky"].build()(np.zeros((4, 5, 3), np.float32)).shape == (4, 5, 1)
     network = STYLIZERS["tinted"].build(2, {}, np.float32, nnx.Rngs(0))
-    assert network(np.zeros((3, 16, 20, 3), np.float32), np.eye(2)).shape == (3, 2, 16, 20, 3)
-    assert network(np.zeros((3, 16, 20, 3), np.float32), np.stack([np.eye(2)] * 3)).shape == (3, 2, 16, 20, 3)
+    images, masks = np.zeros((3, 16, 20, 3), np.float32), np.zeros((3, 16, 20, 2), np.float32)
+    masks[..., 0] = 1
+    plain = network(images, masks)
+    assert plain.shape == (3, 16, 20, 3)
+    np.testing.assert_array_equal(network(images, masks, np.eye(2)), plain)
+    np.testing.assert_array_equal(network(images, masks, np.stack([np.eye(2)] * 3)), plain)
+    assert not np.array_equal(network(images, masks, np.eye(2)[::-1]), plain)
     assert "edges" in TASKS

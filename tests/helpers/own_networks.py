@@ -50,10 +50,10 @@ def build_stylizer(styles, config, dtype, rngs):
             self.conv = nnx.Conv(3, 3, (3, 3), dtype=dtype, rngs=rngs)
             self.tints = nnx.Param(jax.random.uniform(rngs.params(), (styles, 3)))
 
-        def __call__(self, images, mixtures=None):
+        def __call__(self, images, masks, mixtures=None):
             tints = self.tints[...] if mixtures is None else mixtures @ self.tints[...]
-            tints = tints.reshape(-1, *tints.shape[-2:])[:, :, None, None]
-            return nnx.sigmoid(self.conv(images)[:, None] + tints)
+            tints = tints.reshape(-1, 1, *tints.shape[-2:])
+            return nnx.sigmoid(self.conv(images) + masks @ tints)
 
     return Tinted()
 

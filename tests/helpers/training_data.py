@@ -37,9 +37,9 @@ def gray_examples(count: int, indices: Sequence[int] | None = None, size: int = 
 
 
 def batches(
-    source: PhotoExamples, batch: int = 4, seed: int = 0, hosts: int = 1, host: int = 0, workers: int = 2
+    source: PhotoExamples, batch: int = 4, seed: int = 0, hosts: int = 1, host: int = 0, workers: int = 2, **more: Any
 ) -> Any:
-    return make_batches(source, CROP, NAMES, batch=batch, seed=seed, workers=workers, hosts=hosts, host=host)
+    return make_batches(source, CROP, NAMES, batch=batch, seed=seed, workers=workers, hosts=hosts, host=host, **more)
 
 
 def photo_indices(batch: dict[str, np.ndarray]) -> list[int]:

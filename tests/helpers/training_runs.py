@@ -10,6 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
+from msst_jax.configs import any as any_config
 from msst_jax.configs import fast
 from msst_jax.pipelines.train import TrainJob
 from msst_jax.training.build import build_loop_options
@@ -43,6 +44,13 @@ def tiny_config(**changes: Any) -> ConfigDict:
     """configs/fast.py with the smallest possible network and loss."""
     config = fast.get_config()
     config.update({**TINY, **changes})
+    return config
+
+
+def tiny_any_config(*paintings: Path, **changes: Any) -> ConfigDict:
+    """configs/any.py with the smallest possible network and loss, and a few views of the paintings of folders."""
+    config = any_config.get_config()
+    config.update({**TINY, "paintings": (*map(str, paintings),), "views": 5, **changes})
     return config
 
 

@@ -26,7 +26,6 @@ from msst_jax.models.vgg import VGG
 from msst_jax.ops import weighted_gram
 from msst_jax.ops.convolution_vjp import image_convolution, valid_convolution
 from msst_jax.ops.pooling import average_pool, max_pool
-from msst_jax.ops.upsample_convolution import upsample_convolution
 from msst_jax.ops.weighted_gram import weighted_gram_products
 
 TOLERANCE = 1e-9  # relative L2, float64
@@ -97,7 +96,6 @@ CASES: dict[str, Callable[[], Case]] = {
     "valid_convolution of stride 2": lambda: operation(
         lambda *xs: valid_convolution(*xs, 2), (2, 13, 16, 5), (3, 3, 5, 4)
     ),
-    "upsample_convolution": lambda: operation(upsample_convolution, (2, 5, 6, 3), (3, 3, 3, 5)),
     "separate, max": lambda: objective("separate", "max"),
     "separate, average": lambda: objective("separate", "average"),
     "guided, max": lambda: objective("guided", "max"),

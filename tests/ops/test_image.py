@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from msst_jax.ops.image import composite, normalize, resize
+from msst_jax.ops.image import composite, halve, normalize, resize, upsample_bilinear
 from reference import original
 from reference.loss_formulas import uniform
 from reference.torchvision_compat import torchvision
@@ -34,6 +34,21 @@ def test_resize_equals_torch(size: tuple[int, int]):
     with compiled_in_full():  # the weights of both are rounded in float32, equally only then
         resized = resize(jnp.asarray(image), *size)
     np.testing.assert_allclose(resized, expected.permute(0, 2, 3, 1).numpy(), atol=1e-6)
+
+
+def test_halving_equals_torch() -> None:
+    images = uniform(2, 6, 10, 3)
+    expected = torch.nn.functional.avg_pool2d(original.to_tensor(images), 2)
+    np.testing.assert_allclose(halve(jnp.asarray(images)), original.to_array(expected), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(5, 7), (1, 4)])
+def test_bilinear_upsampling_equals_torch_up_to_the_border(size: tuple[int, int]) -> None:
+    images = uniform(2, *size, 3)
+    expected = torch.nn.functional.interpolate(
+        original.to_tensor(images), scale_factor=2, mode="bilinear", align_corners=False
+    )
+    np.testing.assert_allclose(upsample_bilinear(jnp.asarray(images)), original.to_array(expected), rtol=0, atol=1e-6)
 
 
 def test_composite_by_hard_masks_takes_each_pixel_from_its_region() -> None:

@@ -12,16 +12,15 @@ from PIL import Image
 
 from msst_jax.cli.stylize_job import default_output
 from msst_jax.errors import UserError
-from msst_jax.io.images import load_image, to_picture
 from msst_jax.models.feedforward_model import load_feedforward
 from msst_jax.models.pretrained import EMBEDDED_VGG16
 from msst_jax.models.serialization import MODEL_FILE
 from msst_jax.models.stylizer import blend_mixtures
-from msst_jax.ops.image import normalize
 from msst_jax.pipelines.job import PhotoJob
 from msst_jax.pipelines.run import run_job
 from msst_jax.transfer.feedforward import batch_by_size, stylize_batch
 from tests.helpers.commands import run_command
+from tests.helpers.feedforward import earlier_model, pictures_of_model
 from tests.helpers.pictures import make_scene, noise, quick_config, save
 from tests.helpers.segmenters import animals, converted, fake_networks, painted, refinements
 
@@ -41,16 +40,16 @@ def pixels(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path))
 
 
-def test_each_region_gets_the_image_of_its_own_style(model: Path, scene: Path, tmp_path: Path):
+def test_each_region_is_painted_in_its_own_style(model: Path, scene: Path, tmp_path: Path):
     config = quick_config(feather=0.0)
     masks = {"person": str(scene / "left.png")}
     assert run_job(config, job(model, scene / "photo.png", tmp_path / "out.png", masks=masks)) == 0
-    photo = load_image(scene / "photo.png", config.size)
-    person, background = load_feedforward(str(model)).network(normalize(photo)[None])[0]
-    inside = pixels(scene / "left.png")[..., None] > 0
-    wanted = to_picture(np.where(inside, person, background))
-    np.testing.assert_allclose(pixels(tmp_path / "out.png").astype(int), np.asarray(wanted).astype(int), atol=1)
-    assert np.abs(np.asarray(person - background)).max() > 0.05
+    photo, inside = pixels(scene / "photo.png")[None], pixels(scene / "left.png")[None] / np.float32(255)
+    (wanted,) = pictures_of_model(model, photo, inside)
+    np.testing.assert_allclose(pixels(tmp_path / "out.png") / 255, wanted, rtol=0, atol=1 / 255)
+    (swapped,), (background,) = pictures_of_model(model, photo, 1 - inside), pictures_of_model(model, photo, 0 * inside)
+    for other in (swapped, background):
+        assert np.abs(wanted - other)[inside[0] > 0].max() > 0.05
 
 
 def test_sidecar_records_model_regions_and_area_fractions(model: Path, scene: Path, tmp_path: Path):
@@ -130,13 +129,10 @@ def test_blend_list_gives_a_strip_and_full_blend_equal_regions(model: Path, scen
     masks = {"person": str(scene / "left.png")}
     run_job(quick_config(), job(model, scene / "photo.png", tmp_path / "out.png", masks=masks, blend_ratios=[0.0, 1.0]))
     assert pixels(tmp_path / "out.png").shape[1] > 2 * 32
-    network = load_feedforward(str(model)).network
-    photo = normalize(load_image(scene / "photo.png", 32))[None]
-    blended = network(photo, blend_mixtures(2, 1.0))[0]
-    np.testing.assert_allclose(blended[0], blended[1], atol=1e-6)
-    np.testing.assert_allclose(
-        pixels(tmp_path / "out_blend1.png").astype(int), np.asarray(to_picture(blended[0])).astype(int), atol=1
-    )
+    photo, inside = pixels(scene / "photo.png")[None], pixels(scene / "left.png")[None] / np.float32(255)
+    (blended,), (swapped,) = (pictures_of_model(model, photo, mask, 1.0) for mask in (inside, 1 - inside))
+    np.testing.assert_allclose(blended, swapped, atol=1e-5)
+    np.testing.assert_allclose(pixels(tmp_path / "out_blend1.png") / 255, blended, rtol=0, atol=1 / 255)
 
 
 def test_regions_are_segmented_and_an_absent_one_is_empty(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -164,8 +160,8 @@ def test_a_region_unknown_to_the_segmenter_is_rejected_before_anything_is_writte
     model: Path, tmp_path: Path, monkeypatch
 ):
     monkeypatch.setattr(
-        "msst_jax.pipelines.photo_feedforward.load_feedforward",
-        lambda *_: load_feedforward(str(model))._replace(regions=("dog", "background")),
+        "msst_jax.pipelines.photo_feedforward.open_model",
+        lambda *_, **__: load_feedforward(str(model))._replace(regions=("dog", "background")),
     )
     fake_networks(monkeypatch)
     save(tmp_path / "photo.png", painted(animals()))
@@ -207,6 +203,9 @@ def test_damaged_and_foreign_models_are_rejected(scene: Path, tmp_path: Path):
     embedded = EMBEDDED_VGG16
     with pytest.raises(UserError, match="is not a fast model"):
         load_feedforward(str(embedded))
+    way_out = r"is of an earlier version, which made one picture for each style; train again, in .* --config.start=any$"
+    with pytest.raises(UserError, match=way_out):
+        load_feedforward(str(earlier_model(tmp_path)))
 
 
 def test_the_output_of_a_folder_is_a_folder(model: Path, scene: Path, tmp_path: Path):
@@ -228,3 +227,43 @@ def test_weights_are_arguments_of_the_compiled_program_and_not_constants(model: 
     photos, masks = np.zeros((1, 16, 16, 3), np.float32), np.full((1, 16, 16, 2), 0.5, np.float32)
     lowered = stylize_batch.lower(network, photos, masks, blend_mixtures(2, 0.0))
     assert len(jax.tree.leaves(lowered.args_info)) == len(jax.tree.leaves(network)) + 3
+
+
+def paint(any_model: Path, scene: Path, output: Path, person: str = "a", **more: Any) -> np.ndarray:
+    """The picture of a model for any painting, of the scene in the styles of `person`.png and b.png."""
+    styles = {"person": str(scene / f"{person}.png"), "background": str(scene / "b.png")}
+    masks = {"person": str(scene / "left.png")}
+    settings = {"styles": styles, "masks": masks, **more}
+    assert run_job(quick_config(feather=0.0), job(any_model, scene / "photo.png", output, **settings)) == 0
+    return pixels(output).astype(int)
+
+
+def test_a_model_for_any_painting_takes_the_paintings_of_the_job_and_records_them(
+    any_model: Path, scene: Path, tmp_path: Path
+):
+    first, other = (paint(any_model, scene, tmp_path / f"{name}.png", person=name) for name in "ac")
+    inside = pixels(scene / "left.png") > 0
+    assert np.abs(first - other)[inside].mean() > 2
+    sidecar = json.loads((tmp_path / "a.json").read_text())
+    paintings = [str(scene / f"{name}.png") for name in "ab"]
+    assert [region["style"] for region in sidecar["regions"]] == paintings
+    assert [*sidecar["styles"].values()] == paintings
+    assert sidecar["weights"] == MODEL_FILE
+
+
+@pytest.mark.parametrize(
+    ("styles", "message"),
+    [
+        ({}, r"needs --style background=FILE, and one for each other region; found none$"),
+        ({"person": "a.png"}, r"needs --style background=FILE, and one for each other region; found person$"),
+        ({"person": "keep", "background": "b.png"}, r"^--style person=keep needs the optimization; give a painting, "),
+        ({"background": "none.png"}, r"^style none.png does not exist"),
+    ],
+)
+def test_a_model_for_any_painting_says_which_styles_it_needs(
+    any_model: Path, scene: Path, tmp_path: Path, styles: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(scene)
+    with pytest.raises(UserError, match=message):
+        paint(any_model, scene, tmp_path / "out.png", styles=styles, masks={})
+    assert not list(tmp_path.glob("out*"))

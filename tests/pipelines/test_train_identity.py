@@ -194,18 +194,32 @@ def test_any_other_field_makes_another_run(begun: TrainJob, field: str):
 
 def test_another_architecture_or_start_makes_another_run(begun: TrainJob, model: Path):
     register_stylizer("mine", lambda styles, config, dtype, rngs: Stylizer(styles, width=4, blocks=1, rngs=rngs))
-    with pytest.raises(UserError, match=r"holds another run: config\.architecture was 'stylizer', now 'mine'"):
+    with pytest.raises(UserError, match=r"holds another run: config\.architecture was 'region_stylizer', now 'mine'"):
         run(tiny_config(architecture="mine"), begun)
     with pytest.raises(UserError, match=r"holds another run: config\.start was '', now '.*model"):
         run(tiny_config(start=str(model)), begun)
 
 
-def test_a_run_of_a_version_without_architecture_and_start_goes_on(begun: TrainJob):
-    path = begun.workdir / CONFIG_FILE
-    record = json.loads(path.read_text())
-    del record["config"]["architecture"], record["config"]["start"]
-    path.write_text(json.dumps(record))
+def forget(workdir: Path, *fields: str) -> None:
+    """Takes fields from the record of a run, as if an earlier version had begun it."""
+    record = json.loads((workdir / CONFIG_FILE).read_text())
+    for field in fields:
+        del record["config"][field]
+    (workdir / CONFIG_FILE).write_text(json.dumps(record))
+
+
+def test_a_run_of_a_version_without_start_and_temporal_loss_goes_on(begun: TrainJob):
+    forget(begun.workdir, "start", "temporal_weight")
     assert run(tiny_config(), begun) == 0
+
+
+def test_a_run_of_a_version_with_another_network_is_refused_with_the_way_out(begun: TrainJob):
+    """Versions before the field had the network that made a picture for each style."""
+    forget(begun.workdir, "architecture")
+    with pytest.raises(UserError) as caught:
+        run(tiny_config(), begun)
+    assert str(caught.value).endswith(f"config.architecture was 'stylizer', now 'region_stylizer'{WAYS_OUT}")
+    assert run(tiny_config(), replace(begun, restart=True)) == 0
 
 
 def test_fewer_steps_than_are_done_are_refused_and_fewer_than_planned_are_not(begun: TrainJob, caplog):

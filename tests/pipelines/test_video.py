@@ -15,14 +15,11 @@ from PIL import Image
 from msst_jax.cli.flag_values import parse_frame_rate
 from msst_jax.cli.stylize_job import StylizeFlags, check_flags, is_video_path
 from msst_jax.errors import UserError
-from msst_jax.models.feedforward_model import load_feedforward
-from msst_jax.models.stylizer import blend_mixtures
-from msst_jax.ops.image import normalize
 from msst_jax.pipelines.run import run_job
 from msst_jax.video import feedforward
 from msst_jax.video.io.reader import open_video
 from tests.helpers.commands import run_command, run_script
-from tests.helpers.feedforward import video_config, video_job
+from tests.helpers.feedforward import pictures_of_model, video_config, video_job
 from tests.helpers.logging_state import logged_warnings
 from tests.helpers.pictures import noise, save, stripe
 from tests.helpers.segmenters import PERSON, fake_networks, painted
@@ -44,10 +41,8 @@ def read_frames(path: Path) -> list[np.ndarray]:
 
 
 def expected_frame(model: Path, frame: np.ndarray, mask: np.ndarray, ratio: float = 0.0) -> np.ndarray:
-    """A frame uint8 (H, W, 3) as stylized by the network and composited by a mask (H, W) in [0, 1]; 0 to 255."""
-    network = load_feedforward(str(model)).network
-    person, background = network(normalize(frame[None] / np.float32(255)), blend_mixtures(2, ratio))[0]
-    return 255 * np.clip(mask[..., None] * person + (1 - mask[..., None]) * background, 0, 1)
+    """A frame uint8 (H, W, 3) as stylized by the network with a mask (H, W) in [0, 1]; 0 to 255."""
+    return 255 * pictures_of_model(model, frame[None], np.float32(mask)[None], ratio)[0]
 
 
 def assert_close(found: np.ndarray, wanted: np.ndarray) -> None:

@@ -105,7 +105,7 @@ def test_unwritable_outputs_are_rejected_before_any_work(model: Path, tmp_path: 
     path = make_video(tmp_path / "a.mp4", moving(2))
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").touch()
-    monkeypatch.setattr("msst_jax.pipelines.video.load_feedforward", lambda *_: pytest.fail("work was begun"))
+    monkeypatch.setattr("msst_jax.pipelines.video.open_model", lambda *_, **__: pytest.fail("work was begun"))
     monkeypatch.chdir(tmp_path)
     for output, message in (
         (path, "would overwrite"),
@@ -142,7 +142,7 @@ def test_an_unusable_mask_is_rejected_before_any_work(model: Path, tmp_path: Pat
     (tmp_path / "thin").mkdir()
     save(tmp_path / "black.png", np.zeros((48, 64), np.uint8))
     save(tmp_path / "color.png", noise(48, 64))
-    monkeypatch.setattr("msst_jax.pipelines.video.load_feedforward", lambda *_: pytest.fail("work was begun"))
+    monkeypatch.setattr("msst_jax.pipelines.video.open_model", lambda *_, **__: pytest.fail("work was begun"))
     assert_rejected(path, tmp_path / "out.mp4", model, mask, masks={"person": str(tmp_path / mask)})
 
 

@@ -36,7 +36,15 @@ from tests.helpers.training_runs import job as train_job
 from tests.helpers.training_runs import tiny_config, tiny_flags
 from tests.helpers.videos import make_video, moving
 
-STYLIZING = (Run.PHOTO, Run.PHOTO_MODEL, Run.VIDEO, Run.VIDEO_MODEL, Run.REGIONS)
+STYLIZING = (
+    Run.PHOTO,
+    Run.PHOTO_MODEL,
+    Run.PHOTO_ANY,
+    Run.VIDEO,
+    Run.VIDEO_MODEL,
+    Run.VIDEO_ANY,
+    Run.REGIONS,
+)
 NUMBERS = [f"--config.{name}={value!r}".replace("'", '"') for name, value in QUICK.items() if name == "size"]
 FLAG_VALUES = {
     "style": "--style=person=a.png",
@@ -55,11 +63,13 @@ FLAG_VALUES = {
     "rate": "--rate=25",
     "resume": "--resume",
 }
-COMMANDS = {
+COMMANDS = {  # MODEL stands for a model for any painting
     Run.PHOTO: ["photo.png", "-o", "out.png"],
     Run.PHOTO_MODEL: ["photo.png", "--model=builtin", "-o", "out.png"],
+    Run.PHOTO_ANY: ["photo.png", "--model=MODEL", "-o", "out.png"],
     Run.VIDEO: ["in.mp4", "-o", "out.mp4"],
     Run.VIDEO_MODEL: ["in.mp4", "--model=builtin", "-o", "out.mp4"],
+    Run.VIDEO_ANY: ["in.mp4", "--model=MODEL", "-o", "out.mp4"],
     Run.REGIONS: ["photo.png", "--regions-only", "-o", "out.png"],
 }
 
@@ -81,7 +91,7 @@ def test_the_table_names_every_flag_and_every_field_of_every_preset(command: Any
 
 
 def test_the_fields_of_a_training_preset_are_those_that_the_table_gives_its_task():
-    for name, kind in zip(train.PRESETS, (Run.STYLIZER, Run.SEGMENTER), strict=True):
+    for name, kind in zip(train.PRESETS, (Run.STYLIZER, Run.ANY_STYLIZER, Run.SEGMENTER), strict=True):
         assert {*load_preset(name).get_config()} == {field for field, runs in TRAIN_FIELDS.items() if runs & kind}
 
 
@@ -100,9 +110,10 @@ INERT_FLAGS = [
 
 
 @pytest.mark.parametrize(("run", "flag"), INERT_FLAGS)
-def test_a_flag_that_cannot_act_is_refused_and_nothing_is_written(scene: Path, run: Run, flag: str):
+def test_a_flag_that_cannot_act_is_refused_and_nothing_is_written(scene: Path, any_model: Path, run: Run, flag: str):
     before = sorted(scene.iterdir())
-    code, stderr = run_command([*COMMANDS[run], FLAG_VALUES[flag], *NUMBERS], scene)
+    command = [argument.replace("MODEL", str(any_model)) for argument in COMMANDS[run]]
+    code, stderr = run_command([*command, FLAG_VALUES[flag], *NUMBERS], scene)
     assert code == 2
     assert re.fullmatch(rf"stylize\.py: [^\n]*--{flag}[^\n]*\n", stderr)
     assert sorted(scene.iterdir()) == before

@@ -16,9 +16,11 @@ from msst_jax.losses.guided_batch import guided_batch_loss
 from msst_jax.losses.objective import Terms, style_targets
 from msst_jax.losses.temporal import Paint
 from msst_jax.models import serialization
+from msst_jax.models.any_model import load_predictor_vgg
 from msst_jax.models.feedforward_model import ANY_NETWORK, load_feedforward, save_feedforward
 from msst_jax.models.precision import compute_dtype
-from msst_jax.models.style_predictor import AnyStylizer, standardization, style_moments
+from msst_jax.models.pretrained import EMBEDDED_VGG16
+from msst_jax.models.style_predictor import LAYERS, AnyStylizer, standardization, style_moments
 from msst_jax.models.vgg import VGG
 from msst_jax.ops.image import normalize
 from msst_jax.training.data.motion import random_motion
@@ -34,6 +36,15 @@ STATISTICS = ("predictor.center", "predictor.spread")  # of the network, which a
 
 Tensors = Mapping[str, np.ndarray]
 """{module path: array}."""
+
+
+class Networks(NamedTuple):
+    """The two that look at a painting."""
+
+    losses: VGG
+    """As deep as the layers of the options."""
+    predictor: VGG
+    """As the predictor of a model sees paintings, whatever network the losses have; see `load_predictor_vgg`."""
 
 
 class PaintingBank(NamedTuple):
@@ -62,9 +73,13 @@ def load_task_spec(options: AnyStylizerOptions, styles: Mapping[str, str]) -> Ta
         )
     folders = find_paintings(options.paintings)
     initial = load_initial_params(options) if options.start else {}
-    vgg, _ = load_loss_network(options.network)
+    vgg, path = load_loss_network(options.network)
+    known = path == EMBEDDED_VGG16 and options.network.dtype == "float32" and {*LAYERS} <= {*vgg.taps}
+    networks = Networks(vgg, vgg if known else load_predictor_vgg())
     return TaskSpec(
-        options.regions, lambda samples: make_task(options, vgg, folders, initial, samples), partial(_draw, options)
+        options.regions,
+        lambda samples: make_task(options, networks, folders, initial, samples),
+        partial(_draw, options),
     )
 
 
@@ -98,14 +113,14 @@ def draw_styles(rng: np.random.Generator, *, views: int, regions: int) -> dict[s
 
 
 def build_bank(
-    vgg: VGG, layers: Sequence[str], view: Callable[[np.random.Generator], np.ndarray], count: int, seed: int
+    networks: Networks, layers: Sequence[str], view: Callable[[np.random.Generator], np.ndarray], count: int, seed: int
 ) -> PaintingBank:
     """The bank of `count` random views of paintings."""
 
     @jax.jit
     def describe(image: jax.Array) -> tuple[dict[str, jax.Array], jax.Array]:
         pixels = image.astype(jnp.float32) / 255
-        return style_targets(vgg, pixels, layers), style_moments(vgg, pixels)
+        return style_targets(networks.losses, pixels, layers), style_moments(networks.predictor, pixels)
 
     rng = np.random.default_rng(seed)
     described = [describe(view(rng)) for _ in tqdm(range(count), desc="paintings", unit="view", disable=None)]
@@ -114,22 +129,26 @@ def build_bank(
 
 
 def make_task(
-    options: AnyStylizerOptions, vgg: VGG, folders: Sequence[Sequence[Path]], initial: Tensors, samples: Batch
+    options: AnyStylizerOptions,
+    networks: Networks,
+    folders: Sequence[Sequence[Path]],
+    initial: Tensors,
+    samples: Batch,
 ) -> Task:
     """The task of training a feed-forward stylizer for any painting.
 
     Args:
       options: see `AnyStylizerOptions`.
-      vgg: the loss network, as deep as the layers of the options.
+      networks: see `Networks`.
       folders: the paintings.
       initial: {module path: array} of the model that the training starts from; empty for random weights.
       samples: photos, masks and styles of the sample sheet, a batch like those of training.
     """
     layers = options.network.layers
     view = partial(painting_view, folders, size=options.style_size)
-    bank = build_bank(vgg, layers.style, view, options.views, options.seed)
+    bank = build_bank(networks, layers.style, view, options.views, options.seed)
     definition, statistics = _split_network(options, bank, initial)
-    vgg_definition, vgg_state = nnx.split(vgg)
+    vgg_definition, vgg_state = nnx.split(networks.losses)
     frozen = {"vgg": vgg_state, "bank": bank, "statistics": statistics}
 
     def init(key: jax.Array) -> Params:

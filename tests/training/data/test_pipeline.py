@@ -33,6 +33,30 @@ def test_the_batches_of_all_hosts_joined_equal_those_of_one_host(hosts: int):
         assert_same(joined, next(whole))
 
 
+def draw_number(rng: np.random.Generator) -> dict[str, np.ndarray]:
+    return {"number": rng.integers(1000, size=2)}
+
+
+def numbers_of(batch: dict[str, np.ndarray]) -> list[list[int]]:
+    return [*zip(photo_indices(batch), batch["number"].tolist(), strict=True)]
+
+
+def test_what_a_task_draws_for_a_photo_is_the_same_on_any_number_of_hosts_and_after_a_resume():
+    whole, first, second = (
+        batches(gray_examples(13), hosts=hosts, host=host, draw=draw_number) for hosts, host in ((1, 0), (2, 0), (2, 1))
+    )
+    drawn = [numbers_of(next(whole)) for _ in range(3)]
+    assert [numbers_of(next(first)) + numbers_of(next(second)) for _ in range(3)] == drawn
+    assert len({tuple(numbers) for batch in drawn for _, numbers in batch}) == 12
+    again = batches(gray_examples(13), draw=draw_number)
+    again.set_state(whole.get_state())
+    assert numbers_of(next(again)) == numbers_of(next(whole))
+
+
+def test_the_crops_of_a_task_that_draws_are_those_of_one_that_does_not():
+    assert_same(next(batches(gray_examples(13), draw=draw_number)), next(batches(gray_examples(13))))
+
+
 def test_every_photo_occurs_once_per_epoch_in_an_order_that_changes():
     batch = batches(gray_examples(8))
     epochs = [photo_indices(next(batch)) + photo_indices(next(batch)) for _ in range(3)]

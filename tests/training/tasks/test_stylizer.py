@@ -11,8 +11,11 @@ from msst_jax.errors import UserError
 from msst_jax.models.architecture import abstract_architecture, rearrange_styles, style_axes
 from msst_jax.models.feedforward_model import load_feedforward
 from msst_jax.models.serialization import parameter_shapes, state_to_tensors
+from msst_jax.registry import ARCHITECTURE
 from msst_jax.training.build import build_stylizer_options
-from msst_jax.training.tasks.stylizer import load_initial_params
+from msst_jax.training.tasks.stylizer import load_initial_params, load_task_spec
+from msst_jax.transfer.fast_model import open_model
+from tests.helpers.pictures import noise, save
 from tests.helpers.training_runs import tiny_config
 
 TRAINING = {"width": 4, "blocks": 1}
@@ -20,17 +23,12 @@ TRAINING = {"width": 4, "blocks": 1}
 
 def initial(start: Path | str, *regions: str, **changes) -> dict[str, np.ndarray]:
     config = tiny_config(start=str(start), **{**TRAINING, **changes})
-    return load_initial_params(build_stylizer_options(config), regions)
+    return load_initial_params(build_stylizer_options(config), dict.fromkeys(regions, ""))
 
 
 def test_the_styles_of_a_network_are_its_only_parameters_that_grow_with_them():
-    axes = style_axes("stylizer", 2, TRAINING)
-    assert axes
-    assert {path.rsplit(".", 1)[-1] for path in axes} == {"scale", "shift"}
-    assert set(axes.values()) == {0}
-    assert not any(path.startswith("encoder") for path in axes)
-    shapes = parameter_shapes(abstract_architecture("stylizer", 1, TRAINING))
-    assert set(style_axes("stylizer", 1, TRAINING)) == set(axes) <= set(shapes)
+    assert style_axes(ARCHITECTURE, 2, TRAINING) == style_axes(ARCHITECTURE, 1, TRAINING) == {"table": 0}
+    assert "table" in parameter_shapes(abstract_architecture(ARCHITECTURE, 1, TRAINING))
 
 
 def test_a_run_starts_from_the_styles_of_the_same_regions(model: Path):
@@ -38,7 +36,7 @@ def test_a_run_starts_from_the_styles_of_the_same_regions(model: Path):
     same = initial(model, "person", "background")
     jax.tree.map(np.testing.assert_array_equal, same, trained)
     swapped = initial(model, "background", "person")
-    axes = style_axes("stylizer", 2, TRAINING)
+    axes = style_axes(ARCHITECTURE, 2, TRAINING)
     for path, tensor in trained.items():
         np.testing.assert_array_equal(swapped[path], tensor[::-1] if path in axes else tensor)
 
@@ -47,12 +45,24 @@ def test_a_new_region_starts_from_the_mean_of_the_styles(model: Path, caplog: py
     caplog.set_level("INFO")
     trained = state_to_tensors(nnx.state(load_feedforward(str(model)).network))
     found = initial(model, "dog", "person", "background")
-    shapes = parameter_shapes(abstract_architecture("stylizer", 3, TRAINING))
+    shapes = parameter_shapes(abstract_architecture(ARCHITECTURE, 3, TRAINING))
     assert {path: tensor.shape for path, tensor in found.items()} == shapes
-    path = next(iter(style_axes("stylizer", 2, TRAINING)))
+    path = next(iter(style_axes(ARCHITECTURE, 2, TRAINING)))
     np.testing.assert_allclose(found[path][0], trained[path].mean(0), rtol=1e-6)
     np.testing.assert_array_equal(found[path][1:], trained[path])
     assert caplog.messages == [f"regions dog are new to {model}: they start from the mean of its styles"]
+
+
+def test_a_run_starts_from_what_a_model_for_any_painting_makes_of_its_paintings(any_model: Path, tmp_path: Path):
+    files = {
+        name: save(tmp_path / f"{name}.png", noise(40, 52, seed)) for seed, name in enumerate(("cat", "background"))
+    }
+    config = tiny_config(start=str(any_model), **TRAINING)
+    expected = state_to_tensors(nnx.state(open_model(str(any_model), files, np.float32).network))
+    assert np.abs(expected["table"][0] - expected["table"][1]).max() > 0.01
+    batch = {"photo": np.zeros((1, 32, 32, 3), np.uint8), "masks": np.full((1, 32, 32, 2), 0.5, np.float32)}
+    task = load_task_spec(build_stylizer_options(config), files).build(batch)
+    jax.tree.map(np.testing.assert_array_equal, state_to_tensors(task.init(jax.random.key(0))), expected)
 
 
 def test_slices_of_styles_are_taken_along_their_own_axis():
