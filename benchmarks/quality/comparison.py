@@ -21,7 +21,7 @@ from benchmarks.quality.pictures import (
     preset_config,
     read_inputs,
 )
-from benchmarks.quality.scores import Networks, Scores, build_target, load_networks, score
+from benchmarks.quality.scores import Networks, Paintings, Scores, build_target, load_networks, score
 from msst_jax.configs import photo
 from msst_jax.errors import UserError
 from msst_jax.io.images import read_picture, to_array
@@ -115,18 +115,21 @@ def compare(
         notes = [*notes, f"LPIPS is left out: {error}"]
     networks = load_networks(alexnet, layers)
     scores: dict[str, dict[str, Scores]] = {name: {} for name in pictures}
+    known: Paintings = {}
     for pair in tqdm(pairs, unit="pair", desc="measure", disable=None):
         entrants = {name: found[pair.name] for name, found in pictures.items() if pair.name in found}
-        for name, measured in _score_pair(networks, pair, size, entrants).items():
+        for name, measured in _score_pair(networks, pair, size, entrants, known).items():
             scores[name][pair.name] = measured
     return Comparison(pairs, size, networks.layers, pictures, scores, [*notes, *_notes(pairs, size, pictures)])
 
 
-def _score_pair(networks: Networks, pair: Pair, size: int, entrants: Mapping[str, Finished]) -> dict[str, Scores]:
+def _score_pair(
+    networks: Networks, pair: Pair, size: int, entrants: Mapping[str, Finished], known: Paintings
+) -> dict[str, Scores]:
     if not entrants:
         return {}
     inputs = measured_inputs(pair, size)
-    target = build_target(networks, inputs)
+    target = build_target(networks, inputs, known)
     return {name: score(networks, target, fitted(entrant.path, inputs.photo)) for name, entrant in entrants.items()}
 
 
