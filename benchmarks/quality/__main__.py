@@ -40,7 +40,7 @@ from benchmarks.quality.fast_models import make_pictures, open_models, parse_mod
 from benchmarks.quality.metrics.network import LAYER_SETS, LAYERS, load_network
 from benchmarks.quality.pairs import read_pairs
 from benchmarks.quality.pictures import make_picture, preset_config
-from benchmarks.quality.tables import content, matrix_tables, summary
+from benchmarks.quality.tables import content, matrix_tables, paintings_table, summary
 from msst_jax.errors import UserError
 from msst_jax.io.files import check_writable, write_json
 from msst_jax.io.paths import user_path
@@ -91,8 +91,8 @@ def _compare(flags: argparse.Namespace) -> None:
         made[label] = make_pictures(label, model, pairs, flags.size, flags.output / label)
     comparison = compare(pairs, flags.size, made, folders, layers, notes)
     print(summary(comparison))
-    if comparison.common:
-        print(f"\n{matrix_tables(comparison)}")
+    for table in filter(None, (paintings_table(comparison), matrix_tables(comparison))):
+        print(f"\n{table}")
     longest = f"{flags.size} pixels long" if flags.size else "at original size"
     print(f"\naverages over {len(comparison.common)} of {len(pairs)} photos, {longest}")
     for note in comparison.notes:
