@@ -73,7 +73,7 @@ def _row(comparison: Comparison, pair: Pair, paintings: int) -> list[tuple[str, 
 
 
 def _caption(comparison: Comparison, entrant: str, pair: Pair) -> str:
-    """Distances to the own paintings, with "leaks" if a region is nearer to the painting of another, and to the photo."""
+    """Distances to the own paintings, "(leaks)" if a region is nearer to the painting of another, and to the photo."""
     scores = comparison.scores[entrant][pair.name]
     digits = {"gram": ("Gram", 2), "palette": ("palette", 1)}
     parts = []

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -388,7 +388,7 @@ def test_painting_of_several_lines_is_measured_once_at_each_size(table: Path, mo
         return Statistics({}, {})
 
     monkeypatch.setattr(scores, "image_statistics", record)
-    networks, known = scores.Networks(None, None), {}
+    networks, known = scores.Networks(cast(Any, None), None), scores.Paintings()
     for size in (32, 40):
         for pair in read_pairs(table):
             scores.build_target(networks, comparison.measured_inputs(pair, size), known)

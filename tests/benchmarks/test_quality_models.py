@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -165,7 +166,7 @@ def test_bad_models_exit_with_2_and_one_line_before_any_picture(
 def test_models_are_entrants_beside_presets_and_folders(
     table: Path, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    def stop(*arguments: object) -> Comparison:
+    def stop(*arguments: Any) -> Comparison:
         _, _, made, folders, _, notes = arguments
         raise UserError(f"{[*made]} {[*folders]} {len(notes)}")
 
