@@ -21,7 +21,6 @@ from msst_jax.training.checkpoints import open_checkpoints
 from msst_jax.training.task import Task
 from msst_jax.training.tasks.any_stylizer import draw_styles, load_task_spec, mix_views, photos_and_masks
 from msst_jax.transfer.fast_model import open_model
-from reference.stylizer_cases import GRADIENT_TOLERANCE
 from tests.helpers.pictures import noise, save
 from tests.helpers.training_runs import curve, job, tiny_any_config
 from tests.helpers.training_steps import (
@@ -68,13 +67,11 @@ def task(config: ConfigDict) -> Task:
 
 def test_a_step_on_four_devices_equals_the_step_on_one_and_every_parameter_moves(config: ConfigDict, task: Task):
     state, step = start(build_loop_options(config), task)
-    state = jax.device_get(state._replace(params=perturbed(state.params)))
+    state = jax.device_get(state._replace(params=perturbed(state.params, seed=5)))  # not at the kink of a ReLU
     batch = drawn_batch(config, DEVICES)
     (four, metrics), (one, expected) = steps_on_four_devices_and_one(task, state, step, batch)
-    terms = ("loss", "style", "blend", "content", "smooth", "temporal")
-    assert_near([metrics[name] for name in terms], [expected[name] for name in terms], 1e-5)
-    gradients = [each.optimizer[1][0].mu for each in (four, one)]  # by far the most parameters barely have one
-    assert_near(*gradients, GRADIENT_TOLERANCE)
+    assert_near(metrics, expected, 1e-5)
+    assert_near(*(each.optimizer[1][0].mu for each in (four, one)), 1e-5)
     assert min(largest_gradients(one).values()) > 0
 
 
