@@ -14,19 +14,21 @@ from benchmarks.quality.metrics.network import LAYERS
 from benchmarks.quality.pairs import Pair
 from benchmarks.quality.pictures import (
     Finished,
+    discard_record,
     find_pictures,
     finished,
     is_made,
     preset_config,
     read_inputs,
 )
-from benchmarks.quality.scores import Networks, Scores, build_target, load_networks, score
+from benchmarks.quality.scores import Networks, Paintings, Scores, build_target, load_networks, score
 from msst_jax.configs import photo
 from msst_jax.errors import UserError
 from msst_jax.io.images import read_picture, to_array
 from msst_jax.transfer.inputs import PhotoInputs
 
 SAME_SHAPE = 0.05  # a picture whose proportions differ by more is of another photo, or cropped
+MAX_LISTED = 8  # names in a note
 
 Pictures = dict[str, Finished]
 """{name of the pair: picture}."""
@@ -40,7 +42,7 @@ class Comparison:
       pairs: of the set, in order.
       size: the longest side of the pictures, 0 = that of the photos.
       layers: of VGG-16, where style and content are measured.
-      pictures: {entrant: its pictures}; an entrant is a preset, or the name of a folder.
+      pictures: {entrant: its pictures}; an entrant is a preset, the label of a model, or the name of a folder.
       scores: {entrant: {name of the pair: its scores}}.
       notes: what the reader must know, a line each.
     """
@@ -78,7 +80,7 @@ def make_all(
     made: dict[str, Pictures] = {preset: {} for preset in presets}
     for preset, pair, path in tqdm(tasks, unit="picture", disable=None):
         if not is_made(configs[preset], pair, path):
-            path.with_suffix(".json").unlink(missing_ok=True)  # it would vouch for the new picture
+            discard_record(path)
             run_child([sys.executable, *alone, preset, pair.name, str(path)], f"{preset} of {pair.name} failed")
         made[preset][pair.name] = finished(path)
     return made
@@ -90,32 +92,44 @@ def compare(
     made: Mapping[str, Pictures],
     folders: Mapping[str, Path],
     layers: Sequence[str] = LAYERS,
+    notes: Sequence[str] = (),
 ) -> Comparison:
-    """Measures the pictures of presets, and those found in folders, at some layers of VGG-16.
+    """Measures the pictures of presets and models, and those found in folders, at some layers of VGG-16.
+
+    Args:
+      pairs: of the set.
+      size: the longest side, 0 = that of the photos.
+      made: {entrant: its pictures}.
+      folders: {entrant: the folder that has its pictures}.
+      layers: where style and content are measured.
+      notes: what the reader must know of the pictures that were made, a line each.
 
     Raises:
       UserError: no such layer, a folder without pictures, or a picture that cannot be read or is of another photo.
     """
     pictures = {**made, **{name: find_pictures(folder, pairs) for name, folder in folders.items()}}
-    alexnet, notes = None, []
+    alexnet = None
     try:
         alexnet = lpips.load_weights()
     except UserError as error:
-        notes.append(f"LPIPS is left out: {error}")
+        notes = [*notes, f"LPIPS is left out: {error}"]
     networks = load_networks(alexnet, layers)
     scores: dict[str, dict[str, Scores]] = {name: {} for name in pictures}
+    known: Paintings = {}
     for pair in tqdm(pairs, unit="pair", desc="measure", disable=None):
         entrants = {name: found[pair.name] for name, found in pictures.items() if pair.name in found}
-        for name, measured in _score_pair(networks, pair, size, entrants).items():
+        for name, measured in _score_pair(networks, pair, size, entrants, known).items():
             scores[name][pair.name] = measured
     return Comparison(pairs, size, networks.layers, pictures, scores, [*notes, *_notes(pairs, size, pictures)])
 
 
-def _score_pair(networks: Networks, pair: Pair, size: int, entrants: Mapping[str, Finished]) -> dict[str, Scores]:
+def _score_pair(
+    networks: Networks, pair: Pair, size: int, entrants: Mapping[str, Finished], known: Paintings
+) -> dict[str, Scores]:
     if not entrants:
         return {}
     inputs = measured_inputs(pair, size)
-    target = build_target(networks, inputs)
+    target = build_target(networks, inputs, known)
     return {name: score(networks, target, fitted(entrant.path, inputs.photo)) for name, entrant in entrants.items()}
 
 
@@ -152,9 +166,14 @@ def _notes(pairs: Sequence[Pair], size: int, pictures: Mapping[str, Pictures]) -
     for name, found in pictures.items():
         lacking = [pair.name for pair in pairs if pair.name not in found]
         if lacking:
-            notes.append(f"{name} has no picture of {', '.join(lacking)}; averages leave them out for all")
+            notes.append(f"{name} has no picture of {_listed(lacking)}; averages leave them out for all")
         resized = [pair for pair, entry in found.items() if size and max(read_picture(entry.path).size) != size]
         if resized:
-            notes.append(f"{name} of {', '.join(resized)} is resized to {size} pixels, which changes its figures")
+            notes.append(f"{name} of {_listed(resized)} is resized to {size} pixels, which changes its figures")
         notes += [f"{name} of {pair}: {flaw}" for pair, entry in found.items() for flaw in entry.flaws]
     return notes
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - MAX_LISTED
+    return f"{', '.join(names[:MAX_LISTED])}{f' and {more} more' if more > 0 else ''}"

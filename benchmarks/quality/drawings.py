@@ -73,13 +73,15 @@ def _row(comparison: Comparison, pair: Pair, paintings: int) -> list[tuple[str, 
 
 
 def _caption(comparison: Comparison, entrant: str, pair: Pair) -> str:
-    """The distances to the own paintings, and whether a region is nearer to the painting of another."""
+    """Distances to the own paintings, "(leaks)" if a region is nearer to the painting of another, and to the photo."""
     scores = comparison.scores[entrant][pair.name]
     digits = {"gram": ("Gram", 2), "palette": ("palette", 1)}
     parts = []
     for name, (title, places) in digits.items():
         matrix = getattr(scores, name)
         parts.append(f"{title} {own_distance(matrix):.{places}f}{'' if is_diagonal(matrix) else ' (leaks)'}")
+    if not math.isnan(scores.lpips):
+        parts.append(f"LPIPS {scores.lpips:.2f}")
     return f"{entrant}: {', '.join(parts)}"
 
 

@@ -1,4 +1,4 @@
-"""The pictures that are compared: made by a preset, each in a process of its own and once, or found in a folder."""
+"""The pictures that are compared: made once, by a preset each in a process of its own, or found in a folder."""
 
 import json
 import time
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from benchmarks.harness.device import peak_memory
@@ -13,7 +14,7 @@ from benchmarks.quality.pairs import Pair
 from msst_jax.configs import photo
 from msst_jax.errors import UserError
 from msst_jax.io.files import write_json
-from msst_jax.io.fingerprint import fingerprint
+from msst_jax.io.fingerprint import Fingerprint, fingerprint
 from msst_jax.io.images import save_picture, to_picture
 from msst_jax.presets.lookup import load_preset, preset_names
 from msst_jax.presets.validation import check_config, check_fields
@@ -73,8 +74,6 @@ def read_inputs(config: ConfigDict, pair: Pair) -> PhotoInputs:
 def make_picture(config: ConfigDict, pair: Pair, path: Path) -> None:
     """Stylizes the photo of a pair in this process; writes the picture and, beside it, its record.
 
-    The record comes last: a picture with a record is complete.
-
     Raises:
       UserError: as `read_inputs`, or the picture cannot be written.
       KeyboardInterrupt: the run was interrupted; nothing is written then.
@@ -96,10 +95,20 @@ def make_picture(config: ConfigDict, pair: Pair, path: Path) -> None:
         seconds=seconds,
         memory_gb=peak_memory(program_is_ours=True),
         flaws=_flaws(result),
-        files=fingerprint(pair.files()),
+        files=files_fingerprint(pair),
     )
-    save_picture(to_picture(result.images[0]), path)
+    save_made(result.images[0], record, path)
+
+
+def save_made(image: np.ndarray, record: Mapping[str, Any], path: Path) -> None:
+    """Writes a picture (H, W, 3) in [0, 1] and, beside it, its record, last: a picture with a record is complete."""
+    save_picture(to_picture(image), path)
     write_json(record, path.with_suffix(".json"))
+
+
+def discard_record(path: Path) -> None:
+    """Removes the record of a picture that is to be made again: it would vouch for the new one."""
+    path.with_suffix(".json").unlink(missing_ok=True)
 
 
 def _flaws(result: StylizationResult) -> list[str]:
@@ -110,11 +119,16 @@ def _flaws(result: StylizationResult) -> list[str]:
     return [text for text, present in found.items() if present]
 
 
-def is_made(config: ConfigDict, pair: Pair, path: Path) -> bool:
-    """Whether `path` is the picture that a config makes of the files of a pair, as they are now."""
+def is_made(config: ConfigDict, pair: Pair, path: Path, model: Path | None = None) -> bool:
+    """Whether `path` is the picture that a config, or with it a model's file, makes of a pair's files as they are."""
     record = read_record(path)
-    wanted = {"config": config.to_dict(), "seed": SEED, "files": fingerprint(pair.files())}
+    wanted = {"config": config.to_dict(), "seed": SEED, "files": files_fingerprint(pair, model)}
     return path.is_file() and {field: record.get(field) for field in wanted} == json.loads(json.dumps(wanted))
+
+
+def files_fingerprint(pair: Pair, model: Path | None = None) -> Fingerprint:
+    """That of the files of a pair and, if a model makes the picture, of its weights."""
+    return fingerprint({**pair.files(), **({"model": model} if model else {})})
 
 
 def read_record(path: Path) -> Mapping[str, Any]:

@@ -18,7 +18,7 @@ from benchmarks.quality.metrics.network import (
 )
 from benchmarks.quality.metrics.palette import palette_matrix, to_lab
 from msst_jax.models.vgg import VGG
-from msst_jax.transfer.inputs import PhotoInputs
+from msst_jax.transfer.inputs import Painting, PhotoInputs
 
 
 class Networks(NamedTuple):
@@ -55,6 +55,10 @@ class Scores(NamedTuple):
     """See `edges.edge_score`."""
 
 
+Paintings = dict[tuple[str, tuple[int, ...]], Statistics]
+"""{(file, shape of the image): what the network sees of the painting, but for the features}."""
+
+
 class Target(NamedTuple):
     """What the pictures of one pair are measured against."""
 
@@ -71,8 +75,15 @@ class Target(NamedTuple):
     """The paintings in CIELAB."""
 
 
-def build_target(networks: Networks, inputs: PhotoInputs) -> Target:
-    """The target of a pair; its photo, masks and paintings are at the size of the pictures."""
+def build_target(networks: Networks, inputs: PhotoInputs, known: Paintings | None = None) -> Target:
+    """The target of a pair.
+
+    Args:
+      networks: that measure.
+      inputs: photo, masks and paintings at the size of the pictures.
+      known: the paintings of other pairs; those of this one are added.
+    """
+    known = {} if known is None else known
     labels = inputs.masks.argmax(-1)
     return Target(
         photo=inputs.photo,
@@ -81,12 +92,17 @@ def build_target(networks: Networks, inputs: PhotoInputs) -> Target:
         lightness=to_lab(inputs.photo)[..., 0],
         band=border_band(labels),
         statistics=image_statistics(networks.vgg, inputs.photo, inputs.masks, networks.layers),
-        paintings=[
-            image_statistics(networks.vgg, region.paintings[0].image, layers=networks.layers)
-            for region in inputs.regions
-        ],
+        paintings=[_painting_statistics(networks, region.paintings[0], known) for region in inputs.regions],
         palettes=[to_lab(region.paintings[0].image) for region in inputs.regions],
     )
+
+
+def _painting_statistics(networks: Networks, painting: Painting, known: Paintings) -> Statistics:
+    """Without the features, which are large."""
+    key = painting.file, painting.image.shape
+    if key not in known:
+        known[key] = image_statistics(networks.vgg, painting.image, layers=networks.layers)._replace(features={})
+    return known[key]
 
 
 def score(networks: Networks, target: Target, picture: np.ndarray) -> Scores:

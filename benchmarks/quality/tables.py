@@ -28,6 +28,9 @@ COLUMNS = (
     "GB",
 )
 
+MAX_PAINTINGS = 6  # of a set whose averages are told for each: of more the table would be too wide
+PAINTING_COLUMNS = {"Gram distance": "gram_own", "content": "content", "LPIPS": "lpips"}
+
 
 def averages(comparison: Comparison) -> dict[str, dict[str, Any]]:
     """{entrant: its averages over the common pairs}."""
@@ -98,8 +101,24 @@ def matrix_tables(comparison: Comparison) -> str:
     return "\n\n".join("\n".join(lines) for lines in tables.values())
 
 
-def _digits(value: float, name: str = "") -> str:
-    places = 1 if name == "palette" else 2
+def paintings_table(comparison: Comparison) -> str:
+    """The averages for each painting as Markdown; "" unless there are several, and several photos of each."""
+    groups: dict[str, list[str]] = {}
+    for pair in comparison.common:
+        groups.setdefault(", ".join(file.stem for file in pair.styles.values()), []).append(pair.name)
+    if not 1 < len(groups) <= MAX_PAINTINGS or min(map(len, groups.values())) < 2:
+        return ""
+    heads = [f"{title}: {painting}" for painting in groups for title in PAINTING_COLUMNS]
+    lines = [_line(["pictures", *heads]), _line(["---"] * (1 + len(heads)))]
+    for entrant, scores in comparison.scores.items():
+        means = [mean_scores([scores[name] for name in names]) for names in groups.values()]
+        cells = [_digits(row[name], places=3) for row in means for name in PAINTING_COLUMNS.values()]
+        lines.append(_line([entrant, *cells]))
+    return "\n".join(lines)
+
+
+def _digits(value: float, name: str = "", places: int = 2) -> str:
+    places = 1 if name == "palette" else places
     return "-" if math.isnan(value) else f"{round(value, places) + 0.0:.{places}f}"  # no "-0.00"
 
 

@@ -9,7 +9,7 @@ from jax.typing import DTypeLike
 
 from msst_jax.models.region_norm import instance_norm, region_norm
 from msst_jax.ops.convolution_vjp import valid_convolution
-from msst_jax.ops.image import halve, upsample_bilinear
+from msst_jax.ops.image import halve, upsample
 
 STRIDE = 4  # total stride of the encoder: two convolutions with stride 2
 
@@ -130,7 +130,7 @@ class TransferNetwork(nnx.Module):
         for index, block in enumerate(self.blocks):
             x = block(x, quarter, *styles[2 * index : 2 * index + 2])
         for conv, skip, mask, style in zip(self.decoder, skips[-2::-1], (half, full), styles[-2:], strict=True):
-            x = nnx.relu(region_norm(conv(upsample_bilinear(x)) + skip, mask, style))
+            x = nnx.relu(region_norm(conv(upsample(x)) + skip, mask, style))
         x = nnx.sigmoid(self.output(x).astype(jnp.float32) + self.bias[...])
         return x[:, :height, :width]
 

@@ -43,18 +43,21 @@ def halve(images: jax.Array) -> jax.Array:
     return images.reshape(n, height // 2, 2, width // 2, 2, channels).mean((2, 4))
 
 
-def upsample_bilinear(images: jax.Array) -> jax.Array:
-    """Images (N, H, W, C) at twice the size, (N, 2H, 2W, C).
+def upsample(images: jax.Array) -> jax.Array:
+    """Images (N, H, W, C) at twice the size, (N, 2H, 2W, C), by the binomial filter of order 5, borders repeated.
 
-    Source: torch.nn.functional.interpolate(scale_factor=2, mode="bilinear", align_corners=False).
+    Bilinear upsampling leaves images of the finest patterns, at twice their frequency: after two of them a network has
+    drawn a grid of 4 pixels into every flat area. This filter damps them as the square of the bilinear one would.
+
+    Source: torch.nn.functional.conv_transpose2d(stride=2) with the rows of [1, 5, 10, 10, 5, 1] / 16.
     """
     return _double(_double(images, 1), 2)
 
 
 def _double(images: jax.Array, axis: int) -> jax.Array:
-    """Linear interpolation along an axis: every output lies a quarter of a pixel beside an input."""
+    """Interpolation along an axis: every output lies a quarter of a pixel beside an input."""
     length = images.shape[axis]
     padded = jnp.pad(images, [(1, 1) if index == axis else (0, 0) for index in range(images.ndim)], mode="edge")
     before, here, after = (jax.lax.slice_in_dim(padded, start, start + length, axis=axis) for start in (0, 1, 2))
-    pair = jnp.stack([0.75 * here + 0.25 * before, 0.75 * here + 0.25 * after], axis + 1)
+    pair = jnp.stack([5 * before + 10 * here + after, before + 10 * here + 5 * after], axis + 1) / 16
     return pair.reshape(*images.shape[:axis], 2 * length, *images.shape[axis + 1 :])

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from PIL import Image
 from benchmarks.quality import comparison, drawings, pictures, scores
 from benchmarks.quality.__main__ import main
 from benchmarks.quality.metrics import lpips
+from benchmarks.quality.metrics.network import Statistics
 from benchmarks.quality.pairs import Pair, read_pairs
 from msst_jax.errors import UserError
 from msst_jax.io.images import read_picture, to_array, to_picture
@@ -144,9 +145,10 @@ def test_bad_line_of_a_set_is_named_in_one_line(line: str, message: str, tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "there is nothing to compare; give --preset NAME or --pictures NAME=FOLDER"),
+        ([], "there is nothing to compare; give --preset NAME, --model NAME or --pictures NAME=FOLDER"),
         (["--preset", "nothing"], "--preset 'nothing' is none of "),
         (["--preset", "photo", "--layers", "relu9_1"], "vgg16 has no layer 'relu9_1'"),
+        (["--preset", "photo", "--layers", "five"], "weights of vgg16 up to relu5_3 are not in "),
         (["--preset", "fast"], "--preset fast cannot stylize a photo: the config has no field "),
         (["--preset", "photo", "--preset", "photo"], "photo is given twice"),
         (["--pictures", "peer"], "--pictures 'peer' is not NAME=FOLDER"),
@@ -160,6 +162,7 @@ def test_bad_arguments_exit_with_2_and_one_line(
     arguments: list[str], message: str, table: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(Path(__file__).parent)
+    monkeypatch.setenv("MSST_WEIGHTS", str(table.parent / "weights"))  # none have been converted
     assert run(table, *arguments) == 2
     error = capsys.readouterr().err
     assert re.fullmatch(r"benchmarks\.quality: [^\n]*\n", error)
@@ -375,6 +378,21 @@ def test_measures_of_one_picture_stand_for_the_picture_and_not_for_the_photo(tab
     assert of_photo.content < measured.content
     assert of_photo.edges > measured.edges
     assert scores.own_distance(measured.gram) < scores.own_distance(of_photo.gram)
+
+
+def test_painting_of_several_lines_is_measured_once_at_each_size(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[bytes] = []
+
+    def record(_vgg: object, image: np.ndarray, masks: object = None, layers: object = ()) -> Statistics:
+        measured.append(image.tobytes())
+        return Statistics({}, {})
+
+    monkeypatch.setattr(scores, "image_statistics", record)
+    networks, known = scores.Networks(cast(Any, None), None), scores.Paintings()
+    for size in (32, 40):
+        for pair in read_pairs(table):
+            scores.build_target(networks, comparison.measured_inputs(pair, size), known)
+    assert len(measured) == len(set(measured)) == 2 * (2 + 2)  # photos and paintings
 
 
 def test_masks_that_measure_are_hard_and_cover_the_stripe(table: Path) -> None:

@@ -121,6 +121,14 @@ def test_palettes_with_one_mean_and_different_spread_differ() -> None:
     assert palette.palette_distance(some, some.mean(0) + 2 * (some - some.mean(0))) > 5
 
 
+@pytest.mark.parametrize("count", [1, 2, 300])
+def test_palettes_are_compared_by_their_quantiles_along_each_direction(count: int) -> None:
+    some, others, levels = colors(count), colors(200, 1), (np.arange(palette.QUANTILES) + 0.5) / palette.QUANTILES
+    quantiles = [np.quantile(each @ palette.directions().T, levels, axis=0) for each in (some, others)]
+    expected = math.sqrt(np.mean(np.square(quantiles[0] - quantiles[1])))
+    assert palette.palette_distance(some, others) == pytest.approx(expected, rel=1e-5)
+
+
 def test_palette_without_colors_has_no_distance() -> None:
     assert math.isnan(palette.palette_distance(colors(0), colors(5)))
     assert math.isnan(palette.palette_distance(colors(5), colors(0)))

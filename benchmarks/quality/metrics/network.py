@@ -1,7 +1,8 @@
 """Distances in the features of VGG-16: style of each region against each painting, and content against the photo.
 
 Presets optimize some of the layers; others of the same network tell whether a picture is only good by the very numbers
-that made it. The weights are the embedded ones, whatever else is installed: figures of two machines compare.
+that made it. The weights are the embedded ones, whatever else is installed: figures of two machines compare. Layers
+beyond them take the converted ones, of the same network.
 """
 
 from collections.abc import Sequence
@@ -14,11 +15,13 @@ import numpy as np
 
 from benchmarks.harness.averages import mean_of_known
 from msst_jax.losses.functional import guided_gram
-from msst_jax.models.pretrained import EMBEDDED_VGG16, load_vgg
-from msst_jax.models.vgg import VGG
+from msst_jax.models.pretrained import EMBEDDED_DEEPEST, EMBEDDED_VGG16, load_vgg
+from msst_jax.models.vgg import VGG, deepest_tap, tap_names
 from msst_jax.ops.image import normalize, resize
 
 LAYERS = ("relu2_2", "relu3_3", "relu4_2", "relu4_3")
+LAYER_SETS = {"five": ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")}
+"""Layers by name: "five" are the last of every block, as in LPIPS with VGG-16; fast models are compared at them."""
 LEAST_PIXELS = 1.0  # of a layer: a region with less of it has no statistics there
 
 
@@ -32,8 +35,14 @@ class Statistics(NamedTuple):
 
 
 def load_network(layers: Sequence[str] = LAYERS) -> VGG:
-    """VGG-16 up to the deepest of some layers."""
-    return load_vgg("vgg16", layers, padding="replicate", path=EMBEDDED_VGG16)[0]
+    """VGG-16 up to the deepest of some layers.
+
+    Raises:
+      UserError: a layer that the network does not have, or one for which its weights must be converted first.
+    """
+    embedded = tap_names("vgg16", EMBEDDED_DEEPEST)
+    path = EMBEDDED_VGG16 if deepest_tap("vgg16", layers) in embedded else None
+    return load_vgg("vgg16", layers, padding="replicate", path=path)[0]
 
 
 def image_statistics(

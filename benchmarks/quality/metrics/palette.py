@@ -47,9 +47,13 @@ def palette_matrix(picture: np.ndarray, labels: np.ndarray, paintings: list[np.n
 
 
 def _sorted_projections(colors: np.ndarray) -> np.ndarray:
-    """The quantiles (QUANTILES, DIRECTIONS) of the colors along each direction."""
-    levels = (np.arange(QUANTILES) + 0.5) / QUANTILES
-    return np.quantile(colors @ directions().T.astype(np.float32), levels, axis=0)
+    """The quantiles (DIRECTIONS, QUANTILES) of the colors along each direction, interpolated."""
+    projections = np.sort(directions().astype(np.float32) @ colors.T, 1)  # ten times as fast as np.quantile
+    last = projections.shape[1] - 1
+    places = (np.arange(QUANTILES) + 0.5) / QUANTILES * last
+    below = places.astype(int)
+    low, high = projections[:, below], projections[:, np.minimum(below + 1, last)]
+    return low + (places - below) * (high - low)
 
 
 def directions() -> np.ndarray:
