@@ -102,8 +102,8 @@ def load_stylizer(
 
     Args:
       name: "builtin", "any", a workdir of train.py, or a weights file.
-      styles: {region: painting} for a model for any painting, with "background"; as in `stylize`, but for "keep". None
-        for a model that has its styles.
+      styles: {region: painting} for a model for any painting, with "background": arrays (H, W, 3) in [0, 1] and all
+        that `stylize` takes, but for "keep". None for a model that has its styles.
       segmenter: as in `segment`, for regions without a mask; loaded at the first call that needs it.
       dtype: of the computation, "float32" or "bfloat16".
 

@@ -64,8 +64,8 @@ def stylize_video(
     Args:
       video: .mp4, .mov, .mkv, .webm, .gif, ..., or a folder of frames.
       output: a video file, or a folder of frames.
-      styles: {region: style} as in `stylize`, with "background"; None with a `model` that has its own. The JSON calls
-        what is no file "array" or "picture".
+      styles: {region: style}, with "background": arrays (H, W, 3) in [0, 1] and all that `stylize` takes; None with a
+        `model` that has its own. The JSON calls what is no file "array" or "picture".
       masks: {region: a mask file, a video or a folder of masks}; regions without one are segmented.
       model: "builtin", "any", a workdir of train.py or a weights file; None = every frame is optimized.
       blend: the blend ratio, or {seconds: ratio} over time; None = that of the preset, or 0 with `model`.

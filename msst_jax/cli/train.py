@@ -80,7 +80,8 @@ def _run_command(command: Command) -> int:
 def _template(config: ConfigDict) -> ConfigDict:
     """The preset of the same task; for a registered task, its own fields and those that all tasks share."""
     if not hasattr(config, "task"):
-        raise UserError(f"the config is not for training: it has no task; derive it from {' or '.join(PRESETS)}")
+        names = f"{', '.join(PRESETS[:-1])} or {PRESETS[-1]}"
+        raise UserError(f"the config is not for training: it has no task; derive it from {names}")
     check_task(config)
     if config.task in TASKS:
         return _own_template(config)

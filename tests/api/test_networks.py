@@ -48,6 +48,24 @@ def test_a_fast_model_takes_an_array_and_compiles_a_size_once(model: Path):
     assert stylizer(PHOTO, mask, size=20).shape == (16, 20, 3)
 
 
+def test_a_model_for_any_painting_takes_arrays_as_its_styles(any_model: Path):
+    paintings, mask = [noise(28, 36, seed) for seed in (1, 2, 3)], {"person": stripe(32, 40, 0, 0.5)}
+    background = {"background": paintings[2]}
+    mixed = msst_jax.load_stylizer(any_model, {"person": [(paintings[0], 2), (paintings[1], 1)], **background})
+    single = msst_jax.load_stylizer(any_model, {"person": paintings[0] / np.float32(255), **background})
+    assert mixed.regions == ("person", "background")
+    pictures = [stylizer(PHOTO, mask) for stylizer in (mixed, single)]
+    assert pictures[0].shape == PHOTO.shape
+    assert np.abs(pictures[0] - pictures[1])[:, :20].max() > 1e-3
+    for styles, message in (
+        (None, r"needs styles\['background'\], and one for each other region; found none"),
+        ({"person": "keep", **background}, r"styles\['person'\]='keep' needs the optimization; give a painting"),
+    ):
+        with pytest.raises(msst_jax.UserError, match=message) as caught:
+            msst_jax.load_stylizer(any_model, styles)
+        assert "--" not in str(caught.value)
+
+
 def test_a_vgg_gives_features_inside_of_jit():
     vgg = msst_jax.load_vgg("vgg16", ["relu1_2"])
     features = jax.jit(lambda network, image: network(normalize(image)[None], ["relu1_2"]))(vgg, PHOTO / 255.0)

@@ -122,7 +122,7 @@ def scene(tmp_path: Path) -> Path:
         (["photo.png", *TWO, "--config.network=vgg19"], "run `python -m msst_jax.convert_weights vgg19`"),
         (
             ["photo.png", *TWO, "--config=nope.py"],
-            "--config 'nope.py' is neither a preset nor a file; give one of fast, ",
+            "--config 'nope.py' is neither a preset nor a file; give one of any, fast, ",
         ),
         (["photo.png", *TWO, "--config=sead", "--config.size=32"], "neither a preset nor a file; did you mean seed?"),
         (["photo.png", *TWO, "--config"], "--config has no value; give the name of a preset or the path of a file"),

@@ -57,8 +57,11 @@ def state_of(workdir: Path, step: int) -> Any:
         (["--config.steps=0"], "config.steps is 0; it must be an integer of at least 1"),
         (["--config.network=vgg19"], "run `python -m msst_jax.convert_weights vgg19`"),
         (["--config.batch=3"], "config.batch is 3, not divisible by 4 devices; use 4"),
-        (["--config=nope.py"], "--config 'nope.py' is neither a preset nor a file; give one of fast, "),
-        (["--config=photo"], "the config is not for training: it has no task; derive it from fast or person_segmenter"),
+        (["--config=nope.py"], "--config 'nope.py' is neither a preset nor a file; give one of any, fast, "),
+        (
+            ["--config=photo"],
+            "the config is not for training: it has no task; derive it from fast, any or person_segmenter",
+        ),
         (
             [f"--config={ROOT / 'configs' / 'person_segmenter.py'}", "--config.start=random"],
             "--style person=FILE has no effect: person_vgg16 takes no styles; leave it out",

@@ -88,6 +88,7 @@ def state_of(workdir: Path, step: int) -> Any:
         return saved.load_checkpointables(step, {"state": None})["state"]
 
 
+@pytest.mark.slow
 def test_a_run_resumes_to_the_same_weights_and_its_model_knows_the_statistics_of_the_paintings(
     photos: Path, paintings: Path, tmp_path: Path
 ):
