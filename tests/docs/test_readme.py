@@ -59,7 +59,7 @@ def measured_figures() -> dict[str, list[str]]:
             "PyTorch, autograd",
         ],
         "L-BFGS, 40 iterations in float64": [error("L-BFGS, 40 iterations, float64"), "`torch.optim.LBFGS`"],
-        "feed-forward model, images": [error("fast model, 3 styles, width 32, images"), "a PyTorch twin"],
+        "feed-forward model, images": [error("fast model, 3 styles, width 16, images"), "a PyTorch twin"],
         "time to the original's loss, 512x512": [ratio("time_to_loss", "512x512", "sooner"), original],
         "an evaluation of loss and gradient, 512x512": [ratio("optimize", "512x512", "faster"), original],
         **{

@@ -33,6 +33,9 @@ ROOT = Path(__file__).parents[2]
 TWO_LAYERS = {"style_layers": ("relu1_1", "relu2_1"), "content_layers": ("relu2_1",)}
 REGIONS, STYLE_NAMES = ("person", "background"), ("a.png", "b.png")
 COUNTS = {"skipped", "skipped_in_a_row"}
+# A start with no ReLU within rounding error of its kink, where two programs need not agree: of six seeds one has some
+# (8e-5), the others differ by 2e-6 to 1e-5.
+SMOOTH = 7
 
 
 @functools.cache
@@ -51,7 +54,7 @@ def test_a_step_on_four_devices_equals_the_step_on_one():
     config = tiny_config(**TWO_LAYERS, warmup=0)
     task = stylizer_task(config)
     state, step = start(build_loop_options(config), task)
-    state = jax.device_get(state._replace(params=perturbed(state.params)))
+    state = jax.device_get(state._replace(params=perturbed(state.params, SMOOTH)))
     (four, metrics), (one, expected) = steps_on_four_devices_and_one(task, state, step, random_batch(DEVICES))
     assert_near(four, one, 1e-5)
     assert_near(metrics, expected, 1e-5)
