@@ -88,9 +88,9 @@ class Tinted(nnx.Module):
         self.conv = nnx.Conv(3, 3, (9, 9), dtype=dtype, rngs=rngs)
         self.tints = nnx.Param(jax.random.normal(rngs.params(), (styles, 3)))
 
-    def __call__(self, images, mixtures=None):
+    def __call__(self, images, masks, mixtures=None):
         tints = self.tints[...] if mixtures is None else mixtures @ self.tints[...]
-        return nnx.sigmoid(self.conv(images)[:, None] + tints.reshape(-1, *tints.shape[-2:])[:, :, None, None])
+        return nnx.sigmoid(self.conv(images) + masks @ tints)
 
 msst_jax.register_stylizer("tinted", Tinted)
 config = fast.get_config()
