@@ -13,7 +13,8 @@ from msst_jax.io.array_checks import check_unit_range, is_floating
 from msst_jax.regions.mask_files import StoredMask, decode_mask, read_mask, scaled_mask
 from msst_jax.regions.masks import format_percent
 
-MAX_OVERLAP = 0.01  # area fraction that two regions may both claim: where soft or painted edges meet
+MAX_OVERLAP = 0.01  # area fraction that regions may claim together: where soft or painted edges meet
+MAX_SUM = 1.25  # beyond it pixels are claimed together
 INSIDE = 0.5
 
 
@@ -89,3 +90,9 @@ def _check_overlap(masks: Mapping[str, np.ndarray]) -> None:
                     f"masks[{name!r}] and masks[{other!r}] both have {format_percent(both)} of the photo inside, where "
                     "their sum is above 1; take it out of one of them"
                 )
+    together = float((np.stack([*masks.values()]).sum(0) > MAX_SUM).mean()) if masks else 0.0
+    if together > MAX_OVERLAP:
+        listed = ", ".join(f"masks[{name!r}]" for name in names)
+        raise UserError(
+            f"the sum of {listed} is above 1 in {format_percent(together)} of the photo; let it be at most 1 everywhere"
+        )

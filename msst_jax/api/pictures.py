@@ -83,6 +83,8 @@ def take_picture(value: PictureLike, what: str) -> Picture:
 
 def given_path(value: str | os.PathLike[str], what: str) -> Path:
     """A path as the caller gave it, with ~ for the home folder; UserError for an empty text or a URL."""
+    if not isinstance(value, str | os.PathLike):
+        raise UserError(f"{what} is of the type {type(value).__name__}; give a path")
     text = os.fspath(value)
     if not text:
         raise UserError(f"{what} is an empty text; give a path")

@@ -67,6 +67,9 @@ def build_config(preset: Preset, overrides: Mapping[str, Any], function: str) ->
     """
     default = load_preset("photo").get_config()
     check_fields(preset.config, default)
+    for name in preset.config:
+        if name not in default:
+            raise UserError(f"the preset has a field {name!r}, which has no effect; {nearest_or_all(name, [*default])}")
     config = preset.config.copy_and_resolve_references()
     for name, value in overrides.items():
         _check_name(name, default, function)

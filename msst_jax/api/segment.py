@@ -47,6 +47,11 @@ def segment(
     with in_callers_words():
         picture = take_picture(photo, "photo")
         check_number("min_speck", min_speck)
+        if min_speck > 100:
+            raise UserError(f"min_speck is {min_speck} percent of the photo; use at most 100")
+        for name, value in {"hard": hard, "refine_edges": refine_edges}.items():
+            if not isinstance(value, bool | np.bool_):
+                raise UserError(f"{name} is {value!r}; give True or False")
         network = take_segmenter(segmenter)
         options = MaskOptions(hard=hard, min_speck=min_speck, refine_edges=refine_edges)
         _, masks = segment_classes(options, network, picture.image, picture.size)

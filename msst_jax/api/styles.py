@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any, NamedTuple, TypeAlias
 
 from msst_jax.api.pictures import Picture, PictureLike, take_picture
@@ -89,7 +90,7 @@ def check_regions(names: Sequence[str], masked: Sequence[str], classes: Sequence
 
 
 def _is_pair(value: Any) -> bool:
-    return isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], int | float)
+    return isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], Real)
 
 
 def _file(value: Any) -> str:

@@ -91,7 +91,8 @@ def stylize(
       extra_loss: extra_loss(pixels, result, features) -> a scalar, or {term: scalar}, weighted, which is added to the
         loss. pixels (I, H, W, 3) are the optimized images (one, with a guided preset, the default; else one for each
         region), result (H, W, 3) is the picture, all in [0, 1] and at the size of the scale; `features.pixels`
-        {style layer: (I, H', W', C)} and `features.result` {content layer: (H', W', C)} are their VGG features.
+        {style layer: (I, H', W', C)} and `features.result` {content layer: (H', W', C)} are their VGG features. It is
+        compiled: what it reads from outside stays that of the first call; for another value give a new function.
       on_picture: on_picture(evaluation, picture) is called with the best picture so far, float32 (H, W, 3) in [0, 1].
       every: evaluations between these calls.
       stop: a threading.Event, or a function that returns True, which ends the optimization after the current
@@ -154,7 +155,8 @@ def _config(preset: Preset, photo: Picture, named: Mapping[str, Any], overrides:
     config = build_config(preset, {**given, **overrides}, "stylize")
     check_blend(config, config.blend_ratio)
     if not preset.recorded:  # that of a run is what it was
-        config.size = chosen_size(named["size"], config.size, photo.size)
+        given_size = None if named["size"] is None else config.size
+        config.size = chosen_size(given_size, config.size, photo.size)
     return config
 
 

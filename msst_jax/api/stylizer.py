@@ -23,7 +23,7 @@ from msst_jax.models.precision import COMPUTE_DTYPES
 from msst_jax.models.stylizer import blend_mixtures
 from msst_jax.presets.lookup import load_preset
 from msst_jax.presets.validation import check_number
-from msst_jax.regions.masks import MaskSpec, foreground
+from msst_jax.regions.masks import BACKGROUND, MaskSpec, foreground
 from msst_jax.regions.segmenter import AnySegmenter
 from msst_jax.transfer.build import build_input_options
 from msst_jax.transfer.fast_model import check_model_styles
@@ -59,7 +59,8 @@ class LoadedStylizer:
 
         Args:
           photo: an array (H, W, 3), uint8 in 0 to 255 or floats in [0, 1]; a Pillow picture; or a path.
-          masks: {region: mask} as in `stylize`; regions without one are segmented, and the background is the rest.
+          masks: {region: mask} as in `stylize`; regions without one are segmented. The background is the rest; a mask
+            of it has no effect, so that what `segment` gives can be passed on.
           blend: how much each region takes of the others' styles, 0 or more; None = 0.
           size: longest side of the result in pixels, 0 = that of the photo.
 
@@ -72,6 +73,8 @@ class LoadedStylizer:
             check_number("blend", 0.0 if blend is None else blend)
             width, height = fit_size(*picture.size, positive_integer(size, "size", 0))
             known = foreground(self.regions)
+            if isinstance(masks, Mapping):  # the background is what the others leave, as `segment` gives it
+                masks = {name: mask for name, mask in masks.items() if name != BACKGROUND}
             given = take_masks(masks, known, picture.size, (width, height))
             spec = MaskSpec(self.regions, tuple(given), self._masks)
             segmenter = self._segmenter if spec.missing else None
@@ -124,7 +127,8 @@ def load_stylizer(
 
 def _load(name: str, styles: Mapping[str, StyleLike] | None, dtype: DTypeLike) -> FeedforwardModel:
     model = load_feedforward(name, dtype)
-    mixes = {region: take_style_mix(value, region) for region, value in check_styles(styles).items()} if styles else {}
+    given = {} if styles is None else check_styles(styles)
+    mixes = {region: take_style_mix(value, region) for region, value in given.items()}
     check_model_styles(name, model, {region: "" if mix else KEEP for region, mix in mixes.items()})
     if not model.for_any_painting:
         return model

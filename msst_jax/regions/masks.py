@@ -143,7 +143,7 @@ def _compose_leniently(masks: Mapping[str, np.ndarray], names: Sequence[str], sh
 def check_coverage(stacked: np.ndarray, names: Sequence[str]) -> None:
     """Raises UserError if one of the masks (H, W, K) is empty, or pixels lie in no region."""
     for index, name in enumerate(names):
-        if stacked[..., index].max() < 0.5:
+        if stacked[..., index].max() <= 0.5:  # nowhere more its own than others'
             fractions = dict(zip(names, area_fractions(stacked), strict=True))
             others = {other: fraction for other, fraction in fractions.items() if other != name}
             reason = (

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -212,13 +212,23 @@ def _add_terms(loss: tuple[jax.Array, Terms], extra: jax.Array | Mapping[str, ja
     total, terms = loss
     extra = dict(extra) if isinstance(extra, Mapping) else {EXTRA_TERM: extra}
     for name, value in extra.items():
-        if jnp.shape(value):
-            raise UserError(
-                f"extra_loss returns {name!r} of shape {jnp.shape(value)}; a term is a scalar: take its mean or sum"
-            )
-    if taken := extra.keys() & terms.keys():
-        raise ValueError(f"extra_loss returns {', '.join(taken)}; those terms are the method's: use other names")
+        _check_term(name, value)
+    if taken := extra.keys() & {*terms, "total"}:
+        raise UserError(f"extra_loss returns {', '.join(taken)}; those terms are the method's: use other names")
     return total + sum(extra.values()), {**terms, **extra}
+
+
+def _check_term(name: Any, value: Any) -> None:
+    """Raises UserError unless it is a named, real scalar."""
+    if not isinstance(name, str):
+        raise UserError(f"extra_loss returns a term called {name!r}; call it by a text")
+    if not isinstance(value, int | float | np.ndarray | np.generic | jax.Array) or jnp.iscomplexobj(value):
+        kind = type(value).__name__
+        raise UserError(f"extra_loss returns {name!r} of the type {kind}; return a scalar, or {{name: scalar}}")
+    if jnp.shape(value):
+        raise UserError(
+            f"extra_loss returns {name!r} of shape {jnp.shape(value)}; a term is a scalar: take its mean or sum"
+        )
 
 
 def _separate_objective(

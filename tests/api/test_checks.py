@@ -8,6 +8,7 @@ import pytest
 from ml_collections import ConfigDict
 
 import msst_jax
+from msst_jax.api.styles import take_style_mix
 from msst_jax.api.wording import callers_words
 from msst_jax.losses.objective import LossWeights
 from msst_jax.models.pretrained import load_vgg
@@ -50,6 +51,14 @@ MASKS: list[tuple[Any, str]] = [
     (
         {"left": LEFT, "background": LEFT},
         r"masks\['left'\] and masks\['background'\] both have 41% of the photo inside",
+    ),
+    (
+        {"left": LEFT / np.float32(510), "background": np.ones((24, 32))},
+        r"the sum of masks\['left'\], masks\['background'\] is above 1 in 41% of the photo; let it be at most 1",
+    ),
+    (
+        {"left": np.full((24, 32), 0.5), "background": np.full((24, 32), 0.5)},
+        r"region 'left' is empty: the other regions leave nothing for it",
     ),
     ({"left": LEFT, "background": stripe(24, 32, 0.7, 1)}, r"28.1% of the photo lies in no region"),
     ({"lefd": LEFT}, r"masks has the region 'lefd', which has no style; did you mean left\?"),
@@ -256,3 +265,65 @@ def test_no_message_of_the_package_keeps_a_flag():
         for line in file.read_text(encoding="utf-8").splitlines():
             if "--" in line and ("Error(" in line or 'f"' in line):
                 assert "--" not in callers_words(line).replace("--{", ""), f"{file.name}: {line}"
+
+
+def test_a_misspelt_field_of_a_preset_is_not_ignored():
+    config = quick_config()
+    with config.unlocked():
+        config.stepz = 3
+    with pytest.raises(
+        msst_jax.UserError, match="the preset has a field 'stepz', which has no effect; did you mean st"
+    ):
+        msst_jax.stylize(PHOTO, STYLES, {"left": LEFT}, preset=config)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"min_speck": 1000}, r"min_speck is 1000 percent of the photo; use at most 100"),
+        ({"hard": "no"}, r"hard is 'no'; give True or False"),
+    ],
+)
+def test_options_of_segment_are_checked(option: dict[str, Any], message: str):
+    with pytest.raises(msst_jax.UserError, match=message):
+        msst_jax.segment(PHOTO, **option)
+
+
+def test_empty_styles_of_a_fast_model_are_not_taken_for_none():
+    with pytest.raises(msst_jax.UserError, match="styles is empty"):
+        msst_jax.load_stylizer("builtin", {})
+
+
+def test_the_masks_that_segment_gives_can_be_passed_on_to_a_fast_model():
+    left = LEFT / np.float32(255)
+    stylizer = msst_jax.load_stylizer("any", STYLES)
+    masks = {"left": left, "background": 1 - left}
+    np.testing.assert_array_equal(stylizer(PHOTO, masks), stylizer(PHOTO, {"left": left}))
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        (None, r"extra_loss returns 'extra' of the type NoneType; return a scalar, or \{name: scalar\}"),
+        ((1.0, {}), r"extra_loss returns 'extra' of the type tuple"),
+        ({1: 1.0}, r"extra_loss returns a term called 1; call it by a text"),
+        ({"a": {"b": 1.0}}, r"extra_loss returns 'a' of the type dict"),
+        ({"style": 1.0}, r"extra_loss returns style; those terms are the method's"),
+        ({"total": 1.0}, r"extra_loss returns total; those terms are the method's"),
+    ],
+)
+def test_an_extra_loss_that_returns_no_scalar_is_named(returned: Any, message: str):
+    with pytest.raises(msst_jax.UserError, match=message):
+        msst_jax.stylize(PHOTO, STYLES, {"left": LEFT}, steps=3, extra_loss=lambda pixels, result, features: returned)
+
+
+def test_what_must_be_a_path_and_is_an_array_is_named(tmp_path: Path):
+    with pytest.raises(msst_jax.UserError, match="video is of the type ndarray; give a path"):
+        msst_jax.stylize_video(PHOTO, tmp_path / "out.mp4", STYLES)
+    with pytest.raises(msst_jax.UserError, match="is of the type ndarray; give a path"):
+        msst_jax.read_image(PHOTO)
+
+
+def test_weights_of_paintings_are_numbers_of_any_kind():
+    mixes = [take_style_mix([(PHOTO, weight), FLOATS], "left") for weight in (2, 2.0, np.float32(2), np.int64(2))]
+    assert [[weight for _, weight in mix] for mix in mixes] == [[2.0, 1.0]] * 4
