@@ -55,7 +55,7 @@ def _take_mask(value: PictureLike, what: str, photo_size: Size, size: Size) -> n
     _check_size(values.shape, what, photo_size, size)
     if is_floating(values):
         check_unit_range(values, what)
-    elif values.dtype != bool and values.max() > 1:
+    elif values.dtype != bool and (values.max() > 1 or values.min() < 0):
         return scaled_mask(StoredMask(_as_uint8(values, what)), what, photo_size, size)
     mask = resize_floats(np.clip(values.astype(np.float32), 0, 1), size)
     if mask.max() < INSIDE:

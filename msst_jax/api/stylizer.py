@@ -38,7 +38,7 @@ class LoadedStylizer:
 
     Attributes:
       regions: names of the regions that it has a style for.
-      styles: names of the paintings that it was trained with, one for each region.
+      styles: names of the paintings that it was trained with or was given, one for each region.
     """
 
     def __init__(self, model: FeedforwardModel, segmenter: SegmenterLike):

@@ -5,8 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from msst_jax.errors import UserError
+from msst_jax.registry import IMPORT_HINT
 
 _WORDS: tuple[tuple[str, str], ...] = (
+    (re.escape(IMPORT_HINT), "one of your own is registered first"),
+    (r"the run of --config had --import (\S+): add it", r"the run of the preset had imported \1: import it first"),
     (r"--config\.(\w+)", r"\1"),
     (r"\bconfig\.(\w+)", r"\1"),
     (r"--config\b", "preset"),

@@ -10,7 +10,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from safetensors import SafetensorError, safe_open
 
-from msst_jax.errors import UnknownNameError, UserError
+from msst_jax.errors import UnknownNameError, UserError, nearest_or_all
 from msst_jax.io.files import check_regular_file
 from msst_jax.models.architecture import abstract_architecture
 from msst_jax.models.pretrained import ASSETS
@@ -89,10 +89,9 @@ def find_feedforward(name: str, what: str = "--model") -> Path:
     """
     path = _named_file(name, what)
     if not path.exists():
-        raise UnknownNameError(
-            f"{what} {name}: {path} does not exist; give a --workdir of train.py, or {' or '.join(BUILTIN_FILES)}; "
-            f"{IMPORT_HINT}"
-        )
+        every = f"give a --workdir of train.py, or {' or '.join(BUILTIN_FILES)}"
+        meant = nearest_or_all(name, [*BUILTIN_FILES, *STYLIZERS.names], every)
+        raise UnknownNameError(f"{what} {name}: {path} does not exist; {meant}; {IMPORT_HINT}")
     check_regular_file(path, what)
     return path
 

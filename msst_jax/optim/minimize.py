@@ -96,12 +96,13 @@ def minimize(
     Args:
       loss: `loss(pixels) -> (scalar, terms)`, terms a dict of scalars. A `jax.tree_util.Partial`
         keeps its large arrays out of the compiled program.
-      pixels: the initial pixels; any shape.
+      pixels: the initial pixels, floats; any shape, in the range of `project`.
       transform: any optax transformation, including those with a line search.
       evaluations: how many times loss and gradient are computed, at least 1.
       runs: None, or a pytree whose leaves have a leading axis of B: then pixels too have a leading
         axis B and B problems `loss(pixels[b], runs[b])` are minimized as one batch.
-      project: projects pixels onto the feasible set after every update.
+      project: projects pixels onto the feasible set after every update: by default the range of images, [0, 1]. For
+        other variables give a function of your own, such as `lambda x: x`.
       on_evaluation: called as (evaluation counted from 1, loss summed over the runs), up to DISPATCH_AHEAD
         evaluations late.
       stop: ends the loop like Ctrl-C once it is set; see `interrupt_event`, which is used if None is given.

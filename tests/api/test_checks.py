@@ -62,6 +62,7 @@ MASKS: list[tuple[Any, str]] = [
     ),
     ({"left": LEFT, "background": stripe(24, 32, 0.7, 1)}, r"28.1% of the photo lies in no region"),
     ({"lefd": LEFT}, r"masks has the region 'lefd', which has no style; did you mean left\?"),
+    ({"left": np.where(LEFT > 0, 1, -1)}, r"masks\['left'\] has values from -1 to 1; give 0 to 255"),
     ([LEFT], r"masks is of the type list; give \{region: mask\}"),
     ({"left": np.arange(24 * 32).reshape(24, 32)}, r"masks\['left'\] has values from 0 to 767; give 0 to 255"),
 ]
@@ -322,6 +323,11 @@ def test_what_must_be_a_path_and_is_an_array_is_named(tmp_path: Path):
         msst_jax.stylize_video(PHOTO, tmp_path / "out.mp4", STYLES)
     with pytest.raises(msst_jax.UserError, match="is of the type ndarray; give a path"):
         msst_jax.read_image(PHOTO)
+
+
+def test_a_misspelt_model_is_told_the_nearest_and_what_to_do_from_python():
+    with pytest.raises(msst_jax.UserError, match=r"did you mean builtin\?; one of your own is registered first$"):
+        msst_jax.load_stylizer("bultin")
 
 
 def test_weights_of_paintings_are_numbers_of_any_kind():

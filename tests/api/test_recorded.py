@@ -106,7 +106,7 @@ def test_a_json_of_before_a_field_was_there_has_the_look_of_its_time(scene: Path
         ('{"config": {"size": 32}, "blend_ratio": "x"}', r"blend 'x' is neither a number"),
         (
             '{"config": {"segmenter": "sky"}, "imports": ["my_networks.py"]}',
-            r"segmenter is 'sky'; .*; the run of preset had import my_networks\.py: add it$",
+            r"segmenter is 'sky'; .*; the run of the preset had imported my_networks\.py: import it first$",
         ),
     ],
 )
