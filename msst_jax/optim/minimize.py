@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from msst_jax.errors import UserError
 from msst_jax.runtime.interrupt import interrupt_event
 
 Loss = Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
@@ -253,7 +254,7 @@ def _step(
         alive=alive,
     )
     if "total" in terms:
-        raise ValueError("a term of the loss is named 'total', the name of the terms' sum; rename it")
+        raise UserError("a term of the loss is named 'total', the name of the terms' sum; rename it")
     return state, {"total": value, **terms}, alive
 
 

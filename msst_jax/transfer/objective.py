@@ -213,7 +213,7 @@ def _add_terms(loss: tuple[jax.Array, Terms], extra: jax.Array | Mapping[str, ja
     extra = dict(extra) if isinstance(extra, Mapping) else {EXTRA_TERM: extra}
     for name, value in extra.items():
         _check_term(name, value)
-    if taken := extra.keys() & {*terms, "total"}:
+    if taken := extra.keys() & terms.keys():
         raise UserError(f"extra_loss returns {', '.join(taken)}; those terms are the method's: use other names")
     return total + sum(extra.values()), {**terms, **extra}
 

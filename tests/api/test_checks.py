@@ -310,7 +310,7 @@ def test_the_masks_that_segment_gives_can_be_passed_on_to_a_fast_model():
         ({1: 1.0}, r"extra_loss returns a term called 1; call it by a text"),
         ({"a": {"b": 1.0}}, r"extra_loss returns 'a' of the type dict"),
         ({"style": 1.0}, r"extra_loss returns style; those terms are the method's"),
-        ({"total": 1.0}, r"extra_loss returns total; those terms are the method's"),
+        ({"total": 1.0}, r"a term of the loss is named 'total', the name of the terms' sum; rename it"),
     ],
 )
 def test_an_extra_loss_that_returns_no_scalar_is_named(returned: Any, message: str):
