@@ -23,6 +23,7 @@ from pathlib import Path
 
 from benchmarks.quality.pairs import COLUMNS
 from benchmarks.quality.pictures import SUFFIXES
+from msst_jax.configs import quickstart
 from msst_jax.errors import UserError
 from msst_jax.io.files import write_text
 from msst_jax.regions.masks import BACKGROUND
@@ -30,7 +31,6 @@ from msst_jax.runtime.console import ArgumentParser, print_line
 
 PROGRAM = "benchmarks.quality.sets"
 SEPARATOR = "__"
-EXAMPLES = Path(__file__).parents[2] / "examples"
 
 Lines = list[tuple[Path, Path]]
 """(photo, painting) of each line."""
@@ -62,7 +62,7 @@ def peers_lines(data: Path) -> Lines:
     lines = []
     for name in names:
         photo, _, painting = name.partition(SEPARATOR)
-        photos, paintings = (data / "voc21" / "images", EXAMPLES), (data / "styles",)
+        photos, paintings = (data / "voc21" / "images", quickstart.EXAMPLES), (data / "styles",)
         lines.append((_find(f"{photo}.jpg", photos), _find(f"{painting}.jpg", paintings)))
     return lines
 

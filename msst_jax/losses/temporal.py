@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from msst_jax.ops.image import resize
-from msst_jax.ops.optical_flow import warp
+from msst_jax.ops.optical_flow import points_inside, warp
 
 Paint = Callable[[jax.Array, jax.Array], jax.Array]
 """Photos (N, H, W, 3) in [0, 1] and masks (N, H, W, K) to pictures (N, H, W, 3)."""
@@ -52,16 +52,9 @@ def temporal_loss(
         motion["affine"], motion["bends"]
     )
     noise = jax.vmap(lambda seed: jax.random.normal(jax.random.key(seed), (height, width, 3)))(motion["noise_seed"])
-    inside = jax.vmap(_inside)(flows)[..., None]
+    inside = jax.vmap(points_inside)(flows)[..., None]
     together = jnp.concatenate([photos, masks, jax.lax.stop_gradient(pictures)], -1)
     moved, moved_masks, expected = jnp.split(jax.vmap(warp)(together, flows), (3, together.shape[-1] - 3), -1)
     noisy = jnp.clip(moved + motion["noise"][:, None, None, None] * noise, 0.0, 1.0)
     difference = jnp.square(paint(noisy, moved_masks) - expected).mean(-1, keepdims=True)
     return jnp.mean(jnp.sum(difference * inside, (1, 2, 3)) / jnp.maximum(jnp.sum(inside, (1, 2, 3)), 1.0))
-
-
-def _inside(flow: jax.Array) -> jax.Array:
-    """(H, W): whether a flow (H, W, 2) points into the image."""
-    height, width, _ = flow.shape
-    x, y = jnp.arange(width) + flow[..., 0], jnp.arange(height)[:, None] + flow[..., 1]
-    return ((x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)).astype(flow.dtype)

@@ -15,8 +15,8 @@ from msst_jax.models.style_predictor import LAYERS, style_moments
 from msst_jax.models.vgg import VGG
 from msst_jax.registry import ARCHITECTURE
 
-PAINTING_SIDE = 1.75
-"""Longest side of a painting, as a multiple of that of the views that the model was trained on: their mean scale."""
+PAINTING_SCALES = (1.1, 2.4)
+"""Between these the longest side of a painting lies in the training, as a multiple of the side of the views of it."""
 
 
 class StyleSource(NamedTuple):
@@ -32,7 +32,7 @@ class StyleSource(NamedTuple):
 
 def painting_side(model: FeedforwardModel) -> int:
     """The longest side in pixels at which the model should see a painting."""
-    return round(PAINTING_SIDE * model.training["style_size"])
+    return round(sum(PAINTING_SCALES) / 2 * model.training["style_size"])
 
 
 def load_predictor_vgg() -> VGG:

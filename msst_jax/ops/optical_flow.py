@@ -141,6 +141,11 @@ def warp(image: jax.Array, flow: jax.Array) -> jax.Array:
     return _sample_bilinear(_corner_table(image), *_source_positions(jnp.moveaxis(flow, -1, 0)))
 
 
+def points_inside(flow: jax.Array) -> jax.Array:
+    """(H, W), bool: whether a flow (H, W, 2), see `estimate_flow`, points into the frame."""
+    return _inside(*_source_positions(jnp.moveaxis(flow, -1, 0)))
+
+
 def flow_confidence(previous: jax.Array, current: jax.Array, flow: jax.Array) -> jax.Array:
     """Photometric confidence of the flow: how well the warped previous frame matches the current one.
 

@@ -36,7 +36,7 @@ from msst_jax.transfer.feedforward import model_regions
 from msst_jax.transfer.inputs import PhotoInputs, Region, load_styles
 from msst_jax.transfer.objective import load_loss_network
 from msst_jax.transfer.options import InputOptions, StylizationOptions
-from msst_jax.transfer.style_mix import StyleMix, painting_files, parse_style_mix, shares
+from msst_jax.transfer.style_mix import StyleMix, check_background_style, painting_files, parse_style_mix, shares
 from msst_jax.video.batching import FrameBatch, batch_frames
 from msst_jax.video.feedforward import feedforward_stylizer
 from msst_jax.video.io.formats import CONTAINER_FORMATS, pixel_format
@@ -196,9 +196,7 @@ def _build_optimization(
 
 
 def _check_styles(job: VideoJob) -> None:
-    if BACKGROUND not in job.styles:
-        found = f"found {', '.join(job.styles)}" if job.styles else "found none"
-        raise UserError(f"a video needs --style {BACKGROUND}=FILE, and one for each other region, or --model; {found}")
+    check_background_style(job.styles, "a video", ", or --model")
     for name in job.masks:
         if name not in job.styles:
             raise UserError(f"region {name!r} has a mask but no style; add --style {name}=FILE or drop its --mask")

@@ -51,7 +51,7 @@ def build_stylizer_options(config: ConfigDict) -> StylizerOptions:
         start=config.start,
         dtype=config.dtype,
         style_size=config.style_size,
-        network=NetworkOptions(config.network, build_layers(config), padding="replicate", dtype=config.dtype),
+        network=_build_network(config),
         weights=_build_weights(config),
         temporal_weight=config.temporal_weight,
         record=config.to_dict(),
@@ -69,12 +69,16 @@ def build_any_stylizer_options(config: ConfigDict) -> AnyStylizerOptions:
         style_size=config.style_size,
         regions=(*config.regions, BACKGROUND),
         seed=config.seed,
-        network=NetworkOptions(config.network, build_layers(config), padding="replicate", dtype=config.dtype),
+        network=_build_network(config),
         weights=_build_weights(config),
         temporal_weight=config.temporal_weight,
         start=config.start,
         record=config.to_dict(),
     )
+
+
+def _build_network(config: ConfigDict) -> NetworkOptions:
+    return NetworkOptions(config.network, build_layers(config), padding="replicate", dtype=config.dtype)
 
 
 def _build_weights(config: ConfigDict) -> LossWeights:

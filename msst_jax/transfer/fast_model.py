@@ -8,14 +8,11 @@ from msst_jax.errors import UserError
 from msst_jax.io.images import load_image
 from msst_jax.models.any_model import StyleSource, painting_side, with_paintings
 from msst_jax.models.feedforward_model import FeedforwardModel, load_feedforward
-from msst_jax.regions.masks import BACKGROUND
-from msst_jax.transfer.kept import KEEP
-from msst_jax.transfer.style_mix import parse_style_mix, shares
+from msst_jax.transfer.kept import KEEP, kept_regions
+from msst_jax.transfer.style_mix import check_background_style, parse_style_mix, shares
 
 
-def open_model(
-    name: str, styles: Mapping[str, str], dtype: DTypeLike, *, stroke_size: float = 1.0, what: str = "--model"
-) -> FeedforwardModel:
+def open_model(name: str, styles: Mapping[str, str], dtype: DTypeLike, *, stroke_size: float = 1.0) -> FeedforwardModel:
     """A feed-forward model that has a style for each of its regions.
 
     Args:
@@ -23,12 +20,17 @@ def open_model(
       styles: {region: its paintings}, see `parse_style_mix`, for a model for any painting; else empty.
       dtype: compute dtype.
       stroke_size: of the strokes, as a multiple of those of the paintings at the size that the model knows.
-      what: names the model in errors.
 
     Raises:
       UserError: as `load_feedforward`; paintings that are missing, cannot be read, or have no use.
     """
-    model = load_feedforward(name, dtype, what=what)
+    return with_styles(name, load_feedforward(name, dtype), styles, stroke_size=stroke_size)
+
+
+def with_styles(
+    name: str, model: FeedforwardModel, styles: Mapping[str, str], *, stroke_size: float = 1.0
+) -> FeedforwardModel:
+    """The model called `name`, with the styles that it takes; the rest as in `open_model`."""
     check_model_styles(name, model, styles)
     if not model.for_any_painting:
         return model
@@ -42,11 +44,8 @@ def check_model_styles(name: str, model: FeedforwardModel, styles: Mapping[str, 
         if styles:
             raise UserError(f"--style {next(iter(styles))}: {name} has its own styles; leave one of the two out")
         return
-    if BACKGROUND not in styles:
-        given = f"found {', '.join(styles)}" if styles else "found none"
-        raise UserError(f"{name} needs --style {BACKGROUND}=FILE, and one for each other region; {given}")
-    kept = [region for region, text in styles.items() if text == KEEP]
-    if kept:
+    check_background_style(styles, name)
+    if kept := kept_regions(styles):
         raise UserError(f"--style {kept[0]}={KEEP} needs the optimization; give a painting, or omit --model")
 
 

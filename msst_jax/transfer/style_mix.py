@@ -6,11 +6,12 @@ a.jpg,b.jpg         two that count the same
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from msst_jax.errors import UserError
 from msst_jax.presets.validation import check_number
+from msst_jax.regions.masks import BACKGROUND
 from msst_jax.transfer.kept import KEEP
 
 
@@ -106,6 +107,19 @@ def shares(weights: Sequence[float]) -> tuple[float, ...]:
     """Weights, above zero, as shares of their sum."""
     total = sum(weights)
     return tuple(weight / total for weight in weights)
+
+
+def check_background_style(styles: Collection[str], what: str, instead: str = "") -> None:
+    """Raises UserError unless the background, which is what no other region claims, has a style.
+
+    Args:
+      styles: the regions that have one.
+      what: needs it, such as "a video".
+      instead: another way, such as ", or --model".
+    """
+    if BACKGROUND not in styles:
+        found = f"found {', '.join(styles) or 'none'}"
+        raise UserError(f"{what} needs --style {BACKGROUND}=FILE, and one for each other region{instead}; {found}")
 
 
 def painting_files(styles: Mapping[str, str]) -> list[str]:

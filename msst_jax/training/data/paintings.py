@@ -9,8 +9,8 @@ from PIL import Image, ImageEnhance, ImageOps
 from msst_jax.errors import UserError
 from msst_jax.io.folders import list_pictures
 from msst_jax.io.images import read_picture
+from msst_jax.models.any_model import PAINTING_SCALES
 
-SCALES = (1.1, 2.4)  # longest side of a painting, as a multiple of the side of a view
 RECOLORED = 0.5  # share of the views in other colors
 GRAY, INVERTED = 0.08, 0.05  # shares of those that lose their colors, or are negatives
 
@@ -41,7 +41,7 @@ def painting_view(folders: Sequence[Sequence[Path]], rng: np.random.Generator, s
     """
     files = folders[int(rng.integers(len(folders)))]
     painting = read_picture(files[int(rng.integers(len(files)))], "painting")
-    longest = size * rng.uniform(*SCALES)
+    longest = size * rng.uniform(*PAINTING_SCALES)
     factor = max(longest / max(painting.size), size / min(painting.size))
     width, height = (max(size, round(side * factor)) for side in painting.size)
     left, top = (rng.uniform(0, side - size) / factor for side in (width, height))

@@ -23,14 +23,14 @@ from msst_jax.models.feedforward_model import FeedforwardModel, load_feedforward
 from msst_jax.models.precision import compute_dtype
 from msst_jax.models.vgg import VGG
 from msst_jax.ops.image import normalize
-from msst_jax.regions.masks import BACKGROUND
 from msst_jax.registry import ARCHITECTURE
 from msst_jax.report.sheets import sheet
 from msst_jax.training.data.motion import random_motion
 from msst_jax.training.options import StylizerOptions
 from msst_jax.training.task import Batch, Evaluation, Params, Task, TaskSpec
-from msst_jax.transfer.fast_model import open_model
+from msst_jax.transfer.fast_model import with_styles
 from msst_jax.transfer.objective import load_loss_network
+from msst_jax.transfer.style_mix import check_background_style
 
 SHAPE_FIELDS = ("width", "blocks")  # of the package's own architecture
 
@@ -45,9 +45,7 @@ def load_task_spec(options: StylizerOptions, styles: Mapping[str, str]) -> TaskS
     Raises:
       UserError: no style for the background, or files that cannot be read.
     """
-    if BACKGROUND not in styles:
-        given = f"found {', '.join(styles)}" if styles else "found none"
-        raise UserError(f"the fast model needs --style {BACKGROUND}=FILE, and one for each other region; {given}")
+    check_background_style(styles, "the fast model")
     images = [load_image(file, options.style_size, what="style") for file in styles.values()]
     initial = load_initial_params(options, styles) if options.start else {}
     vgg, _ = load_loss_network(options.network)
@@ -74,7 +72,7 @@ def load_initial_params(options: StylizerOptions, styles: Mapping[str, str]) -> 
     """
     regions, model = [*styles], load_feedforward(options.start, what="config.start")
     if model.for_any_painting:
-        model = open_model(options.start, styles, jnp.float32, what="config.start")
+        model = with_styles(options.start, model, styles)
     _check_same_network(options, model)
     new = [name for name in regions if name not in model.regions]
     if new:
