@@ -49,13 +49,13 @@ def region_norm(x: Tensor, masks: Tensor, style: Tensor) -> Tensor:
 
 
 def upsample(x: Tensor) -> Tensor:
-    """(N, C, H, W) at twice the size by the binomial filter of order 5, borders repeated."""
+    """(N, C, H, W) at twice the size by the binomial filter of order 9, borders repeated."""
     _, channels, height, width = x.shape
-    rows = torch.tensor([1.0, 5.0, 10.0, 10.0, 5.0, 1.0], dtype=x.dtype) / 16
-    kernel = torch.outer(rows, rows)[None, None].expand(channels, 1, 6, 6)
-    padded = functional.pad(x, (1, 1, 1, 1), mode="replicate")
+    rows = torch.tensor([1.0, 9.0, 36.0, 84.0, 126.0, 126.0, 84.0, 36.0, 9.0, 1.0], dtype=x.dtype) / 256
+    kernel = torch.outer(rows, rows)[None, None].expand(channels, 1, 10, 10)
+    padded = functional.pad(x, (2, 2, 2, 2), mode="replicate")
     full = functional.conv_transpose2d(padded, kernel, stride=2, groups=channels)
-    return full[..., 4 : 4 + 2 * height, 4 : 4 + 2 * width]
+    return full[..., 8 : 8 + 2 * height, 8 : 8 + 2 * width]
 
 
 class Normed(nn.Module):
