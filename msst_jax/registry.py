@@ -148,7 +148,9 @@ SEGMENTERS: Registry[SegmenterEntry] = Registry(
 TASKS: Registry[Callable[[Any, Mapping[str, str]], Any]] = Registry("task", ("stylizer", "any_stylizer", "segmenter"))
 ARCHITECTURE = "region_stylizer"  # of the package
 STYLIZERS: Registry[StylizerEntry] = Registry(
-    "architecture", (ARCHITECTURE,), words=("builtin", "any", "any_stylizer", "stylizer")
+    "architecture",
+    (ARCHITECTURE,),
+    words=("builtin", "any", "kandinsky_wave", "starry_wheat", "any_stylizer", "stylizer"),
 )
 
 

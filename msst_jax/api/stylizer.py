@@ -104,7 +104,7 @@ def load_stylizer(
     The program for a photo (H, W, 3) is compiled at the first call with that size.
 
     Args:
-      name: "builtin", "any", a workdir of train.py, or a weights file.
+      name: "builtin", "any", "kandinsky_wave", "starry_wheat", a workdir of train.py, or a weights file.
       styles: {region: painting} for a model for any painting, with "background": arrays (H, W, 3) in [0, 1] and all
         that `stylize` takes, but for "keep". None for a model that has its styles.
       segmenter: as in `segment`, for regions without a mask; loaded at the first call that needs it.

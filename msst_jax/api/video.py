@@ -67,7 +67,7 @@ def stylize_video(
       styles: {region: style}, with "background": arrays (H, W, 3) in [0, 1] and all that `stylize` takes; None with a
         `model` that has its own. The JSON calls what is no file "array" or "picture".
       masks: {region: a mask file, a video or a folder of masks}; regions without one are segmented.
-      model: "builtin", "any", a workdir of train.py or a weights file; None = every frame is optimized.
+      model: as in `load_stylizer`; None = every frame is optimized.
       blend: the blend ratio, or {seconds: ratio} over time; None = that of the preset, or 0 with `model`.
       size: longest side of the frames in pixels, 0 = as they are; None = that of the preset.
       preset: as in `stylize`; None = "photo", or "video" with `model`. Of a JSON, what `model`, `rate`, `quality`,

@@ -20,7 +20,9 @@ from msst_jax.registry import ARCHITECTURE, IMPORT_HINT, STYLIZERS
 
 BUILTIN = "builtin"
 ANY = "any"
-BUILTIN_FILES = {BUILTIN: ASSETS / "stylizer_builtin.safetensors", ANY: ASSETS / "stylizer_any.safetensors"}
+MORE_PAIRS = ("kandinsky_wave", "starry_wheat")
+"""Named by the painting of the person and that of the background."""
+BUILTIN_FILES = {name: ASSETS / f"stylizer_{name}.safetensors" for name in (BUILTIN, ANY, *MORE_PAIRS)}
 ANY_NETWORK = "any_stylizer"
 """The architecture of a model for any painting, which has no regions until it has paintings."""
 EARLIER_NETWORK = "stylizer"
@@ -89,7 +91,8 @@ def find_feedforward(name: str, what: str = "--model") -> Path:
     """
     path = _named_file(name, what)
     if not path.exists():
-        every = f"give a --workdir of train.py, or {' or '.join(BUILTIN_FILES)}"
+        *first, last = BUILTIN_FILES
+        every = f"give a --workdir of train.py, or {', '.join(first)} or {last}"
         meant = nearest_or_all(name, [*BUILTIN_FILES, *STYLIZERS.names], every)
         raise UnknownNameError(f"{what} {name}: {path} does not exist; {meant}; {IMPORT_HINT}")
     check_regular_file(path, what)

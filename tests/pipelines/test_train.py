@@ -353,7 +353,7 @@ def test_restart_does_not_remove_its_own_inputs(tmp_path: Path, calls):
         ({"ema": 1.5}, "config.ema is 1.5; it must be at most 1"),
         ({"smallest_crop": 2.0}, "config.smallest_crop is 2.0; it must be at most 1"),
         ({"smallest_crop": 0.0}, "config.smallest_crop is 0.0; it must be above zero"),
-        ({"largest_crop": 0.3}, "config.largest_crop is 0.3; use at least smallest_crop, 0.6"),
+        ({"largest_crop": 0.3}, "config.largest_crop is 0.3; use at least smallest_crop, 0.5"),
         ({"largest_crop": 1.5}, "config.largest_crop is 1.5; crops must lie within the photo: use at most 1"),
         ({"largest_crop": 1e6}, "config.largest_crop is 1000000.0; it must be at most 4.0"),
         ({"colour": 1.5}, "config.colour is 1.5; it must be at most 1"),
