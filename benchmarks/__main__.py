@@ -28,7 +28,6 @@ from benchmarks.parity.__main__ import table as parity_table
 from msst_jax.errors import UserError
 from msst_jax.io.files import check_writable, write_text
 from msst_jax.runtime.console import ArgumentParser, configure_logging, print_line
-from msst_jax.runtime.devices import request_deterministic_ops
 
 QUICK, SPEED, PARITY = "-quick", "speed", "parity"
 DOCS = Path(__file__).parents[1] / "docs"
@@ -92,7 +91,6 @@ def _measure(flags: argparse.Namespace) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures and prints; returns the exit code: 0 done, 1 programs disagree, 2 bad input, 130 interrupted."""
     configure_logging(quiet=True)
-    request_deterministic_ops()  # as the scripts do, before the first computation
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # PyTorch shares the GPU
     try:
         flags = _parse(arguments)

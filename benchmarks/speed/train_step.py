@@ -1,9 +1,9 @@
 """Benchmark of a training step of the feed-forward model against PyTorch, on the same batch.
 
 Both compute the loss of configs/fast.py for two styles, its gradient, gradient clipping, Adam and the moving average of
-the weights, from the same weights and with all threads. msst_jax runs the step of train.py on one device, with
-deterministic kernels as there; PyTorch runs reference/stylizer.py, on a GPU also under torch.compile. The images are
-random, which does not affect speed.
+the weights, from the same weights and with all threads. msst_jax runs the step of train.py on one device;
+PyTorch runs reference/stylizer.py, on a GPU also under torch.compile. The images are random, which does not affect
+speed.
 """
 
 from collections.abc import Mapping

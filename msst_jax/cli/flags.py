@@ -131,6 +131,16 @@ def define_import(values: flags.FlagValues) -> None:
     )
 
 
+def define_deterministic(values: flags.FlagValues) -> None:
+    """Defines --deterministic, see `request_deterministic_ops`."""
+    flags.DEFINE_boolean(
+        "deterministic",
+        False,
+        "On a GPU only kernels that repeat their results bit for bit, none chosen by speed; a CPU does so anyway.",
+        flag_values=values,
+    )
+
+
 def _check_flag_files(arguments: Sequence[str]) -> None:
     """Raises UserError for --flagfile without a name, which absl leaves out."""
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):

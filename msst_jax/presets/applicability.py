@@ -68,6 +68,7 @@ STYLIZE_FLAGS: Mapping[str, Run] = {
     **dict.fromkeys(("rate", "start", "end"), VIDEOS),
     "resume": VIDEOS,
     "import": STYLIZED | Run.REGIONS,
+    "deterministic": STYLIZED | Run.REGIONS,
     "quiet": STYLIZED | Run.REGIONS,
     "config": STYLIZED | Run.REGIONS,
 }
@@ -78,6 +79,7 @@ TRAIN_FLAGS: Mapping[str, Run] = {
     "style": Run.STYLIZER,
     "restart": TRAINING,
     "import": TRAINING,
+    "deterministic": TRAINING,
     "quiet": TRAINING,
     "config": TRAINING,
 }

@@ -291,12 +291,3 @@ def test_failure_or_ctrl_c_gives_an_exit_code_and_one_line(
     assert command.main(["--only", "video", "--output", str(tmp_path)]) == code
     assert capsys.readouterr().err.count("\n") == 1
     assert not list(tmp_path.iterdir())
-
-
-def test_deterministic_kernels_are_requested_before_the_first_computation(monkeypatch: pytest.MonkeyPatch) -> None:
-    def compute(*_: object) -> None:
-        assert "--xla_gpu_deterministic_ops=true" in os.environ["XLA_FLAGS"]
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(command, "_measure", compute)
-    assert command.main([]) == 130
