@@ -39,7 +39,8 @@ def _case(size: int, regions: int) -> Case:
     )
 
 
-def _network(regions: int) -> nnx.Module:
+def random_network(regions: int) -> nnx.Module:
+    """The network of configs/fast.py with random weights."""
     config = fast.get_config()
     return Stylizer(regions, width=config.width, blocks=config.blocks, rngs=nnx.Rngs(0))
 
@@ -54,7 +55,7 @@ def _photo(size: int, regions: int) -> tuple[np.ndarray, np.ndarray]:
 def start_ours(size: int, regions: int) -> Program:
     """The jitted function that stylize.py runs."""
     inputs = (*_photo(size, regions), blend_mixtures(regions, 0.0))
-    arguments = (_network(regions), *map(jnp.asarray, inputs))
+    arguments = (random_network(regions), *map(jnp.asarray, inputs))
     compiled, seconds, cost = compile_with_cost(stylize_batch, *arguments)
     return Program(lambda: np.asarray(compiled(*arguments)), seconds, cost)
 
@@ -64,7 +65,7 @@ def start_torch(size: int, regions: int) -> Program:
     import torch
 
     device = torch_device()
-    network = build_twin(state_to_tensors(nnx.state(_network(regions)))).to(device).eval()
+    network = build_twin(state_to_tensors(nnx.state(random_network(regions)))).to(device).eval()
     photo, masks = (to_tensor(array).to(device) for array in _photo(size, regions))
 
     def advance() -> np.ndarray:
