@@ -38,7 +38,7 @@ def facts_of(compiled: jax.stages.Compiled) -> Facts:
     """The facts of a compiled program."""
     text = compiled.as_text() or ""
     analysis = compiled.memory_analysis()
-    return facts_of_text(text)._replace(temporary=int(analysis.temp_size_in_bytes))
+    return facts_of_text(text)._replace(temporary=int(analysis.temp_size_in_bytes) if analysis else 0)
 
 
 def facts_of_text(text: str) -> Facts:
