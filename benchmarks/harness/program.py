@@ -10,6 +10,8 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks.harness.flops import count_flops
+
 OURS = "msst_jax"
 PAIRS, QUICK_PAIRS = 5, 1
 ACCELERATOR_TOLERANCE = 0.05  # accelerators round the factors of matrix products by default
@@ -131,17 +133,14 @@ def compile_with_cost(function: Callable[..., Any], *arguments: Any) -> tuple[Ca
     lowered = jitted.lower(*arguments)
     compiled = lowered.compile()
     seconds = time.perf_counter() - started
-    return compiled, seconds, xla_cost(lowered, compiled)
+    return compiled, seconds, cost_of(lowered, compiled, jitted, *arguments)
 
 
-def xla_cost(lowered: Any, compiled: Any) -> Cost:
-    """FLOPs of the lowered and bytes of the compiled program by XLA's cost analysis; NaN where it reports none."""
+def cost_of(lowered: Any, compiled: Any, function: Callable[..., Any], *arguments: Any) -> Cost:
+    """FLOPs of a function as written, and bytes of its compiled program, by XLA's cost analysis.
+
+    Where the compiler counts no FLOPs, as those of GPU do not, they are `count_flops`; unknown bytes are NaN.
+    """
     written, optimized = (stage.cost_analysis() or {} for stage in (lowered, compiled))
-    return Cost(float(written.get("flops", np.nan)), float(optimized.get("bytes accessed", np.nan)))
-
-
-def torch_device() -> str:
-    """The device for PyTorch: the GPU if JAX uses one."""
-    import torch
-
-    return "cuda" if jax.default_backend() == "gpu" and torch.cuda.is_available() else "cpu"
+    flops = written.get("flops") or count_flops(jax.make_jaxpr(function)(*arguments).jaxpr)
+    return Cost(float(flops), float(optimized.get("bytes accessed", np.nan)))

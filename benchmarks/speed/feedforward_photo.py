@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from benchmarks.harness.program import OURS, Case, Program, compile_with_cost, torch_device
+from benchmarks.harness.program import OURS, Case, Program, compile_with_cost
+from benchmarks.harness.torch_side import torch_device
 from msst_jax.configs import fast
 from msst_jax.models.serialization import state_to_tensors
 from msst_jax.models.stylizer import Stylizer, blend_mixtures

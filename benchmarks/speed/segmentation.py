@@ -13,7 +13,8 @@ import numpy as np
 from flax import nnx
 from PIL import Image
 
-from benchmarks.harness.program import OURS, Case, Program, compile_with_cost, torch_device
+from benchmarks.harness.program import OURS, Case, Program, compile_with_cost
+from benchmarks.harness.torch_side import torch_device
 from convert_weights.torch_compat import import_torch, import_torchvision
 from msst_jax.models.deeplab import PERSON_NETWORK, TORCHVISION_NETWORKS, DeepLabV3
 from msst_jax.regions.inference import class_probabilities

@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from benchmarks.harness.program import OURS, Case, Program, compile_with_cost, torch_device
+from benchmarks.harness.program import OURS, Case, Program, compile_with_cost
+from benchmarks.harness.torch_side import torch_device
 from msst_jax.configs import fast as fast_config
 from msst_jax.models.pretrained import EMBEDDED_VGG16
 from msst_jax.models.serialization import state_to_tensors
