@@ -1,8 +1,13 @@
 """PyTorch as a fair opponent: on the same device, its autotuner on, and products rounded as JAX rounds them there."""
 
+from typing import TYPE_CHECKING
+
 import jax
 
 from msst_jax.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
 
 
 def torch_device() -> str:
@@ -24,6 +29,15 @@ def torch_device() -> str:
     torch.backends.cudnn.allow_tf32 = True
     torch.set_float32_matmul_precision("high")  # TF32, as JAX's default precision is on a GPU
     return "cuda"
+
+
+def waited(tensor: "torch.Tensor") -> "torch.Tensor":
+    """The tensor, once its device has computed it."""
+    import torch
+
+    if tensor.is_cuda:
+        torch.cuda.synchronize()
+    return tensor
 
 
 def described_device() -> str:

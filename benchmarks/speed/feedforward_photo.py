@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 
 from benchmarks.harness.program import OURS, Case, Program, compile_with_cost
-from benchmarks.harness.torch_side import torch_device
+from benchmarks.harness.torch_side import torch_device, waited
 from msst_jax.configs import fast
 from msst_jax.models.serialization import state_to_tensors
 from msst_jax.models.stylizer import Stylizer, blend_mixtures
@@ -58,7 +58,7 @@ def start_ours(size: int, regions: int) -> Program:
     inputs = (*_photo(size, regions), blend_mixtures(regions, 0.0))
     arguments = (random_network(regions), *map(jnp.asarray, inputs))
     compiled, seconds, cost = compile_with_cost(stylize_batch, *arguments)
-    return Program(lambda: np.asarray(compiled(*arguments)), seconds, cost)
+    return Program(lambda: jax.block_until_ready(compiled(*arguments)), seconds, cost)
 
 
 def start_torch(size: int, regions: int) -> Program:
@@ -69,9 +69,8 @@ def start_torch(size: int, regions: int) -> Program:
     network = build_twin(state_to_tensors(nnx.state(random_network(regions)))).to(device).eval()
     photo, masks = (to_tensor(array).to(device) for array in _photo(size, regions))
 
-    def advance() -> np.ndarray:
+    def advance() -> "torch.Tensor":
         with torch.inference_mode():
-            result = network(normalize(photo), masks)
-        return result.permute(0, 2, 3, 1).cpu().numpy()
+            return waited(network(normalize(photo), masks)).permute(0, 2, 3, 1)
 
     return Program(advance)
