@@ -52,7 +52,9 @@ def get_config() -> ConfigDict:
     config.weights = ""  # a safetensors file; empty = converted weights if available, else the embedded ones
     config.pooling = "max"  # or "average"
     config.padding = "replicate"  # of the first convolution; "zeros" as in torchvision
-    config.dtype = "float32"  # compute dtype, or bfloat16
+    # "default": float32, but a GPU rounds the factors of products to TF32, and a TPU to bfloat16, which is fast;
+    # "highest": no device rounds them; "bfloat16": features are bfloat16. Sums are always float32.
+    config.precision = "default"
     config.style_layers = ("relu1_1", "relu2_2", "relu3_3", "relu4_3")
     config.style_layer_weights = ()  # empty = 1 for every layer
     config.content_layers = ("relu2_2", "relu3_3", "relu4_2")

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
 from msst_jax.ops.linear_map import Arrays, linear_map
-from msst_jax.ops.weighted_gram import GRAM_PRECISION, accumulation_dtype, weighted_gram_products
+from msst_jax.ops.weighted_gram import accumulation_dtype, weighted_gram_products
 
 MIN_MEAN_SQUARE = 1e-8  # of a Gram matrix: a thousandth of that of the palest paintings; a black style has less
 
@@ -44,13 +44,11 @@ def _gram_product_tangent(saved: Arrays, tangent: jax.Array) -> jax.Array:
 def _gram_product_backward(saved: Arrays, grad: jax.Array) -> Arrays:
     (flat,) = saved
     symmetric = (grad + grad.swapaxes(1, 2)).astype(flat.dtype)
-    return (jnp.einsum("npd,ndc->npc", flat, symmetric, precision=GRAM_PRECISION),)
+    return (jnp.einsum("npd,ndc->npc", flat, symmetric),)
 
 
 def _cross_product(a: jax.Array, b: jax.Array) -> jax.Array:
-    return jnp.einsum(
-        "npc,npd->ncd", a, b, precision=GRAM_PRECISION, preferred_element_type=accumulation_dtype(a.dtype)
-    )
+    return jnp.einsum("npc,npd->ncd", a, b, preferred_element_type=accumulation_dtype(a.dtype))
 
 
 def guided_gram(features: jax.Array, guides: jax.Array) -> jax.Array:
@@ -89,7 +87,7 @@ def mixed_gram(grams: jax.Array, shares: jax.Array) -> jax.Array:
     """
     strengths = jnp.sqrt(jnp.maximum(jnp.mean(jnp.square(grams), axis=(1, 2)), MIN_MEAN_SQUARE))
     common = jnp.exp(jnp.sum(shares * jnp.log(strengths)))
-    return jnp.einsum("p,pcd->cd", shares * common / strengths, grams, precision=GRAM_PRECISION)[None]
+    return jnp.einsum("p,pcd->cd", shares * common / strengths, grams, precision=jax.lax.Precision.HIGHEST)[None]
 
 
 def style_distances(grams: jax.Array, targets: jax.Array) -> jax.Array:

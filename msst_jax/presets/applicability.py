@@ -84,8 +84,10 @@ TRAIN_FLAGS: Mapping[str, Run] = {
     "config": TRAINING,
 }
 STYLIZE_FIELDS: Mapping[str, Run] = {
-    **dict.fromkeys(("photo", "size", "square", "hard_masks", "segmenter", "refine_edges"), STYLIZED | Run.REGIONS),
-    **dict.fromkeys(("masks", "feather", "dtype", "blend_ratio"), STYLIZED),
+    **dict.fromkeys(
+        ("photo", "precision", "size", "square", "hard_masks", "segmenter", "refine_edges"), STYLIZED | Run.REGIONS
+    ),
+    **dict.fromkeys(("masks", "feather", "blend_ratio"), STYLIZED),
     "min_speck": PHOTOS | Run.REGIONS,
     **dict.fromkeys(("segment_every", "mask_smoothing"), VIDEOS),
     "picture_smoothing": Run.VIDEO_MODEL | Run.VIDEO_ANY,
@@ -100,7 +102,7 @@ STYLIZE_FIELDS: Mapping[str, Run] = {
     **dict.fromkeys(("optimizer", "learning_rate", "max_step", "history", "remat", "precondition"), OPTIMIZED),
 }
 TRAIN_FIELDS: Mapping[str, Run] = {
-    **dict.fromkeys(("task", "dtype", "size", "smallest_crop", "largest_crop", "colour", "batch"), TRAINING),
+    **dict.fromkeys(("task", "precision", "size", "smallest_crop", "largest_crop", "colour", "batch"), TRAINING),
     **dict.fromkeys(("without_mask", "leave_out", "segmenter", "refine_edges", "workers", "seed"), TRAINING),
     **dict.fromkeys(("steps", "learning_rate", "warmup", "clip", "ema", "log_every", "sample_every"), TRAINING),
     **dict.fromkeys(("samples", "checkpoint_every", "keep_last", "keep_every"), TRAINING),
@@ -168,6 +170,12 @@ CONDITIONS = (
         ("--segmenter", "config.segmenter", "config.refine_edges", "config.min_speck"),
         lambda given: given.masked,
         "every region has a mask",
+    ),
+    Condition(
+        Run.REGIONS,
+        ("config.precision",),
+        lambda given: given.config.precision == "bfloat16",
+        "segmenters compute in float32",
     ),
     Condition(TRAINING, ("config.without_mask",), lambda given: "masks" not in given.flags, "masks are computed"),
     Condition(STYLIZED | Run.REGIONS, ("config.photo",), lambda given: "photo" in given.flags, "a photo is given"),

@@ -10,9 +10,10 @@ from ml_collections import ConfigDict
 
 from msst_jax.errors import UnknownNameError, UserError
 from msst_jax.io.images import MIN_SIDE
-from msst_jax.models.precision import COMPUTE_DTYPES
+from msst_jax.models.precision import PRECISIONS
 from msst_jax.models.vgg import BLOCKS, PADDINGS, POOLINGS
 from msst_jax.optim.optimizer import OPTIMIZERS
+from msst_jax.presets.renamed import RENAMED, describe_renamed
 from msst_jax.registry import ARCHITECTURE, SEGMENTERS, STYLIZERS, TASKS
 
 STARTS = ("content", "noise")
@@ -21,7 +22,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "network": tuple(BLOCKS),
     "pooling": tuple(POOLINGS),
     "padding": PADDINGS,
-    "dtype": tuple(COMPUTE_DTYPES),
+    "precision": tuple(PRECISIONS),
     "keep": ("best", "last"),
     "optimizer": OPTIMIZERS,
 }
@@ -44,7 +45,7 @@ VIDEO_MINIMUMS = {"segment_every": 1, "next_steps": 1}
 PERCENT = {"feather": "the longest side", "min_speck": "the photo"}
 TRAINING_CHOICES: dict[str, tuple[Any, ...]] = {
     "without_mask": ("error", "random", "background"),
-    "dtype": CHOICES["dtype"],
+    "precision": CHOICES["precision"],
 }
 TRAINING_MINIMUMS = {  # of integers
     "size": MIN_SIDE,
@@ -178,6 +179,9 @@ def check_fields(config: ConfigDict, default: ConfigDict) -> None:
       UserError: names the missing fields, or the one of another type.
     """
     missing = [field for field in default if not hasattr(config, field)]
+    for field in RENAMED:
+        if RENAMED[field] in missing and field in config:
+            raise UserError(describe_renamed(field))
     if missing:
         raise UserError(
             f"the config has no field {', '.join(missing)}; derive it from configs/photo.py, or for training from "

@@ -5,6 +5,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from msst_jax.losses.objective import FeatureLayers
+from msst_jax.models.precision import PRECISIONS
 from msst_jax.optim.optimizer import OptimizerOptions
 from msst_jax.presets.lookup import load_preset
 from msst_jax.presets.validation import STARTS, check_fields
@@ -33,7 +34,7 @@ def build_options(config: ConfigDict) -> StylizationOptions:
             layers=build_layers(config),
             pooling=config.pooling,
             padding=config.padding,
-            dtype=config.dtype,
+            dtype=PRECISIONS[config.precision].dtype,
             weights=Path(config.weights) if config.weights else None,
         ),
         guided=config.guided,

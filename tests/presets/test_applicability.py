@@ -183,6 +183,14 @@ def test_what_another_setting_makes_idle_is_named(flags, fields, changes, masked
     assert phrase is None or phrases[0].startswith(phrase)
 
 
+@pytest.mark.parametrize(("precision", "idle"), [("bfloat16", True), ("highest", False)])
+def test_a_type_of_features_has_no_effect_on_a_segmenter(precision: str, idle: bool):
+    config = photo.get_config()
+    config.precision = precision
+    phrases = describe_inert(Run.REGIONS, STYLIZE_FIELDS, Given([], ["precision"], config, masked=False))
+    assert phrases == (["config.precision, since segmenters compute in float32"] if idle else [])
+
+
 @pytest.mark.parametrize(
     ("run", "flags", "fields", "colored", "named"),
     [
@@ -274,7 +282,8 @@ def test_masks_are_segmented_with_no_other_fields_than_the_table_gives(tmp_path:
 
     monkeypatch.setattr(export_masks, "export_masks", watched)
     assert run_job(quick_config(), MasksJob(str(tmp_path / "photo.png"), tmp_path / "out.png")) == 0
-    fields = {field for field, runs in STYLIZE_FIELDS.items() if runs & Run.REGIONS} - {"photo"}
+    # The photo is that of the job, and the precision acts on all that `run_job` traces.
+    fields = {field for field, runs in STYLIZE_FIELDS.items() if runs & Run.REGIONS} - {"photo", "precision"}
     named = {"hard" if field == "hard_masks" else field for field in fields}
     assert seen & {"style_scale", "feather", *named} == named
 
