@@ -100,7 +100,7 @@ def store_pair(state: LbfgsState, gradient: jax.Array, precondition: ArrayFuncti
 def contract(a: jax.Array, b: jax.Array, axes: int) -> jax.Array:
     """The sum of the products over the last `axes` axes of a and the first of b; no platform rounds them to fewer bits.
 
-    The axes stay apart, not joined to a vector, since one of them may be sharded. XLA makes fused sums of these products
-    on a GPU: they read a history once, widen a narrower one on the way, and depend on no tuning.
+    The axes stay apart, not joined to a vector, since one of them may be sharded. On a GPU, XLA makes fused sums of
+    these products: they read a history once, widen a narrower one on the way, and depend on no tuning.
     """
     return jnp.tensordot(a, b, axes, precision=jax.lax.Precision.HIGHEST)

@@ -27,7 +27,7 @@ POSITIONAL = {  # what may be given by its place; all else has a name and a defa
     "load_stylizer": ["name", "styles"],
     "load_vgg": ["name", "layers"],
     "minimize": ["loss", "pixels", "transform", "evaluations"],
-    "torch_lbfgs": ["learning_rate", "history_size", "max_step", "preconditioner", "history_dtype", "form"],
+    "torch_lbfgs": ["learning_rate", "history_size", "max_step", "preconditioner"],
     "read_image": ["path"],
     "register_segmenter": ["name", "build", "classes"],
     "register_stylizer": ["name", "build"],
