@@ -1,8 +1,8 @@
 """The direction of L-BFGS in two forms of one formula: two loops over the pairs, or blocked, without a loop.
 
-Each step of the loops waits for the one before: 2 m pairs are 4 m small kernels on an accelerator, whose host waits for
-the condition of the loop as often. The blocked form is four products with the whole history. On a CPU the loops are
-faster: they touch each pair twice while the blocked form reads all slots, also those that are empty.
+Each turn of the loops needs the one before: for m pairs an accelerator runs 2 m turns of several small kernels, and its
+host waits for the condition of each. The blocked form is four products with the whole history. On a CPU the loops are
+faster: nothing waits there, and they leave empty slots out.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ DirectionAndInverse = tuple[jax.Array, jax.Array]
 def direction(
     state: LbfgsState, gradient: jax.Array, precondition: ArrayFunction, form: Form = "by_platform"
 ) -> DirectionAndInverse:
-    """-H g, and `LbfgsState.inverse` after it.
+    """The direction -H g of a step, and `LbfgsState.inverse` after it.
 
     Args:
       state: with the newest pair in it.
@@ -61,14 +61,7 @@ def _two_loops(state: LbfgsState, gradient: jax.Array, *, precondition: ArrayFun
         return r + row(state.steps, slot) * (alphas[slot] - beta)
 
     q, alphas = jax.lax.fori_loop(0, pairs, backward, (-gradient, jnp.zeros_like(state.curvatures)))
-    r = precondition(q.reshape(gradient.shape)) * state.scale
-    r = jax.lax.fori_loop(0, pairs, forward, r)
-    return r.reshape(gradient.shape), state.inverse
-
-
-def _long_rows(array: jax.Array) -> jax.Array:
-    """Joins the last two axes: XLA's loops over (H, W, 3) on a CPU have an inner one of 3. Rows stay apart."""
-    return array.reshape(*array.shape[:-2], -1) if array.ndim > 1 else array
+    return jax.lax.fori_loop(0, pairs, forward, precondition(q) * state.scale), state.inverse
 
 
 def _blocked(state: LbfgsState, gradient: jax.Array, *, precondition: ArrayFunction) -> DirectionAndInverse:
@@ -107,10 +100,10 @@ def _with_pair(inverse: jax.Array, newest: jax.Array, s_newest: jax.Array, curva
 
 
 def _products(rows: jax.Array, array: jax.Array) -> jax.Array:
-    """(m,): the inner product of each of the rows (m, *shape) with an array (*shape)."""
+    """(m,): the inner product of each of the rows (m, ...) with an array (...)."""
     return contract(rows.astype(array.dtype), array, array.ndim)
 
 
 def _combination(rows: jax.Array, factors: jax.Array) -> jax.Array:
-    """(*shape): the sum of the rows (m, *shape), each by its factor (m,)."""
+    """(...): the sum of the rows (m, ...), each by its factor (m,)."""
     return contract(factors, rows.astype(factors.dtype), 1)

@@ -14,7 +14,7 @@ MIN_CURVATURE = 1e-10  # torch.optim.LBFGS: `if ys > 1e-10`
 class LbfgsState(NamedTuple):
     """History of the last steps; the arrays are ring buffers written at `stored % history_size`.
 
-    `shape` is that of the parameters if they are one array, such as pixels (H, W, 3), and else (n,); see `join_leaves`.
+    "..." is the shape of the parameters if they are one array, such as pixels (H, W, 3), and else n; see `join_leaves`.
     """
 
     updates: jax.Array
@@ -22,13 +22,13 @@ class LbfgsState(NamedTuple):
     stored: jax.Array
     """Number of pairs stored so far."""
     gradient: jax.Array
-    """Previous gradient, (*shape)."""
+    """Previous gradient, (...)."""
     step: jax.Array
-    """Previous step, (*shape)."""
+    """Previous step, (...)."""
     steps: jax.Array
-    """s: previous steps, (m, *shape)."""
+    """s: previous steps, (m, ...)."""
     changes: jax.Array
-    """y: previous changes of the gradient, (m, *shape)."""
+    """y: previous changes of the gradient, (m, ...)."""
     curvatures: jax.Array
     """1 / y.s, (m,)."""
     scale: jax.Array

@@ -148,7 +148,7 @@ def test_the_inverse_of_the_blocked_form_is_that_of_the_triangle_of_the_pairs_by
 
 def test_an_unknown_form_is_rejected() -> None:
     with pytest.raises(ValueError, match="form must be one of by_platform, loops, blocked, got 'block'"):
-        torch_lbfgs(form="block")  # ty: ignore
+        torch_lbfgs(form="block")
 
 
 # --- what is compiled
