@@ -44,7 +44,7 @@ from msst_jax.transfer.options import StylizationOptions
 from msst_jax.transfer.photo_colors import check_color_regions
 
 MAX_SEED = 2**32 - 1
-OPTIMIZER_FIELDS = ("optimizer", "learning_rate", "history", "max_step", "precondition")
+OPTIMIZER_FIELDS = ("optimizer", "learning_rate", "history", "history_dtype", "max_step", "precondition")
 
 # The one thing that outlives a call: a photo of a size that an earlier one had compiles nothing.
 _PROGRAMS = Programs(KEPT_PROGRAMS)

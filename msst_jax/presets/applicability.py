@@ -99,7 +99,8 @@ STYLIZE_FIELDS: Mapping[str, Run] = {
         ("guided", "keep_colours", "style_weight", "content_weight", "tv_weight", "tv_per_pixel"), OPTIMIZED
     ),
     **dict.fromkeys(("steps", "steps_multiple", "scales", "scale_steps", "init", "keep"), OPTIMIZED),
-    **dict.fromkeys(("optimizer", "learning_rate", "max_step", "history", "remat", "precondition"), OPTIMIZED),
+    **dict.fromkeys(("optimizer", "learning_rate", "max_step", "history", "history_dtype"), OPTIMIZED),
+    **dict.fromkeys(("remat", "precondition"), OPTIMIZED),
 }
 TRAIN_FIELDS: Mapping[str, Run] = {
     **dict.fromkeys(("task", "precision", "size", "smallest_crop", "largest_crop", "colour", "batch"), TRAINING),
@@ -155,7 +156,7 @@ CONDITIONS = (
     Condition(OPTIMIZED, ("--seed",), lambda given: given.config.init != "noise", "the start is not config.init=noise"),
     Condition(
         OPTIMIZED,
-        ("config.history", "config.max_step", "config.precondition"),
+        ("config.history", "config.history_dtype", "config.max_step", "config.precondition"),
         lambda given: given.config.optimizer != "lbfgs",
         "the optimizer is not lbfgs",
     ),

@@ -12,7 +12,7 @@ from msst_jax.errors import UnknownNameError, UserError
 from msst_jax.io.images import MIN_SIDE
 from msst_jax.models.precision import PRECISIONS
 from msst_jax.models.vgg import BLOCKS, PADDINGS, POOLINGS
-from msst_jax.optim.optimizer import OPTIMIZERS
+from msst_jax.optim.optimizer import HISTORY_DTYPES, OPTIMIZERS
 from msst_jax.presets.renamed import RENAMED, describe_renamed
 from msst_jax.registry import ARCHITECTURE, SEGMENTERS, STYLIZERS, TASKS
 
@@ -25,6 +25,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "precision": tuple(PRECISIONS),
     "keep": ("best", "last"),
     "optimizer": OPTIMIZERS,
+    "history_dtype": tuple(HISTORY_DTYPES),
 }
 NONNEGATIVE = (
     "size",

@@ -48,6 +48,7 @@ def build_options(config: ConfigDict) -> StylizationOptions:
             name=config.optimizer,
             learning_rate=config.learning_rate,
             history=config.history,
+            history_dtype=config.history_dtype,
             max_step=config.max_step,
             precondition=config.precondition,
         ),

@@ -231,6 +231,8 @@ def test_a_photo_of_bytes_is_not_segmented_as_white():
 def test_an_unknown_optimizer_is_not_taken_for_another():
     with pytest.raises(msst_jax.UserError, match=r"unknown optimizer 'adma'; did you mean adam\?"):
         build_optimizer(OptimizerOptions(name="adma"), 3)
+    with pytest.raises(msst_jax.UserError, match=r"unknown history_dtype 'bfloat'; did you mean bfloat16\?"):
+        build_optimizer(OptimizerOptions(history_dtype="bfloat"), 3)
 
 
 def test_a_partial_config_names_all_that_it_lacks():

@@ -148,7 +148,7 @@ def test_the_json_of_a_run_before_the_guided_look_has_an_image_for_each_region(s
     separate = ["--config=photo_separate", "--config.segmenter=person_vgg16"]
     assert run_command([*separate, "photo.png", *RUNS["photo, noise and seed"], "-o", "first.png"], scene)[0] == 0
     content = json.loads((scene / "first.json").read_text())
-    for name in ("guided", "stroke_size", "keep_colours", "precondition"):
+    for name in ("guided", "stroke_size", "keep_colours", "precondition", "history_dtype"):
         del content["config"][name]
     (scene / "old.json").write_text(json.dumps(content))
     code, stderr = run_command(["--config=old.json", "-o", "again.png"], scene)

@@ -169,6 +169,7 @@ def test_a_preset_that_is_mostly_about_the_optimization_says_so_with_a_model(sce
         (["init"], ["init"], {}, False, "config.init, since --init is given"),
         ([], ["history", "max_step"], {"optimizer": "adam"}, False, "config.history, config.max_step, since the opti"),
         ([], ["history"], {}, False, None),
+        ([], ["history_dtype"], {"optimizer": "adam"}, False, "config.history_dtype, since the optimizer is not lbfgs"),
         (["segmenter"], ["min_speck"], {}, True, "--segmenter, config.min_speck, since every region has a mask"),
         (["segmenter"], ["min_speck"], {}, False, None),
         (["style"], ["styles"], {}, False, "config.styles, since --style is given"),

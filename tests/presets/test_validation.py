@@ -142,6 +142,7 @@ def test_without_shares_any_number_of_scales_will_do():
         ("learning_rate", -1.0, "must be zero or more"),
         ("max_step", -1.0, "must be zero or more"),
         ("history", 0, "must be above zero"),
+        ("history_dtype", "float16", "use one of float32, bfloat16"),
         ("feather", 101.0, "use at most 100"),
         ("min_speck", 101.0, "percent of the photo; use at most 100"),
         ("min_speck", -0.1, "must be zero or more"),

@@ -179,7 +179,7 @@ def test_a_resume_folder_without_a_batch_is_overwritten(folder: Path, left: list
 
 def test_a_setting_added_later_keeps_its_old_behavior_on_resume(folder: Path):
     fill(folder, 2)
-    assert begin(folder, resume=True, **{"config.remat": False}).batches == 2
+    assert begin(folder, resume=True, **{"config.remat": False, "config.history_dtype": "float32"}).batches == 2
     with pytest.raises(UserError, match=r"was created with another config\.remat \(False, now True\): "):
         begin(folder, resume=True, **{"config.remat": True})
 
