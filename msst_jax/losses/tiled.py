@@ -65,12 +65,12 @@ def tiled_stylization_loss(
     sizes = _feature_sizes(vgg, [*layers.style, *layers.content], pixels.shape[1:])
 
     def style(sums: Sums) -> tuple[jax.Array, Terms]:
-        grams = {layer: products[:, 0] / sizes[layer] for layer, products in sums[0].items()}
+        grams = {layer: sums[0][layer][:, 0] / sizes[layer] for layer in layers.style}
         distances = {layer: style_distances(gram, targets.grams[layer]) for layer, gram in grams.items()}
         return style_terms(distances, layers, weights)
 
     def content(sums: Sums) -> tuple[jax.Array, Terms]:
-        return content_terms(_content_losses(sums, sizes), layers, weights)
+        return content_terms(_content_losses(sums, sizes, layers), layers, weights)
 
     of_style = _statistics(vgg, style_windows, dict.fromkeys(layers.style), {})
     of_content = _statistics(vgg, content_windows, {}, targets.content)
@@ -105,13 +105,13 @@ def tiled_guided_loss(
 
     def head(sums: Sums) -> tuple[jax.Array, Terms]:
         grams = {
-            layer: products[0] / guided_area(guidance.guides[layer], products.shape[-1])
-            for layer, products in sums[0].items()
+            layer: sums[0][layer][0] / guided_area(guidance.guides[layer], sums[0][layer].shape[-1])
+            for layer in layers.style
         }
         return sum_terms(
             [
                 style_terms(guided_distances(grams, targets.grams, guidance), layers, weights),
-                content_terms(_content_losses(sums, sizes), layers, weights),
+                content_terms(_content_losses(sums, sizes, layers), layers, weights),
             ]
         )
 
@@ -189,9 +189,9 @@ def _statistics(
     return statistics
 
 
-def _content_losses(sums: Sums, sizes: Mapping[str, float]) -> dict[str, jax.Array]:
-    """The content losses of a single image, from its sums of squares (1,)."""
-    return {layer: squares[0] / sizes[layer] for layer, squares in sums[1].items()}
+def _content_losses(sums: Sums, sizes: Mapping[str, float], layers: FeatureLayers) -> dict[str, jax.Array]:
+    """The content losses of a single image, from its sums of squares (1,), in the order of the layers' factors."""
+    return {layer: sums[1][layer][0] / sizes[layer] for layer in layers.content}
 
 
 def _feature_sizes(vgg: VGG, layers: Sequence[str], shape: Sequence[int]) -> dict[str, float]:

@@ -8,6 +8,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from msst_jax.errors import UserError
+from msst_jax.presets.validation import parse_tiles
 
 
 class Run(Flag):
@@ -95,7 +96,8 @@ STYLIZE_FIELDS: Mapping[str, Run] = {
         ("guided", "keep_colours", "style_weight", "content_weight", "tv_weight", "tv_per_pixel"), OPTIMIZED
     ),
     **dict.fromkeys(("steps", "steps_multiple", "scales", "scale_steps", "init", "keep"), OPTIMIZED),
-    **dict.fromkeys(("optimizer", "learning_rate", "max_step", "history", "remat", "precondition"), OPTIMIZED),
+    **dict.fromkeys(("optimizer", "learning_rate", "max_step", "history", "precondition"), OPTIMIZED),
+    **dict.fromkeys(("remat", "tiles"), OPTIMIZED),
 }
 TRAIN_FIELDS: Mapping[str, Run] = {
     **dict.fromkeys(("task", "dtype", "size", "smallest_crop", "largest_crop", "colour", "batch"), TRAINING),
@@ -160,6 +162,12 @@ CONDITIONS = (
         ("config.remat",),
         lambda given: given.config.guided,
         "config.guided takes a single image through VGG",
+    ),
+    Condition(
+        OPTIMIZED,
+        ("config.remat",),
+        lambda given: not given.config.guided and parse_tiles(given.config.tiles) > 1,
+        "config.tiles takes a part of a single image through VGG",
     ),
     Condition(
         STYLIZED | TRAINING,
