@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import jax
@@ -16,8 +17,8 @@ from msst_jax.runtime.memory import available_memory
 from msst_jax.transfer.options import NetworkOptions, StylizationOptions
 
 WHOLE_BELOW = 10**9  # bytes: evaluations that take less are never cut
-# What an evaluation of the whole takes, as a multiple of the features that it keeps. As XLA plans it on CPU at 512x512:
-# 1.2 (photo) and 1.03 (photo_separate); seed 0.9 on CPU and 0.8 on an H100.
+# What an evaluation of the whole takes, as a multiple of `feature_bytes`. As XLA plans it on CPU: 1.2 (photo), 1.0
+# (photo_separate) and 1.1 (seed); on an H100 half of that.
 FEATURE_SHARE = 1.2
 PICTURE_COPIES = 4  # of each image and of the result, beside the windows of a tiled evaluation: gradients, composites
 FREE_SHARE = 0.9  # of the free memory: guides, targets of styles, what the allocator loses
@@ -93,9 +94,13 @@ def _feature_bytes(options: StylizationOptions, layers: Sequence[str], plan: Sca
 
 
 def feature_bytes(network: NetworkOptions, layers: Sequence[str]) -> float:
-    """Bytes for each pixel: the outputs of all convolutions and poolings down to the deepest layer, and the layers."""
+    """Bytes for each pixel: the outputs of all convolutions and poolings down to the deepest layer, and the layers.
+
+    A ReLU after a layer that is compared before it has an output of its own.
+    """
     taps = tap_names(network.name, deepest_tap(network.name, layers))
-    kept = {*layers, *(tap for tap in taps if not tap.startswith("relu"))}
+    apart = {after for tap, after in pairwise(taps) if tap.startswith("conv") and tap in layers}
+    kept = {*layers, *apart, *(tap for tap in taps if not tap.startswith("relu"))}
     itemsize = 2 if network.dtype == "bfloat16" else 4
     return itemsize * sum(_channels(taps, tap) for tap in kept)
 

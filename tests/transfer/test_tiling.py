@@ -81,11 +81,11 @@ def test_given_tiles_are_kept_and_the_first_program_corrects_those_that_are_not(
 
 @pytest.mark.parametrize(
     ("preset", "images", "measured"),
-    [(photo, 1, 0.53), (photo_separate, 2, 1.16)],
-    ids=["photo", "photo_separate"],
+    [(photo, 1, 0.53), (photo_separate, 2, 1.16), (seed, 2, 1.21)],
+    ids=["photo", "photo_separate", "seed"],
 )
 def test_the_estimate_of_an_evaluation_is_what_the_compiler_plans(preset: Any, images: int, measured: float):
-    """The measured gigabytes at 512x512 are those of docs/benchmarks.md."""
+    """In gigabytes, at 512x512; see docs/benchmarks.md."""
     options = build_options(preset.get_config())
     estimated = evaluation_bytes(options, ScalePlan((1, images, 512, 512, 3), 5)) / GB
     assert estimated == pytest.approx(measured, rel=0.25)
