@@ -153,13 +153,18 @@ def _check_name(name: str, default: ConfigDict, function: str) -> None:
 
 
 def _like(name: str, value: Any, default: Any) -> Any:
-    """The value as the field has it: a tuple of what is a list, a number of Python of one of NumPy's."""
+    """The value as the field has it: a tuple of what is a list, a number of Python of one of NumPy's.
+
+    A field that says "auto" takes numbers too, as text.
+    """
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if isinstance(default, tuple) and isinstance(value, list):
         value = tuple(value)
+    if default == "auto" and type(value) is int:
+        value = str(value)
     if isinstance(default, float) and type(value) is int:
         value = float(value)
     matching = isinstance(value, Real) and not isinstance(value, bool) if _is_number(default) else True

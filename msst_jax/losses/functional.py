@@ -21,7 +21,7 @@ def gram(features: jax.Array) -> jax.Array:
     Source: Gatys et al. 2016 (CVPR), eq. 3, divided as in Johnson et al. 2016 (arXiv:1603.08155), eq. 4.
     """
     n, h, w, c = features.shape
-    return _gram_product(features.reshape(n, h * w, c)) / (c * h * w)
+    return _gram_product(features.reshape(n, h * w, c)) / float(c * h * w)  # as an int beyond int32 from 8192x4096 on
 
 
 @jax.custom_jvp
@@ -65,10 +65,18 @@ def guided_gram(features: jax.Array, guides: jax.Array) -> jax.Array:
 
     Source: Gatys et al. 2017 (arXiv:1611.07865), eq. 6, with the guide as a weight of the product, not of each factor.
     """
-    channels, regions = features.shape[-1], guides.shape[-1]
-    flat, weights = features.reshape(-1, channels), guides.reshape(-1, regions)
-    area = channels * jnp.maximum(weights.sum(0), 1e-6)
-    return weighted_gram_products(flat, weights) / area[:, None, None]
+    channels = features.shape[-1]
+    return guided_products(features, guides) / guided_area(guides, channels)
+
+
+def guided_products(features: jax.Array, guides: jax.Array) -> jax.Array:
+    """sum_p g_k(p) F(p) F(p)^T, (K, C, C), of the arguments of `guided_gram`: a part of a picture gives a part."""
+    return weighted_gram_products(features.reshape(-1, features.shape[-1]), guides.reshape(-1, guides.shape[-1]))
+
+
+def guided_area(guides: jax.Array, channels: int) -> jax.Array:
+    """What `guided_gram` divides its sums by, (K, 1, 1): C sum_p g_k(p)."""
+    return channels * jnp.maximum(guides.reshape(-1, guides.shape[-1]).sum(0), 1e-6)[:, None, None]
 
 
 def mixed_gram(grams: jax.Array, shares: jax.Array) -> jax.Array:
@@ -122,9 +130,13 @@ def blend_loss(distances: jax.Array, first: int = 0) -> jax.Array:
 
 def content_loss(features: jax.Array, target: jax.Array) -> jax.Array:
     """mean((F(R) - F(x))^2) of two feature maps (1, H, W, C). Source: Gatys et al. 2016, eq. 1, as a mean."""
+    return jnp.mean(square_difference(features, target))
+
+
+def square_difference(features: jax.Array, target: jax.Array) -> jax.Array:
+    """(F(R) - F(x))^2 of feature maps of one shape, in the `accumulation_dtype`."""
     dtype = accumulation_dtype(features.dtype)
-    difference = features.astype(dtype) - target.astype(dtype)
-    return jnp.mean(jnp.square(difference))
+    return jnp.square(features.astype(dtype) - target.astype(dtype))
 
 
 def total_variation(image: jax.Array) -> jax.Array:

@@ -8,6 +8,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from msst_jax.errors import UserError
+from msst_jax.presets.validation import parse_tiles
 
 
 class Run(Flag):
@@ -100,7 +101,7 @@ STYLIZE_FIELDS: Mapping[str, Run] = {
     ),
     **dict.fromkeys(("steps", "steps_multiple", "scales", "scale_steps", "init", "keep"), OPTIMIZED),
     **dict.fromkeys(("optimizer", "learning_rate", "max_step", "history", "history_dtype"), OPTIMIZED),
-    **dict.fromkeys(("remat", "precondition"), OPTIMIZED),
+    **dict.fromkeys(("remat", "tiles", "precondition"), OPTIMIZED),
 }
 TRAIN_FIELDS: Mapping[str, Run] = {
     **dict.fromkeys(("task", "precision", "size", "smallest_crop", "largest_crop", "colour", "batch"), TRAINING),
@@ -165,6 +166,12 @@ CONDITIONS = (
         ("config.remat",),
         lambda given: given.config.guided,
         "config.guided takes a single image through VGG",
+    ),
+    Condition(
+        OPTIMIZED,
+        ("config.remat",),
+        lambda given: not given.config.guided and parse_tiles(given.config.tiles) > 1,
+        "config.tiles takes a part of a single image through VGG",
     ),
     Condition(
         STYLIZED | TRAINING,

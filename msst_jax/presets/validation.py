@@ -68,6 +68,8 @@ STYLIZER_MAXIMUMS = {"width": 1024, "blocks": 1024}
 MAX_INTEGER = 2**31 - 1  # counts on the device are int32
 MAXIMUMS = {"seed": 2**32 - 1}  # it is no count
 MAX_CROP = 4.0
+TILES = {"auto": 0, "off": 1}
+"""Values of config.tiles that are no numbers, and the numbers that they stand for."""
 STROKE_SIZES = (0.1, 4.0)  # smaller styles have no strokes left, larger ones more than a layer sees at once
 MAX_FLOAT = float(np.finfo(np.float32).max)
 
@@ -85,6 +87,7 @@ def check_config(config: ConfigDict) -> None:
     _check_percents(config)
     _check_stroke_size(config)
     _check_keep_colours(config)
+    parse_tiles(config.tiles)
     _check_minimums(config, VIDEO_MINIMUMS)
     for field in ("mask_smoothing", "picture_smoothing"):
         check_number(f"config.{field}", config[field])
@@ -192,6 +195,19 @@ def check_fields(config: ConfigDict, default: ConfigDict) -> None:
         expected: Any = Real if type(value) in (int, float) else type(value)
         if not isinstance(config[field], expected):
             raise UserError(f"config.{field} is {config[field]!r}; it must be like {value!r}")
+
+
+def parse_tiles(value: str | int) -> int:
+    """config.tiles as a number of windows; see `StylizationOptions.tiles`.
+
+    Raises:
+      UserError: neither a number from 1 on nor one of TILES.
+    """
+    text = str(value)
+    number = TILES.get(text, int(text) if text.isdecimal() else 0)
+    if text not in TILES and not 1 <= number <= MAX_INTEGER:
+        raise UserError(f"config.tiles is {value!r}; use {', '.join(TILES)}, or a number of windows of rows, such as 4")
+    return number
 
 
 def check_number(name: str, value: float, *, positive: bool = False) -> None:

@@ -8,7 +8,7 @@ from msst_jax.losses.objective import FeatureLayers
 from msst_jax.models.precision import PRECISIONS
 from msst_jax.optim.optimizer import OptimizerOptions
 from msst_jax.presets.lookup import load_preset
-from msst_jax.presets.validation import STARTS, check_fields
+from msst_jax.presets.validation import STARTS, check_fields, parse_tiles
 from msst_jax.regions.masks import MaskOptions
 from msst_jax.transfer.options import (
     InputOptions,
@@ -56,6 +56,7 @@ def build_options(config: ConfigDict) -> StylizationOptions:
         keep_colours=tuple(config.keep_colours),
         keep=config.keep,
         remat=config.remat,
+        tiles=parse_tiles(config.tiles),
         temporal=TemporalOptions(
             segment_every=config.segment_every,
             mask_smoothing=config.mask_smoothing,

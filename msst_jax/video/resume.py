@@ -26,7 +26,12 @@ FILES, NAMED_FILES = ("clip", SEGMENTER_WEIGHTS), ("styles", "masks")
 PART = "part"
 """The field that says which part of the clip is stylized."""
 MAX_PHRASE = 60  # characters of a change that is spelled out
-LATER_FIELDS = {"config.remat": False, "config.precondition": 0.0, "config.history_dtype": "float32"}
+LATER_FIELDS = {
+    "config.remat": False,
+    "config.precondition": 0.0,
+    "config.history_dtype": "float32",
+    "config.tiles": "auto",
+}
 """Fields that earlier versions did not record, with the values that they had then."""
 
 

@@ -92,6 +92,11 @@ OTHERS: list[tuple[dict[str, Any], str]] = [
     ({"every": 0}, r"every is 0; give an integer of at least 1"),
     ({"next_steps": 3}, r"no effect: next_steps on a photo"),
     ({"remat": True}, r"no effect: remat, since guided takes a single image"),
+    (
+        {"remat": True, "guided": False, "tiles": 4},
+        r"no effect: remat, since tiles takes a part of a single image through VGG; leave it out",
+    ),
+    ({"tiles": 0}, r"^tiles is '0'; use auto, off, or a number"),
     ({"transform": 0.02}, r"transform is of the type float; give an optax transformation"),
     ({"transform": lambda count: 0.1}, r"give an optax transformation, such as optax\.adam\(schedule\)"),
     (
