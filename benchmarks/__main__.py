@@ -23,12 +23,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.harness.device import device_name, file_name, measured_rates
-from benchmarks.harness.results import FOLDER, GROUPS, markdown, page_with, read, update
+from benchmarks.harness.results import FOLDER, GROUPS, circumstances, markdown, page_with, read, update
 from benchmarks.parity.__main__ import table as parity_table
 from msst_jax.errors import UserError
 from msst_jax.io.files import check_writable, write_text
 from msst_jax.runtime.console import ArgumentParser, configure_logging, print_line
-from msst_jax.runtime.devices import request_deterministic_ops
 
 QUICK, SPEED, PARITY = "-quick", "speed", "parity"
 DOCS = Path(__file__).parents[1] / "docs"
@@ -73,7 +72,7 @@ def _measure(flags: argparse.Namespace) -> int:
     device = device_name()
     path = flags.output / f"{file_name(device)}{QUICK if flags.quick else ''}.json"
     check_writable(path)
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    run = circumstances()
     rates = measured_rates()
     code = 0
     for group in (group for group in GROUPS if group in (flags.only or GROUPS)):
@@ -83,7 +82,7 @@ def _measure(flags: argparse.Namespace) -> int:
             print_line("benchmarks", error)
             code = 1
         else:
-            update(path, device, rates, measured, load)
+            update(path, device, rates, measured, run)
     if path.exists():
         print(markdown(read(path)))
     return code
@@ -92,7 +91,6 @@ def _measure(flags: argparse.Namespace) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures and prints; returns the exit code: 0 done, 1 programs disagree, 2 bad input, 130 interrupted."""
     configure_logging(quiet=True)
-    request_deterministic_ops()  # as the scripts do, before the first computation
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # PyTorch shares the GPU
     try:
         flags = _parse(arguments)

@@ -17,7 +17,7 @@ def get_config() -> ConfigDict:
     config.width = 16  # channels of the network at full resolution
     config.blocks = 6  # residual blocks
     config.start = ""  # fine-tunes a trained model: builtin, a workdir or a file; empty = random weights
-    config.dtype = "float32"  # compute dtype, or bfloat16; parameters and Gram matrices are float32
+    config.precision = "default"  # or "highest", "bfloat16", see configs/photo.py; parameters are float32
 
     config.size = 256  # side of the training crops in pixels
     config.smallest_crop = 0.5  # minimum side of a crop, as a fraction of the photo's shorter side

@@ -17,7 +17,7 @@ def get_config() -> ConfigDict:
     # Initial weights: the network in the package, another model's file or workdir, "random", or "vgg16": conv5 of
     # VGG-16 (needs converted weights), the rest random.
     config.start = "person_vgg16"
-    config.dtype = "float32"  # compute dtype, or bfloat16; parameters are float32
+    config.precision = "default"  # or "highest", "bfloat16", see configs/photo.py; parameters are float32
 
     config.size = 224  # side of the training crops in pixels
     config.smallest_crop = 0.75  # minimum side of a crop, as a fraction of the photo's shorter side

@@ -52,7 +52,9 @@ def get_config() -> ConfigDict:
     config.weights = ""  # a safetensors file; empty = converted weights if available, else the embedded ones
     config.pooling = "max"  # or "average"
     config.padding = "replicate"  # of the first convolution; "zeros" as in torchvision
-    config.dtype = "float32"  # compute dtype, or bfloat16
+    # "default": float32, but a GPU rounds the factors of products to TF32, and a TPU to bfloat16, which is fast;
+    # "highest": no device rounds them; "bfloat16": features are bfloat16. Sums are always float32.
+    config.precision = "default"
     config.style_layers = ("relu1_1", "relu2_2", "relu3_3", "relu4_3")
     config.style_layer_weights = ()  # empty = 1 for every layer
     config.content_layers = ("relu2_2", "relu3_3", "relu4_2")
@@ -76,6 +78,8 @@ def get_config() -> ConfigDict:
     config.learning_rate = 0.0  # 0 = the optimizer's default: 1 for lbfgs, 0.02 for adam
     config.max_step = 0.05  # L-BFGS: maximum step, as the root mean square over the pixels; 0 = no limit
     config.history = 100  # L-BFGS: number of pairs; each takes 24 bytes per pixel and region
+    config.history_dtype = "float32"  # of these pairs, or "bfloat16", which takes half
     config.remat = False  # saves memory: the regions' images go through VGG one at a time
+    config.tiles = "auto"  # windows of rows that go through VGG one at a time; auto = as memory needs, off = the whole
     config.precondition = 1.0  # L-BFGS: p of the power-law preconditioner, which scales frequency f by f^-p; 0 = none
     return config.lock()  # a misspelled field in a config derived from this one is an error

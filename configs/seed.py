@@ -26,7 +26,7 @@ def get_config() -> ConfigDict:
     config.network = "vgg16"
     config.pooling = "max"
     config.padding = "zeros"
-    config.dtype = "float32"
+    config.precision = "default"
     config.style_layers = ("conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1")
     config.style_layer_weights = ()
     config.content_layers = ("conv2_2",)

@@ -54,10 +54,10 @@ def torch_iterates(
 
 
 def our_iterates(
-    loss: Loss, count: int, dtype: Any, *, lr: float = 1, history: int = 100, clamp: bool = False
+    loss: Loss, count: int, dtype: Any, *, lr: float = 1, history: int = 100, clamp: bool = False, **options: Any
 ) -> tuple[np.ndarray, LbfgsState]:
-    """The first `count` points that `torch_lbfgs` evaluates, (count, n), and its last state."""
-    transform = torch_lbfgs(lr, history)
+    """The first `count` points that `torch_lbfgs` evaluates, (count, n), and its last state; `options` are its own."""
+    transform = torch_lbfgs(lr, history, **options)
 
     @jax.jit
     def step(x: jax.Array, state: LbfgsState) -> tuple[jax.Array, LbfgsState]:

@@ -3,6 +3,7 @@
 import datetime
 import json
 import math
+import os
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
@@ -10,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness.device import GIGA, Rates, cores
-from benchmarks.harness.program import OURS, Case, Cost, Timing, ratio, torch_device
+from benchmarks.harness.program import OURS, Case, Cost, Timing, ratio
+from benchmarks.harness.torch_side import described_device
 from msst_jax.errors import UserError
 from msst_jax.io.files import write_json, write_text
 
@@ -76,8 +78,23 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def circumstances() -> Row:
+    """What holds for all rows of a run; to be called before its work, which an error here would waste.
+
+    Raises:
+      UserError: see `torch_device`.
+    """
+    return {
+        "date": datetime.date.today().isoformat(),
+        "versions": {library: version(library) for library in LIBRARIES},
+        "torch_on": described_device(),
+        "cores": cores(),
+        "load_before": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+    }
+
+
 def update(
-    path: Path, device: str, rates: Rates, measured: Mapping[str, Sequence[Row]], load: float | None
+    path: Path, device: str, rates: Rates, measured: Mapping[str, Sequence[Row]], run: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Replaces the rows of some groups in a device's file; returns the whole content of the file.
 
@@ -86,19 +103,15 @@ def update(
       device: name of the device.
       rates: of the device, measured in the same run.
       measured: the rows of each group.
-      load: the machine's load average before the run; None if the system has none.
+      run: its `circumstances`.
     """
     results: dict[str, Any] = {"device": device, "groups": {}}
     if path.exists():
         results = read(path)
     part = {
-        "date": datetime.date.today().isoformat(),
-        "versions": {library: version(library) for library in LIBRARIES},
+        **run,
         "product_gigaflop_a_second": rates.flops / GIGA,
         "copy_gigabytes_a_second": rates.bytes / GIGA,
-        "torch_on": torch_device(),
-        "cores": cores(),
-        "load_before": load,
     }
     results["groups"] |= {group: {**part, "rows": list(rows)} for group, rows in measured.items()}
     write_json(results, path)

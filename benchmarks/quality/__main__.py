@@ -44,8 +44,8 @@ from benchmarks.quality.tables import content, matrix_tables, paintings_table, s
 from msst_jax.errors import UserError
 from msst_jax.io.files import check_writable, write_json
 from msst_jax.io.paths import user_path
+from msst_jax.runtime.compilation import prepare_xla
 from msst_jax.runtime.console import ArgumentParser, configure_logging, print_line
-from msst_jax.runtime.devices import request_deterministic_ops
 from msst_jax.runtime.interrupt import signals_as_interrupts
 
 PROGRAM = "benchmarks.quality"
@@ -55,11 +55,11 @@ RESULTS = "quality.json"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Makes, measures and prints; returns the exit code: 0 success, 2 bad input, 130 interrupted, 143 terminated."""
     configure_logging(quiet=True)
-    request_deterministic_ops()  # as the scripts do, before the first computation
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # each picture is made by another process
     with signals_as_interrupts() as received:  # so that none leaves its child running
         try:
             flags = _parse(arguments)
+            prepare_xla()  # as the scripts do
             _make_one(flags) if flags.alone else _compare(flags)
         except UserError as error:
             print_line(PROGRAM, error)

@@ -16,6 +16,7 @@ from msst_jax.errors import UserError
 from msst_jax.io.files import write_json
 from msst_jax.io.fingerprint import Fingerprint, fingerprint
 from msst_jax.io.images import save_picture, to_picture
+from msst_jax.models.precision import products_at
 from msst_jax.presets.lookup import load_preset, preset_names
 from msst_jax.presets.validation import check_config, check_fields
 from msst_jax.report.sidecar import build_sidecar
@@ -80,9 +81,10 @@ def make_picture(config: ConfigDict, pair: Pair, path: Path) -> None:
     """
     started = time.perf_counter()
     options = build_options(config)
-    vgg, weights = load_loss_network(options.network)
-    inputs = read_inputs(config, pair)
-    result = stylize(options, vgg, inputs, [options.weights()], seed=SEED)
+    with products_at(config.precision):
+        vgg, weights = load_loss_network(options.network)
+        inputs = read_inputs(config, pair)
+        result = stylize(options, vgg, inputs, [options.weights()], seed=SEED)
     if result.interrupted:
         raise KeyboardInterrupt
     seconds = {"compile": result.compile_seconds, "optimize": result.optimize_seconds}

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from benchmarks.harness.program import OURS, Case, Program, compile_with_cost, torch_device
+from benchmarks.harness.program import OURS, Case, Program, compile_with_cost
+from benchmarks.harness.torch_side import torch_device, waited
 from msst_jax.configs import fast
 from msst_jax.models.serialization import state_to_tensors
 from msst_jax.models.stylizer import Stylizer, blend_mixtures
@@ -39,7 +40,8 @@ def _case(size: int, regions: int) -> Case:
     )
 
 
-def _network(regions: int) -> nnx.Module:
+def random_network(regions: int) -> nnx.Module:
+    """The network of configs/fast.py with random weights."""
     config = fast.get_config()
     return Stylizer(regions, width=config.width, blocks=config.blocks, rngs=nnx.Rngs(0))
 
@@ -54,9 +56,9 @@ def _photo(size: int, regions: int) -> tuple[np.ndarray, np.ndarray]:
 def start_ours(size: int, regions: int) -> Program:
     """The jitted function that stylize.py runs."""
     inputs = (*_photo(size, regions), blend_mixtures(regions, 0.0))
-    arguments = (_network(regions), *map(jnp.asarray, inputs))
+    arguments = (random_network(regions), *map(jnp.asarray, inputs))
     compiled, seconds, cost = compile_with_cost(stylize_batch, *arguments)
-    return Program(lambda: np.asarray(compiled(*arguments)), seconds, cost)
+    return Program(lambda: jax.block_until_ready(compiled(*arguments)), seconds, cost)
 
 
 def start_torch(size: int, regions: int) -> Program:
@@ -64,12 +66,11 @@ def start_torch(size: int, regions: int) -> Program:
     import torch
 
     device = torch_device()
-    network = build_twin(state_to_tensors(nnx.state(_network(regions)))).to(device).eval()
+    network = build_twin(state_to_tensors(nnx.state(random_network(regions)))).to(device).eval()
     photo, masks = (to_tensor(array).to(device) for array in _photo(size, regions))
 
-    def advance() -> np.ndarray:
+    def advance() -> "torch.Tensor":
         with torch.inference_mode():
-            result = network(normalize(photo), masks)
-        return result.permute(0, 2, 3, 1).cpu().numpy()
+            return waited(network(normalize(photo), masks)).permute(0, 2, 3, 1)
 
     return Program(advance)

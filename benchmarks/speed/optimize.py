@@ -13,7 +13,8 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from benchmarks.harness.program import OURS, PAIRS, Case, Cost, Program, torch_device, xla_cost
+from benchmarks.harness.program import OURS, PAIRS, Case, Cost, Program, cost_of
+from benchmarks.harness.torch_side import torch_device
 from msst_jax.cli.region_styles import parse_single_styles
 from msst_jax.configs import quickstart, seed
 from msst_jax.models.pretrained import EMBEDDED_VGG16
@@ -107,7 +108,7 @@ def start_step(options: StylizationOptions, inputs: PhotoInputs, history: int) -
 def _cost(problem: jax.tree_util.Partial, pixels: jax.Array, runs: object, step: object) -> Cost:
     """FLOPs of loss and gradient, to which the update adds almost nothing; bytes of the complete step."""
     gradient = jax.jit(jax.vmap(jax.value_and_grad(problem, has_aux=True)))
-    return xla_cost(gradient.lower(pixels, runs), step)
+    return cost_of(gradient.lower(pixels, runs), step, gradient, pixels, runs)
 
 
 def start_torch(size: int, structure: Structure) -> Program:

@@ -8,12 +8,14 @@ the scores, softmax).
 from functools import partial
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from PIL import Image
 
-from benchmarks.harness.program import OURS, Case, Program, compile_with_cost, torch_device
+from benchmarks.harness.program import OURS, Case, Program, compile_with_cost
+from benchmarks.harness.torch_side import torch_device, waited
 from convert_weights.torch_compat import import_torch, import_torchvision
 from msst_jax.models.deeplab import PERSON_NETWORK, TORCHVISION_NETWORKS, DeepLabV3
 from msst_jax.regions.inference import class_probabilities
@@ -59,7 +61,7 @@ def start_ours(name: str, side: int) -> Program:
     model = converted(name, nnx.eval_shape(lambda: DeepLabV3(name, rngs=nnx.Rngs(0))), state)
     arguments = model, jnp.asarray(_image(side))
     compiled, seconds, cost = compile_with_cost(lambda model, images: model(images), *arguments)
-    return Program(lambda: np.asarray(compiled(*arguments)), seconds, cost)
+    return Program(lambda: jax.block_until_ready(compiled(*arguments)), seconds, cost)
 
 
 def start_torchvision(name: str, side: int) -> Program:
@@ -68,9 +70,9 @@ def start_torchvision(name: str, side: int) -> Program:
     network, images = _network(name).to(torch_device()), torch.tensor(_image(side)).to(torch_device())
     images = images.permute(0, 3, 1, 2).contiguous()
 
-    def advance() -> np.ndarray:
+    def advance() -> Any:
         with torch.inference_mode():
-            return np.asarray(network(images)["out"].permute(0, 2, 3, 1).cpu())
+            return waited(network(images)["out"]).permute(0, 2, 3, 1)
 
     return Program(advance)
 

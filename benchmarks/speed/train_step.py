@@ -1,9 +1,9 @@
 """Benchmark of a training step of the feed-forward model against PyTorch, on the same batch.
 
 Both compute the loss of configs/fast.py for two styles, its gradient, gradient clipping, Adam and the moving average of
-the weights, from the same weights and with all threads. msst_jax runs the step of train.py on one device, with
-deterministic kernels as there; PyTorch runs reference/stylizer.py, on a GPU also under torch.compile. The images are
-random, which does not affect speed.
+the weights, from the same weights and with all threads. msst_jax runs the step of train.py on one device;
+PyTorch runs reference/stylizer.py, on a GPU also under torch.compile. The images are random, which does not affect
+speed.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from benchmarks.harness.program import OURS, Case, Program, compile_with_cost, torch_device
+from benchmarks.harness.program import OURS, Case, Program, compile_with_cost
+from benchmarks.harness.torch_side import torch_device
 from msst_jax.configs import fast as fast_config
 from msst_jax.models.pretrained import EMBEDDED_VGG16
 from msst_jax.models.serialization import state_to_tensors

@@ -36,7 +36,6 @@ from msst_jax.pipelines.video import frame_size
 from msst_jax.regions.masks import MaskSpec
 from msst_jax.regions.segmenter import AnySegmenter, Size, load_segmenter
 from msst_jax.runtime.console import ArgumentParser, configure_logging, print_line
-from msst_jax.runtime.devices import request_deterministic_ops
 from msst_jax.transfer.build import build_options
 from msst_jax.transfer.options import StylizationOptions
 from msst_jax.video.batching import FrameBatch, batch_frames
@@ -256,7 +255,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--memory", action="store_true")
     flags = parser.parse_args(arguments)
     configure_logging(quiet=True)
-    request_deterministic_ops()
     if flags.memory:
         print_memory(flags.model)
         return

@@ -16,6 +16,7 @@ from msst_jax.errors import UserError, first_line, nearest_or_all
 from msst_jax.presets.applicability import STYLIZE_FIELDS, Given, Run, describe_inert
 from msst_jax.presets.lookup import load_preset, preset_folder, preset_path
 from msst_jax.presets.recorded import hint_of_imports, read_recorded_run, recorded_config, stylization_template
+from msst_jax.presets.renamed import describe_renamed
 from msst_jax.presets.validation import check_config, check_fields
 from msst_jax.video.blend_schedule import BlendSchedule, parse_blend_schedule
 
@@ -69,7 +70,8 @@ def build_config(preset: Preset, overrides: Mapping[str, Any], function: str) ->
     check_fields(preset.config, default)
     for name in preset.config:
         if name not in default:
-            raise UserError(f"the preset has a field {name!r}, which has no effect; {nearest_or_all(name, [*default])}")
+            meant = describe_renamed(name) or nearest_or_all(name, [*default])
+            raise UserError(f"the preset has a field {name!r}, which has no effect; {meant}")
     config = preset.config.copy_and_resolve_references()
     for name, value in overrides.items():
         _check_name(name, default, function)
@@ -146,18 +148,23 @@ def _run_file(path: Path) -> ConfigDict:
 def _check_name(name: str, default: ConfigDict, function: str) -> None:
     fields = [field for field in default if field not in INPUTS]
     if name not in fields:
-        meant = nearest_or_all(name, fields, "its numbers are the fields of configs/photo.py")
+        meant = describe_renamed(name) or nearest_or_all(name, fields, "its numbers are the fields of configs/photo.py")
         raise UserError(f"{function} has no argument {name!r}; {meant}")
 
 
 def _like(name: str, value: Any, default: Any) -> Any:
-    """The value as the field has it: a tuple of what is a list, a number of Python of one of NumPy's."""
+    """The value as the field has it: a tuple of what is a list, a number of Python of one of NumPy's.
+
+    A field that says "auto" takes numbers too, as text.
+    """
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if isinstance(default, tuple) and isinstance(value, list):
         value = tuple(value)
+    if default == "auto" and type(value) is int:
+        value = str(value)
     if isinstance(default, float) and type(value) is int:
         value = float(value)
     matching = isinstance(value, Real) and not isinstance(value, bool) if _is_number(default) else True

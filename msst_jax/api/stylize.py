@@ -28,6 +28,7 @@ from msst_jax.api.result import Result
 from msst_jax.api.styles import StyleLike, check_styles, take_styles
 from msst_jax.api.wording import in_callers_words
 from msst_jax.errors import DivergenceError, UserError
+from msst_jax.models.precision import products_at
 from msst_jax.optim.programs import KEPT_PROGRAMS, Programs
 from msst_jax.presets.applicability import Run
 from msst_jax.presets.validation import STARTS, check_blend, check_number
@@ -43,7 +44,7 @@ from msst_jax.transfer.options import StylizationOptions
 from msst_jax.transfer.photo_colors import check_color_regions
 
 MAX_SEED = 2**32 - 1
-OPTIMIZER_FIELDS = ("optimizer", "learning_rate", "history", "max_step", "precondition")
+OPTIMIZER_FIELDS = ("optimizer", "learning_rate", "history", "history_dtype", "max_step", "precondition")
 
 # The one thing that outlives a call: a photo of a size that an earlier one had compiles nothing.
 _PROGRAMS = Programs(KEPT_PROGRAMS)
@@ -127,19 +128,20 @@ def stylize(
         paintings = take_styles(styles)
         check_kept({name: "" if mix else KEEP for name, mix in paintings.items()}, guided=options.guided)
         check_color_regions(options.keep_colours, paintings)
-        inputs = photo_inputs(options, taken, paintings, masks, start=start, segmenter=segmenter)
-        vgg, _ = load_loss_network(options.network)
-        made = optimization.stylize(
-            options,
-            vgg,
-            inputs,
-            [options.weights()],
-            seed=seed,
-            extra_loss=extra_loss,
-            listener=listener,
-            programs=_PROGRAMS,
-            stop=stopped,
-        )
+        with products_at(config.precision):
+            inputs = photo_inputs(options, taken, paintings, masks, start=start, segmenter=segmenter)
+            vgg, _ = load_loss_network(options.network)
+            made = optimization.stylize(
+                options,
+                vgg,
+                inputs,
+                [options.weights()],
+                seed=seed,
+                extra_loss=extra_loss,
+                listener=listener,
+                programs=_PROGRAMS,
+                stop=stopped,
+            )
     return _result(inputs, made, started)
 
 

@@ -1,5 +1,6 @@
 """The command line of the scripts: flags and the config that they override, read without global state."""
 
+import re
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
@@ -15,6 +16,7 @@ from msst_jax.errors import UserError, first_line
 from msst_jax.io.paths import user_path
 from msst_jax.presets.lookup import preset_path
 from msst_jax.presets.recorded import RecordedRun, hint_of_imports, read_recorded_run, recorded_config
+from msst_jax.presets.renamed import describe_renamed
 from msst_jax.presets.validation import check_fields
 
 DISTRIBUTION = "msst_jax"
@@ -131,6 +133,16 @@ def define_import(values: flags.FlagValues) -> None:
     )
 
 
+def define_deterministic(values: flags.FlagValues) -> None:
+    """Defines --deterministic, see `request_deterministic_ops`."""
+    flags.DEFINE_boolean(
+        "deterministic",
+        False,
+        "On a GPU only kernels that repeat their results bit for bit, none chosen by speed; a CPU does so anyway.",
+        flag_values=values,
+    )
+
+
 def _check_flag_files(arguments: Sequence[str]) -> None:
     """Raises UserError for --flagfile without a name, which absl leaves out."""
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
@@ -236,7 +248,15 @@ def describe_error(error: Exception) -> str:
         text = last.rpartition("failure to load: ")[-1].removeprefix("ERROR:: ").strip()
     if isinstance(error, OSError):
         return f"the config file cannot be read ({text}); check --config"
+    if renamed := describe_renamed(_missing_field(text)):
+        return renamed
     return f"the config has no field {text}" if text.startswith("'") else text or type(error).__name__
+
+
+def _missing_field(text: str) -> str:
+    """The name in what ml_collections says of a field that a config lacks; "" in anything else."""
+    found = re.match(r"'(\w+)'|Key \"(\w+)\" does not exist", text)
+    return (found[1] or found[2]) if found else ""
 
 
 def define_names_or_all(values: flags.FlagValues, name: str, about: str) -> None:

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from msst_jax.cli.flags import (
     Command,
+    define_deterministic,
     define_import,
     define_names_or_all,
     parse_command,
@@ -37,8 +38,9 @@ from msst_jax.presets.lookup import load_preset
 from msst_jax.presets.recorded import hint_of_imports, stylization_template
 from msst_jax.presets.validation import STARTS, check_config
 from msst_jax.regions.masks import all_masked
+from msst_jax.runtime.compilation import prepare_xla
 from msst_jax.runtime.console import configure_logging
-from msst_jax.runtime.devices import request_deterministic_ops, start_device
+from msst_jax.runtime.devices import start_device
 from msst_jax.transfer.kept import kept_regions
 from msst_jax.transfer.photo_colors import parse_color_regions
 
@@ -68,6 +70,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string("start", None, "Where in a video to start: seconds, or HH:MM:SS.", flag_values=values)
     flags.DEFINE_string("end", None, "Where in a video to end: seconds, or HH:MM:SS.", flag_values=values)
     define_import(values)
+    define_deterministic(values)
     flags.DEFINE_boolean("resume", False, "Continue an interrupted video.", flag_values=values)
     flags.DEFINE_boolean("quiet", False, "No progress and no messages but errors.", flag_values=values)
 
@@ -202,7 +205,7 @@ def _run(argv: Sequence[str]) -> int:
 def _run_command(command: Command) -> int:
     typed = StylizeFlags._make(command.flags[name.replace("_", "-")].value for name in StylizeFlags._fields)
     configure_logging(typed.quiet)
-    request_deterministic_ops()
+    prepare_xla(deterministic=typed.deterministic)
     resolve_config_paths(command.config, PATH_FIELDS, PATH_WORDS)
     typed, arguments = resolve_paths(add_recorded(typed, command.recorded_flags), command.arguments)
     command = command._replace(arguments=arguments)

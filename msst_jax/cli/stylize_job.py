@@ -50,6 +50,7 @@ class StylizeFlags(NamedTuple):
     start: str | None = None
     end: str | None = None
     resume: bool = False
+    deterministic: bool = False
     quiet: bool = False
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from absl import flags
 from ml_collections import ConfigDict
 
-from msst_jax.cli.flags import Command, define_import, parse_command, resolve_config_paths
+from msst_jax.cli.flags import Command, define_deterministic, define_import, parse_command, resolve_config_paths
 from msst_jax.cli.region_styles import parse_single_styles
 from msst_jax.cli.run_command import run_command
 from msst_jax.errors import UserError
@@ -16,8 +16,9 @@ from msst_jax.presets.lookup import load_preset
 from msst_jax.presets.recorded import hint_of_imports
 from msst_jax.presets.validation import check_task
 from msst_jax.registry import TASKS
+from msst_jax.runtime.compilation import prepare_xla
 from msst_jax.runtime.console import configure_logging
-from msst_jax.runtime.devices import initialize_distributed, request_deterministic_ops, start_device
+from msst_jax.runtime.devices import initialize_distributed, start_device
 from msst_jax.training.data.photos import TFDS_PREFIX
 
 USAGE = """Trains the feed-forward model, or the person segmenter. The same command continues a run.
@@ -42,6 +43,7 @@ def define_flags(values: flags.FlagValues) -> None:
         "style", [], "REGION=FILE: the painting that a region takes its style from.", flag_values=values
     )
     define_import(values)
+    define_deterministic(values)
     flags.DEFINE_boolean("restart", False, "Remove what an earlier run left in the workdir.", flag_values=values)
     flags.DEFINE_boolean("quiet", False, "No progress bar and no messages but errors.", flag_values=values)
 
@@ -71,7 +73,7 @@ def _run_command(command: Command) -> int:
     if kind:
         given = Given(command.given, command.overrides, command.config, masked="masks" in command.given)
         warn_of_inert(kind, TRAIN_FIELDS, given)  # flags that do not act are refused by the task itself
-    request_deterministic_ops()
+    prepare_xla(deterministic=command.flags.deterministic)
     initialize_distributed()
     start_device()
     return run(command.config, _build_job(command))

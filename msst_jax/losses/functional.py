@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
 from msst_jax.ops.linear_map import Arrays, linear_map
-from msst_jax.ops.weighted_gram import GRAM_PRECISION, accumulation_dtype, weighted_gram_products
+from msst_jax.ops.weighted_gram import accumulation_dtype, weighted_gram_products
 
 MIN_MEAN_SQUARE = 1e-8  # of a Gram matrix: a thousandth of that of the palest paintings; a black style has less
 
@@ -21,7 +21,7 @@ def gram(features: jax.Array) -> jax.Array:
     Source: Gatys et al. 2016 (CVPR), eq. 3, divided as in Johnson et al. 2016 (arXiv:1603.08155), eq. 4.
     """
     n, h, w, c = features.shape
-    return _gram_product(features.reshape(n, h * w, c)) / (c * h * w)
+    return _gram_product(features.reshape(n, h * w, c)) / float(c * h * w)  # as an int beyond int32 from 8192x4096 on
 
 
 @jax.custom_jvp
@@ -44,13 +44,11 @@ def _gram_product_tangent(saved: Arrays, tangent: jax.Array) -> jax.Array:
 def _gram_product_backward(saved: Arrays, grad: jax.Array) -> Arrays:
     (flat,) = saved
     symmetric = (grad + grad.swapaxes(1, 2)).astype(flat.dtype)
-    return (jnp.einsum("npd,ndc->npc", flat, symmetric, precision=GRAM_PRECISION),)
+    return (jnp.einsum("npd,ndc->npc", flat, symmetric),)
 
 
 def _cross_product(a: jax.Array, b: jax.Array) -> jax.Array:
-    return jnp.einsum(
-        "npc,npd->ncd", a, b, precision=GRAM_PRECISION, preferred_element_type=accumulation_dtype(a.dtype)
-    )
+    return jnp.einsum("npc,npd->ncd", a, b, preferred_element_type=accumulation_dtype(a.dtype))
 
 
 def guided_gram(features: jax.Array, guides: jax.Array) -> jax.Array:
@@ -67,10 +65,18 @@ def guided_gram(features: jax.Array, guides: jax.Array) -> jax.Array:
 
     Source: Gatys et al. 2017 (arXiv:1611.07865), eq. 6, with the guide as a weight of the product, not of each factor.
     """
-    channels, regions = features.shape[-1], guides.shape[-1]
-    flat, weights = features.reshape(-1, channels), guides.reshape(-1, regions)
-    area = channels * jnp.maximum(weights.sum(0), 1e-6)
-    return weighted_gram_products(flat, weights) / area[:, None, None]
+    channels = features.shape[-1]
+    return guided_products(features, guides) / guided_area(guides, channels)
+
+
+def guided_products(features: jax.Array, guides: jax.Array) -> jax.Array:
+    """sum_p g_k(p) F(p) F(p)^T, (K, C, C), of the arguments of `guided_gram`: a part of a picture gives a part."""
+    return weighted_gram_products(features.reshape(-1, features.shape[-1]), guides.reshape(-1, guides.shape[-1]))
+
+
+def guided_area(guides: jax.Array, channels: int) -> jax.Array:
+    """What `guided_gram` divides its sums by, (K, 1, 1): C sum_p g_k(p)."""
+    return channels * jnp.maximum(guides.reshape(-1, guides.shape[-1]).sum(0), 1e-6)[:, None, None]
 
 
 def mixed_gram(grams: jax.Array, shares: jax.Array) -> jax.Array:
@@ -89,7 +95,7 @@ def mixed_gram(grams: jax.Array, shares: jax.Array) -> jax.Array:
     """
     strengths = jnp.sqrt(jnp.maximum(jnp.mean(jnp.square(grams), axis=(1, 2)), MIN_MEAN_SQUARE))
     common = jnp.exp(jnp.sum(shares * jnp.log(strengths)))
-    return jnp.einsum("p,pcd->cd", shares * common / strengths, grams, precision=GRAM_PRECISION)[None]
+    return jnp.einsum("p,pcd->cd", shares * common / strengths, grams, precision=jax.lax.Precision.HIGHEST)[None]
 
 
 def style_distances(grams: jax.Array, targets: jax.Array) -> jax.Array:
@@ -124,9 +130,13 @@ def blend_loss(distances: jax.Array, first: int = 0) -> jax.Array:
 
 def content_loss(features: jax.Array, target: jax.Array) -> jax.Array:
     """mean((F(R) - F(x))^2) of two feature maps (1, H, W, C). Source: Gatys et al. 2016, eq. 1, as a mean."""
+    return jnp.mean(square_difference(features, target))
+
+
+def square_difference(features: jax.Array, target: jax.Array) -> jax.Array:
+    """(F(R) - F(x))^2 of feature maps of one shape, in the `accumulation_dtype`."""
     dtype = accumulation_dtype(features.dtype)
-    difference = features.astype(dtype) - target.astype(dtype)
-    return jnp.mean(jnp.square(difference))
+    return jnp.square(features.astype(dtype) - target.astype(dtype))
 
 
 def total_variation(image: jax.Array) -> jax.Array:

@@ -3,22 +3,25 @@
 K is the number of regions, each with its own style. One image goes through VGG, whatever K is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 
-from msst_jax.losses.functional import (
-    blend_loss,
-    content_loss,
-    guided_gram,
-    relative_style_distances,
-    style_loss,
-    total_variation,
-)
+from msst_jax.losses.functional import content_loss, guided_gram, relative_style_distances
 from msst_jax.losses.guidance import Guidance, LayerGrid, build_guidance
-from msst_jax.losses.objective import FeatureLayers, Features, LossWeights, Targets, Terms, weighted_sum
-from msst_jax.models.vgg import VGG, receptive_field
+from msst_jax.losses.objective import (
+    FeatureLayers,
+    Features,
+    LossWeights,
+    Targets,
+    Terms,
+    content_terms,
+    smoothness_term,
+    style_terms,
+    sum_terms,
+)
+from msst_jax.models.vgg import VGG, receptive_field, taps_to
 from msst_jax.ops.image import normalize
 
 
@@ -29,7 +32,7 @@ def guidance_of_masks(vgg: VGG, masks: jax.Array, layers: Sequence[str]) -> Guid
     grids = {}
     for layer in layers:
         _, height, width, _ = features[layer].shape
-        grids[layer] = LayerGrid(height, width, receptive_field(vgg.taps[: vgg.taps.index(layer) + 1]))
+        grids[layer] = LayerGrid(height, width, receptive_field(taps_to(vgg.taps, layer)))
     return build_guidance(masks, grids)
 
 
@@ -70,17 +73,22 @@ def guided_stylization_loss(
     Source: Gatys et al. 2017 (arXiv:1611.07865), section 4, for the style term.
     """
     features = features or guided_features(vgg, layers, image)
-    own, other = {}, {}
-    for layer in layers.style:
-        grams = guided_gram(features.result[layer], guidance.guides[layer])
-        distances = relative_style_distances(grams, targets.grams[layer])
-        weighted = guidance.weights[layer][:, None] * distances
-        own[layer], other[layer] = style_loss(weighted), blend_loss(weighted)
+    grams = {layer: guided_gram(features.result[layer], guidance.guides[layer]) for layer in layers.style}
     contents = {layer: content_loss(features.pixels[layer], targets.content[layer]) for layer in layers.content}
-    terms = {
-        "style": weights.style * weighted_sum(own, layers.style_factors),
-        "blend": weights.blend * weighted_sum(other, layers.style_factors),
-        "content": weights.content * weighted_sum(contents, layers.content_factors),
-        "smooth": weights.content * weights.tv * total_variation(normalize(image)),
-    }
+    summands = (
+        style_terms(guided_distances(grams, targets.grams, guidance), layers, weights),
+        content_terms(contents, layers, weights),
+        smoothness_term(weights, normalize(image)),
+    )
+    _, terms = sum_terms(summands)
     return sum(terms.values(), jnp.float32(0.0)), terms
+
+
+def guided_distances(
+    grams: Mapping[str, jax.Array], targets: Mapping[str, jax.Array], guidance: Guidance
+) -> dict[str, jax.Array]:
+    """w_k D[k, j], {style layer: (K, K)}, of the Gram matrices {style layer: (K, C, C)} over the regions."""
+    return {
+        layer: guidance.weights[layer][:, None] * relative_style_distances(gram, targets[layer])
+        for layer, gram in grams.items()
+    }

@@ -3,14 +3,13 @@
 K is the number of regions, each with its own style.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from msst_jax.errors import UserError
 from msst_jax.losses.functional import (
     blend_loss,
     content_loss,
@@ -20,6 +19,7 @@ from msst_jax.losses.functional import (
     style_loss,
     total_variation,
 )
+from msst_jax.losses.known_gradient import with_gradient
 from msst_jax.models.vgg import VGG
 from msst_jax.ops.image import composite, normalize
 
@@ -43,7 +43,7 @@ class LossWeights(NamedTuple):
 
     def with_tv_per_pixel(self, height: int, width: int) -> "LossWeights":
         """The factors for images of a size, where `tv` weighs the total variation per pixel."""
-        return self._replace(tv=self.tv / (height * width))
+        return self._replace(tv=self.tv / float(height * width))
 
 
 class FeatureLayers(NamedTuple):
@@ -139,8 +139,8 @@ def stylization_loss(
     Returns:
       The loss and its weighted terms {"style", "blend", "content", "smooth"}, which sum to it.
     """
-    style = partial(_style_terms, targets.grams, layers, weights)
-    content = partial(_content_terms, targets.content, layers, weights)
+    style = partial(_style_terms_of_features, targets.grams, layers, weights)
+    content = partial(_content_terms_of_features, targets.content, layers, weights)
     result = composite(pixels, masks)
     normalized = normalize(result)
     if remat:
@@ -149,22 +149,27 @@ def stylization_loss(
     else:
         features = features or loss_features(vgg, layers, pixels, result)
         summands = [style(features.pixels), content(features.result)]
-    smooth = weights.content * weights.tv * total_variation(normalized)
-    values, term_dicts = zip(*summands, (smooth, {"smooth": smooth}), strict=True)
+    return sum_terms([*summands, smoothness_term(weights, normalized)])
+
+
+def sum_terms(summands: Iterable[tuple[jax.Array, Terms]]) -> tuple[jax.Array, Terms]:
+    """The sum of (value, terms), with all the terms of the method."""
+    values, term_dicts = zip(*summands, strict=True)
     zero = jnp.float32(0.0)
     terms = {name: sum((each[name] for each in term_dicts if name in each), zero) for name in TERMS}
     return sum(values, zero), terms
 
 
-def _style_terms(
-    grams: Mapping[str, jax.Array],
-    layers: FeatureLayers,
-    weights: LossWeights,
-    features: Mapping[str, jax.Array],
-    first: int = 0,
+def smoothness_term(weights: LossWeights, normalized: jax.Array) -> tuple[jax.Array, Terms]:
+    """The total variation of the normalized result (H, W, 3)."""
+    smooth = weights.content * weights.tv * total_variation(normalized)
+    return smooth, {"smooth": smooth}
+
+
+def style_terms(
+    distances: Mapping[str, jax.Array], layers: FeatureLayers, weights: LossWeights, first: int = 0
 ) -> tuple[jax.Array, Terms]:
-    """The style and blend terms of the features of the images of the regions first, first + 1, ..."""
-    distances = feature_distances(features, grams, layers.style)
+    """The style and blend terms of distances {style layer: D (I, K)}, of the regions first, first + 1, ..."""
     own = {layer: style_loss(d, first) for layer, d in distances.items()}
     other = {layer: blend_loss(d, first) for layer, d in distances.items()}
     style = weights.style * weighted_sum(own, layers.style_factors)
@@ -172,26 +177,44 @@ def _style_terms(
     return style + blend, {"style": style, "blend": blend}
 
 
+def content_terms(
+    losses: Mapping[str, jax.Array], layers: FeatureLayers, weights: LossWeights
+) -> tuple[jax.Array, Terms]:
+    """The content term of the losses {content layer: scalar}; see `content_loss`."""
+    content = weights.content * weighted_sum(losses, layers.content_factors)
+    return content, {"content": content}
+
+
+def _style_terms_of_features(
+    grams: Mapping[str, jax.Array],
+    layers: FeatureLayers,
+    weights: LossWeights,
+    features: Mapping[str, jax.Array],
+    first: int = 0,
+) -> tuple[jax.Array, Terms]:
+    """The style and blend terms of the features of the images of the regions first, first + 1, ..."""
+    return style_terms(feature_distances(features, grams, layers.style), layers, weights, first)
+
+
 def _style_terms_of(
     vgg: VGG, style: Callable[..., tuple[jax.Array, Terms]], layers: FeatureLayers, first: int, pixels: jax.Array
 ) -> tuple[jax.Array, Terms]:
-    """`_style_terms` of images (I, H, W, 3) in [0, 1]."""
+    """`_style_terms_of_features` of images (I, H, W, 3) in [0, 1]."""
     return style(vgg(normalize(pixels), layers.style), first)
 
 
-def _content_terms(
+def _content_terms_of_features(
     targets: Mapping[str, jax.Array], layers: FeatureLayers, weights: LossWeights, features: Mapping[str, jax.Array]
 ) -> tuple[jax.Array, Terms]:
     """The content term of the features {layer: (H', W', C)} of the composite."""
-    contents = {layer: content_loss(features[layer][None], targets[layer]) for layer in layers.content}
-    content = weights.content * weighted_sum(contents, layers.content_factors)
-    return content, {"content": content}
+    losses = {layer: content_loss(features[layer][None], targets[layer]) for layer in layers.content}
+    return content_terms(losses, layers, weights)
 
 
 def _content_terms_of(
     vgg: VGG, content: Callable[..., tuple[jax.Array, Terms]], layers: FeatureLayers, result: jax.Array
 ) -> tuple[jax.Array, Terms]:
-    """`_content_terms` of the normalized composite (H, W, 3)."""
+    """`_content_terms_of_features` of the normalized composite (H, W, 3)."""
     features = vgg(result[None], layers.content)
     return content({layer: value[0] for layer, value in features.items()})
 
@@ -215,32 +238,9 @@ def sequential_terms(parts: Sequence[tuple[LossTerm, jax.Array]]) -> list[tuple[
         fixed = jax.lax.stop_gradient(x)
         # XLA on CPU drops optimization_barrier before scheduling, but it must wait for a product with zero.
         (value, terms), gradient = jax.value_and_grad(term, has_aux=True)(fixed + 0 * previous)
-        results.append((_with_gradient(value, gradient, x), terms))
+        results.append((with_gradient(value, gradient, x), terms))
         previous = jnp.sum(gradient)
     return results
-
-
-@jax.custom_jvp
-def _with_gradient(value: jax.Array, _gradient: jax.Array, _x: jax.Array) -> jax.Array:
-    """The value of a function of x whose gradient there is known."""
-    return value
-
-
-@_with_gradient.defjvp
-def _with_gradient_jvp(primals: tuple[jax.Array, ...], tangents: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
-    (value, gradient, x), (by_the_rest, _, direction) = primals, tangents
-    return value, by_the_rest + jnp.sum(_constant(gradient, x) * direction)
-
-
-@jax.custom_jvp
-def _constant(gradient: jax.Array, _x: jax.Array) -> jax.Array:
-    """The gradient at x, of which the derivative by x is not known; taken for a constant it would be zero."""
-    return gradient
-
-
-@_constant.defjvp
-def _constant_jvp(*_: object) -> NoReturn:
-    raise UserError("with remat the loss is differentiable only once; use remat=False for second derivatives")
 
 
 def layer_distances(

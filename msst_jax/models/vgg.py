@@ -53,15 +53,30 @@ def deepest_tap(name: str, taps: Sequence[str]) -> str:
     return max(taps, key=lambda tap: len(tap_names(name, tap)))
 
 
+def taps_to(taps: Sequence[str], tap: str) -> Sequence[str]:
+    """Those of the taps of a network that come up to one of them."""
+    return taps[: taps.index(tap) + 1]
+
+
+def deepest_of(taps: Sequence[str], layers: Sequence[str]) -> str:
+    """The last of some layers in the order of the taps."""
+    return max(layers, key=taps.index)
+
+
 def receptive_field(taps: Sequence[str]) -> int:
     """Side in pixels of the square of the image that a feature of the last of `taps`, all taps up to it, depends on."""
-    side, stride = 1, 1
-    for tap in taps:
-        if tap.startswith("conv"):
-            side += 2 * stride
-        elif tap.startswith("pool"):
-            side, stride = side + stride, 2 * stride
-    return side
+    return layer_stride(taps) + 2 * layer_reach(taps)
+
+
+def layer_reach(taps: Sequence[str]) -> int:
+    """How far a feature of the last of `taps`, all taps up to it, sees beyond the square of stride x stride pixels
+    that it stands for."""
+    return sum(layer_stride(taps[:index]) for index, tap in enumerate(taps) if tap.startswith("conv"))
+
+
+def layer_stride(taps: Sequence[str]) -> int:
+    """Pixels of the image between neighboring features of the last of `taps`, all taps up to it."""
+    return 1 << sum(tap.startswith("pool") for tap in taps)
 
 
 class ImageConv(nnx.Module):

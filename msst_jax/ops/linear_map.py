@@ -15,6 +15,8 @@ from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from msst_jax.ops.ambient_precision import with_ambient_precision
+
 Arrays = tuple[jax.Array, ...]
 Linear = Callable[[Arrays, Arrays], Arrays]
 """A function of (saved, arguments), linear in the latter."""
@@ -28,7 +30,8 @@ def linear_map(
 ) -> jax.Array:
     """`forward(saved, *tangents)`, of which reverse mode takes the transpose from backward(saved, gradient).
 
-    Both are differentiated by JAX where second derivatives are asked for.
+    Both are differentiated by JAX where second derivatives are asked for. They are traced late, when the gradient is
+    asked for or even when it is compiled, and compute at the precision of products that is set here.
 
     Args:
       forward: linear in the tangents; it gets None in place of a symbolic zero.
@@ -47,7 +50,7 @@ def linear_map(
         return tuple(each for each, want in zip(backward(saved, *gradients), wanted, strict=True) if want)
 
     arguments = [tangent for tangent in tangents if not isinstance(tangent, SymbolicZero)]
-    return _bind(saved, arguments, push, pull)[0]
+    return _bind(saved, arguments, *map(with_ambient_precision, (push, pull)))[0]
 
 
 def bilinear_jvp(

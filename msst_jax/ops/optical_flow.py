@@ -121,11 +121,16 @@ def _sample_bilinear(corners: jax.Array, x: jax.Array, y: jax.Array) -> jax.Arra
     x, y = jnp.clip(x, 0, width - 1), jnp.clip(y, 0, height - 1)
     left, top = jnp.floor(x), jnp.floor(y)
     fraction_x, fraction_y = (x - left)[..., None], (y - top)[..., None]
-    values = jnp.take(corners, (top * width + left).astype(jnp.int32), axis=0, mode="clip")
+    values = jnp.take(corners, _pixel_index(left, top, width), axis=0, mode="clip")
     upper_left, upper_right, lower_left, lower_right = jnp.split(values, 4, -1)
     upper = upper_left + fraction_x * (upper_right - upper_left)
     lower = lower_left + fraction_x * (lower_right - lower_left)
     return upper + fraction_y * (lower - upper)
+
+
+def _pixel_index(x: jax.Array, y: jax.Array, width: int) -> jax.Array:
+    """The places of whole columns and rows in a flat image; as floats they are exact up to 4096x4096 pixels only."""
+    return y.astype(jnp.int32) * width + x.astype(jnp.int32)
 
 
 def warp(image: jax.Array, flow: jax.Array) -> jax.Array:

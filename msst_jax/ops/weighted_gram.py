@@ -1,7 +1,8 @@
 """Products F^T diag(w_k) F of features with K weights for each pixel, a chunk of the pixels at a time.
 
 The weighted features of all pixels would be K copies of the features, at the first layer of VGG the largest arrays of
-an evaluation; those of a chunk lie in the cache of a CPU.
+an evaluation; those of a chunk lie in the cache of a CPU. The factors are as exact as `models.precision` sets it; sums
+are float32.
 """
 
 from collections.abc import Callable
@@ -15,8 +16,6 @@ from jax.typing import DTypeLike
 
 from msst_jax.ops.linear_map import Arrays, linear_map
 
-# GPU and TPU would round the factors of float32 products; a Gram matrix sums hundreds of thousands of them.
-GRAM_PRECISION = jax.lax.Precision.HIGHEST
 # Values of the features in a chunk. On a CPU 2^16 and 2^20 take a third longer, 2^22 twice as long. On others every
 # chunk costs launches, and only the memory of large pictures has to be bounded.
 CPU_CHUNK = 1 << 18
@@ -139,7 +138,9 @@ def _map_chunks(
         values = function(chunks.take(flat, number), chunks.take(weights, number)).astype(like.dtype)
         return jax.lax.dynamic_update_slice_in_dim(out, values, chunks.start(number), 0)
 
-    return jax.lax.fori_loop(0, chunks.total, put, jnp.zeros_like(like))
+    # Every value is replaced. Zeros would do, but they wait for nothing: where a program takes one part of a picture
+    # after the other, XLA on CPU sets those of all parts up at its start.
+    return jax.lax.fori_loop(0, chunks.total, put, like)
 
 
 def _weighted(features: jax.Array, weights: jax.Array) -> jax.Array:
@@ -148,4 +149,4 @@ def _weighted(features: jax.Array, weights: jax.Array) -> jax.Array:
 
 
 def _product(a: jax.Array, b: jax.Array) -> jax.Array:
-    return jnp.matmul(a, b, precision=GRAM_PRECISION, preferred_element_type=accumulation_dtype(a.dtype))
+    return jnp.matmul(a, b, preferred_element_type=accumulation_dtype(a.dtype))

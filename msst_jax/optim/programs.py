@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from msst_jax.ops.ambient_precision import ambient_precision
 from msst_jax.optim.minimize import CompiledMinimizer, compile_minimizer
 from msst_jax.optim.optimizer import Optimizer, build_optimizer, without_unused
 
@@ -46,6 +47,8 @@ class _Key(NamedTuple):
     """Shape and type, as those of the arrays."""
     structure: Hashable
     arrays: tuple[Hashable, ...]
+    products: str | None
+    """See `ambient_precision`."""
 
 
 class Programs:
@@ -86,7 +89,7 @@ class Programs:
         loss, runs = problem()
         arrays, structure = jax.tree.flatten((loss, runs))
         fitted = without_unused(optimizer, evaluations)
-        key = _Key(fitted, jax.typeof(pixels), structure, tuple(map(jax.typeof, arrays)))
+        key = _Key(fitted, jax.typeof(pixels), structure, tuple(map(jax.typeof, arrays)), ambient_precision())
         if key in self._compiled:
             return self._compiled[key]._replace(seconds=0.0), loss, runs
         if known:

@@ -21,7 +21,7 @@ from msst_jax.io.transparency import over_white
 from msst_jax.io.write_options import check_output_format, holds_transparency
 from msst_jax.losses.objective import TERMS
 from msst_jax.models.feedforward_model import FeedforwardModel
-from msst_jax.models.precision import compute_dtype
+from msst_jax.models.precision import PRECISIONS, compute_dtype
 from msst_jax.models.stylizer import blend_mixtures
 from msst_jax.pipelines.folder import LeftOut, check_folder_job, folder_targets, mask_files
 from msst_jax.pipelines.job import (
@@ -59,7 +59,8 @@ def run(config: ConfigDict, job: PhotoJob) -> int:
     options = build_input_options(config)
     photo = Path(job.photo)
     targets = folder_targets(photo, job.output) if photo.is_dir() else {photo: job.output}
-    model = open_model(job.model, job.styles, compute_dtype(config.dtype), stroke_size=config.stroke_size)
+    dtype = compute_dtype(PRECISIONS[config.precision].dtype)
+    model = open_model(job.model, job.styles, dtype, stroke_size=config.stroke_size)
     _check(job, model, targets)
     spec = MaskSpec(model.regions, tuple(job.masks), options.masks)
     segmenter = load_model_segmenter(job.model, spec, options.segmenter)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from msst_jax.models.precision import products_at
 from msst_jax.pipelines import export_masks, photo, photo_feedforward, photo_folder, sweep, video
 from msst_jax.pipelines.job import Job, MasksJob, VideoJob
 from msst_jax.presets.validation import check_config
@@ -16,6 +17,11 @@ def run_job(config: ConfigDict, job: Job) -> int:
       UserError: bad input; nothing has been written then.
     """
     check_config(config)
+    with products_at(config.precision):
+        return _run(config, job)
+
+
+def _run(config: ConfigDict, job: Job) -> int:
     if isinstance(job, VideoJob):
         return video.run(config, job)
     if isinstance(job, MasksJob):

@@ -16,6 +16,7 @@ from msst_jax.errors import UserError
 from msst_jax.io.fingerprint import Fingerprint, file_fingerprint, fingerprint, relative_names
 from msst_jax.io.lock import locked_folder, log_takeover
 from msst_jax.models.deeplab import SEGMENTERS
+from msst_jax.models.precision import products_at
 from msst_jax.models.serialization import MODEL_FILE, weights_path
 from msst_jax.pipelines.job import EXIT_NOTHING_BETTER
 from msst_jax.presets.validation import check_any_stylizer_config, check_stylizer_config, check_training_config
@@ -107,8 +108,8 @@ def run(config: ConfigDict, job: TrainJob) -> int:
     check_training_config(config)
     check_batch_size(config.batch, jax.device_count())
     config = _resolve_segmenter(config, job)
-    inputs = run_on_all_hosts(lambda: _read_inputs(config, job))
-    with ExitStack() as held:
+    with products_at(config.precision), ExitStack() as held:
+        inputs = run_on_all_hosts(lambda: _read_inputs(config, job))
         run_on_all_hosts(lambda: _prepare(config, job, inputs, held))
         return _train(config, job, inputs)
 

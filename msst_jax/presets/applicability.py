@@ -8,6 +8,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from msst_jax.errors import UserError
+from msst_jax.presets.validation import parse_tiles
 
 
 class Run(Flag):
@@ -68,6 +69,7 @@ STYLIZE_FLAGS: Mapping[str, Run] = {
     **dict.fromkeys(("rate", "start", "end"), VIDEOS),
     "resume": VIDEOS,
     "import": STYLIZED | Run.REGIONS,
+    "deterministic": STYLIZED | Run.REGIONS,
     "quiet": STYLIZED | Run.REGIONS,
     "config": STYLIZED | Run.REGIONS,
 }
@@ -78,12 +80,15 @@ TRAIN_FLAGS: Mapping[str, Run] = {
     "style": Run.STYLIZER,
     "restart": TRAINING,
     "import": TRAINING,
+    "deterministic": TRAINING,
     "quiet": TRAINING,
     "config": TRAINING,
 }
 STYLIZE_FIELDS: Mapping[str, Run] = {
-    **dict.fromkeys(("photo", "size", "square", "hard_masks", "segmenter", "refine_edges"), STYLIZED | Run.REGIONS),
-    **dict.fromkeys(("masks", "feather", "dtype", "blend_ratio"), STYLIZED),
+    **dict.fromkeys(
+        ("photo", "precision", "size", "square", "hard_masks", "segmenter", "refine_edges"), STYLIZED | Run.REGIONS
+    ),
+    **dict.fromkeys(("masks", "feather", "blend_ratio"), STYLIZED),
     "min_speck": PHOTOS | Run.REGIONS,
     **dict.fromkeys(("segment_every", "mask_smoothing"), VIDEOS),
     "picture_smoothing": Run.VIDEO_MODEL | Run.VIDEO_ANY,
@@ -95,10 +100,11 @@ STYLIZE_FIELDS: Mapping[str, Run] = {
         ("guided", "keep_colours", "style_weight", "content_weight", "tv_weight", "tv_per_pixel"), OPTIMIZED
     ),
     **dict.fromkeys(("steps", "steps_multiple", "scales", "scale_steps", "init", "keep"), OPTIMIZED),
-    **dict.fromkeys(("optimizer", "learning_rate", "max_step", "history", "remat", "precondition"), OPTIMIZED),
+    **dict.fromkeys(("optimizer", "learning_rate", "max_step", "history", "history_dtype"), OPTIMIZED),
+    **dict.fromkeys(("remat", "tiles", "precondition"), OPTIMIZED),
 }
 TRAIN_FIELDS: Mapping[str, Run] = {
-    **dict.fromkeys(("task", "dtype", "size", "smallest_crop", "largest_crop", "colour", "batch"), TRAINING),
+    **dict.fromkeys(("task", "precision", "size", "smallest_crop", "largest_crop", "colour", "batch"), TRAINING),
     **dict.fromkeys(("without_mask", "leave_out", "segmenter", "refine_edges", "workers", "seed"), TRAINING),
     **dict.fromkeys(("steps", "learning_rate", "warmup", "clip", "ema", "log_every", "sample_every"), TRAINING),
     **dict.fromkeys(("samples", "checkpoint_every", "keep_last", "keep_every"), TRAINING),
@@ -151,7 +157,7 @@ CONDITIONS = (
     Condition(OPTIMIZED, ("--seed",), lambda given: given.config.init != "noise", "the start is not config.init=noise"),
     Condition(
         OPTIMIZED,
-        ("config.history", "config.max_step", "config.precondition"),
+        ("config.history", "config.history_dtype", "config.max_step", "config.precondition"),
         lambda given: given.config.optimizer != "lbfgs",
         "the optimizer is not lbfgs",
     ),
@@ -162,10 +168,22 @@ CONDITIONS = (
         "config.guided takes a single image through VGG",
     ),
     Condition(
+        OPTIMIZED,
+        ("config.remat",),
+        lambda given: not given.config.guided and parse_tiles(given.config.tiles) > 1,
+        "config.tiles takes a part of a single image through VGG",
+    ),
+    Condition(
         STYLIZED | TRAINING,
         ("--segmenter", "config.segmenter", "config.refine_edges", "config.min_speck"),
         lambda given: given.masked,
         "every region has a mask",
+    ),
+    Condition(
+        Run.REGIONS,
+        ("config.precision",),
+        lambda given: given.config.precision == "bfloat16",
+        "segmenters compute in float32",
     ),
     Condition(TRAINING, ("config.without_mask",), lambda given: "masks" not in given.flags, "masks are computed"),
     Condition(STYLIZED | Run.REGIONS, ("config.photo",), lambda given: "photo" in given.flags, "a photo is given"),

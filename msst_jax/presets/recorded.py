@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from msst_jax.errors import UnknownNameError, UserError, first_line
 from msst_jax.presets.lookup import load_preset
+from msst_jax.presets.renamed import with_present_names
 from msst_jax.registry import IMPORT_HINT
 
 DEFAULT, BEFORE_GUIDED = "photo", "photo_separate"  # the default, and that of when configs had no field `guided`
@@ -43,7 +44,7 @@ def read_recorded_run(path: Path) -> RecordedRun:
     config = record.get("config") if isinstance(record, dict) else None
     if not isinstance(config, dict) or not config:
         raise UserError(f"--config {path} is not the JSON of a run: it has no config; give the one beside an output")
-    fields = {name: _to_tuple(value) for name, value in config.items()}
+    fields = {name: _to_tuple(value) for name, value in with_present_names(config).items()}
     imports = tuple(map(str, record["imports"])) if isinstance(record.get("imports"), list) else ()
     if "task" in fields:
         return RecordedRun(fields, {}, imports)

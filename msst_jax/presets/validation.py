@@ -10,9 +10,10 @@ from ml_collections import ConfigDict
 
 from msst_jax.errors import UnknownNameError, UserError
 from msst_jax.io.images import MIN_SIDE
-from msst_jax.models.precision import COMPUTE_DTYPES
+from msst_jax.models.precision import PRECISIONS
 from msst_jax.models.vgg import BLOCKS, PADDINGS, POOLINGS
-from msst_jax.optim.optimizer import OPTIMIZERS
+from msst_jax.optim.optimizer import HISTORY_DTYPES, OPTIMIZERS
+from msst_jax.presets.renamed import RENAMED, describe_renamed
 from msst_jax.registry import ARCHITECTURE, SEGMENTERS, STYLIZERS, TASKS
 
 STARTS = ("content", "noise")
@@ -21,9 +22,10 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "network": tuple(BLOCKS),
     "pooling": tuple(POOLINGS),
     "padding": PADDINGS,
-    "dtype": tuple(COMPUTE_DTYPES),
+    "precision": tuple(PRECISIONS),
     "keep": ("best", "last"),
     "optimizer": OPTIMIZERS,
+    "history_dtype": tuple(HISTORY_DTYPES),
 }
 NONNEGATIVE = (
     "size",
@@ -44,7 +46,7 @@ VIDEO_MINIMUMS = {"segment_every": 1, "next_steps": 1}
 PERCENT = {"feather": "the longest side", "min_speck": "the photo"}
 TRAINING_CHOICES: dict[str, tuple[Any, ...]] = {
     "without_mask": ("error", "random", "background"),
-    "dtype": CHOICES["dtype"],
+    "precision": CHOICES["precision"],
 }
 TRAINING_MINIMUMS = {  # of integers
     "size": MIN_SIDE,
@@ -66,6 +68,8 @@ STYLIZER_MAXIMUMS = {"width": 1024, "blocks": 1024}
 MAX_INTEGER = 2**31 - 1  # counts on the device are int32
 MAXIMUMS = {"seed": 2**32 - 1}  # it is no count
 MAX_CROP = 4.0
+TILES = {"auto": 0, "off": 1}
+"""Values of config.tiles that are no numbers, and the numbers that they stand for."""
 STROKE_SIZES = (0.1, 4.0)  # smaller styles have no strokes left, larger ones more than a layer sees at once
 MAX_FLOAT = float(np.finfo(np.float32).max)
 
@@ -83,6 +87,7 @@ def check_config(config: ConfigDict) -> None:
     _check_percents(config)
     _check_stroke_size(config)
     _check_keep_colours(config)
+    parse_tiles(config.tiles)
     _check_minimums(config, VIDEO_MINIMUMS)
     for field in ("mask_smoothing", "picture_smoothing"):
         check_number(f"config.{field}", config[field])
@@ -178,6 +183,9 @@ def check_fields(config: ConfigDict, default: ConfigDict) -> None:
       UserError: names the missing fields, or the one of another type.
     """
     missing = [field for field in default if not hasattr(config, field)]
+    for field in RENAMED:
+        if RENAMED[field] in missing and field in config:
+            raise UserError(describe_renamed(field))
     if missing:
         raise UserError(
             f"the config has no field {', '.join(missing)}; derive it from configs/photo.py, or for training from "
@@ -187,6 +195,19 @@ def check_fields(config: ConfigDict, default: ConfigDict) -> None:
         expected: Any = Real if type(value) in (int, float) else type(value)
         if not isinstance(config[field], expected):
             raise UserError(f"config.{field} is {config[field]!r}; it must be like {value!r}")
+
+
+def parse_tiles(value: str | int) -> int:
+    """config.tiles as a number of windows; see `StylizationOptions.tiles`.
+
+    Raises:
+      UserError: neither a number from 1 on nor one of TILES.
+    """
+    text = str(value)
+    number = TILES.get(text, int(text) if text.isdecimal() else 0)
+    if text not in TILES and not 1 <= number <= MAX_INTEGER:
+        raise UserError(f"config.tiles is {value!r}; use {', '.join(TILES)}, or a number of windows of rows, such as 4")
+    return number
 
 
 def check_number(name: str, value: float, *, positive: bool = False) -> None:

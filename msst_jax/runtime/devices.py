@@ -1,4 +1,4 @@
-"""XLA and distributed setup, to be called before the first computation, and collectives over the hosts of a run."""
+"""Devices and distributed setup, to be called before the first computation, and collectives over the hosts of a run."""
 
 import os
 import signal
@@ -12,14 +12,6 @@ from jax.experimental import multihost_utils
 from msst_jax.errors import UserError, first_line
 
 Result = TypeVar("Result")
-
-
-def request_deterministic_ops() -> None:
-    """Makes XLA use GPU kernels whose results are bitwise reproducible, at some cost in speed.
-
-    CPU and TPU are deterministic anyway. The user's own XLA_FLAGS come later in the variable and take precedence.
-    """
-    os.environ["XLA_FLAGS"] = f"--xla_gpu_deterministic_ops=true {os.environ.get('XLA_FLAGS', '')}".strip()
 
 
 def initialize_distributed() -> None:

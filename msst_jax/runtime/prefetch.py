@@ -5,6 +5,8 @@ import threading
 from collections.abc import Generator, Iterable
 from typing import NamedTuple, TypeVar
 
+from msst_jax.ops.ambient_precision import with_ambient_precision
+
 POLL_SECONDS = 0.1  # how often a blocked producer checks whether its consumer has stopped
 
 Item = TypeVar("Item")
@@ -21,7 +23,8 @@ class _End:
 def prefetch(items: Iterable[Item], ahead: int) -> Generator[Item, None, None]:
     """The same items, computed in a thread that is at most `ahead` items ahead.
 
-    An exception of the thread is raised here. Closing the generator ends the thread after the current item.
+    The thread computes at the precision of products that is set here, which JAX keeps for each thread. An exception of
+    the thread is raised here. Closing the generator ends the thread after the current item.
 
     Args:
       items: an iterable; if it is a generator, it is closed in the end.
@@ -29,7 +32,7 @@ def prefetch(items: Iterable[Item], ahead: int) -> Generator[Item, None, None]:
     """
     ready: queue.Queue[Item | _Failure | _End] = queue.Queue(maxsize=ahead)
     stop = threading.Event()
-    thread = threading.Thread(target=_produce, args=(items, ready, stop), daemon=True)
+    thread = threading.Thread(target=with_ambient_precision(_produce), args=(items, ready, stop), daemon=True)
     thread.start()
     try:
         while not isinstance(item := ready.get(), _End):

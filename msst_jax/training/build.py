@@ -3,6 +3,7 @@
 from ml_collections import ConfigDict
 
 from msst_jax.losses.objective import LossWeights
+from msst_jax.models.precision import PRECISIONS
 from msst_jax.regions.masks import BACKGROUND
 from msst_jax.training.data.augment import CropOptions
 from msst_jax.training.options import (
@@ -49,7 +50,7 @@ def build_stylizer_options(config: ConfigDict) -> StylizerOptions:
         width=config.width,
         blocks=config.blocks,
         start=config.start,
-        dtype=config.dtype,
+        dtype=PRECISIONS[config.precision].dtype,
         style_size=config.style_size,
         network=_build_network(config),
         weights=_build_weights(config),
@@ -63,7 +64,7 @@ def build_any_stylizer_options(config: ConfigDict) -> AnyStylizerOptions:
     return AnyStylizerOptions(
         width=config.width,
         blocks=config.blocks,
-        dtype=config.dtype,
+        dtype=PRECISIONS[config.precision].dtype,
         paintings=config.paintings,
         views=config.views,
         style_size=config.style_size,
@@ -78,7 +79,9 @@ def build_any_stylizer_options(config: ConfigDict) -> AnyStylizerOptions:
 
 
 def _build_network(config: ConfigDict) -> NetworkOptions:
-    return NetworkOptions(config.network, build_layers(config), padding="replicate", dtype=config.dtype)
+    return NetworkOptions(
+        config.network, build_layers(config), padding="replicate", dtype=PRECISIONS[config.precision].dtype
+    )
 
 
 def _build_weights(config: ConfigDict) -> LossWeights:
@@ -89,5 +92,8 @@ def _build_weights(config: ConfigDict) -> LossWeights:
 def build_segmenter_options(config: ConfigDict) -> SegmenterOptions:
     """The options of the person segmenter, from fields of configs/person_segmenter.py."""
     return SegmenterOptions(
-        start=config.start, dtype=config.dtype, without_mask=config.without_mask, record=config.to_dict()
+        start=config.start,
+        dtype=PRECISIONS[config.precision].dtype,
+        without_mask=config.without_mask,
+        record=config.to_dict(),
     )

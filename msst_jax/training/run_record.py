@@ -9,6 +9,7 @@ from absl import logging
 
 from msst_jax.errors import UserError, first_line
 from msst_jax.io.fingerprint import Fingerprint, changes, is_fingerprint
+from msst_jax.presets.renamed import with_present_names
 
 CONFIG_FILE = "config.json"
 FILES_FILE = "used_files.json"  # a file of its own: thousands of photos would bury the config
@@ -24,7 +25,7 @@ WAYS_OUT = "take another --workdir, or start again with --restart, which deletes
 
 
 def read_run(workdir: Path) -> dict[str, Any]:
-    """The content of config.json.
+    """The content of config.json, with the fields of the config under the names of today.
 
     Raises:
       UserError: it is damaged, or not of a run.
@@ -35,7 +36,7 @@ def read_run(workdir: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         run, reason = None, first_line(error)
     if _is_run(run):
-        return dict(run)
+        return {**run, "config": with_present_names(run["config"])}
     if not (workdir / FILES_FILE).exists():
         raise UserError(f"{path} was not written by train.py, or is damaged ({reason}); take another --workdir")
     raise UserError(f"{path} is damaged ({reason}), so its run cannot go on; {WAYS_OUT}")

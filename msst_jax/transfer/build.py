@@ -5,9 +5,10 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from msst_jax.losses.objective import FeatureLayers
+from msst_jax.models.precision import PRECISIONS
 from msst_jax.optim.optimizer import OptimizerOptions
 from msst_jax.presets.lookup import load_preset
-from msst_jax.presets.validation import STARTS, check_fields
+from msst_jax.presets.validation import STARTS, check_fields, parse_tiles
 from msst_jax.regions.masks import MaskOptions
 from msst_jax.transfer.options import (
     InputOptions,
@@ -33,7 +34,7 @@ def build_options(config: ConfigDict) -> StylizationOptions:
             layers=build_layers(config),
             pooling=config.pooling,
             padding=config.padding,
-            dtype=config.dtype,
+            dtype=PRECISIONS[config.precision].dtype,
             weights=Path(config.weights) if config.weights else None,
         ),
         guided=config.guided,
@@ -47,6 +48,7 @@ def build_options(config: ConfigDict) -> StylizationOptions:
             name=config.optimizer,
             learning_rate=config.learning_rate,
             history=config.history,
+            history_dtype=config.history_dtype,
             max_step=config.max_step,
             precondition=config.precondition,
         ),
@@ -54,6 +56,7 @@ def build_options(config: ConfigDict) -> StylizationOptions:
         keep_colours=tuple(config.keep_colours),
         keep=config.keep,
         remat=config.remat,
+        tiles=parse_tiles(config.tiles),
         temporal=TemporalOptions(
             segment_every=config.segment_every,
             mask_smoothing=config.mask_smoothing,

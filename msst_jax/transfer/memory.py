@@ -2,17 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
-
-import jax
-import jax.numpy as jnp
 
 from msst_jax.errors import UserError
-from msst_jax.optim.minimize import CompiledMinimizer, state_bytes
-from msst_jax.optim.optimizer import Optimizer, OptimizerOptions, build_optimizer, without_unused
+from msst_jax.optim.minimize import CompiledMinimizer
+from msst_jax.optim.optimizer import Optimizer, OptimizerOptions, without_unused
 from msst_jax.runtime.memory import available_memory
 from msst_jax.transfer.listener import FEWER_RUNS
 from msst_jax.transfer.options import StylizationOptions
+from msst_jax.transfer.tiling import ScalePlan, evaluation_bytes, optimizer_bytes
 
 GB = 10**9
 SAID_FROM = GB  # bytes from which on the estimate is told
@@ -20,25 +17,13 @@ SHORT_HISTORY = 20  # pairs of L-BFGS that do nearly as well as the default
 SIZE_STEP = 16  # pixels: an advised size is a multiple
 
 
-class ScalePlan(NamedTuple):
-    """What is optimized at one scale.
-
-    Attributes:
-      shape: of the pixels, (runs, images, H, W, 3).
-      evaluations: made there.
-    """
-
-    shape: tuple[int, ...]
-    evaluations: int
-
-
 def estimate_memory(
     options: StylizationOptions, compiled: CompiledMinimizer, scales: Sequence[ScalePlan]
 ) -> int | None:
     """Bytes that the largest of the scales takes; None where the compiler does not tell.
 
-    The program of the first scale tells what an evaluation takes beside the state of the optimizer; that grows with the
-    pixels. Measured at 256x256: 219 MB by this rule and 233 MB in truth (guided), 408 and 423 (separate).
+    The program of the first scale tells what an evaluation takes beside the state of the optimizer; that grows with
+    `evaluation_bytes`. Measured at 256x256: 219 MB by this rule and 233 MB in truth (guided), 408 and 423 (separate).
 
     Args:
       options: the optimizer counts.
@@ -48,13 +33,11 @@ def estimate_memory(
     temporary = compiled.temporary_bytes
     if temporary is None:
         return None
-    first = math.prod(scales[0].shape)
-    return max(temporary * math.prod(scale.shape) // first + _state_bytes(options, scale) for scale in scales)
-
-
-def _state_bytes(options: StylizationOptions, scale: ScalePlan) -> int:
-    pixels = jax.ShapeDtypeStruct(scale.shape, jnp.float32)
-    return state_bytes(build_optimizer(options.optimizer, scale.evaluations), pixels, batched=True)
+    first = evaluation_bytes(options, scales[0])
+    return max(
+        math.floor(temporary * evaluation_bytes(options, scale) / first) + optimizer_bytes(options, scale)
+        for scale in scales
+    )
 
 
 def check_memory(
@@ -83,11 +66,12 @@ def _advice(options: StylizationOptions, scales: Sequence[ScalePlan], share: flo
     """What takes less memory than a run of which only a share of the memory is there."""
     runs, images, height, width, _ = scales[-1].shape
     smaller = math.floor(max(height, width) * math.sqrt(share) / SIZE_STEP) * SIZE_STEP
-    longest = max(scale.evaluations for scale in scales)
+    longest, tiled = max(scale.evaluations for scale in scales), scales[-1].tiles > 1
     return [
         f"--config.size={max(smaller, SIZE_STEP)}",
         *([f"--config.history={SHORT_HISTORY}"] if _kept_pairs(options.optimizer, longest) > SHORT_HISTORY else []),
-        *(["--config.remat=True"] if images > 1 and not (options.guided or options.remat) else []),
+        *(["--config.remat=True"] if images > 1 and not (options.guided or options.remat or tiled) else []),
+        *(["--config.tiles=auto"] if options.tiles == 1 else []),
         *([fewer] if runs > 1 else []),
     ]
 

@@ -18,11 +18,15 @@ from msst_jax.losses.objective import (
     LossWeights,
     Targets,
     Terms,
-    content_targets,
     loss_features,
     mixed_style_targets,
-    style_targets,
     stylization_loss,
+)
+from msst_jax.losses.tiled import (
+    tiled_content_targets,
+    tiled_guided_loss,
+    tiled_style_targets,
+    tiled_stylization_loss,
 )
 from msst_jax.models.precision import compute_dtype
 from msst_jax.models.pretrained import load_vgg
@@ -120,49 +124,59 @@ def finish(options: StylizationOptions, inputs: PhotoInputs, image: jax.Array) -
 
 
 def build_objective(
-    options: StylizationOptions, vgg: VGG, scene: Scene, weights: LossWeights, extra_loss: ExtraLoss | None = None
+    options: StylizationOptions,
+    vgg: VGG,
+    scene: Scene,
+    weights: LossWeights,
+    extra_loss: ExtraLoss | None = None,
+    tiles: int = 0,
 ) -> tuple[Partial, LossWeights]:
     """The arguments `loss(pixels, run)` and `runs` of `optim.minimize` for one scene.
 
     The large arrays are arguments of the Partial, so that they stay out of the compiled program.
     `weights` has a leading axis of B runs; the weights returned are those for the size of the scene.
+    `tiles` are the windows of rows; 0 = as many as the options say, one if they leave it open.
     """
-    layers = options.layers
-    grams = _scene_grams(vgg, scene, layers)
+    layers, tiles = options.layers, tiles or options.tiles or 1
+    grams = _scene_grams(vgg, scene, layers, tiles)
     targets = Targets(
         jax.tree.map(lambda *values: jnp.concatenate(values), *grams),
-        _content_targets(vgg, scene.photo, layers.content),
+        _content_targets(vgg, scene.photo, layers.content, tiles),
     )
     if options.tv_per_pixel:
         weights = weights.with_tv_per_pixel(*scene.photo.shape[:2])
     if options.guided:
         guidance = _styled_guidance(_guidance(vgg, scene.masks, layers.style), scene.styled)
-        return Partial(bind(_guided_objective, layers, extra_loss), vgg, targets, guidance, scene.kept), weights
-    return Partial(bind(_objective, layers, extra_loss, options.remat), vgg, targets, scene.masks), weights
+        return Partial(bind(_guided_objective, layers, extra_loss, tiles), vgg, targets, guidance, scene.kept), weights
+    return Partial(bind(_objective, layers, extra_loss, options.remat, tiles), vgg, targets, scene.masks), weights
 
 
 def build_separate_objective(
-    options: StylizationOptions, vgg: VGG, scene: Scene
+    options: StylizationOptions, vgg: VGG, scene: Scene, tiles: int = 0
 ) -> tuple[Partial, dict[str, jax.Array]]:
     """As `build_objective`, for each style alone on the whole photo: style and content loss, K runs of one image.
 
     The runs are the Gram matrices {layer: (K, 1, C, C)} of the styles.
     """
-    layers, weights = options.layers, options.weights(0.0)._replace(tv=0.0)
-    grams = _scene_grams(vgg, scene, layers)
-    content = _content_targets(vgg, scene.photo, layers.content)
+    layers, weights, tiles = options.layers, options.weights(0.0)._replace(tv=0.0), tiles or options.tiles or 1
+    grams = _scene_grams(vgg, scene, layers, tiles)
+    content = _content_targets(vgg, scene.photo, layers.content, tiles)
     whole = jnp.ones_like(scene.masks[..., :1])
     if options.guided:
-        loss = Partial(bind(_separate_guided, layers, weights), vgg, content, _guidance(vgg, whole, layers.style))
+        loss = Partial(
+            bind(_separate_guided, layers, weights, tiles), vgg, content, _guidance(vgg, whole, layers.style)
+        )
     else:
-        loss = Partial(bind(_separate_objective, layers, weights, options.remat), vgg, content, whole)
+        loss = Partial(bind(_separate_objective, layers, weights, options.remat, tiles), vgg, content, whole)
     return loss, jax.tree.map(lambda *values: jnp.stack(values), *grams)
 
 
-def _scene_grams(vgg: VGG, scene: Scene, layers: FeatureLayers) -> list[dict[str, jax.Array]]:
+def _scene_grams(vgg: VGG, scene: Scene, layers: FeatureLayers, tiles: int) -> list[dict[str, jax.Array]]:
     """The Gram matrices {layer: (1, C, C)} of each style."""
     return [
-        mixed_style_targets([_style_targets(vgg, image, layers.style) for image in style.paintings], style.shares)
+        mixed_style_targets(
+            [_style_targets(vgg, image, layers.style, tiles) for image in style.paintings], style.shares
+        )
         for style in scene.styles
     ]
 
@@ -171,6 +185,7 @@ def _objective(
     layers: FeatureLayers,
     extra_loss: ExtraLoss | None,
     remat: bool,
+    tiles: int,
     vgg: VGG,
     targets: Targets,
     masks: jax.Array,
@@ -178,16 +193,37 @@ def _objective(
     weights: LossWeights,
 ) -> tuple[jax.Array, Terms]:
     if extra_loss is None:
-        return stylization_loss(vgg, targets, masks, layers, pixels, weights, remat=remat)
+        return _stylization_loss(vgg, targets, masks, layers, pixels, weights, remat, tiles)
     result = composite(pixels, masks)
+    if tiles > 1:
+        loss = tiled_stylization_loss(vgg, targets, masks, layers, pixels, weights, tiles=tiles)
+        # Of the whole picture; the compiler drops what extra_loss does not read.
+        return _add_terms(loss, extra_loss(pixels, result, loss_features(vgg, layers, pixels, result)))
     features = None if remat else loss_features(vgg, layers, pixels, result)
     loss = stylization_loss(vgg, targets, masks, layers, pixels, weights, remat=remat, features=features)
     return _add_terms(loss, extra_loss(pixels, result, features or Features(_NotKept(), _NotKept())))
 
 
+def _stylization_loss(
+    vgg: VGG,
+    targets: Targets,
+    masks: jax.Array,
+    layers: FeatureLayers,
+    pixels: jax.Array,
+    weights: LossWeights,
+    remat: bool,
+    tiles: int,
+) -> tuple[jax.Array, Terms]:
+    """`stylization_loss` in one of its ways."""
+    if tiles > 1:
+        return tiled_stylization_loss(vgg, targets, masks, layers, pixels, weights, tiles=tiles)
+    return stylization_loss(vgg, targets, masks, layers, pixels, weights, remat=remat)
+
+
 def _guided_objective(
     layers: FeatureLayers,
     extra_loss: ExtraLoss | None,
+    tiles: int,
     vgg: VGG,
     targets: Targets,
     guidance: Guidance,
@@ -196,9 +232,14 @@ def _guided_objective(
     weights: LossWeights,
 ) -> tuple[jax.Array, Terms]:
     result = put_back(pixels[0], kept)
+    if extra_loss is None:
+        return tiled_guided_loss(vgg, targets, guidance, layers, result, weights, tiles=tiles)
     features = guided_features(vgg, layers, result)
-    loss = guided_stylization_loss(vgg, targets, guidance, layers, result, weights, features=features)
-    return _add_terms(loss, extra_loss(pixels, result, features)) if extra_loss else loss
+    if tiles > 1:  # the features are of the whole picture; the compiler drops what extra_loss does not read
+        loss = tiled_guided_loss(vgg, targets, guidance, layers, result, weights, tiles=tiles)
+    else:
+        loss = guided_stylization_loss(vgg, targets, guidance, layers, result, weights, features=features)
+    return _add_terms(loss, extra_loss(pixels, result, features))
 
 
 def _styled_guidance(guidance: Guidance, styled: tuple[int, ...]) -> Guidance:
@@ -235,27 +276,29 @@ def _separate_objective(
     layers: FeatureLayers,
     weights: LossWeights,
     remat: bool,
+    tiles: int,
     vgg: VGG,
     content: dict[str, jax.Array],
     whole: jax.Array,
     pixels: jax.Array,
     grams: dict[str, jax.Array],
 ) -> tuple[jax.Array, Terms]:
-    return stylization_loss(vgg, Targets(grams, content), whole, layers, pixels, weights, remat=remat)
+    return _stylization_loss(vgg, Targets(grams, content), whole, layers, pixels, weights, remat, tiles)
 
 
 def _separate_guided(
     layers: FeatureLayers,
     weights: LossWeights,
+    tiles: int,
     vgg: VGG,
     content: dict[str, jax.Array],
     whole: Guidance,
     pixels: jax.Array,
     grams: dict[str, jax.Array],
 ) -> tuple[jax.Array, Terms]:
-    return guided_stylization_loss(vgg, Targets(grams, content), whole, layers, pixels[0], weights)
+    return tiled_guided_loss(vgg, Targets(grams, content), whole, layers, pixels[0], weights, tiles=tiles)
 
 
-_style_targets = jax.jit(style_targets, static_argnums=2)
-_content_targets = jax.jit(content_targets, static_argnums=2)
+_style_targets = jax.jit(tiled_style_targets, static_argnums=(2, 3))
+_content_targets = jax.jit(tiled_content_targets, static_argnums=(2, 3))
 _guidance = jax.jit(guidance_of_masks, static_argnums=2)

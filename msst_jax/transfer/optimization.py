@@ -19,7 +19,7 @@ from msst_jax.optim.programs import Programs
 from msst_jax.runtime.interrupt import interrupt_event
 from msst_jax.transfer.inputs import PhotoInputs, check_photo_inputs
 from msst_jax.transfer.listener import SILENT, Listener
-from msst_jax.transfer.memory import ScalePlan, check_memory
+from msst_jax.transfer.memory import check_memory
 from msst_jax.transfer.objective import (
     ExtraLoss,
     Scene,
@@ -30,6 +30,7 @@ from msst_jax.transfer.objective import (
     scale_scene,
 )
 from msst_jax.transfer.options import StylizationOptions
+from msst_jax.transfer.tiling import ScalePlan, evaluation_bytes, plan_tiles
 
 FINISHING_EVALUATIONS = 5  # at full size, if an interrupt comes before these have begun
 
@@ -83,8 +84,8 @@ def stylize(
     check_photo_inputs(inputs)
     weights = jax.tree.map(lambda *values: jnp.asarray(values, jnp.float32), *runs)
 
-    def problem(scene: Scene) -> tuple[Partial, LossWeights]:
-        return build_objective(options, vgg, scene, weights, extra_loss)
+    def problem(scene: Scene, tiles: int) -> tuple[Partial, LossWeights]:
+        return build_objective(options, vgg, scene, weights, extra_loss, tiles)
 
     batch = (len(runs), options.image_count(len(inputs.regions)))
 
@@ -113,8 +114,8 @@ def stylize_separately(
     image, whose loss is the sum over the runs. Arguments as in `stylize` and `coarse_to_fine`.
     """
 
-    def problem(scene: Scene) -> tuple[Partial, dict[str, jax.Array]]:
-        return build_separate_objective(options, vgg, scene)
+    def problem(scene: Scene, tiles: int) -> tuple[Partial, dict[str, jax.Array]]:
+        return build_separate_objective(options, vgg, scene, tiles)
 
     styled = inputs.styled
     pixels, solutions = coarse_to_fine(options, problem, inputs, (len(styled), 1), seed, listener, stop=stop)
@@ -133,7 +134,7 @@ def stylize_separately(
 
 def coarse_to_fine(
     options: StylizationOptions,
-    problem: Callable[[Scene], tuple[Partial, Any]],
+    problem: Callable[[Scene, int], tuple[Partial, Any]],
     inputs: PhotoInputs,
     batch: tuple[int, int],
     seed: int,
@@ -147,11 +148,12 @@ def coarse_to_fine(
     Ctrl-C at any moment, also while a scale compiles, ends the optimization and keeps the pixels so far. If those are
     not of full size yet, they are resized and get FINISHING_EVALUATIONS there; a further Ctrl-C ends these.
 
-    Once the first scale is compiled, it is checked that all of them fit into memory.
+    Once the first scale is compiled, it is checked that all of them fit into memory, and known better how many tiles
+    the others need.
 
     Args:
-      options: schedule, optimizer, init and keep.
-      problem: a scene to the objective and its runs; see `build_objective`.
+      options: schedule, optimizer, init, keep and tiles.
+      problem: a scene and a number of tiles to the objective and its runs; see `build_objective`.
       inputs: photo, masks, styles and start at their final size.
       batch: (runs, images a run).
       seed: of the random start.
@@ -172,9 +174,16 @@ def coarse_to_fine(
     compiler = partial((programs or Programs()).minimizer, options.optimizer)
     scales = [pair for pair in zip(options.schedule.scales, options.schedule.evaluations, strict=True) if pair[1]]
 
+    plans = plan_tiles(options, _scale_plans(scales, (*batch, *inputs.photo.shape)))
+
     def check(compiled: CompiledMinimizer) -> None:
-        plans = _scale_plans(scales, (*batch, *inputs.photo.shape))
-        needed = None if solutions else check_memory(options, compiled, plans, listener.fewer)
+        nonlocal plans
+        if solutions:
+            return
+        if compiled.temporary_bytes:
+            correction = compiled.temporary_bytes / evaluation_bytes(options, plans[0])
+            plans = (plans[0], *plan_tiles(options, plans[1:], correction))
+        needed = check_memory(options, compiled, plans, listener.fewer)
         if needed and compiled.seconds:
             listener.announce(needed)
 
@@ -190,8 +199,9 @@ def coarse_to_fine(
             if solutions and stopped.is_set() and not finishes:
                 continue  # only bring the pixels so far to their full size
             told = listener._replace(done=sum(solution.losses["total"].shape[-1] for solution in solutions))
+            tiles = plans[number - 1].tiles
             solution = _minimize_scale(
-                compiler, partial(problem, scene), pixels, evaluations, told, check, stopped, finishes
+                compiler, partial(problem, scene, tiles), pixels, evaluations, told, check, stopped, finishes, tiles
             )
             keep_best = options.keep == "best" or solution.interrupted
             pixels = jnp.asarray(solution.best_pixels if keep_best else solution.pixels)
@@ -218,6 +228,7 @@ def _minimize_scale(
     on_compiled: Callable[[CompiledMinimizer], None],
     stopped: threading.Event,
     finishes: bool,
+    tiles: int,
 ) -> Solution:
     """Minimizes at one scale.
 
@@ -230,6 +241,7 @@ def _minimize_scale(
       on_compiled: called before the first evaluation.
       stopped: ends the optimization once it is set, after the evaluation at work.
       finishes: if it is set before the first evaluation, still make a few, until a further Ctrl-C.
+      tiles: that the objective is cut into.
     """
     few = min(evaluations, FINISHING_EVALUATIONS)
     with ExitStack() as held:
@@ -248,7 +260,7 @@ def _minimize_scale(
             problem,
             pixels,
             few if stop else evaluations,
-            on_compile=lambda: listener.announce(describe_compilation(pixels)),
+            on_compile=lambda: listener.announce(describe_compilation(pixels, tiles)),
         )
         on_compiled(compiled)
         stop = stop or finishing()
@@ -265,10 +277,10 @@ def _minimize_scale(
         return solution._replace(interrupted=stopped.is_set())
 
 
-def describe_compilation(pixels: jax.Array) -> str:
+def describe_compilation(pixels: jax.Array, tiles: int = 1) -> str:
     """What is said before the program for images (..., H, W, 3) is compiled."""
     height, width = pixels.shape[-3:-1]
-    return f"compiling for {width}x{height} pixels"
+    return f"compiling for {width}x{height} pixels" + (f" in {tiles} tiles" if tiles > 1 else "")
 
 
 def _resize_pixels(pixels: jax.Array, height: int, width: int) -> jax.Array:

@@ -108,6 +108,7 @@ class StylizationOptions:
       keep_colours: regions that have the photo's colors in the end, or `photo_colors.EVERY_REGION`.
       keep: what is returned: the "best" pixels evaluated, or the "last".
       remat: cap memory by taking one image through VGG at a time.
+      tiles: windows of rows that go through VGG one at a time; 1 = the whole picture, 0 = as memory needs.
       temporal: what only videos need.
     """
 
@@ -125,6 +126,7 @@ class StylizationOptions:
     keep_colours: tuple[str, ...]
     keep: str
     remat: bool
+    tiles: int
     temporal: TemporalOptions
 
     @property

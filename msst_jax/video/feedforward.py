@@ -1,7 +1,7 @@
 """Video frames through a feed-forward model: masks and network in one compiled call a batch."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -65,7 +65,7 @@ def feedforward_stylizer(
         times += times[-1:] * (batch_size - len(times))
         mixtures = jnp.stack([blend_mixtures(styles, schedule.at(time)) for time in times])
         keys = key_frames(batch.number, batch_size, every)
-        program = _compiled_stylizer(network[0], finder.definition, spec, options.picture_smoothing, keys)
+        program = compiled_stylizer(network[0], finder.definition, spec, options.picture_smoothing, keys)
         found = finder.arguments(batch.images, keys)
         return program(network[1], found, batch.images, batch.given, mixtures, state)
 
@@ -74,10 +74,10 @@ def feedforward_stylizer(
 
 
 @functools.cache
-def _compiled_stylizer(
+def compiled_stylizer(
     network: nnx.GraphDef, finder: nnx.GraphDef | None, spec: FrameMaskSpec, smoothing: float, keys: KeyFrames
-) -> Callable[..., tuple[jax.Array, jax.Array, Any]]:
-    """The jitted call; one for each pattern of key frames."""
+) -> jax.stages.Wrapped:
+    """The jitted call that makes a batch of frames; one for each pattern of key frames."""
 
     def stylize(
         weights: Any, found: Any, frames: jax.Array, given: jax.Array, mixtures: jax.Array, state: Any

@@ -24,6 +24,7 @@ from msst_jax.transfer.listener import Announce, Listener
 from msst_jax.transfer.objective import build_objective, compose, scale_scene
 from msst_jax.transfer.optimization import coarse_to_fine, describe_compilation
 from msst_jax.transfer.options import StylizationOptions
+from msst_jax.transfer.tiling import ScalePlan, plan_tiles
 from msst_jax.video.batching import FrameBatch
 from msst_jax.video.blend_schedule import BlendSchedule
 from msst_jax.video.key_segmentation import found_by, key_segmenter
@@ -128,7 +129,7 @@ def _optimize_first(work: FrameOptimization, inputs: PhotoInputs, weights: LossW
     """The images (I, H, W, 3) of the first frame."""
     pixels, solutions = coarse_to_fine(
         work.options,
-        lambda scene: build_objective(work.options, work.vgg, scene, weights),
+        lambda scene, tiles: build_objective(work.options, work.vgg, scene, weights, tiles=tiles),
         inputs,
         (1, work.options.image_count(len(inputs.regions))),
         work.seed,
@@ -154,12 +155,16 @@ def _make_optimize_next(work: FrameOptimization) -> Callable[[PhotoInputs, LossW
     evaluations = work.options.temporal.next_steps
     transform = build_optimizer(work.options.optimizer, evaluations)
     compiled: CompiledMinimizer | None = None
+    tiles = 1
 
     def optimize_next(inputs: PhotoInputs, weights: LossWeights, start: jax.Array) -> jax.Array:
-        nonlocal compiled
-        loss, runs = build_objective(work.options, work.vgg, scale_scene(inputs, 1.0), weights)
+        nonlocal compiled, tiles
         if compiled is None:
-            work.announce(describe_compilation(start))
+            (plan,) = plan_tiles(work.options, [ScalePlan((1, *start.shape), evaluations)])
+            tiles = plan.tiles
+        loss, runs = build_objective(work.options, work.vgg, scale_scene(inputs, 1.0), weights, tiles=tiles)
+        if compiled is None:
+            work.announce(describe_compilation(start, tiles))
             compiled = compile_minimizer(loss, start[None], transform, runs=runs)
         solution = run_minimizer(
             compiled,

@@ -16,6 +16,7 @@ from msst_jax.errors import UserError, first_line
 from msst_jax.io.files import follow_link, write_atomically, write_text
 from msst_jax.io.fingerprint import SINGLE, Fingerprint, changes, is_fingerprint
 from msst_jax.io.lock import LOCK_FILE, locked_folder, log_takeover
+from msst_jax.presets.renamed import with_present_names
 from msst_jax.video.io.segments import PackedPackets
 
 RUN_FILE = "run.json"
@@ -25,7 +26,12 @@ FILES, NAMED_FILES = ("clip", SEGMENTER_WEIGHTS), ("styles", "masks")
 PART = "part"
 """The field that says which part of the clip is stylized."""
 MAX_PHRASE = 60  # characters of a change that is spelled out
-LATER_FIELDS = {"config.remat": False, "config.precondition": 0.0}
+LATER_FIELDS = {
+    "config.remat": False,
+    "config.precondition": 0.0,
+    "config.history_dtype": "float32",
+    "config.tiles": "auto",
+}
 """Fields that earlier versions did not record, with the values that they had then."""
 
 
@@ -113,7 +119,8 @@ class ResumeFolder:
                 f"{self.folder} holds an interrupted run; continue it with --resume, or delete it to start again"
             )
         try:
-            previous = {**LATER_FIELDS, **json.loads((self.folder / RUN_FILE).read_text(encoding="utf-8"))}
+            content = json.loads((self.folder / RUN_FILE).read_text(encoding="utf-8"))
+            previous = {**LATER_FIELDS, **with_present_names(content, "config.")}
         except (OSError, ValueError, TypeError) as error:
             raise UserError(
                 f"{self.folder} is damaged ({first_line(error)}); choose another output, or delete it to start again"

@@ -92,6 +92,11 @@ OTHERS: list[tuple[dict[str, Any], str]] = [
     ({"every": 0}, r"every is 0; give an integer of at least 1"),
     ({"next_steps": 3}, r"no effect: next_steps on a photo"),
     ({"remat": True}, r"no effect: remat, since guided takes a single image"),
+    (
+        {"remat": True, "guided": False, "tiles": 4},
+        r"no effect: remat, since tiles takes a part of a single image through VGG; leave it out",
+    ),
+    ({"tiles": 0}, r"^tiles is '0'; use auto, off, or a number"),
     ({"transform": 0.02}, r"transform is of the type float; give an optax transformation"),
     ({"transform": lambda count: 0.1}, r"give an optax transformation, such as optax\.adam\(schedule\)"),
     (
@@ -231,6 +236,8 @@ def test_a_photo_of_bytes_is_not_segmented_as_white():
 def test_an_unknown_optimizer_is_not_taken_for_another():
     with pytest.raises(msst_jax.UserError, match=r"unknown optimizer 'adma'; did you mean adam\?"):
         build_optimizer(OptimizerOptions(name="adma"), 3)
+    with pytest.raises(msst_jax.UserError, match=r"unknown history_dtype 'bfloat'; did you mean bfloat16\?"):
+        build_optimizer(OptimizerOptions(history_dtype="bfloat"), 3)
 
 
 def test_a_partial_config_names_all_that_it_lacks():

@@ -83,7 +83,7 @@ def test_a_preset_may_start_from_a_picture(scene: Path):
 
 def test_a_json_of_before_a_field_was_there_has_the_look_of_its_time(scene: Path):
     content = json.loads((scene / "out.json").read_text())
-    for name in ("guided", "stroke_size", "keep_colours", "precondition"):
+    for name in ("guided", "stroke_size", "keep_colours", "precondition", "history_dtype"):
         del content["config"][name]
     (scene / "old.json").write_text(json.dumps(content))
     wanted = again(scene, scene / "out.json", guided=False, precondition=0.0)

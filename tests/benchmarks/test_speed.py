@@ -10,11 +10,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 
 from benchmarks import __main__ as command
-from benchmarks.harness import device, program, results
+from benchmarks.harness import device, program, results, torch_side
 from benchmarks.harness.program import OURS, Case, Cost, Disagreement, Program, Timing, check_agreement, measure, ratio
 from benchmarks.speed import groups, memory, time_to_loss
 from msst_jax.errors import UserError
@@ -165,7 +168,7 @@ def test_row_holds_medians_shares_and_memory() -> None:
 
 def test_markdown_table_matches_the_json(tmp_path: Path) -> None:
     path = tmp_path / "machine.json"
-    results.update(path, "a machine", RATES, {"video": [row()]}, 0.1)
+    results.update(path, "a machine", RATES, {"video": [row()]}, results.circumstances())
     content = json.loads(path.read_text())
     table = path.with_suffix(".md").read_text()
     assert table == results.markdown(content)
@@ -178,16 +181,16 @@ def test_markdown_table_matches_the_json(tmp_path: Path) -> None:
 
 def test_measuring_a_group_again_replaces_only_its_rows(tmp_path: Path) -> None:
     path = tmp_path / "machine.json"
-    results.update(path, "a machine", RATES, {"optimize": [row(what="old")]}, 0.1)
-    results.update(path, "a machine", RATES, {"memory": [row(what="other")]}, 0.1)
-    content = results.update(path, "a machine", RATES, {"optimize": [row(what="new")]}, 0.1)
+    results.update(path, "a machine", RATES, {"optimize": [row(what="old")]}, results.circumstances())
+    results.update(path, "a machine", RATES, {"memory": [row(what="other")]}, results.circumstances())
+    content = results.update(path, "a machine", RATES, {"optimize": [row(what="new")]}, results.circumstances())
     assert [part["rows"][0]["what"] for part in content["groups"].values()] == ["new", "other"]
 
 
 def test_costs_that_xla_does_not_report_are_left_out(tmp_path: Path) -> None:
     unknown = Timing([1.0], 0.0, Cost(float("nan"), float("nan")))
     measured = results.build_row(case(), {OURS: unknown}, {}, RATES)
-    content = results.update(tmp_path / "x.json", "a machine", RATES, {"video": [measured]}, 0.1)
+    content = results.update(tmp_path / "x.json", "a machine", RATES, {"video": [measured]}, results.circumstances())
     json.dumps(content, allow_nan=False)
     assert "| what, per unit | 8x8 | 1 | - | - | - | - | - | - | - |" in results.markdown(content)
 
@@ -293,10 +296,40 @@ def test_failure_or_ctrl_c_gives_an_exit_code_and_one_line(
     assert not list(tmp_path.iterdir())
 
 
-def test_deterministic_kernels_are_requested_before_the_first_computation(monkeypatch: pytest.MonkeyPatch) -> None:
-    def compute(*_: object) -> None:
-        assert "--xla_gpu_deterministic_ops=true" in os.environ["XLA_FLAGS"]
-        raise KeyboardInterrupt
+# --- a GPU
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """JAX uses a GPU, as far as the benchmarks ask it."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(jax, "devices", lambda: [SimpleNamespace(device_kind="NVIDIA H100 80GB HBM3")])
 
-    monkeypatch.setattr(command, "_measure", compute)
-    assert command.main([]) == 130
+
+@pytest.mark.usefixtures("gpu")
+def test_a_torch_that_cannot_use_the_gpu_is_refused_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(command, "measured_rates", lambda: pytest.fail("measured"))
+    assert command.main(["--only", "optimize", "--output", str(tmp_path)]) == 2
+    line = capsys.readouterr().err
+    assert line.startswith("benchmarks: JAX uses NVIDIA H100 80GB HBM3, and torch ")
+    assert line.endswith("install a torch for CUDA, or set JAX_PLATFORMS=cpu\n")
+
+
+@pytest.mark.usefixtures("gpu")
+def test_torch_tunes_its_kernels_and_rounds_as_jax_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    precision = torch.get_float32_matmul_precision()
+    try:
+        assert torch_side.described_device() == "cuda with cudnn.benchmark, products in TF32 on both sides"
+        assert torch.backends.cudnn.benchmark
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision(precision)
+
+
+def test_operations_are_counted_where_the_compiler_counts_none() -> None:
+    matrix = jax.ShapeDtypeStruct((8, 8), np.float32)
+    silent = SimpleNamespace(cost_analysis=lambda: None)
+    assert program.cost_of(silent, silent, jnp.matmul, matrix, matrix).flops == 2 * 8**3

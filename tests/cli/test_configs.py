@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.helpers.commands import TRAIN, run_command, run_script
+from tests.helpers.commands import STYLIZE, TRAIN, run_command, run_script
 from tests.helpers.pictures import QUICK, make_scene, noise, save
 from tests.helpers.videos import make_video, moving
 
@@ -148,7 +148,7 @@ def test_the_json_of_a_run_before_the_guided_look_has_an_image_for_each_region(s
     separate = ["--config=photo_separate", "--config.segmenter=person_vgg16"]
     assert run_command([*separate, "photo.png", *RUNS["photo, noise and seed"], "-o", "first.png"], scene)[0] == 0
     content = json.loads((scene / "first.json").read_text())
-    for name in ("guided", "stroke_size", "keep_colours", "precondition"):
+    for name in ("guided", "stroke_size", "keep_colours", "precondition", "history_dtype"):
         del content["config"][name]
     (scene / "old.json").write_text(json.dumps(content))
     code, stderr = run_command(["--config=old.json", "-o", "again.png"], scene)
@@ -193,6 +193,11 @@ def test_the_command_line_takes_precedence_over_the_json(scene: Path):
         ("x.json", "{", "cannot be read as JSON"),
         ("x.json", '{"config": {"sise": 3}}', "sise"),
         ("x.json", '{"config": {"size": "big"}}', "size"),
+        (
+            "x.json",
+            '{"config": {"dtype": "float16"}}',
+            "config.precision is 'float16'; use one of highest, default, bf",
+        ),
         ("x.json", '{"config": {"task": "stylizer"}}', "the config is for training; give it to train.py"),
     ],
 )
@@ -202,6 +207,22 @@ def test_a_config_that_cannot_be_used_is_one_line(scene: Path, name: str, conten
     assert code == 2
     assert re.fullmatch(r"stylize\.py: [^\n]*\n", stderr)
     assert message in stderr
+
+
+NOW = "config.dtype is now config.precision; use one of highest, default, bfloat16"
+
+
+@pytest.mark.parametrize("flags", [["--config.dtype=bfloat16"], ["--config.dtype", "float32"]])
+@pytest.mark.parametrize("script", [STYLIZE, TRAIN])
+def test_the_type_of_earlier_versions_is_refused_by_the_name_of_today(tmp_path: Path, flags: list[str], script: Path):
+    assert run_command(flags, tmp_path, script) == (2, f"{script.name}: {NOW}\n")
+
+
+def test_a_config_file_that_sets_the_type_of_earlier_versions_is_told_the_name_of_today(tmp_path: Path):
+    (tmp_path / "own.py").write_text(OWN.replace("PHOTO", "''").replace("return", "config.dtype = 'x'\n    return"))
+    code, stderr = run_command(["--config=own.py"], tmp_path)
+    assert code == 2
+    assert re.fullmatch(rf"stylize\.py: --config own\.py fails in line \d+ \({NOW}\); mend it\n", stderr)
 
 
 def test_the_config_of_a_workdir_trains_with_the_same_numbers(tmp_path: Path):

@@ -1,11 +1,14 @@
 """Every loss function and its gradient equal the formula in PyTorch with autograd."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from msst_jax.losses.functional import blend_loss, content_loss, gram, style_loss, total_variation
+from msst_jax.losses.functional import blend_loss, content_loss, gram, guided_gram, style_loss, total_variation
+from msst_jax.losses.objective import LossWeights
 from reference.loss_formulas import (
     FORMULA_TOLERANCE,
     Formula,
@@ -86,3 +89,20 @@ def test_total_variation_of_a_flat_image_has_zero_gradient() -> None:
     flat = jnp.full((5, 6, 3), 0.25)
     assert float(total_variation(flat)) == 0
     assert not np.any(jax.grad(total_variation)(flat))
+
+
+@pytest.mark.parametrize(
+    ("loss", "shapes"),
+    [
+        (gram, [(1, 8192, 8192, 64)]),
+        (guided_gram, [(8192, 8192, 64), (8192, 8192, 2)]),
+        (content_loss, [(1, 8192, 8192, 64)] * 2),
+        (total_variation, [(65536, 65536, 3)]),
+        (lambda tv: LossWeights(1.0, 1.0, 1.0, tv).with_tv_per_pixel(65536, 65536).tv, [()]),
+    ],
+    ids=["gram", "guided_gram", "content_loss", "total_variation", "with_tv_per_pixel"],
+)
+def test_pictures_of_more_values_than_an_int32_counts_have_losses(
+    loss: Callable[..., jax.Array], shapes: list[tuple[int, ...]]
+) -> None:
+    assert jax.eval_shape(loss, *(jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes)).dtype == jnp.float32

@@ -160,3 +160,15 @@ def test_a_scan_over_a_video_equals_frame_by_frame_calls():
         flow = FLOW(previous, current)
         np.testing.assert_allclose(flows[number], flow, atol=1e-3)
         np.testing.assert_allclose(confidences[number], CONFIDENCE(previous, current, flow), atol=1e-3)
+
+
+@pytest.mark.parametrize(("height", "width"), [(4320, 7680), (1, 40000), (40000, 40000)])
+def test_places_of_pixels_are_exact_at_any_size(height: int, width: int):
+    y, x = (np.array([0, side // 2, side - 1], np.float32) for side in (height, width))
+    expected = [int(row) * width + int(column) for row, column in zip(y, x, strict=True)]
+    assert np.asarray(optical_flow._pixel_index(x, y, width)).tolist() == expected
+
+
+def test_no_flow_is_the_identity_on_a_long_row():
+    image = np.arange(40000, dtype=np.float32).reshape(1, -1, 1)
+    np.testing.assert_array_equal(WARP(image, np.zeros((1, 40000, 2), np.float32)), image)

@@ -52,6 +52,14 @@ def test_bfloat16_features_are_summed_in_float32() -> None:
     np.testing.assert_allclose(products, plain(half.astype(jnp.float32), weights), rtol=0.02, atol=0.1)
 
 
+def test_float64_features_are_summed_in_float64_at_any_precision() -> None:
+    with jax.enable_x64(True), jax.default_matmul_precision(None):
+        features, weights = (array.astype(jnp.float64) for array in arrays(20)[:2])
+        products = weighted_gram_products(features, weights)
+        assert products.dtype == jnp.float64
+        np.testing.assert_allclose(products, plain(features, weights), rtol=1e-13, atol=1e-13)
+
+
 def test_runs_of_a_batch_give_what_each_alone_gives() -> None:
     features, weights, _ = arrays(20)
     batch = jnp.stack([features, 2 * features])

@@ -359,7 +359,7 @@ def test_restart_does_not_remove_its_own_inputs(tmp_path: Path, calls):
         ({"colour": 1.5}, "config.colour is 1.5; it must be at most 1"),
         ({"blend_ratio": 1e37}, r"config.blend_ratio times config.style_weight is 2e\+39; it must be at most"),
         ({"network": "vgg11"}, "config.network is 'vgg11'; use one of vgg16, vgg19"),
-        ({"dtype": "float16"}, "config.dtype is 'float16'; use one of float32, bfloat16"),
+        ({"precision": "tf32"}, "config.precision is 'tf32'; use one of highest, default, bfloat16"),
         ({"segmenter": "yolo"}, "config.segmenter is 'yolo'"),
         ({"without_mask": "guess"}, "config.without_mask is 'guess'; use one of error, random, background"),
         ({"task": "dance"}, "config.task is 'dance'"),

@@ -160,7 +160,7 @@ CHANGED: dict[str, Any] = {
 def other_value(field: str) -> Any:
     """Another value of a field of the config."""
     value = tiny_config()[field]
-    choices = {"dtype": "bfloat16", "without_mask": "random", "network": "vgg16", "segmenter": "deeplabv3_resnet50"}
+    choices = {"precision": "bfloat16", "without_mask": "random", "network": "vgg16", "segmenter": "deeplabv3_resnet50"}
     if field in choices:
         return choices[field]
     if isinstance(value, bool | np.bool_):
@@ -211,6 +211,17 @@ def forget(workdir: Path, *fields: str) -> None:
 def test_a_run_of_a_version_without_start_and_temporal_loss_goes_on(begun: TrainJob):
     forget(begun.workdir, "start", "temporal_weight")
     assert run(tiny_config(), begun) == 0
+
+
+def test_a_run_of_a_version_whose_config_had_a_dtype_goes_on(begun: TrainJob):
+    record = json.loads((begun.workdir / CONFIG_FILE).read_text())
+    del record["config"]["precision"]
+    for dtype, same, other in (("float32", "default", "bfloat16"), ("bfloat16", "bfloat16", "default")):
+        record["config"]["dtype"] = dtype
+        (begun.workdir / CONFIG_FILE).write_text(json.dumps(record))
+        with pytest.raises(UserError, match=rf"holds another run: config\.precision was '{same}', now '{other}'"):
+            run(tiny_config(precision=other), begun)
+        assert run(tiny_config(precision=same), begun) == 0
 
 
 def test_a_run_of_a_version_with_another_network_is_refused_with_the_way_out(begun: TrainJob):

@@ -169,6 +169,7 @@ def test_a_preset_that_is_mostly_about_the_optimization_says_so_with_a_model(sce
         (["init"], ["init"], {}, False, "config.init, since --init is given"),
         ([], ["history", "max_step"], {"optimizer": "adam"}, False, "config.history, config.max_step, since the opti"),
         ([], ["history"], {}, False, None),
+        ([], ["history_dtype"], {"optimizer": "adam"}, False, "config.history_dtype, since the optimizer is not lbfgs"),
         (["segmenter"], ["min_speck"], {}, True, "--segmenter, config.min_speck, since every region has a mask"),
         (["segmenter"], ["min_speck"], {}, False, None),
         (["style"], ["styles"], {}, False, "config.styles, since --style is given"),
@@ -181,6 +182,14 @@ def test_what_another_setting_makes_idle_is_named(flags, fields, changes, masked
     phrases = describe_inert(Run.PHOTO, STYLIZE_FIELDS, Given(flags, fields, config, masked))
     assert len(phrases) == (phrase is not None)
     assert phrase is None or phrases[0].startswith(phrase)
+
+
+@pytest.mark.parametrize(("precision", "idle"), [("bfloat16", True), ("highest", False)])
+def test_a_type_of_features_has_no_effect_on_a_segmenter(precision: str, idle: bool):
+    config = photo.get_config()
+    config.precision = precision
+    phrases = describe_inert(Run.REGIONS, STYLIZE_FIELDS, Given([], ["precision"], config, masked=False))
+    assert phrases == (["config.precision, since segmenters compute in float32"] if idle else [])
 
 
 @pytest.mark.parametrize(
@@ -274,7 +283,8 @@ def test_masks_are_segmented_with_no_other_fields_than_the_table_gives(tmp_path:
 
     monkeypatch.setattr(export_masks, "export_masks", watched)
     assert run_job(quick_config(), MasksJob(str(tmp_path / "photo.png"), tmp_path / "out.png")) == 0
-    fields = {field for field, runs in STYLIZE_FIELDS.items() if runs & Run.REGIONS} - {"photo"}
+    # The photo is that of the job, and the precision acts on all that `run_job` traces.
+    fields = {field for field, runs in STYLIZE_FIELDS.items() if runs & Run.REGIONS} - {"photo", "precision"}
     named = {"hard" if field == "hard_masks" else field for field in fields}
     assert seen & {"style_scale", "feather", *named} == named
 

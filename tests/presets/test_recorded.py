@@ -43,6 +43,17 @@ def test_the_segmenter_of_the_run_is_used_although_another_may_be_the_best_by_no
     assert read_recorded_run(written(tmp_path, record)).fields["segmenter"] == "person_vgg16"
 
 
+@pytest.mark.parametrize(("dtype", "precision"), [("float32", "default"), ("bfloat16", "bfloat16"), ([3], (3,))])
+@pytest.mark.parametrize("more", [{}, {"task": "stylizer"}], ids=["photo", "training"])
+def test_the_type_of_an_earlier_version_is_a_precision(
+    tmp_path: Path, dtype: Any, precision: Any, more: dict[str, Any]
+):
+    """A value that was never one is kept, and refused with the others."""
+    fields = read_recorded_run(written(tmp_path, {"config": {**CONFIG, **more, "dtype": dtype}})).fields
+    assert "dtype" not in fields
+    assert fields["precision"] == precision
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -142,6 +142,7 @@ def test_without_shares_any_number_of_scales_will_do():
         ("learning_rate", -1.0, "must be zero or more"),
         ("max_step", -1.0, "must be zero or more"),
         ("history", 0, "must be above zero"),
+        ("history_dtype", "float16", "use one of float32, bfloat16"),
         ("feather", 101.0, "use at most 100"),
         ("min_speck", 101.0, "percent of the photo; use at most 100"),
         ("min_speck", -0.1, "must be zero or more"),
@@ -149,7 +150,7 @@ def test_without_shares_any_number_of_scales_will_do():
         ("network", "vgg11", "is 'vgg11'; use one of vgg16, vgg19"),
         ("pooling", "mean", "use one of max, average"),
         ("padding", "reflect", "use one of zeros, replicate"),
-        ("dtype", "float16", "use one of float32, bfloat16"),
+        ("precision", "tf32", "use one of highest, default, bfloat16"),
         ("init", "nope.png", "no such file; use one of content, noise, or the path of a picture"),
         ("keep", "first", "use one of best, last"),
         ("optimizer", "sgd", "use one of lbfgs, adam"),
@@ -182,6 +183,9 @@ def test_a_config_without_a_field_or_of_another_type_is_refused():
     config = ConfigDict({name: value for name, value in photo.get_config().items() if name != "steps"})
     with pytest.raises(UserError, match=r"has no field steps; derive it from configs/photo.py"):
         check_fields(config, photo.get_config())
+    earlier = ConfigDict({("dtype" if name == "precision" else name): value for name, value in config.items()})
+    with pytest.raises(UserError, match=r"^config\.dtype is now config\.precision; use one of highest, "):
+        check_fields(earlier, photo.get_config())
     config.steps = "many"
     with pytest.raises(UserError, match=r"config.steps is 'many'; it must be like \d+"):
         check_fields(config, photo.get_config())

@@ -3,8 +3,10 @@
 import threading
 from collections.abc import Iterator
 
+import jax
 import pytest
 
+from msst_jax.ops.ambient_precision import ambient_precision
 from msst_jax.runtime.prefetch import prefetch
 
 
@@ -30,6 +32,15 @@ class Source:
                 raise self.error
         finally:
             self.closed = True
+
+
+def test_the_thread_computes_at_the_precision_of_its_consumer():
+    def items() -> Iterator[str | None]:
+        yield ambient_precision()
+
+    for precision in ("highest", "high", None):
+        with jax.default_matmul_precision(precision):
+            assert list(prefetch(prefetch(items(), 1), 1)) == [precision]
 
 
 @pytest.mark.parametrize("ahead", [1, 3, 100])

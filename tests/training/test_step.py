@@ -127,7 +127,7 @@ def test_a_nonfinite_gradient_is_skipped_even_if_the_loss_is_finite():
 
 @pytest.mark.slow
 def test_bfloat16_computes_in_bfloat16_and_keeps_parameters_and_gram_matrices_in_float32():
-    config = tiny_config(dtype="bfloat16", warmup=0, batch=1)
+    config = tiny_config(precision="bfloat16", warmup=0, batch=1)
     task = stylizer_task(config)
     state, step = start(build_loop_options(config), task)
     wide = {jnp.dtype(name) for name in ("float32", "int32", "uint32")}
@@ -145,10 +145,10 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_parameters_and_gram_matrices_in
     np.testing.assert_allclose(narrow, wanted, rtol=0.05)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["default", "bfloat16"])
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])
-def test_the_step_lowers_for_tpu_and_cuda_without_such_a_device(platform: str, dtype: str):
-    config = tiny_config(style_layers=("relu1_1", "relu4_1"), content_layers=("relu3_3",), dtype=dtype)
+def test_the_step_lowers_for_tpu_and_cuda_without_such_a_device(platform: str, precision: str):
+    config = tiny_config(style_layers=("relu1_1", "relu4_1"), content_layers=("relu3_3",), precision=precision)
     module = lowered(build_loop_options(config), stylizer_task(config), random_batch(DEVICES), platform)
     assert "stablehlo.convolution" in module
     assert "stablehlo.all_reduce" in module

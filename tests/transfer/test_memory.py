@@ -15,8 +15,9 @@ from msst_jax.transfer import optimization as stylization
 from msst_jax.transfer.build import build_options
 from msst_jax.transfer.inputs import Painting, PhotoInputs, Region
 from msst_jax.transfer.listener import Listener
-from msst_jax.transfer.memory import ScalePlan, check_memory, estimate_memory
+from msst_jax.transfer.memory import check_memory, estimate_memory
 from msst_jax.transfer.options import StylizationOptions
+from msst_jax.transfer.tiling import ScalePlan
 from tests.helpers.pictures import noise, quick_config, stripe
 
 SIDE = 128

@@ -179,9 +179,17 @@ def test_a_resume_folder_without_a_batch_is_overwritten(folder: Path, left: list
 
 def test_a_setting_added_later_keeps_its_old_behavior_on_resume(folder: Path):
     fill(folder, 2)
-    assert begin(folder, resume=True, **{"config.remat": False}).batches == 2
+    assert begin(folder, resume=True, **{"config.remat": False, "config.history_dtype": "float32"}).batches == 2
     with pytest.raises(UserError, match=r"was created with another config\.remat \(False, now True\): "):
         begin(folder, resume=True, **{"config.remat": True})
+
+
+@pytest.mark.parametrize(("before", "now"), [("float32", "default"), ("bfloat16", "bfloat16")])
+def test_a_run_of_a_version_whose_config_had_a_dtype_goes_on(folder: Path, before: str, now: str):
+    begin(folder, **{"config.dtype": before}).add_batch(0, images(0), state(0))
+    assert begin(folder, resume=True, **{"config.precision": now}).batches == 1
+    with pytest.raises(UserError, match=rf"was created with another config\.precision \('{now}', now 'highest'\): "):
+        begin(folder, resume=True, **{"config.precision": "highest"})
 
 
 @pytest.mark.parametrize(

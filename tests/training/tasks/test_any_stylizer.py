@@ -124,7 +124,7 @@ def test_the_statistics_are_those_of_the_views_and_of_the_network_that_models_se
     ):
         np.testing.assert_array_equal(found[...], expected)
     assert {*load_predictor_vgg().taps} > {"relu4_1"}
-    narrow = task_of(tiny_any_config(paintings, dtype="bfloat16"))
+    narrow = task_of(tiny_any_config(paintings, precision="bfloat16"))
     np.testing.assert_array_equal(narrow.frozen["bank"].moments, moments)
 
 
