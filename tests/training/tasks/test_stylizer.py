@@ -84,7 +84,7 @@ def test_slices_of_styles_are_taken_along_their_own_axis():
         (
             "nowhere",
             {},
-            r"nowhere does not exist; give a --workdir of train.py, or builtin, any, .* or starry_wheat; one of your own needs",
+            r"nowhere does not exist; give a --workdir .* or builtin, any, .* or starry_wheat; one of your own needs",
         ),
     ],
 )
