@@ -37,8 +37,8 @@ def find_toolchain() -> Path:
     folder = Path(place) if place else installed
     if folder is None or not (folder / PLUGIN).is_dir() or not (folder / TOOLS / "bin" / "ptxas").exists():
         raise UserError(
-            f"the compiler for NVIDIA's GPUs is not at {folder or 'hand'}; run pip install '.[gpu-aot]', or install "
-            f"its packages into another folder, and set {FOLDER} to it"
+            f"the compiler for NVIDIA's GPUs is not at {folder or 'hand'}; install the packages of the "
+            f"extra gpu-aot, of JAX's version, with pip --target into a folder of their own, and set {FOLDER} to it"
         )
     return folder
 

@@ -121,7 +121,7 @@ def load_stylizer(
         if dtype not in COMPUTE_DTYPES:
             raise UserError(f"dtype is {dtype!r}; {nearest_or_all(str(dtype), COMPUTE_DTYPES)}")
         if not isinstance(name, str | os.PathLike) or not os.fspath(name):
-            raise UserError(f"name is {name!r}; give 'builtin', a workdir of train.py or a weights file")
+            raise UserError(f"name is {name!r}; give 'builtin', 'any', a workdir of train.py or a weights file")
         return LoadedStylizer(_load(os.fspath(name), styles, COMPUTE_DTYPES[dtype]), segmenter)
 
 
@@ -137,9 +137,9 @@ def _load(name: str, styles: Mapping[str, StyleLike] | None, dtype: DTypeLike) -
 
 
 def _source(region: str, mix: Sequence[tuple[PictureLike, float]], side: int) -> StyleSource:
-    """The paintings of a region, no longer than `side`."""
+    """The paintings of a region, with `side` as the longest side: a smaller one is enlarged, as in the training."""
     what = f"styles[{region!r}]"
     pictures = [take_picture(painting, what) for painting, _ in mix]
-    images = [picture.fitted(min(side, max(picture.size))) for picture in pictures]
+    images = [picture.fitted(side) for picture in pictures]
     names = ",".join(picture.name for picture in pictures)
     return StyleSource(names, images, shares([weight for _, weight in mix]))

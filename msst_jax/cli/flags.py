@@ -134,7 +134,7 @@ def define_import(values: flags.FlagValues) -> None:
 
 
 def define_deterministic(values: flags.FlagValues) -> None:
-    """Defines --deterministic, see `request_deterministic_ops`."""
+    """Defines --deterministic, see `prepare_xla`."""
     flags.DEFINE_boolean(
         "deterministic",
         False,

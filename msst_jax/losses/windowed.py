@@ -15,6 +15,8 @@ from msst_jax.losses.known_gradient import with_gradient
 from msst_jax.losses.objective import Terms
 from msst_jax.ops.row_windows import RowWindows
 
+MAX_UNROLLED = 8  # windows, times images, on a CPU; each one more takes seconds to compile, and a loop is far slower
+
 Statistics = Callable[[jax.Array, jax.Array | int], Any]
 """statistics(rows, number) -> arrays: what window `number` of a picture, with its rows (size, W, 3), contributes."""
 
@@ -75,4 +77,5 @@ def _windowed_gradient(statistics: Statistics, windows: RowWindows, images: jax.
             zero = 0 * jnp.sum(rows)
         return gradient
 
-    return jax.lax.platform_dependent(jnp.zeros_like(images), cpu=unrolled, default=loop)
+    few = unrolled if count <= MAX_UNROLLED else loop
+    return jax.lax.platform_dependent(jnp.zeros_like(images), cpu=few, default=loop)

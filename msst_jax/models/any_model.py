@@ -25,7 +25,7 @@ class StyleSource(NamedTuple):
     name: str
     """Of the files, for the record."""
     images: Sequence[np.ndarray]
-    """Paintings (h, w, 3) in [0, 1], at most `painting_side` long."""
+    """Paintings (h, w, 3) in [0, 1], whose longest side is `painting_side`."""
     shares: Sequence[float]
     """Of each painting, of sum 1: the style is that of paintings side by side with these areas."""
 

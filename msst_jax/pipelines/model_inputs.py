@@ -14,8 +14,8 @@ def check_model_masks(name: str, model: FeedforwardModel, masks: Mapping[str, st
     """Raises UserError for masks of regions that the model called `name` has no use for."""
     for region in masks:
         if region not in model.regions or region == BACKGROUND:
-            known = ", ".join(foreground(model.regions))
-            raise UserError(f"--mask {region}: the regions of {name} are {known}, and the rest")
+            known = " and ".join([*foreground(model.regions), "the rest"])
+            raise UserError(f"--mask {region}: {name} has styles for {known}; give it a style, or leave the mask out")
 
 
 def load_model_segmenter(name: str, spec: MaskSpec, segmenter: str) -> AnySegmenter | None:

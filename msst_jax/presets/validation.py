@@ -14,7 +14,7 @@ from msst_jax.models.precision import PRECISIONS
 from msst_jax.models.vgg import BLOCKS, PADDINGS, POOLINGS
 from msst_jax.optim.optimizer import HISTORY_DTYPES, OPTIMIZERS
 from msst_jax.presets.renamed import RENAMED, describe_renamed
-from msst_jax.registry import ARCHITECTURE, SEGMENTERS, STYLIZERS, TASKS
+from msst_jax.registry import ARCHITECTURE, BACKGROUND, SEGMENTERS, STYLIZERS, TASKS
 
 STARTS = ("content", "noise")
 """Values of config.init that are no files."""
@@ -174,6 +174,14 @@ def check_any_stylizer_config(config: ConfigDict) -> None:
     """
     _check_losses(config)
     _check_minimums(config, ANY_STYLIZER_MINIMUMS)
+    regions = config.regions
+    named = all(isinstance(name, str) and name and name != BACKGROUND for name in regions)
+    if not named or len({*regions}) < len(regions):
+        raise UserError(
+            f"config.regions is {regions!r}; give the names of masks, each once, without {BACKGROUND}, the rest"
+        )
+    if not all(isinstance(folder, str) for folder in config.paintings):
+        raise UserError(f"config.paintings is {config.paintings!r}; give the paths of folders")
 
 
 def check_fields(config: ConfigDict, default: ConfigDict) -> None:

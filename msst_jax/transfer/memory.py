@@ -71,7 +71,7 @@ def _advice(options: StylizationOptions, scales: Sequence[ScalePlan], share: flo
         f"--config.size={max(smaller, SIZE_STEP)}",
         *([f"--config.history={SHORT_HISTORY}"] if _kept_pairs(options.optimizer, longest) > SHORT_HISTORY else []),
         *(["--config.remat=True"] if images > 1 and not (options.guided or options.remat or tiled) else []),
-        *(["--config.tiles=auto"] if options.tiles == 1 else []),
+        *(["--config.tiles=auto"] if options.tiles else []),
         *([fewer] if runs > 1 else []),
     ]
 

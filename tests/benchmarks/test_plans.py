@@ -60,7 +60,7 @@ def test_missing_compiler_is_one_line_with_the_way_out(
     assert plans.main([]) == 2
     line = capsys.readouterr().err
     assert line.startswith("benchmarks.plans: the compiler for NVIDIA's GPUs is not at ")
-    assert "pip install '.[gpu-aot]'" in line
+    assert line.endswith(f"and set {toolchain.FOLDER} to it\n")
     assert line.count("\n") == 1
 
 

@@ -92,9 +92,25 @@ def test_what_a_killed_process_wrote_is_removed_and_the_rest_stays(tmp_path: Pat
 
 
 def test_what_a_running_process_writes_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / f"{MARKER}{os.getpid()}").touch()
+    (tmp_path / f"{MARKER}{os.getppid()}").touch()
     entry = write_entry(tmp_path, "new", age=-1)
     remove_unfinished(tmp_path)
+    assert entry.exists()
+
+
+def test_marker_with_the_number_of_this_process_is_of_an_earlier_one(tmp_path: Path) -> None:
+    (tmp_path / f"{MARKER}{os.getpid()}").touch()
+    entry = write_entry(tmp_path, "half", age=-1)
+    remove_unfinished(tmp_path)
+    assert not entry.exists()
+
+
+@pytest.mark.parametrize("name", ["abc", "77.sync", "9" * 20, ""])
+def test_file_that_is_no_marker_is_left_alone(name: str, tmp_path: Path) -> None:
+    strange, entry = tmp_path / f"{MARKER}{name}", write_entry(tmp_path, "new", age=-1)
+    strange.touch()
+    remove_unfinished(tmp_path)
+    assert strange.exists()
     assert entry.exists()
 
 
@@ -110,9 +126,10 @@ def test_switch_takes_another_folder_or_none(elsewhere: Path, monkeypatch: pytes
     assert folder.parent == elsewhere
     assert (folder / f"{MARKER}{os.getpid()}").exists()
     jax.config.update("jax_compilation_cache_dir", "before")
-    monkeypatch.setenv(compilation.SWITCH, "off")
-    prepare_xla()
-    assert jax.config.jax_compilation_cache_dir == "before"
+    for word in ("off", "OFF", "0", "false"):
+        monkeypatch.setenv(compilation.SWITCH, word)
+        prepare_xla()
+        assert jax.config.jax_compilation_cache_dir == "before"
 
 
 def test_folder_of_jax_itself_takes_precedence(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ from msst_jax.training.data.motion import random_motion
 from msst_jax.training.data.paintings import find_paintings, painting_view
 from msst_jax.training.options import AnyStylizerOptions
 from msst_jax.training.task import Batch, Evaluation, Params, Task, TaskSpec
-from msst_jax.training.tasks.stylizer import add_temporal, check_same_shape, sample_sheet
+from msst_jax.training.tasks.stylizer import add_temporal, check_same_shape, sample_sheet, start_fingerprint
 from msst_jax.transfer.objective import load_loss_network
 
 MIXED = 0.3  # share of the styles that are two paintings side by side
@@ -78,11 +78,14 @@ def load_task_spec(options: AnyStylizerOptions, styles: Mapping[str, str]) -> Ta
     known = path == EMBEDDED_VGG16 and options.network.dtype == "float32" and {*LAYERS} <= {*vgg.taps}
     networks = Networks(vgg, vgg if known else load_predictor_vgg())
     places = [Path(folder).expanduser() for folder in options.paintings]
+    # By position, as a folder that is named twice counts twice.
+    named = [relative_names({place: folder}) for place, folder in zip(places, folders, strict=True)]
+    files = {f"{number}/{name}": path for number, each in enumerate(named) for name, path in each.items()}
     return TaskSpec(
         options.regions,
         lambda samples: make_task(options, networks, folders, initial, samples),
         partial(_draw, options),
-        {"paintings": fingerprint(relative_names(dict(zip(places, folders, strict=True))))},
+        {"paintings": fingerprint(files), **start_fingerprint(options.start)},
     )
 
 

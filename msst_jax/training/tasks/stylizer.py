@@ -13,13 +13,14 @@ from flax import nnx
 from PIL import Image
 
 from msst_jax.errors import UserError
+from msst_jax.io.fingerprint import Fingerprint, file_fingerprint
 from msst_jax.io.images import load_image, to_picture
 from msst_jax.losses.guided_batch import guided_batch_loss
 from msst_jax.losses.objective import Terms, style_targets
 from msst_jax.losses.temporal import Paint, temporal_loss
 from msst_jax.models import serialization
 from msst_jax.models.architecture import abstract_architecture, build_architecture, rearrange_styles, style_axes
-from msst_jax.models.feedforward_model import FeedforwardModel, load_feedforward, save_feedforward
+from msst_jax.models.feedforward_model import FeedforwardModel, find_feedforward, load_feedforward, save_feedforward
 from msst_jax.models.precision import compute_dtype
 from msst_jax.models.vgg import VGG
 from msst_jax.ops.image import normalize
@@ -54,7 +55,17 @@ def load_task_spec(options: StylizerOptions, styles: Mapping[str, str]) -> TaskS
         [*styles],
         lambda samples: start_from(initial, make_task(options, vgg, [*styles], style_names, images, samples)),
         random_motion if options.temporal_weight else None,
+        start_fingerprint(options.start),
     )
+
+
+def start_fingerprint(start: str) -> dict[str, Fingerprint]:
+    """{"start": that of the model that a run starts from}, whatever it is named by; empty without one.
+
+    Raises:
+      UserError: as `find_feedforward`.
+    """
+    return {"start": file_fingerprint(find_feedforward(start, "config.start"))} if start else {}
 
 
 def load_initial_params(options: StylizerOptions, styles: Mapping[str, str]) -> dict[str, np.ndarray]:
