@@ -9,6 +9,7 @@ from PIL import Image
 
 from msst_jax.cli.flag_values import parse_blend_ratios
 from msst_jax.cli.flags import parse_region_files
+from msst_jax.configs import any as any_preset
 from msst_jax.configs import photo, photo_separate, quickstart, seed, seed_fast
 from msst_jax.errors import UserError
 from msst_jax.models.pretrained import EMBEDDED_VGG16, load_vgg
@@ -16,6 +17,7 @@ from msst_jax.presets.validation import (
     STYLIZER_MAXIMUMS,
     STYLIZER_MINIMUMS,
     TRAINING_MINIMUMS,
+    check_any_stylizer_config,
     check_config,
     check_fields,
     check_number,
@@ -231,3 +233,20 @@ def test_an_integer_of_training_that_no_device_counts_to_is_refused(field: str):
 def test_a_network_that_no_device_holds_is_refused(field: str):
     with pytest.raises(UserError, match=rf"^config\.{field} is 1025; it must be at most 1024$"):
         check_stylizer_config(tiny_config(**{field: 1025}))
+
+
+@pytest.mark.parametrize("regions", [("background",), ("person", "person"), ("",), (1,)])
+def test_regions_that_are_no_names_of_masks_are_refused(regions: tuple[Any, ...]):
+    config = any_preset.get_config()
+    config.regions = regions
+    with pytest.raises(
+        UserError, match=r"^config.regions is .*; give the names of masks, each once, without background"
+    ):
+        check_any_stylizer_config(config)
+
+
+def test_paintings_that_are_no_folders_are_refused():
+    config = any_preset.get_config()
+    config.paintings = (1,)
+    with pytest.raises(UserError, match=r"^config.paintings is \(1,\); give the paths of folders$"):
+        check_any_stylizer_config(config)

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import msst_jax
 from msst_jax.errors import UserError
 from msst_jax.transfer.fast_model import open_model
 from tests.helpers.feedforward import earlier_model
@@ -36,6 +37,15 @@ def test_paintings_are_mixed_by_their_weights_and_strokes_have_a_size(any_model:
     np.testing.assert_allclose(mixed, swapped, rtol=0, atol=1e-5)
     assert np.abs(mixed - plain).max() > 0.01
     assert np.abs(table_of(any_model, 0.5, background=files["a"])[0] - plain).max() > 0.01
+
+
+@pytest.mark.parametrize("size", [(24, 20), (300, 200)])
+def test_a_painting_of_any_size_gives_python_and_the_command_line_one_style(
+    any_model: Path, tmp_path: Path, size: tuple[int, int]
+):
+    painting = save(tmp_path / "painting.png", noise(*size, 7))
+    from_python = msst_jax.load_stylizer(any_model, {"background": painting})._model.network.table[...]
+    np.testing.assert_allclose(from_python, table_of(any_model, background=painting), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(

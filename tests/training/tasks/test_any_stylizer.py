@@ -11,6 +11,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from msst_jax.errors import UserError
+from msst_jax.models import feedforward_model
 from msst_jax.models.any_model import load_predictor_vgg
 from msst_jax.models.feedforward_model import load_feedforward
 from msst_jax.models.serialization import read_tensors
@@ -19,6 +20,7 @@ from msst_jax.pipelines.train import run
 from msst_jax.training.build import build_any_stylizer_options, build_loop_options
 from msst_jax.training.checkpoints import open_checkpoints
 from msst_jax.training.task import Task
+from msst_jax.training.tasks import any_stylizer
 from msst_jax.training.tasks.any_stylizer import draw_styles, load_task_spec, mix_views, photos_and_masks
 from msst_jax.transfer.fast_model import open_model
 from tests.helpers.pictures import noise, save
@@ -135,6 +137,33 @@ def test_a_run_can_start_from_a_model_for_any_painting_and_keeps_its_statistics(
     np.testing.assert_array_equal(predictor["center"][...], trained["predictor.center"])
     np.testing.assert_array_equal(predictor["spread"][...], trained["predictor.spread"])
     np.testing.assert_array_equal(bias[...], trained["transfer.bias"])
+
+
+def files_of(folder: Path, **changes: Any) -> Mapping[str, Any]:
+    return load_task_spec(build_any_stylizer_options(tiny_any_config(folder, **changes)), {}).files
+
+
+def test_a_folder_of_paintings_that_counts_twice_makes_another_run(paintings: Path, tmp_path: Path):
+    other = shutil.copytree(paintings, tmp_path / "other")
+    once, twice = (
+        files_of(paintings, paintings=each) for each in ((str(paintings), str(other)), (str(paintings),) * 2)
+    )
+    thrice = files_of(paintings, paintings=(str(paintings), str(paintings), str(other)))
+    assert once["paintings"] != thrice["paintings"] != twice["paintings"]
+
+
+def test_a_run_knows_the_model_it_started_from_by_its_content_also_where_it_is_built_in(
+    paintings: Path, any_model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    first = any_model / "model.safetensors"
+    second = tmp_path / "model.safetensors"
+    second.write_bytes(first.read_bytes() + b" ")
+    found = []
+    for path in (first, second):
+        monkeypatch.setattr(feedforward_model, "BUILTIN_FILES", {"any": path})
+        monkeypatch.setattr(any_stylizer, "load_initial_params", lambda options: {})
+        found.append(files_of(paintings, start="any")["start"])
+    assert found[0] != found[1]
 
 
 @pytest.mark.parametrize(
