@@ -192,7 +192,7 @@ def check_fields(config: ConfigDict, default: ConfigDict) -> None:
     """
     missing = [field for field in default if not hasattr(config, field)]
     for field in RENAMED:
-        if RENAMED[field] in missing and field in config:
+        if RENAMED[field] in missing and hasattr(config, field):
             raise UserError(describe_renamed(field))
     if missing:
         raise UserError(

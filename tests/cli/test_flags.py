@@ -64,7 +64,9 @@ EMPTY = {  # what says so of itself, because more is wrong with it
     "stroke-size": "--stroke-size=: could not convert string to float",
     "subsampling": "--subsampling=: value should be one of <4:4:4|",
     "metadata": "--metadata=: value should be one of <keep|none>",
-    **{name: f"flag --{name}=: " for name in ("regions-only", "compare", "resume", "quiet", "restart")},
+    **{
+        name: f"flag --{name}=: " for name in ("regions-only", "compare", "resume", "deterministic", "quiet", "restart")
+    },
     "flagfile": "--flagfile has no value; give the path of a file of flags",
     "config": "--config has no value; give the name of a preset or the path of a file",
 }

@@ -80,7 +80,12 @@ def load_task_spec(options: AnyStylizerOptions, styles: Mapping[str, str]) -> Ta
     places = [Path(folder).expanduser() for folder in options.paintings]
     # By position, as a folder that is named twice counts twice.
     named = [relative_names({place: folder}) for place, folder in zip(places, folders, strict=True)]
-    files = {f"{number}/{name}": path for number, each in enumerate(named) for name, path in each.items()}
+    several = len(named) > 1
+    files = {
+        f"{number}/{name}" if several else name: path
+        for number, each in enumerate(named)
+        for name, path in each.items()
+    }
     return TaskSpec(
         options.regions,
         lambda samples: make_task(options, networks, folders, initial, samples),
