@@ -302,7 +302,6 @@ def test_empty_styles_of_a_fast_model_are_not_taken_for_none():
         msst_jax.load_stylizer("builtin", {})
 
 
-@pytest.mark.slow
 def test_the_masks_that_segment_gives_can_be_passed_on_to_a_fast_model():
     left = LEFT / np.float32(255)
     stylizer = msst_jax.load_stylizer("any", STYLES)

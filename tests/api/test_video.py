@@ -35,7 +35,6 @@ def run(folder: Path, left: dict[str, str], output: str, styles: Any, **options:
     return made.read_bytes(), json.loads(made.with_suffix(".json").read_text())
 
 
-@pytest.mark.slow
 def test_paintings_in_memory_give_the_frames_that_their_files_give(
     tmp_path: Path, left: dict[str, str], place_of_temporary_files: Path
 ):
@@ -51,7 +50,6 @@ def test_paintings_in_memory_give_the_frames_that_their_files_give(
     assert not [*place_of_temporary_files.iterdir()]
 
 
-@pytest.mark.slow
 def test_an_interrupted_run_goes_on_with_the_same_arrays(
     tmp_path: Path, left: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ):

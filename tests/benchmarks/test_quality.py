@@ -176,7 +176,6 @@ def test_set_without_a_column_names_it(tmp_path: Path, capsys: Capture) -> None:
     assert "has no column masks, styles" in capsys.readouterr().err
 
 
-@pytest.mark.slow
 def test_regions_that_wear_their_paintings_are_diagonal_and_swapped_ones_are_not(table: Path, capsys: Capture) -> None:
     folders = save_painted(table, "right"), save_painted(table, "swapped", swapped=True)
     assert run(table, "--pictures", folders[0], "--pictures", folders[1], size=SIZE) == 0

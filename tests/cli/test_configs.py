@@ -130,7 +130,6 @@ RUNS = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("run", RUNS)
 def test_the_json_of_a_run_repeats_it_to_the_same_pixels(scene: Path, run: str):
     assert run_command(["photo.png", *RUNS[run], "-o", "first.png"], scene)[0] == 0

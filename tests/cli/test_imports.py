@@ -71,7 +71,6 @@ def test_a_style_of_an_own_class_paints_it_and_the_json_repeats_the_run_with_the
     assert not (scene / "third.png").exists()
 
 
-@pytest.mark.slow
 def test_frames_of_a_video_are_segmented_by_an_own_segmenter(scene: Path, model: Path):
     make_video(scene / "in.mp4", [sky_photo(32, 48)] * 2)
     found = scene / "seen.txt"

@@ -112,7 +112,6 @@ def test_any_number_of_regions_and_any_shape_gives_a_picture_and_its_json(tmp_pa
         assert not any(content["loss"]["blend"])
 
 
-@pytest.mark.slow
 def test_a_blend_list_gives_every_picture_a_strip_and_the_losses_of_single_runs(scene: Path):
     ratios = [0.0, 0.2, 0.4]
     batch = job(scene, blend_ratios=ratios)
@@ -229,7 +228,6 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(scene: Path, monkeypatch: py
     assert not names(wanted.output.parent)
 
 
-@pytest.mark.slow
 def test_regions_that_a_segmenter_finds_are_told_from_masks_in_the_json(tmp_path: Path, monkeypatch):
     scene = make_scene(tmp_path, 60, 80)
     save(scene / "photo.png", painted(animals()))
@@ -248,7 +246,6 @@ def quick_flags(**changes: Any) -> list[str]:
     return [f"--config.{name}={value!r}".replace("'", '"') for name, value in {**QUICK, **changes}.items()]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("more", [[], ["--compare"], ["--blend=0,0.2", "--config.init=noise"]])
 def test_a_kept_region_is_the_photo_bit_for_bit_beyond_its_soft_edge(scene: Path, more: list[str]):
     styles = ["--style=dog=a.png", "--style=background=keep", "--mask=dog=left.png"]
@@ -338,7 +335,6 @@ def test_a_start_of_another_shape_is_stretched_and_a_file_may_have_the_name_of_a
     np.testing.assert_array_equal(picture(scene / "out.png"), np.asarray(expected))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("quiet", [True, False])
 def test_quiet_prints_nothing_and_otherwise_a_stretched_mask_and_the_output_are_named(scene: Path, quiet: bool):
     save(scene / "other.png", noise(10, 11)[..., 0])

@@ -54,7 +54,6 @@ def record(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text())
 
 
-@pytest.mark.slow
 def test_factors_of_the_loss_are_one_batch_and_every_picture_is_as_its_json_says(scene: Path, compiled: list):
     code, stderr = run_command(command("content_weight=0.3,30", "blend_ratio=0,2"), scene)
     assert code == 0, stderr
@@ -79,7 +78,6 @@ def test_factors_of_the_loss_are_one_batch_and_every_picture_is_as_its_json_says
     assert len(different) == 4
 
 
-@pytest.mark.slow
 def test_other_fields_run_one_after_the_other_with_a_batch_each(scene: Path, compiled: list):
     code, stderr = run_command(command("size=24,32", "style_weight=50,200"), scene)
     assert code == 0, stderr
@@ -124,7 +122,6 @@ def test_the_metadata_of_the_photo_stay_with_the_pictures_and_not_with_the_sheet
         assert "dpi" not in sheet.info
 
 
-@pytest.mark.slow
 def test_ctrl_c_keeps_what_is_finished_and_the_sheet_shows_it(scene: Path, monkeypatch: pytest.MonkeyPatch):
     first = sweep.stylize
     sheets: list[bytes] = []

@@ -115,7 +115,6 @@ def test_environment_of_hosts_that_lacks_a_number_is_one_line(tmp_path: Path, ph
     assert run_command(tiny_flags(photos), tmp_path, TRAIN) == (2, f"train.py: {message}\n")
 
 
-@pytest.mark.slow
 def test_a_run_leaves_a_model_metrics_samples_and_says_so_on_a_second_start(tmp_path: Path):
     """With photos smaller than the crop, fewer than a batch, and one that is damaged."""
     make_photos(tmp_path / "in", 3)

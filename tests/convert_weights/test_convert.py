@@ -330,7 +330,6 @@ def run_in_subprocess(code: str, cwd: Path, path: Path) -> None:
     assert process.returncode == 0, process.stderr
 
 
-@pytest.mark.slow
 def test_torchvision_can_be_imported_twice_with_warnings_as_errors(tmp_path: Path) -> None:
     code = (
         "from convert_weights.torch_compat import import_torchvision as get; first = get(); assert get() is first; "

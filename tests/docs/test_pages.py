@@ -129,7 +129,6 @@ def test_the_example_of_an_own_optimizer_in_the_loop_shows_pictures(capsys: pyte
     assert str(names["shown"]) in capsys.readouterr().out
 
 
-@pytest.mark.slow
 def test_the_example_of_a_fast_model_gives_a_picture() -> None:
     names: dict[str, Any] = {}
     exec(block(PYTHON, "test: fast"), names)
@@ -146,7 +145,6 @@ def test_the_example_of_an_own_optimizer_runs_and_lowers_the_loss(capsys: pytest
     assert str(solution.best_loss) in capsys.readouterr().out
 
 
-@pytest.mark.slow
 def test_the_example_of_forward_mode_gives_the_slope_along_a_direction_in_float64() -> None:
     names: dict[str, Any] = {}
     exec(block(PYTHON, "test: forward mode"), names)

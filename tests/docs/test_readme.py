@@ -94,7 +94,6 @@ def test_the_set_up_commands_are_those_that_ci_runs() -> None:
         assert f"readme {mark}" in ci
 
 
-@pytest.mark.slow
 def test_the_python_lines_stylize_the_bundled_example(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

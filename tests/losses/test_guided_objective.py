@@ -126,7 +126,6 @@ def test_features_that_see_across_an_edge_count_for_neither_region_but_those_at_
     assert (guides[:, 5].sum(-1) < 0.4).all()
 
 
-@pytest.mark.slow
 def test_a_region_thinner_than_half_a_receptive_field_has_no_statistics_there() -> None:
     masks = np.zeros((64, 64, 2), np.float32)
     masks[:, 30:34, 0] = 1

@@ -145,7 +145,6 @@ def test_targets_by_tiles_are_those_of_the_whole() -> None:
             np.testing.assert_allclose(ours[layer], value, rtol=0, atol=TARGET_TOLERANCE * scale)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("guided", [True, False], ids=["guided", "separate"])
 def test_second_derivatives_by_tiles_are_refused_instead_of_taken_for_zero(guided: bool) -> None:
     layers = FeatureLayers(("relu1_1",), ("relu1_1",), (1.0,), (1.0,))

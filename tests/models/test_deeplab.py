@@ -260,7 +260,6 @@ def test_the_check_detects_a_wrong_statistic(files: Files) -> None:
     assert [row.layer for row in rows if row.ok] == ["stem", *(f"layers.{index}" for index in range(15))]
 
 
-@pytest.mark.slow
 def test_the_check_detects_a_kernel_that_is_wrong_by_a_thousandth(files: Files) -> None:
     checkpoint, converted = files(MOBILENET)
     theirs = state_arrays(checkpoint)

@@ -57,7 +57,6 @@ def test_moments_of_a_painting_equal_torch() -> None:
     assert relative_error(ours, expected) <= IMAGE_TOLERANCE
 
 
-@pytest.mark.slow
 def test_pictures_in_the_styles_of_paintings_and_every_gradient_equal_torch() -> None:
     network = random_any_stylizer()
     network.predictor.center[...], network.predictor.spread[...] = standardization(random_moments(8))

@@ -76,7 +76,6 @@ def compilations() -> Iterator[list[str]]:
             place.removeHandler(handler)
 
 
-@pytest.mark.slow
 def test_a_second_photo_of_one_size_compiles_nothing_and_one_of_another_size_does(
     job: PhotoJob, monkeypatch: pytest.MonkeyPatch
 ):
@@ -242,7 +241,6 @@ def test_the_exit_code_tells_a_run_in_which_no_photo_became_better(job: PhotoJob
     assert run_job(quick_config(steps=1), job) == EXIT_NOTHING_BETTER
 
 
-@pytest.mark.slow
 def test_the_photos_are_counted_and_their_outputs_named(job: PhotoJob, caplog):
     add(Path(job.photo), a=(24, 32), b=(32, 24), c=(24, 32))
     configure_logging(quiet=False)

@@ -81,7 +81,6 @@ def test_a_later_frame_starts_from_the_previous_result(scene: Path, uninterrupte
         assert change < np.abs(stylized[number] - frames[number]).mean()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["out", "out.mp4"])
 def test_an_interrupted_video_is_resumed_to_the_same_file(
     scene: Path, uninterrupted: Path, tmp_path: Path, name: str, monkeypatch, caplog

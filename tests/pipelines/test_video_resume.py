@@ -238,7 +238,6 @@ def test_kill_9_leaves_only_the_resume_folder_and_resume_completes_the_same_file
     assert content(tmp_path / "killed" / "out.mp4") == content(tmp_path / "whole" / "out.mp4")
 
 
-@pytest.mark.slow
 def test_ctrl_c_on_the_command_line_has_its_own_exit_code(model: Path, inputs: Path, tmp_path: Path):
     command = [str(inputs / "a.mp4"), f"--model={model}", f"--mask=person={inputs / 'left.png'}", "-o", "out.webm"]
     code, printed = run_script(command, tmp_path, before=interrupt_after_three_batches)

@@ -69,7 +69,6 @@ def test_the_bundled_example_has_all_its_files():
     assert (found & truth)[beside_helmet].sum() > 0.8 * (found | truth)[beside_helmet].sum()
 
 
-@pytest.mark.slow
 @CONFIGS
 def test_the_bundled_example_is_the_same_whatever_was_converted_on_this_machine(module: Any):
     convert("deeplabv3_resnet101")

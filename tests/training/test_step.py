@@ -50,7 +50,6 @@ def stylizer_task(config: ConfigDict) -> Task:
     return make_task(options, vgg, REGIONS, STYLE_NAMES, _styles(), random_batch(1))
 
 
-@pytest.mark.slow
 def test_a_step_on_four_devices_equals_the_step_on_one():
     config = tiny_config(**TWO_LAYERS, warmup=0)
     task = stylizer_task(config)

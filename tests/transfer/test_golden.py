@@ -239,7 +239,6 @@ def torch_losses(small: tuple[Run, Reference]) -> np.ndarray:
     return run(reference, np.stack([ours.inputs.photo] * 2), SMALL_STEPS).losses
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_the_loss_curve_of_the_small_case_equals_torch(
     small: tuple[Run, Reference], torch_losses: np.ndarray, form: Form

@@ -36,7 +36,6 @@ def terms(vgg: VGG, inputs: PhotoInputs, image: np.ndarray) -> dict[str, float]:
     return {name: float(value) for name, value in loss(jnp.asarray(image)[None], weights)[1].items()}
 
 
-@pytest.mark.slow
 def test_no_gradient_reaches_pixels_that_are_kept(vgg: VGG, inputs: PhotoInputs):
     options = build_options(quick_config())
     loss, weights = build_objective(options, vgg, scale_scene(inputs, 1.0), options.weights(0.2))

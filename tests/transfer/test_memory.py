@@ -42,7 +42,6 @@ def compiled_at(options: StylizationOptions, scale: float) -> CompiledMinimizer:
     return compile_minimizer(loss, pixels, build_optimizer(options.optimizer, 30), runs=runs)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("guided", [True, False])
 def test_the_small_scale_tells_what_the_full_one_takes(guided: bool):
     options = build_options(quick_config(guided=guided, **SCALES))

@@ -55,7 +55,6 @@ def run(
     )
 
 
-@pytest.mark.slow
 def test_the_fine_scale_continues_from_the_coarse_one(inputs: PhotoInputs, vgg: VGG):
     both = run(inputs, vgg, steps=12, **TWO_SCALES)
     fine = run(inputs, vgg, steps=6)
@@ -65,7 +64,6 @@ def test_the_fine_scale_continues_from_the_coarse_one(inputs: PhotoInputs, vgg: 
     assert both.losses[0]["content"][6] > 0.1
 
 
-@pytest.mark.slow
 def test_a_start_from_a_file_keeps_the_details_that_the_coarse_scale_cannot_hold(inputs: PhotoInputs, vgg: VGG):
     start = noise(37, 45, 9) / np.float32(255)
     options = build_options(quick_config(steps=2, style_weight=0.0, content_weight=0.0, **TWO_SCALES))
@@ -149,7 +147,6 @@ def test_ctrl_c_while_the_last_scale_compiles_still_finishes_at_full_size(
     assert outcome.images.shape == (1, 37, 45, 3)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("guided", [True, False])
 def test_previews_are_the_best_pictures_so_far_at_full_size_and_change_nothing(
     inputs: PhotoInputs, vgg: VGG, guided: bool
@@ -167,7 +164,6 @@ def test_previews_are_the_best_pictures_so_far_at_full_size_and_change_nothing(
     np.testing.assert_array_equal(run(inputs, vgg, **settings).images, outcome.images)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("guided", [True, False])
 def test_separate_stylization_applies_each_style_to_the_whole_photo(inputs: PhotoInputs, vgg: VGG, guided: bool):
     options = build_options(quick_config(guided=guided, keep="last", max_step=0.0))
@@ -187,7 +183,6 @@ def test_separate_stylization_applies_each_style_to_the_whole_photo(inputs: Phot
     assert not any(separate.losses[0]["smooth"])
 
 
-@pytest.mark.slow
 def test_remat_gives_the_same_images_even_in_a_batch(inputs: PhotoInputs, vgg: VGG):
     options = build_options(quick_config(guided=False, steps=4, **TWO_SCALES))
     runs = [options.weights(ratio) for ratio in (0.0, 20.0)]
@@ -220,7 +215,6 @@ def test_remat_is_passed_to_the_loss(inputs: PhotoInputs, vgg: VGG, monkeypatch:
     assert set(requested) == {True}
 
 
-@pytest.mark.slow
 def test_remat_needs_less_than_half_of_the_memory_of_a_step(vgg: VGG):
     """Temporary memory of the compiled step for three regions; the measured ratio is 0.30."""
     third = np.full((96, 96, 3), 1 / 3, np.float32)

@@ -51,7 +51,6 @@ def run(
     return stylize(options, VGG, photo, [options.weights(0.2)], listener=listener, **more)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("guided", [True, False])
 def test_other_styles_weights_and_evaluations_take_the_same_program_to_the_same_pixels(compiled: list, guided: bool):
     options = build_options(quick_config(guided=guided))

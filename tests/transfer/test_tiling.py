@@ -98,7 +98,6 @@ def test_tiles_take_a_tenth_of_the_memory_of_a_large_picture():
         assert tiled < 0.1 * whole
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("guided", [True, False], ids=["guided", "separate"])
 def test_tiles_give_the_same_images_even_in_a_batch(inputs: PhotoInputs, guided: bool):
     options = build_options(quick_config(guided=guided, steps=3))
@@ -112,7 +111,6 @@ def test_tiles_give_the_same_images_even_in_a_batch(inputs: PhotoInputs, guided:
     assert np.abs(tiled.images[0] - tiled.images[1]).max() > 1e-4
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("guided", [True, False], ids=["guided", "separate"])
 def test_tiles_reach_each_style_alone(inputs: PhotoInputs, guided: bool, monkeypatch: pytest.MonkeyPatch):
     name = "tiled_guided_loss" if guided else "tiled_stylization_loss"
@@ -128,7 +126,6 @@ def test_tiles_reach_each_style_alone(inputs: PhotoInputs, guided: bool, monkeyp
     assert set(asked) == {2}
 
 
-@pytest.mark.slow
 def test_a_loss_of_the_users_sees_the_features_of_the_whole_picture(inputs: PhotoInputs):
     def extra(pixels: jax.Array, result: jax.Array, features: Features) -> jax.Array:
         return jnp.mean(features.pixels["relu1_1"]) + jnp.mean(result)

@@ -2,7 +2,6 @@
 
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from msst_jax.ops.optical_flow import estimate_flow, flow_confidence
 from msst_jax.video.temporal import blend_recursive, estimate_motion, flow_grid
@@ -35,7 +34,6 @@ def test_flow_of_downscaled_frames_is_scaled_to_full_size():
     np.testing.assert_allclose(moved[0], jnp.zeros((32, 40, 1)).at[10:14, 24:28].set(1.0), atol=1e-5)
 
 
-@pytest.mark.slow
 def test_motion_is_estimated_against_the_previous_frame():
     frames = [noise(24, 32, seed).astype(np.float32) / 255 for seed in range(3)]
     found = estimate_motion(jnp.stack(frames[1:]), jnp.asarray(frames[0]))

@@ -67,7 +67,6 @@ def task(config: ConfigDict) -> Task:
     return task_of(config)
 
 
-@pytest.mark.slow
 def test_a_step_on_four_devices_equals_the_step_on_one_and_every_parameter_moves(config: ConfigDict, task: Task):
     state, step = start(build_loop_options(config), task)
     state = jax.device_get(state._replace(params=perturbed(state.params, seed=5)))  # not at the kink of a ReLU

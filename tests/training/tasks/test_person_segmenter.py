@@ -163,7 +163,6 @@ def test_training_can_start_from_conv5_of_a_converted_vgg16(tmp_path: Path, monk
         np.testing.assert_array_equal(params[f"backbone.{name}.outer.bias"], deep[f"{name}.bias"])
 
 
-@pytest.mark.slow
 def test_training_can_start_from_a_trained_model(task: Task, tmp_path: Path):
     params = task.init(jax.random.key(3))
     task.save(tmp_path / "model.safetensors", params)
