@@ -53,7 +53,7 @@ def plan(names: Sequence[str], size: int, hlo: Path | None = None) -> dict[str, 
 
     if unknown := [name for name in names if name not in PROGRAMS]:
         raise UserError(f"there is no program {unknown[0]}; give some of {', '.join(PROGRAMS)}")
-    device, plans = h100()[0], {}
+    device, plans = h100(), {}
     for name in names or PROGRAMS:
         compiled = PROGRAMS[name](size, device)
         if hlo:

@@ -6,7 +6,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import nnx
 from jax.sharding import SingleDeviceSharding
 
@@ -15,7 +14,6 @@ from msst_jax.models.deeplab import PERSON_NETWORK
 from msst_jax.models.feedforward_model import BUILTIN, load_feedforward
 from msst_jax.models.stylizer import blend_mixtures
 from msst_jax.optim.minimize import clip_to_range, compile_step, make_init
-from msst_jax.optim.optimizer import build_optimizer
 from msst_jax.presets.lookup import load_preset
 from msst_jax.regions.masks import MaskSpec
 from msst_jax.regions.segmenter import load_segmenter
@@ -23,7 +21,6 @@ from msst_jax.training.build import build_loop_options
 from msst_jax.training.step import AXIS, build_train_optimizer, init_train_state, make_train_step, shard_batch
 from msst_jax.transfer.build import build_options
 from msst_jax.transfer.feedforward import stylize_batch
-from msst_jax.transfer.objective import build_objective, load_loss_network, scale_scene
 from msst_jax.video.feedforward import compiled_stylizer, frames_per_batch
 from msst_jax.video.key_segmentation import key_segmenter
 from msst_jax.video.temporal_masks import build_mask_spec, initial_mask_state, key_frames
@@ -39,21 +36,15 @@ def place(tree: Any, device: jax.Device) -> Any:
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x), sharding=sharding), tree)
 
 
-def evaluation(preset: str, **overrides: Any) -> Compile:
+def evaluation(preset: str) -> Compile:
     """Loss, gradient and update of the bundled example by a preset, with a full history of the optimizer."""
 
     def build(side: int, device: jax.Device) -> jax.stages.Compiled:
         config, inputs = optimize.example(side, load_preset(preset).get_config())
-        config.update(overrides)
-        options = build_options(config)
-        vgg, _ = load_loss_network(options.network)
-        weights = jax.tree.map(lambda value: jnp.full(1, value), options.weights())
-        problem, runs = build_objective(options, vgg, scale_scene(inputs, 1.0), weights)
-        shape = (1, options.image_count(len(inputs.regions)), *inputs.photo.shape)
-        transform = optax.with_extra_args_support(build_optimizer(options.optimizer, config.history))
-        state = jax.eval_shape(make_init(transform, batched=True), jax.ShapeDtypeStruct(shape, jnp.float32))
-        arguments = place((problem, state, runs), device)
-        return compile_step(arguments[0], transform, clip_to_range, *arguments[1:])[0]
+        problem = optimize.step_problem(build_options(config), inputs, config.history)
+        state = jax.eval_shape(make_init(problem.transform, batched=True), problem.pixels)
+        loss, state, runs = place((problem.loss, state, problem.runs), device)
+        return compile_step(loss, problem.transform, clip_to_range, state, runs)[0]
 
     return build
 

@@ -64,9 +64,9 @@ def command(module: str, arguments: Sequence[str]) -> list[str]:
     return [sys.executable, "-m", module, *arguments]
 
 
-def h100(devices: int = 1) -> list[jax.Device]:
-    """H100 that can only be compiled for; in a process with `environment`."""
+def h100() -> jax.Device:
+    """An H100 that can only be compiled for; in a process with `environment`."""
     topology = topologies.get_topology_desc(
-        platform="cuda", topology_name="", target_config=DESCRIPTION.read_text(), topology=f"1x1x{devices}"
+        platform="cuda", topology_name="", target_config=DESCRIPTION.read_text(), topology="1x1x1"
     )
-    return list(topology.devices)
+    return topology.devices[0]

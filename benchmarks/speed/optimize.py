@@ -6,6 +6,7 @@ batch without gradients of weights.
 
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ from benchmarks.harness.program import OURS, PAIRS, Case, Cost, Program, cost_of
 from benchmarks.harness.torch_side import torch_device
 from msst_jax.cli.region_styles import parse_single_styles
 from msst_jax.configs import quickstart, seed
+from msst_jax.losses.objective import LossWeights
 from msst_jax.models.pretrained import EMBEDDED_VGG16
 from msst_jax.optim.minimize import clip_to_range, compile_step, make_init
 from msst_jax.optim.optimizer import build_optimizer
@@ -82,14 +84,31 @@ def start_ours(size: int, history: int, *, remat: bool = False) -> Program:
     return start_step(build_options(config), inputs, history)
 
 
-def start_step(options: StylizationOptions, inputs: PhotoInputs, history: int) -> Program:
-    """The compiled step of a photo at full size; `history` as in `start_ours`."""
+class StepProblem(NamedTuple):
+    """What a step of a photo at full size is compiled of."""
+
+    loss: jax.tree_util.Partial
+    runs: LossWeights
+    """Of a single run."""
+    pixels: jax.Array
+    """(1, I, H, W, 3), the photo."""
+    transform: optax.GradientTransformationExtraArgs
+
+
+def step_problem(options: StylizationOptions, inputs: PhotoInputs, history: int) -> StepProblem:
+    """The problem of a photo; `history` as in `start_ours`."""
     vgg, _ = load_loss_network(options.network)
     weights = jax.tree.map(lambda value: jnp.full(1, value), options.weights())
-    problem, runs = build_objective(options, vgg, scale_scene(inputs, 1.0), weights)
+    loss, runs = build_objective(options, vgg, scale_scene(inputs, 1.0), weights)
     images = options.image_count(len(inputs.regions))
     pixels = jnp.broadcast_to(jnp.asarray(inputs.photo), (1, images, *inputs.photo.shape))
     transform = optax.with_extra_args_support(build_optimizer(options.optimizer, history))
+    return StepProblem(loss, runs, pixels, transform)
+
+
+def start_step(options: StylizationOptions, inputs: PhotoInputs, history: int) -> Program:
+    """The compiled step of a photo at full size; `history` as in `start_ours`."""
+    problem, runs, pixels, transform = step_problem(options, inputs, history)
     state = make_init(transform, batched=True)(pixels)
     step, compile_seconds = compile_step(problem, transform, clip_to_range, state, runs)
 

@@ -1,7 +1,7 @@
 """Fingerprints of input files: whether a run that continues has the same inputs, wherever and whenever they lie."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,14 @@ def file_fingerprint(path: str | Path) -> Fingerprint:
     return fingerprint({SINGLE: Path(path).expanduser()})
 
 
-def relative_names(files: Mapping[Path, list[Path]]) -> dict[str, Path]:
-    """{name: file} for the {folder: files in it} of a run, where folders may move: "a.jpg", or "0/a.jpg" of several."""
-    numbered = enumerate(files.items())
+def relative_names(files: Collection[tuple[Path, Sequence[Path]]]) -> dict[str, Path]:
+    """{name: file} for the (folder, files in it) of a run, where folders may move: "a.jpg", or "0/a.jpg" of several.
+
+    A folder that is given twice counts twice.
+    """
     return {
         f"{number}/{name}" if len(files) > 1 else name: path
-        for number, (folder, paths) in numbered
+        for number, (folder, paths) in enumerate(files)
         for path in paths
         for name in (path.relative_to(folder).as_posix(),)
     }

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 # torchvision.models: the statistics every ImageNet network there was trained with.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-PHASE = tuple(math.comb(9, index) / 2**8 for index in (1, 3, 5, 7, 9))  # of `upsample`, for the first of two outputs
+# Of `upsample`, for the first of the two outputs beside an input.
+BINOMIAL_TAPS = tuple(math.comb(9, index) / 2**8 for index in (1, 3, 5, 7, 9))
 
 
 def normalize(images: jax.Array) -> jax.Array:
@@ -61,11 +62,11 @@ def upsample(images: jax.Array) -> jax.Array:
 
 def _double(images: jax.Array, axis: int) -> jax.Array:
     """Interpolation along an axis: every output lies a quarter of a pixel beside an input."""
-    reach, length = len(PHASE) // 2, images.shape[axis]
+    reach, length = len(BINOMIAL_TAPS) // 2, images.shape[axis]
     padding = [(reach, reach) if index == axis else (0, 0) for index in range(images.ndim)]
     padded = jnp.pad(images, padding, mode="edge")
-    taps = [jax.lax.slice_in_dim(padded, start, start + length, axis=axis) for start in range(len(PHASE))]
-    before = sum(weight * tap for weight, tap in zip(PHASE, taps, strict=True))
-    after = sum(weight * tap for weight, tap in zip(PHASE[::-1], taps, strict=True))
+    taps = [jax.lax.slice_in_dim(padded, start, start + length, axis=axis) for start in range(len(BINOMIAL_TAPS))]
+    before = sum(weight * tap for weight, tap in zip(BINOMIAL_TAPS, taps, strict=True))
+    after = sum(weight * tap for weight, tap in zip(BINOMIAL_TAPS[::-1], taps, strict=True))
     pair = jnp.stack([before, after], axis + 1)
     return pair.reshape(*images.shape[:axis], 2 * length, *images.shape[axis + 1 :])

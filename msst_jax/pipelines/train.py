@@ -192,10 +192,11 @@ def _used_files(config: ConfigDict, inputs: TrainInputs, folders: Sequence[Path]
     for index in range(len(photos)):
         for file in mask_files(folders, names, photos.name(index)).values():
             masks[next(folder for folder in folders if file.is_relative_to(folder))].append(file)
-    fields = [field for field in run_record.WEIGHTS_FIELDS if config.get(field)]
+    own = inputs.task.files
+    fields = [field for field in run_record.WEIGHTS_FIELDS if config.get(field) and field not in own]
     weights = {field: weights_path(config[field], f"config.{field}") for field in fields}
     named = {field: file_fingerprint(path) for field, path in weights.items() if path.is_file()}  # else a name
-    return {"photos": photos.fingerprint(), "masks": fingerprint(relative_names(masks)), **named, **inputs.task.files}
+    return {"photos": photos.fingerprint(), "masks": fingerprint(relative_names(masks.items())), **named, **own}
 
 
 def _masks(config: ConfigDict, inputs: TrainInputs, job: TrainJob) -> list[Path]:

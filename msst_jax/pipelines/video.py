@@ -235,7 +235,7 @@ def _open_resume_folder(config: ConfigDict, job: VideoJob, video: VideoInfo, sty
 def _fingerprint(file: str) -> Fingerprint:
     """Of a file, whatever its name, or of the frames of a folder, wherever it lies."""
     path = Path(file).expanduser()
-    return fingerprint(relative_names({path: list_frames(path)})) if path.is_dir() else file_fingerprint(path)
+    return fingerprint(relative_names([(path, list_frames(path))])) if path.is_dir() else file_fingerprint(path)
 
 
 def _style_fingerprint(mix: StyleMix) -> Fingerprint:

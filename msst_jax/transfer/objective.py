@@ -195,12 +195,9 @@ def _objective(
     if extra_loss is None:
         return _stylization_loss(vgg, targets, masks, layers, pixels, weights, remat, tiles)
     result = composite(pixels, masks)
-    if tiles > 1:
-        loss = tiled_stylization_loss(vgg, targets, masks, layers, pixels, weights, tiles=tiles)
-        # Of the whole picture; the compiler drops what extra_loss does not read.
-        return _add_terms(loss, extra_loss(pixels, result, loss_features(vgg, layers, pixels, result)))
-    features = None if remat else loss_features(vgg, layers, pixels, result)
-    loss = stylization_loss(vgg, targets, masks, layers, pixels, weights, remat=remat, features=features)
+    # Of the whole picture, also beside tiles: the compiler drops what extra_loss does not read.
+    features = None if remat and tiles == 1 else loss_features(vgg, layers, pixels, result)
+    loss = _stylization_loss(vgg, targets, masks, layers, pixels, weights, remat, tiles, features)
     return _add_terms(loss, extra_loss(pixels, result, features or Features(_NotKept(), _NotKept())))
 
 
@@ -213,11 +210,12 @@ def _stylization_loss(
     weights: LossWeights,
     remat: bool,
     tiles: int,
+    features: Features | None = None,
 ) -> tuple[jax.Array, Terms]:
-    """`stylization_loss` in one of its ways."""
+    """`stylization_loss` in one of its ways; the features, if known, are those of the whole."""
     if tiles > 1:
         return tiled_stylization_loss(vgg, targets, masks, layers, pixels, weights, tiles=tiles)
-    return stylization_loss(vgg, targets, masks, layers, pixels, weights, remat=remat)
+    return stylization_loss(vgg, targets, masks, layers, pixels, weights, remat=remat, features=features)
 
 
 def _guided_objective(

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from msst_jax.losses.tiled import feature_windows
+from msst_jax.models.precision import compute_dtype
 from msst_jax.models.vgg import WIDTHS, deepest_tap, layer_stride, tap_names, taps_to
 from msst_jax.ops.row_windows import RowWindows
 from msst_jax.optim.minimize import state_bytes
@@ -101,8 +102,11 @@ def feature_bytes(network: NetworkOptions, layers: Sequence[str]) -> float:
     taps = tap_names(network.name, deepest_tap(network.name, layers))
     apart = {after for tap, after in pairwise(taps) if tap.startswith("conv") and tap in layers}
     kept = {*layers, *apart, *(tap for tap in taps if not tap.startswith("relu"))}
-    itemsize = 2 if network.dtype == "bfloat16" else 4
-    return itemsize * sum(_channels(taps, tap) for tap in kept)
+    return _itemsize(network) * sum(_channels(taps, tap) for tap in kept)
+
+
+def _itemsize(network: NetworkOptions) -> int:
+    return jnp.dtype(compute_dtype(network.dtype)).itemsize
 
 
 def _channels(taps: Sequence[str], tap: str) -> float:
@@ -117,8 +121,7 @@ def _windows(options: StylizationOptions, layers: Sequence[str], plan: ScalePlan
 def _target_bytes(options: StylizationOptions, plan: ScalePlan) -> float:
     """The features of the photo that the content loss compares with."""
     taps, layers = tap_names(options.network.name), options.layers.content
-    itemsize = 2 if options.network.dtype == "bfloat16" else 4
-    return itemsize * math.prod(plan.shape[2:4]) * sum(_channels(taps, layer) for layer in layers)
+    return _itemsize(options.network) * math.prod(plan.shape[2:4]) * sum(_channels(taps, layer) for layer in layers)
 
 
 def optimizer_bytes(options: StylizationOptions, plan: ScalePlan) -> int:

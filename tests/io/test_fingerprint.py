@@ -19,7 +19,7 @@ def write(folder: Path, **files: bytes) -> Path:
 
 
 def of_folder(folder: Path) -> module.Fingerprint:
-    return fingerprint(relative_names({folder: sorted(path for path in folder.rglob("*") if not path.is_dir())}))
+    return fingerprint(relative_names([(folder, sorted(path for path in folder.rglob("*") if not path.is_dir()))]))
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_of_very_many_files_only_names_and_sizes_count_and_none_is_opened(folder
 
 def test_names_of_several_folders_stay_apart(tmp_path: Path):
     one, two = write(tmp_path / "one", a=b"1"), write(tmp_path / "two", a=b"2")
-    names = relative_names({one: [one / "a"], two: [two / "a"]})
+    names = relative_names([(one, [one / "a"]), (two, [two / "a"])])
     assert names == {"0/a": one / "a", "1/a": two / "a"}
 
 

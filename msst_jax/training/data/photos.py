@@ -123,7 +123,7 @@ def find_photos(places: Sequence[str], leave_out: str = "") -> Photos:
         if not folder.is_dir():
             raise UserError(f"photos {place} is not a folder; give a folder of images, or {TFDS_PREFIX}NAME")
         files[folder] = _list_folder(folder, place, leave_out)
-    return FolderPhotos(relative_names(files))
+    return FolderPhotos(relative_names(files.items()))
 
 
 def _list_folder(folder: Path, place: str, leave_out: str) -> list[Path]:

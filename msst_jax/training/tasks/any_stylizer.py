@@ -78,19 +78,12 @@ def load_task_spec(options: AnyStylizerOptions, styles: Mapping[str, str]) -> Ta
     known = path == EMBEDDED_VGG16 and options.network.dtype == "float32" and {*LAYERS} <= {*vgg.taps}
     networks = Networks(vgg, vgg if known else load_predictor_vgg())
     places = [Path(folder).expanduser() for folder in options.paintings]
-    # By position, as a folder that is named twice counts twice.
-    named = [relative_names({place: folder}) for place, folder in zip(places, folders, strict=True)]
-    several = len(named) > 1
-    files = {
-        f"{number}/{name}" if several else name: path
-        for number, each in enumerate(named)
-        for name, path in each.items()
-    }
+    paintings = fingerprint(relative_names([*zip(places, folders, strict=True)]))
     return TaskSpec(
         options.regions,
         lambda samples: make_task(options, networks, folders, initial, samples),
         partial(_draw, options),
-        {"paintings": fingerprint(files), **start_fingerprint(options.start)},
+        {"paintings": paintings, **start_fingerprint(options.start)},
     )
 
 
