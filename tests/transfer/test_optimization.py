@@ -201,9 +201,9 @@ def test_remat_is_passed_to_the_loss(inputs: PhotoInputs, vgg: VGG, monkeypatch:
     requested: list[bool] = []
     loss = losses.stylization_loss
 
-    def spy(*args: Any, remat: bool) -> Any:
+    def spy(*args: Any, remat: bool, **more: Any) -> Any:
         requested.append(remat)
-        return loss(*args, remat=remat)
+        return loss(*args, remat=remat, **more)
 
     monkeypatch.setattr(objective, "stylization_loss", spy)
     options = build_options(quick_config(guided=False, remat=True, steps=1))
