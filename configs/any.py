@@ -11,7 +11,7 @@ from msst_jax.configs import fast
 def get_config() -> ConfigDict:
     """The config of the training on many paintings."""
     config = fast.get_config().unlock()
-    del config["architecture"]
+    del config["architecture"], config["region_weights"]
     config.task = "any_stylizer"
     config.paintings = ()  # folders; a view is as likely to come from one as from another
     config.views = 640  # of paintings: crops, half of them in other colors

@@ -38,6 +38,7 @@ def get_config() -> ConfigDict:
     config.content_layers = ("relu2_2", "relu3_3")
     config.content_layer_weights = ()
     config.style_weight = 200.0
+    config.region_weights = ()  # factors of the styles, in the order of --style; empty = 1 for each
     config.blend_ratio = 0.02  # blend_weight = blend_ratio * style_weight
     # Chosen by looking: with a third of it faces go, and a fine weave fills flat areas, since the features of the photo
     # have none; with twice as much the picture is the photo in other colors.

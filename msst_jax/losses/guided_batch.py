@@ -20,6 +20,7 @@ def guided_batch_loss(
     pixels: jax.Array,
     photos: jax.Array,
     masks: jax.Array,
+    factors: jax.Array | None = None,
 ) -> tuple[jax.Array, Terms]:
     """Mean of `guided_stylization_loss` over a batch of photos.
 
@@ -31,6 +32,7 @@ def guided_batch_loss(
       pixels: the stylized photos, (N, H, W, 3) in [0, 1].
       photos: (N, H, W, 3) in [0, 1].
       masks: (N, H, W, K), sum 1 at every pixel.
+      factors: (K,), of the style distances of the regions, beside what their sizes make of them; None = 1.
 
     Returns:
       The loss and its weighted terms.
@@ -38,6 +40,8 @@ def guided_batch_loss(
     contents = vgg(normalize(photos), layers.content)
     features = vgg(normalize(pixels), [*layers.style, *layers.content])
     guidance = jax.vmap(lambda mask: guidance_of_masks(vgg, mask, layers.style))(masks)
+    if factors is not None:
+        guidance = guidance._replace(weights=jax.tree.map(lambda weights: weights * factors, guidance.weights))
 
     def single(
         pixels: jax.Array,

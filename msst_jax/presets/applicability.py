@@ -114,6 +114,7 @@ TRAIN_FIELDS: Mapping[str, Run] = {
     **dict.fromkeys(("paintings", "views", "regions"), Run.ANY_STYLIZER),
     "start": TRAINING,
     "architecture": Run.STYLIZER,
+    "region_weights": Run.STYLIZER,
 }
 
 

@@ -54,6 +54,7 @@ def build_stylizer_options(config: ConfigDict) -> StylizerOptions:
         style_size=config.style_size,
         network=_build_network(config),
         weights=_build_weights(config),
+        region_weights=config.region_weights,
         temporal_weight=config.temporal_weight,
         record=config.to_dict(),
     )

@@ -65,6 +65,7 @@ class StylizerOptions:
       style_size: longest side of the style images; 0 = original size.
       network: the VGG of the losses.
       weights: factors of the loss; `tv` weighs the total variation per pixel.
+      region_weights: factors of the style distances of the regions, in their order; empty = 1.
       temporal_weight: factor of the temporal loss; 0 = none.
       record: the config of the run, stored in the weights file.
     """
@@ -77,6 +78,7 @@ class StylizerOptions:
     style_size: int
     network: NetworkOptions
     weights: LossWeights
+    region_weights: Sequence[float]
     temporal_weight: float
     record: Mapping[str, Any]
 

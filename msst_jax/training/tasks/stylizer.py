@@ -47,6 +47,11 @@ def load_task_spec(options: StylizerOptions, styles: Mapping[str, str]) -> TaskS
       UserError: no style for the background, or files that cannot be read.
     """
     check_background_style(styles, "the fast model")
+    if options.region_weights and len(options.region_weights) != len(styles):
+        raise UserError(
+            f"config.region_weights has {len(options.region_weights)} factors for {len(styles)} styles; give one for "
+            "each --style, in their order, or leave it out"
+        )
     images = [load_image(file, options.style_size, what="style") for file in styles.values()]
     initial = load_initial_params(options, styles) if options.start else {}
     vgg, _ = load_loss_network(options.network)
@@ -155,6 +160,7 @@ def make_task(
     definition = nnx.graphdef(nnx.eval_shape(lambda: build_network(nnx.Rngs(0))))
     vgg_definition, vgg_state = nnx.split(vgg)
     targets = [style_targets(vgg, jnp.asarray(style), layers.style) for style in styles]
+    factors = jnp.asarray(options.region_weights) if options.region_weights else None
     frozen = {"vgg": vgg_state, "grams": jax.tree.map(lambda *grams: jnp.concatenate(grams), *targets)}
 
     def init(key: jax.Array) -> Params:
@@ -169,7 +175,7 @@ def make_task(
         weights = options.weights.with_tv_per_pixel(*photos.shape[1:3])
         network = nnx.merge(vgg_definition, frozen["vgg"])
         grams = jax.tree.map(lambda gram: jnp.broadcast_to(gram, (len(photos), *gram.shape)), frozen["grams"])
-        value, terms = guided_batch_loss(network, grams, layers, weights, pixels, photos, masks)
+        value, terms = guided_batch_loss(network, grams, layers, weights, pixels, photos, masks, factors)
         painter = partial(forward, params)
         return add_temporal(options.temporal_weight, value, terms, painter, photos, masks, pixels, batch)
 
