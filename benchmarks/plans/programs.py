@@ -28,6 +28,7 @@ from msst_jax.video.temporal_masks import build_mask_spec, initial_mask_state, k
 Compile = Callable[[int, jax.Device], jax.stages.Compiled]
 """compile(side in pixels, device)."""
 REGIONS = 2
+TILES = 8
 
 
 def place(tree: Any, device: jax.Device) -> Any:
@@ -36,11 +37,17 @@ def place(tree: Any, device: jax.Device) -> Any:
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x), sharding=sharding), tree)
 
 
-def evaluation(preset: str) -> Compile:
-    """Loss, gradient and update of the bundled example by a preset, with a full history of the optimizer."""
+def evaluation(preset: str, **changes: Any) -> Compile:
+    """Loss, gradient and update of the bundled example, with a full history of the optimizer.
+
+    Args:
+      preset: its name.
+      changes: fields of its config.
+    """
 
     def build(side: int, device: jax.Device) -> jax.stages.Compiled:
         config, inputs = optimize.example(side, load_preset(preset).get_config())
+        config.update(changes)
         problem = optimize.step_problem(build_options(config), inputs, config.history)
         state = jax.eval_shape(make_init(problem.transform, batched=True), problem.pixels)
         loss, state, runs = place((problem.loss, state, problem.runs), device)
@@ -86,6 +93,8 @@ def video_batch(side: int, device: jax.Device) -> jax.stages.Compiled:
 
 PROGRAMS: Mapping[str, Compile] = {
     "seed": evaluation("seed"),
+    "seed_remat": evaluation("seed", remat=True),
+    "seed_tiles": evaluation("seed", tiles=str(TILES)),
     "photo": evaluation("photo"),
     "fast_photo": fast_photo,
     "video_batch": video_batch,

@@ -86,7 +86,7 @@ def planned(name: str, size: int = 128) -> Facts:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["seed", "photo", "fast_photo", "video_batch", "training"])
+@pytest.mark.parametrize("name", ["seed", "seed_remat", "photo", "fast_photo", "video_batch", "training"])
 def test_program_of_a_card_has_nothing_that_holds_it_back(name: str) -> None:
     facts = planned(name)
     assert facts.unknown_loops == 0
@@ -106,3 +106,10 @@ def test_program_of_a_card_launches_few_kernels_and_plans_little_memory(
     facts = planned(name)
     assert facts.kernels <= kernels
     assert facts.temporary <= megabytes * 1e6
+
+
+@pytest.mark.slow
+def test_remat_halves_the_memory_of_an_evaluation_on_a_card_and_tiles_take_a_fifth() -> None:
+    plain, remat, tiles = (planned(name, 512).temporary for name in ("seed", "seed_remat", "seed_tiles"))
+    assert remat <= 0.6 * plain
+    assert tiles <= 0.2 * plain
