@@ -2,13 +2,14 @@
 
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from fractions import Fraction
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from msst_jax.errors import UserError
 from msst_jax.io.finite import check_finite
 from msst_jax.runtime.prefetch import prefetch
 from msst_jax.video.batching import FrameBatch
@@ -94,12 +95,18 @@ def stream_video(
             _write(batch, images, writer, kept)
             frames, end = frames + len(batch.timings), batch.timings[-1].time + batch.timings[-1].duration
             progress(len(batch.timings))
+            kept.keep_if_due()
             if stop.is_set():
                 break
     except StylizerStopped:
         pass
+    except BaseException:
+        with suppress(UserError):  # what ended the run is the error to be told
+            kept.keep()
+        raise
     finally:
         stages.close()
+    kept.keep()
     return VideoStats(frames, fractions / max(frames, 1), end, stop.is_set())
 
 

@@ -197,10 +197,16 @@ def test_a_damaged_resume_folder_is_a_one_line_error(model: Path, inputs: Path, 
     assert make(model, inputs, output, resume=True) == 0
 
 
-def kill_after_three_batches() -> None:
+def kill_after_a_segment() -> None:
     """Runs in a separate process."""
     feedforward.MAX_BATCH = 2
-    at_batch(pytest.MonkeyPatch(), 3, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    add = ResumeFolder.add_segment
+
+    def dying(self: ResumeFolder, packed: Any) -> None:
+        add(self, packed)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    pytest.MonkeyPatch().setattr(ResumeFolder, "add_segment", dying)
 
 
 def interrupt_after_three_batches() -> None:
@@ -220,7 +226,7 @@ def test_kill_9_leaves_only_the_resume_folder_and_resume_completes_the_same_file
     (tmp_path / "whole").mkdir()
     assert run_script(command, tmp_path / "whole", before=use_small_batches)[0] == 0
     (tmp_path / "killed").mkdir()
-    dying = {"settings": READ_ONLY_CACHE, "before": kill_after_three_batches}
+    dying = {"settings": READ_ONLY_CACHE, "before": kill_after_a_segment}
     assert run_script(command, tmp_path / "killed", **dying)[0] == -signal.SIGKILL
     assert names(tmp_path / "killed") == {"out.mp4.part"}
     code, printed = run_script(command, tmp_path / "killed", before=interrupt_after_three_batches)
