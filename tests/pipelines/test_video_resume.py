@@ -15,6 +15,7 @@ from msst_jax.pipelines.run import run_job
 from msst_jax.runtime.interrupt import EXIT_INTERRUPTED
 from msst_jax.video import feedforward
 from msst_jax.video.io import writer
+from msst_jax.video.io.encoders import FrameFolderSink, GifSink, VideoFileSink
 from msst_jax.video.io.reader import open_video
 from msst_jax.video.resume import ResumeFolder
 from tests.helpers.commands import run_script
@@ -147,6 +148,32 @@ def test_an_error_while_finishing_the_file_loses_no_frame(
     with monkeypatch.context() as patch:
         at_batch(patch, 1, pytest.fail)  # no frame is stylized again
         assert make(model, inputs, output, resume=True) == 0
+    assert content(output) == content(whole)
+
+
+@pytest.mark.parametrize(("ending", "sink"), [(".mp4", VideoFileSink), (".gif", GifSink), ("", FrameFolderSink)])
+def test_an_error_of_the_encoder_midway_is_one_line_and_loses_no_frame(
+    model: Path, inputs: Path, tmp_path: Path, ending: str, sink: type, monkeypatch
+):
+    whole, output = tmp_path / f"whole{ending}", tmp_path / f"out{ending}"
+    make(model, inputs, whole)
+    write, written = sink.write, []
+
+    def full(self: Any, frame: Any) -> None:
+        if len(written) == 5:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written.append(frame)
+        write(self, frame)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sink, "write", full)
+        with pytest.raises(
+            UserError, match=rf"^cannot write {output}: No space left on device; choose another output$"
+        ):
+            make(model, inputs, output)
+    assert names(tmp_path) == {whole.name, "whole.json", f"{output.name}.part"}
+    assert not [file for file in names(tmp_path / f"{output.name}.part") if file.startswith(".")]
+    assert make(model, inputs, output, resume=True) == 0
     assert content(output) == content(whole)
 
 
