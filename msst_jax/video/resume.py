@@ -222,6 +222,12 @@ class ResumeFolder:
                 _save(self._file("batch", number), {"images": batch.images})
             self._forget(list(waiting), last)
 
+    def drop_waiting(self) -> None:
+        """Forgets what could not be stored, so that only what was is counted."""
+        with self._guard:
+            self._waiting.clear()
+        self._count_finished()
+
     def _save_state(self, number: int, state: Any) -> None:
         leaves = {f"{index:06d}": np.asarray(leaf) for index, leaf in enumerate(jax.tree.leaves(state))}
         _save(self._file("state", number), leaves)
