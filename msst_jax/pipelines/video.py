@@ -106,6 +106,7 @@ def _run(config: ConfigDict, job: VideoJob, held: ExitStack) -> int:
         try:
             stats = _write_video(job, video.info, size, source, stylizer.frames, kept, stop, progress)
         except BaseException:
+            kept.drop_waiting()
             kept.remove_if_empty()
             if kept.batches:
                 logging.warning("finished frames are kept in %s; continue with --resume", kept.folder)

@@ -2,12 +2,14 @@
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from fractions import Fraction
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple, Self
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 import jax
 import numpy as np
@@ -52,19 +54,46 @@ class ChunkPlan(NamedTuple):
         return self.segment // self.batch
 
 
+class Waiting(NamedTuple):
+    """How much finished work may wait in memory, which a killed process loses; 0 = none does.
+
+    Attributes:
+      size: bytes of frames.
+      seconds: since files were last written.
+    """
+
+    size: int
+    seconds: float
+
+
+AT_ONCE = Waiting(0, 0.0)
+WITH_SEGMENTS = Waiting(2**29, 10.0)
+"""Frames wait for their segment, so that only that is written. 80 frames at 1920x1080 fit into the size, more than a
+segment; where a segment takes minutes, no more than the last seconds of them are lost."""
+
+
+class _WaitingBatch(NamedTuple):
+    images: np.ndarray
+    state: Any
+    """None where a later batch has one, and no segment ends here."""
+
+
 class ResumeFolder:
     """A folder of finished batches and segments.
 
-    A batch is stored as raw frames until its segment is encoded; with the last batch the recurrent state is stored,
-    from which the next one starts. So the folder is little larger than the output; without segments it holds all
-    frames, 3 bytes per pixel.
+    A batch waits in memory until its segment is encoded, or is stored as raw frames until then if that takes long; with
+    the last batch the recurrent state is stored, from which the next one starts. So the folder is little larger than
+    the output; without segments it holds all frames, 3 bytes per pixel. One thread may add batches while another one
+    adds segments and calls `keep_if_due`.
 
     Attributes:
       batches: number of finished batches, counted from the first.
       segments: number of finished segments.
     """
 
-    def __init__(self, folder: Path, plan: ChunkPlan, run: Mapping[str, Any], *, resume: bool):
+    def __init__(
+        self, folder: Path, plan: ChunkPlan, run: Mapping[str, Any], *, resume: bool, waiting: Waiting = WITH_SEGMENTS
+    ):
         """Creates the folder, or opens that of an earlier run, and holds it until `close`.
 
         Args:
@@ -72,6 +101,7 @@ class ResumeFolder:
           plan: must equal that of the earlier run.
           run: everything that the result depends on, as JSON; must equal that of the earlier run, see `differences`.
           resume: continue an earlier run, if there is one.
+          waiting: what may wait in memory.
 
         Raises:
           UserError: there is an earlier run, but `resume` is false or its `run` differs; another process is at work in
@@ -80,6 +110,10 @@ class ResumeFolder:
         self.folder = folder
         self.plan = plan
         self.batches = self.segments = 0
+        self._limit = waiting
+        self._waiting: dict[int, _WaitingBatch] = {}
+        self._guard = Lock()  # of what waits
+        self._kept_at = time.monotonic()
         self._lock = ExitStack()
         previous = self._lock.enter_context(locked_folder(folder, "choose another output"))
         try:
@@ -145,16 +179,68 @@ class ResumeFolder:
         return self.folder / f"{kind}_{number:06d}.npz"
 
     def add_batch(self, number: int, images: np.ndarray, state: Any) -> None:
-        """Stores the images uint8 (N, H, W, 3) of a batch, and the state after it, a pytree of arrays.
+        """Takes the images uint8 (N, H, W, 3) of a batch, and the state after it, a pytree of arrays.
+
+        Raises:
+          UserError: the file system refuses, if nothing may wait in memory.
+        """
+        with self._guard:
+            previous = self._waiting.get(number - 1)
+            if previous is not None and not self._ends_segment(number - 1):
+                self._waiting[number - 1] = previous._replace(state=None)  # its arrays may be large, on the device
+            self._waiting[number] = _WaitingBatch(images, state)
+            self.batches = number + 1
+        if self._limit == AT_ONCE:
+            self.keep()
+
+    def _ends_segment(self, number: int) -> bool:
+        return bool(self.plan.segment) and (number + 1) % self.plan.per_segment == 0
+
+    def keep_if_due(self) -> None:
+        """Stores what waits in memory, if it is much or has waited for long.
 
         Raises:
           UserError: the file system refuses.
         """
+        with self._guard:
+            size = sum(batch.images.nbytes for batch in self._waiting.values())
+        if size > self._limit.size or time.monotonic() - self._kept_at > self._limit.seconds:
+            self.keep()
+
+    def keep(self) -> None:
+        """Stores all that waits in memory.
+
+        Raises:
+          UserError: the file system refuses.
+        """
+        with self._guard:
+            waiting = dict(self._waiting)
+        if waiting:
+            last = max(waiting)
+            self._save_state(last, waiting[last].state)
+            for number, batch in waiting.items():
+                _save(self._file("batch", number), {"images": batch.images})
+            self._forget(list(waiting), last)
+
+    def drop_waiting(self) -> None:
+        """Forgets what could not be stored, so that only what was is counted."""
+        with self._guard:
+            self._waiting.clear()
+        self._count_finished()
+
+    def _save_state(self, number: int, state: Any) -> None:
         leaves = {f"{index:06d}": np.asarray(leaf) for index, leaf in enumerate(jax.tree.leaves(state))}
         _save(self._file("state", number), leaves)
-        _save(self._file("batch", number), {"images": images})
-        self._file("state", number - 1).unlink(missing_ok=True)
-        self.batches = number + 1
+
+    def _forget(self, numbers: Iterable[int], last: int) -> None:
+        """Forgets batches that are stored, and the states before that of batch `last`, which must be there."""
+        with self._guard:
+            for number in numbers:
+                self._waiting.pop(number, None)
+        for path in self.folder.glob("state_*.npz"):
+            if path < self._file("state", last):
+                path.unlink(missing_ok=True)
+        self._kept_at = time.monotonic()
 
     def state(self, like: Any) -> Any:
         """The state after the last stored batch, with the pytree structure of `like`.
@@ -175,16 +261,23 @@ class ResumeFolder:
         return _load(self._file("batch", number), ["images"])["images"]
 
     def add_segment(self, packed: PackedPackets) -> None:
-        """Stores an encoded segment, and removes its raw frames.
+        """Stores an encoded segment with the state after it, and drops its raw frames.
 
         Raises:
           UserError: the file system refuses.
         """
+        per_segment = self.plan.per_segment
+        numbers = range(self.segments * per_segment, (self.segments + 1) * per_segment)
+        with self._guard:
+            last = self._waiting.get(numbers[-1])
+        if last is not None:
+            self._save_state(numbers[-1], last.state)  # first: without it, the segment would not count
         _save(self._file("segment", self.segments), packed)
         self.segments += 1
-        per_segment = self.plan.per_segment
-        for number in range((self.segments - 1) * per_segment, self.segments * per_segment):
+        for number in numbers:
             self._file("batch", number).unlink(missing_ok=True)
+        if last is not None:
+            self._forget(numbers, numbers[-1])
 
     def segment(self, number: int) -> PackedPackets:
         """A stored segment.
@@ -280,9 +373,16 @@ def segment_length(batch: int, rate: Fraction) -> int:
 
 
 def _save(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Writes an .npz as `np.savez` does, with checksums and without compression, but each array without copies."""
+
     def write(name: Path) -> None:
-        with name.open("wb") as file:  # NumPy would add a suffix to a name
-            np.savez(file, **arrays)
+        with ZipFile(name, "w") as archive:
+            for key, array in arrays.items():
+                values = np.require(array, requirements="C")
+                with archive.open(f"{key}.npy", "w", force_zip64=True) as file:
+                    header = np.lib.format.header_data_from_array_1_0(values)
+                    np.lib.format.write_array_header_1_0(file, header)
+                    file.write(values.reshape(-1).view(np.uint8))
 
     write_atomically(path, write)
 

@@ -1,15 +1,18 @@
-"""The streaming loop of a video: decoding, stylization on the device and encoding overlap in threads."""
+"""The streaming loop of a video: decoding, stylization on the device, encoding and files overlap, a thread each."""
 
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from fractions import Fraction
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from msst_jax.errors import UserError
 from msst_jax.io.finite import check_finite
+from msst_jax.runtime.background import in_background
 from msst_jax.runtime.prefetch import prefetch
 from msst_jax.video.batching import FrameBatch
 from msst_jax.video.io.types import Frame
@@ -58,6 +61,12 @@ class _StylizedBatch(NamedTuple):
     """As from `FrameStylizer.stylize`; None for a batch of an earlier run."""
 
 
+class _FinishedBatch(NamedTuple):
+    batch: FrameBatch
+    images: np.ndarray | None
+    """uint8 (N, H, W, 3), without padding; None for a batch of an earlier run."""
+
+
 def stream_video(
     source: Iterable[FrameBatch],
     stylizer: FrameStylizer,
@@ -74,7 +83,7 @@ def stream_video(
       writer: its segments must be those of the resume folder.
       kept: batches of an earlier run; new ones are added.
       stop: ends the loop after the current batch.
-      progress: called with the number of frames after each batch.
+      progress: called with the number of frames after each batch is stylized; at most two are not yet written then.
 
     Raises:
       DivergenceError: the state after a batch, which holds its last result, is not finite.
@@ -84,22 +93,32 @@ def stream_video(
     fractions = kept.state(_resume_state(stylizer.state))["shares"] if kept.batches else np.zeros(0)
     stages = prefetch(_stylize_batches(prefetch(source, PREFETCHED_BATCHES), stylizer, kept), PREFETCHED_BATCHES)
     try:
-        for batch, result in stages:
-            images = None
-            if result is not None:
-                fractions = np.asarray(result[1])[: len(batch.timings)].sum(0) + (fractions if fractions.size else 0)
-                images = np.asarray(result[0])[: len(batch.timings)]
-                check_finite(result[2], f"the result is not finite at {float(batch.timings[0].time):.2f} s; {DIVERGED}")
-                kept.add_batch(batch.number, images, _resume_state(result[2], fractions))
-            _write(batch, images, writer, kept)
-            frames, end = frames + len(batch.timings), batch.timings[-1].time + batch.timings[-1].duration
-            progress(len(batch.timings))
-            if stop.is_set():
-                break
+        with closing(stages), in_background(partial(_write, writer=writer, kept=kept), PREFETCHED_BATCHES) as write:
+            for batch, result in stages:
+                if stop.is_set():
+                    break
+                images = None
+                if result is not None:
+                    fractions = np.asarray(result[1])[: len(batch.timings)].sum(0) + (
+                        fractions if fractions.size else 0
+                    )
+                    images = np.asarray(result[0])[: len(batch.timings)]
+                    check_finite(
+                        result[2], f"the result is not finite at {float(batch.timings[0].time):.2f} s; {DIVERGED}"
+                    )
+                    kept.add_batch(batch.number, images, _resume_state(result[2], fractions))
+                write(_FinishedBatch(batch, images))
+                frames, end = frames + len(batch.timings), batch.timings[-1].time + batch.timings[-1].duration
+                progress(len(batch.timings))
+                if stop.is_set():  # the next batch may take minutes
+                    break
     except StylizerStopped:
         pass
-    finally:
-        stages.close()
+    except BaseException:
+        with suppress(UserError):  # what ended the run is the error to be told
+            kept.keep()
+        raise
+    kept.keep()
     return VideoStats(frames, fractions / max(frames, 1), end, stop.is_set())
 
 
@@ -115,10 +134,11 @@ def _stylize_batches(
     source: Generator[FrameBatch, None, None], stylizer: FrameStylizer, kept: ResumeFolder
 ) -> Iterator[_StylizedBatch]:
     state = stylizer.state
+    earlier = kept.batches  # it grows, with the batches that come from here
     with closing(source):
         for batch in source:
-            if batch.number < kept.batches:
-                if batch.number == kept.batches - 1:
+            if batch.number < earlier:
+                if batch.number == earlier - 1:
                     state = kept.state(_resume_state(stylizer.state))["painter"]
                 yield _StylizedBatch(batch, None)
                 continue
@@ -128,8 +148,9 @@ def _stylize_batches(
             yield _StylizedBatch(batch, result)
 
 
-def _write(batch: FrameBatch, images: np.ndarray | None, writer: VideoWriter, kept: ResumeFolder) -> None:
-    """Writes a batch; one of an earlier run (no images) from its kept images or, with its first batch, a segment."""
+def _write(finished: _FinishedBatch, writer: VideoWriter, kept: ResumeFolder) -> None:
+    """Writes a batch; one of an earlier run from its kept images or, with its first batch, a segment."""
+    batch, images = finished
     per_segment = kept.plan.per_segment
     if images is None and batch.number < kept.segments * per_segment:
         if batch.number % per_segment == 0:
@@ -140,3 +161,4 @@ def _write(batch: FrameBatch, images: np.ndarray | None, writer: VideoWriter, ke
     images = kept.images(batch.number) if images is None else images
     for image, timing, alpha in zip(images, batch.timings, batch.alphas, strict=True):
         writer.write(Frame(image, timing.time, timing.duration, alpha, timing.name))
+    kept.keep_if_due()

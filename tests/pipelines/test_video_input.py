@@ -184,7 +184,7 @@ def test_a_full_disk_is_a_one_line_error_and_keeps_the_old_file(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     if place == "parts":
-        monkeypatch.setattr(resume.np, "savez", full)
+        monkeypatch.setattr(resume, "ZipFile", full)
     else:
         for sink in (encoders.VideoFileSink, encoders.GifSink, encoders.FrameFolderSink):
             monkeypatch.setattr(sink, "write", full)

@@ -15,6 +15,7 @@ from msst_jax.pipelines.run import run_job
 from msst_jax.runtime.interrupt import EXIT_INTERRUPTED
 from msst_jax.video import feedforward
 from msst_jax.video.io import writer
+from msst_jax.video.io.encoders import FrameFolderSink, GifSink, VideoFileSink
 from msst_jax.video.io.reader import open_video
 from msst_jax.video.resume import ResumeFolder
 from tests.helpers.commands import run_script
@@ -150,6 +151,32 @@ def test_an_error_while_finishing_the_file_loses_no_frame(
     assert content(output) == content(whole)
 
 
+@pytest.mark.parametrize(("ending", "sink"), [(".mp4", VideoFileSink), (".gif", GifSink), ("", FrameFolderSink)])
+def test_an_error_of_the_encoder_midway_is_one_line_and_loses_no_frame(
+    model: Path, inputs: Path, tmp_path: Path, ending: str, sink: type, monkeypatch
+):
+    whole, output = tmp_path / f"whole{ending}", tmp_path / f"out{ending}"
+    make(model, inputs, whole)
+    write, written = sink.write, []
+
+    def full(self: Any, frame: Any) -> None:
+        if len(written) == 5:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written.append(frame)
+        write(self, frame)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sink, "write", full)
+        with pytest.raises(
+            UserError, match=rf"^cannot write {output}: No space left on device; choose another output$"
+        ):
+            make(model, inputs, output)
+    assert names(tmp_path) == {whole.name, "whole.json", f"{output.name}.part"}
+    assert not [file for file in names(tmp_path / f"{output.name}.part") if file.startswith(".")]
+    assert make(model, inputs, output, resume=True) == 0
+    assert content(output) == content(whole)
+
+
 def test_a_resume_folder_is_used_only_with_resume_and_the_same_settings(
     model: Path, inputs: Path, tmp_path: Path, monkeypatch
 ):
@@ -197,10 +224,16 @@ def test_a_damaged_resume_folder_is_a_one_line_error(model: Path, inputs: Path, 
     assert make(model, inputs, output, resume=True) == 0
 
 
-def kill_after_three_batches() -> None:
+def kill_after_a_segment() -> None:
     """Runs in a separate process."""
     feedforward.MAX_BATCH = 2
-    at_batch(pytest.MonkeyPatch(), 3, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    add = ResumeFolder.add_segment
+
+    def dying(self: ResumeFolder, packed: Any) -> None:
+        add(self, packed)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    pytest.MonkeyPatch().setattr(ResumeFolder, "add_segment", dying)
 
 
 def interrupt_after_three_batches() -> None:
@@ -220,7 +253,7 @@ def test_kill_9_leaves_only_the_resume_folder_and_resume_completes_the_same_file
     (tmp_path / "whole").mkdir()
     assert run_script(command, tmp_path / "whole", before=use_small_batches)[0] == 0
     (tmp_path / "killed").mkdir()
-    dying = {"settings": READ_ONLY_CACHE, "before": kill_after_three_batches}
+    dying = {"settings": READ_ONLY_CACHE, "before": kill_after_a_segment}
     assert run_script(command, tmp_path / "killed", **dying)[0] == -signal.SIGKILL
     assert names(tmp_path / "killed") == {"out.mp4.part"}
     code, printed = run_script(command, tmp_path / "killed", before=interrupt_after_three_batches)

@@ -10,7 +10,7 @@ import pytest
 
 from msst_jax.errors import UserError
 from msst_jax.io import files
-from msst_jax.video.resume import ChunkPlan, ResumeFolder, resume_path, segment_length
+from msst_jax.video.resume import AT_ONCE, ChunkPlan, ResumeFolder, Waiting, resume_path, segment_length
 
 PLAN = ChunkPlan(batch=2, segment=4)
 RUN = {"clip": {"": [3, "ab"]}, "quality": None, "config.size": (1, 2)}
@@ -33,9 +33,11 @@ def packed(number: int) -> dict[str, np.ndarray]:
     return {"data": np.full(5, number, np.uint8)}
 
 
-def begin(folder: Path, *, resume: bool = False, plan: ChunkPlan = PLAN, **changes: Any) -> ResumeFolder:
+def begin(
+    folder: Path, *, resume: bool = False, plan: ChunkPlan = PLAN, waiting: Waiting = AT_ONCE, **changes: Any
+) -> ResumeFolder:
     """A resume folder that the next one in the test need not wait for."""
-    with ResumeFolder(folder, plan, {**RUN, **changes}, resume=resume) as opened:
+    with ResumeFolder(folder, plan, {**RUN, **changes}, resume=resume, waiting=waiting) as opened:
         return opened
 
 
@@ -291,7 +293,7 @@ def test_a_file_without_its_arrays_is_a_one_line_error(folder: Path, name: str):
 
 
 def test_a_folder_that_another_run_holds_is_neither_used_nor_changed(folder: Path):
-    with ResumeFolder(folder, PLAN, RUN, resume=False) as first:
+    with ResumeFolder(folder, PLAN, RUN, resume=False, waiting=AT_ONCE) as first:
         first.add_batch(0, images(0), state(0))
         before = names(folder)
         for resume in (False, True):
@@ -302,9 +304,69 @@ def test_a_folder_that_another_run_holds_is_neither_used_nor_changed(folder: Pat
 
 
 def test_the_folder_is_free_again_once_the_output_is_complete(folder: Path):
-    with ResumeFolder(folder, PLAN, RUN, resume=False) as first:
+    with ResumeFolder(folder, PLAN, RUN, resume=False, waiting=AT_ONCE) as first:
         first.add_batch(0, images(0), state(0))
         first.remove()
         assert not folder.exists()
         with ResumeFolder(folder, PLAN, RUN, resume=False) as second:
             assert second.batches == 0
+
+
+LONG = Waiting(10**6, 1000.0)
+
+
+def test_nothing_but_the_segment_and_the_state_after_it_is_written_while_batches_may_wait(folder: Path):
+    resume_folder = begin(folder, waiting=LONG)
+    for number in range(3):
+        resume_folder.add_batch(number, images(number), state(number))
+        resume_folder.keep_if_due()
+    assert names(folder) == {"run.json"}
+    resume_folder.add_segment(packed(0))
+    assert names(folder) == {"run.json", "segment_000000.npz", "state_000001.npz"}
+    again = begin(folder, resume=True)
+    assert (again.batches, again.segments) == (2, 1)
+    np.testing.assert_array_equal(again.state(STATE)["photo"], state(1)["photo"])
+    resume_folder.keep()
+    assert names(folder) == {"run.json", "segment_000000.npz", "batch_000002.npz", "state_000002.npz"}
+    assert begin(folder, resume=True).batches == 3
+
+
+@pytest.mark.parametrize("waiting", [Waiting(2 * 2 * 4 * 6 * 3, 1000.0), Waiting(10**6, -1.0)])
+def test_batches_wait_no_longer_than_may_be_lost(folder: Path, waiting: Waiting):
+    resume_folder = begin(folder, waiting=waiting)
+    for number in range(3):  # of the size of one and a half of the first limit
+        resume_folder.add_batch(number, images(number), state(number))
+    resume_folder.keep_if_due()
+    assert begin(folder, resume=True).batches == 3
+
+
+def test_a_segment_that_ends_while_later_batches_are_kept_leaves_their_state(folder: Path):
+    resume_folder = begin(folder, waiting=LONG)
+    for number in range(3):
+        resume_folder.add_batch(number, images(number), state(number))
+    resume_folder.keep()
+    resume_folder.add_segment(packed(0))
+    assert names(folder) == {"run.json", "segment_000000.npz", "batch_000002.npz", "state_000002.npz"}
+    again = begin(folder, resume=True)
+    assert (again.batches, again.segments) == (3, 1)
+    np.testing.assert_array_equal(again.state(STATE)["photo"], state(2)["photo"])
+
+
+@pytest.mark.parametrize(("renames", "batches"), [(0, 2), (1, 2), (2, 2), (3, 4)])
+def test_a_kill_while_waiting_batches_are_written_loses_only_them(
+    folder: Path, monkeypatch, renames: int, batches: int
+):
+    fill(folder, 2)
+    resume_folder = begin(folder, resume=True, waiting=LONG)
+    for number in (2, 3):
+        resume_folder.add_batch(number, images(number), state(number))
+    kill_after(monkeypatch, renames)
+    if renames < 3:
+        with pytest.raises(Killed):
+            resume_folder.keep()
+    else:
+        resume_folder.keep()
+    monkeypatch.undo()
+    again = begin(folder, resume=True)
+    assert again.batches == batches
+    np.testing.assert_array_equal(again.state(STATE)["photo"], state(batches - 1)["photo"])
