@@ -8,6 +8,7 @@ import torch
 
 from msst_jax.losses.functional import gram, guided_gram, relative_style_distances
 from msst_jax.losses.guidance import LayerGrid, guide_masks, region_weights
+from msst_jax.losses.guided_batch import guided_batch_loss
 from msst_jax.losses.guided_objective import guidance_of_masks, guided_stylization_loss
 from msst_jax.losses.objective import TERMS, Targets, Terms, content_targets, style_targets
 from msst_jax.models.pretrained import EMBEDDED_VGG16
@@ -141,3 +142,20 @@ def test_relative_distances_do_not_depend_on_the_contrast_of_a_style_and_black_o
     gray = relative_style_distances(0 * grams, targets)
     np.testing.assert_allclose(gray, np.ones((2, 3)), rtol=1e-6)
     assert np.isfinite(relative_style_distances(grams, 0 * targets)).all()
+
+
+def test_factors_of_the_regions_weigh_each_its_own_share_of_the_style(vgg: VGG) -> None:
+    inputs = case(2, 32, 44)
+    grams = [style_targets(vgg, style, LAYERS.style) for style in inputs.styles]
+    targets = jax.tree.map(lambda *values: jnp.concatenate(values)[None], *grams)
+
+    @jax.jit
+    def style(factors: jax.Array | None) -> jax.Array:
+        each = (inputs.pixels[:1], inputs.content[None], inputs.masks[None])
+        _, terms = guided_batch_loss(vgg, targets, LAYERS, WEIGHTS, *each, factors)
+        return terms["style"]
+
+    whole, person, background = (style(each) for each in (None, jnp.array([1.0, 0.0]), jnp.array([0.0, 1.0])))
+    assert 0 < person < whole
+    assert person + background == pytest.approx(float(whole), rel=1e-5)
+    assert style(jnp.array([1.0, 2.5])) == pytest.approx(float(person + 2.5 * background), rel=1e-5)

@@ -1,5 +1,6 @@
 """Fine-tuning: the weights of a trained model are where a run starts, and what does not fit is one line."""
 
+import dataclasses
 from pathlib import Path
 
 import jax
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from msst_jax.configs import fast
 from msst_jax.errors import UserError
 from msst_jax.models.architecture import abstract_architecture, rearrange_styles, style_axes
 from msst_jax.models.feedforward_model import load_feedforward
@@ -91,3 +93,10 @@ def test_slices_of_styles_are_taken_along_their_own_axis():
 def test_a_start_that_does_not_fit_says_what_to_give(model: Path, start: str, changes: dict, message: str):
     with pytest.raises(UserError, match=message):
         initial(model if start == "model" else start, "person", "background", **changes)
+
+
+def test_region_weights_of_another_number_than_the_styles_are_refused_before_any_file_is_read() -> None:
+    options = dataclasses.replace(build_stylizer_options(fast.get_config()), region_weights=(1.0, 2.0, 3.0))
+    styles = {"person": "nowhere.jpg", "background": "nowhere.jpg"}
+    with pytest.raises(UserError, match=r"^config.region_weights has 3 factors for 2 styles; give one "):
+        load_task_spec(options, styles)
