@@ -148,6 +148,8 @@ def check_stylizer_config(config: ConfigDict) -> None:
     """
     _check_architecture(config)
     _check_losses(config)
+    for factor in config.region_weights:
+        check_number("config.region_weights", factor)
     _check_minimums(config, STYLIZER_MINIMUMS)
     if config.style_size and config.style_size < MIN_SIDE:
         raise UserError(f"config.style_size is {config.style_size}; use at least {MIN_SIDE}, or 0 for the file's own")
