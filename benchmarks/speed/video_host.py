@@ -18,6 +18,7 @@ from statistics import median
 import numpy as np
 from PIL import Image
 
+from benchmarks.harness.arguments import at_least
 from msst_jax.errors import UserError
 from msst_jax.runtime.console import ArgumentParser, configure_logging, print_line
 from msst_jax.video.io.reader import open_video
@@ -116,8 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the benchmark selected by the command line."""
     parser = ArgumentParser(prog="python -m benchmarks.speed.video_host", description=__doc__)
     parser.add_argument("--size", type=parse_size, default=(1280, 720), metavar="WIDTHxHEIGHT")
-    parser.add_argument("--frames", type=int, default=96)
-    parser.add_argument("--batch", type=int, default=2, help="frames that the device stylizes together")
+    parser.add_argument("--frames", type=at_least(1), default=96)
+    parser.add_argument("--batch", type=at_least(1), default=2, help="frames that the device stylizes together")
     flags = parser.parse_args(arguments)
     configure_logging(quiet=True)
     width, height = flags.size

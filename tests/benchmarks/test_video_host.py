@@ -20,3 +20,9 @@ def test_every_part_has_a_figure(capsys: Capture, monkeypatch: pytest.MonkeyPatc
 def test_a_size_that_is_none_is_one_line() -> None:
     with pytest.raises(UserError, match="'large' is no size; give WIDTHxHEIGHT, such as 1280x720"):
         video_host.main(["--size", "large"])
+
+
+@pytest.mark.parametrize("flag", ["--frames", "--batch"])
+def test_no_frames_are_one_line(flag: str) -> None:
+    with pytest.raises(UserError, match=f"{flag}.*'0' is not a positive integer"):
+        video_host.main([flag, "0"])
