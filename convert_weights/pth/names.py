@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import ml_dtypes
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import DTypeLike
 
@@ -16,7 +16,7 @@ REAL_STORAGES: Mapping[str, DTypeLike] = {
     "Float": np.float32,
     "Double": np.float64,
     "Half": np.float16,
-    "BFloat16": ml_dtypes.bfloat16,
+    "BFloat16": jnp.bfloat16,
     "Long": np.int64,
     "Int": np.int32,
     "Short": np.int16,
@@ -34,10 +34,10 @@ DTYPES: Mapping[str, DTypeLike] = {
     "torch.uint16": np.uint16,
     "torch.uint32": np.uint32,
     "torch.uint64": np.uint64,
-    "torch.float8_e4m3fn": ml_dtypes.float8_e4m3fn,
-    "torch.float8_e4m3fnuz": ml_dtypes.float8_e4m3fnuz,
-    "torch.float8_e5m2": ml_dtypes.float8_e5m2,
-    "torch.float8_e5m2fnuz": ml_dtypes.float8_e5m2fnuz,
+    "torch.float8_e4m3fn": jnp.float8_e4m3fn,
+    "torch.float8_e4m3fnuz": jnp.float8_e4m3fnuz,
+    "torch.float8_e5m2": jnp.float8_e5m2,
+    "torch.float8_e5m2fnuz": jnp.float8_e5m2fnuz,
 }
 # Beside tensors, checkpoints of trainings hold plain values. Nothing is done with those, but they do not make a file
 # unreadable.
