@@ -7,6 +7,7 @@ setup(
         *find_packages(include=["msst_jax*"]),
         "msst_jax.configs",
         "msst_jax.convert_weights",
+        "msst_jax.convert_weights.pth",
         "msst_jax.examples",
     ]
 )

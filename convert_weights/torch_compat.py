@@ -1,4 +1,4 @@
-"""Imports torch and torchvision, even if their builds do not match."""
+"""Imports torch and torchvision, which only --check needs, even if their builds do not match."""
 
 import functools
 import sys

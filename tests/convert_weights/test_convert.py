@@ -286,14 +286,6 @@ def test_unwritable_output_exits_with_2(tmp_path: Path, capsys: Capture) -> None
     assert "cannot write" in refused(capsys, tmp_path / "file" / "out", "vgg16", "--from", "none.pth")
 
 
-@pytest.mark.parametrize("arguments", [["vgg16"], ["vgg16", "--from", "x.pth"], ["vgg16", "--from", "y", "--check"]])
-def test_without_torch_the_error_says_what_to_install(
-    arguments: list[str], output: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "torch", None)
-    assert "run pip install torch torchvision" in refused(capsys, output, *arguments)
-
-
 def test_ctrl_c_leaves_no_partial_output(tmp_path: Path, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(path: Path, *_: object) -> None:
         path.write_bytes(b"half")

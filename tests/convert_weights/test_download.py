@@ -178,6 +178,7 @@ def test_default_source_is_downloaded_and_converted(
     server.content = saved(tmp_path / "vgg.pth", full_state("vgg16")).read_bytes()
     url = server.url.replace(NAME, f"vgg16-{hashlib.sha256(server.content).hexdigest()[:8]}.pth")
     monkeypatch.setattr(cli, "NETWORKS", {"vgg16": replace(NETWORKS["vgg16"], url=url)})
+    monkeypatch.setitem(sys.modules, "torch", None)  # a plain install has none
     assert cli.main(["vgg16", "--output", str(output), "--quiet"]) == 0
     assert "conv5_3.bias" in load_file(output)
 
