@@ -36,6 +36,17 @@ class Settings(NamedTuple):
     tv_weight: float = 8.5e-5
 
 
+class Modes(NamedTuple):
+    """What PyTorch offers for speed; none of it changes the formulas."""
+
+    compiled: bool = False
+    """torch.compile of loss and gradient."""
+    channels_last: bool = False
+    """Features in the memory layout that tensor cores read."""
+    amp: bool = False
+    """Products in bfloat16 (torch.autocast)."""
+
+
 class Terms(NamedTuple):
     """Loss terms before weighting."""
 
@@ -152,6 +163,7 @@ class Reference:
         settings: Settings | None = None,
         structure: Structure = "original",
         device: str = "cpu",
+        modes: Modes = Modes(),  # noqa: B008  # immutable
     ):
         """Computes the targets.
 
@@ -163,9 +175,11 @@ class Reference:
           settings: layers and weights of the loss; None for the original's.
           structure: see the module docstring.
           device: torch device to run on.
+          modes: what makes it faster; the targets are computed without.
         """
         self.settings = settings or Settings()
         self.device = device
+        self.modes = modes
         self.net = network(weights).to(device)
         if structure == "lean":
             self.net.requires_grad_(False)
@@ -179,6 +193,16 @@ class Reference:
                 taps = taps_of(self.net, normalize(to_tensor(style).to(device))[None], self.settings.style_layers)
                 for layer, features in taps.items():
                     self.grams[layer].append(gram(features)[0])
+        if modes.channels_last:
+            self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # and with it all features
+        self.objective: Callable[[Tensor], Tensor] = (
+            torch.compile(self._objective) if modes.compiled else self._objective
+        )
+
+    def _objective(self, images: Tensor) -> Tensor:
+        """The loss of images (K, 3, H, W)."""
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.modes.amp):
+            return self.total(self.terms(images))
 
     def composite(self, images: Tensor) -> Tensor:
         """Composite R (3, H, W) of images (K, 3, H, W)."""
@@ -245,7 +269,7 @@ class Optimization:
     def _evaluate(self) -> float:
         self.pixels.data.clamp_(0, 1)
         self.optimizer.zero_grad()
-        loss = self.reference.total(self.reference.terms(self.pixels))
+        loss = self.reference.objective(self.pixels)
         loss.backward()
         self.losses.append(loss.item())
         return self.losses[-1]

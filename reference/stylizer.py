@@ -51,7 +51,9 @@ def region_norm(x: Tensor, masks: Tensor, style: Tensor) -> Tensor:
 def upsample(x: Tensor) -> Tensor:
     """(N, C, H, W) at twice the size by the binomial filter of order 9, borders repeated."""
     _, channels, height, width = x.shape
-    rows = torch.tensor([1.0, 9.0, 36.0, 84.0, 126.0, 126.0, 84.0, 36.0, 9.0, 1.0], dtype=x.dtype) / 256
+    rows = (
+        torch.tensor([1.0, 9.0, 36.0, 84.0, 126.0, 126.0, 84.0, 36.0, 9.0, 1.0], dtype=x.dtype, device=x.device) / 256
+    )
     kernel = torch.outer(rows, rows)[None, None].expand(channels, 1, 10, 10)
     padded = functional.pad(x, (2, 2, 2, 2), mode="replicate")
     full = functional.conv_transpose2d(padded, kernel, stride=2, groups=channels)

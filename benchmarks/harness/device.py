@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 MATRIX_SIDES = (1024, 2048, 4096, 8192)  # of square matrices; CPUs do best below the largest
 MAX_SIDE_ON_CPU = 4096
@@ -54,16 +55,18 @@ def _processor() -> str:
 def measured_rates() -> Rates:
     """Measures the rates of the device, in a few seconds."""
     sides = [side for side in MATRIX_SIDES if side <= MAX_SIDE_ON_CPU or jax.default_backend() != "cpu"]
-    return Rates(max(_product_rate(side) for side in sides), _copy_rate())
+    return Rates(max(product_rate(side) for side in sides), copy_rate())
 
 
-def _product_rate(side: int) -> float:
-    matrix = jax.random.normal(jax.random.key(0), (side, side))
+def product_rate(side: int, dtype: DTypeLike = jnp.float32) -> float:
+    """FLOP/s of a product of square matrices, at the precision that is set around here."""
+    matrix = jax.random.normal(jax.random.key(0), (side, side)).astype(dtype)
     product = jax.jit(jnp.dot)
     return 2 * side**3 / _shortest(lambda: product(matrix, matrix))
 
 
-def _copy_rate() -> float:
+def copy_rate() -> float:
+    """Bytes/s read and written by a copy."""
     size = COPY_BYTES_ON_CPU if jax.default_backend() == "cpu" else COPY_BYTES
     array = jnp.zeros(size // 4)
     copy = jax.jit(jnp.copy)

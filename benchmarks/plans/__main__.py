@@ -5,6 +5,8 @@
 Prints a Markdown table: kernels that a call launches, loops and those of them whose number of trips the host must ask
 for, what would be slow (select-and-scatter, float64, callbacks), and temporary memory. No times: nothing runs, and the
 autotuner has nothing to time. Needs the extra gpu-aot. With --json one JSON object; with --hlo also the optimized HLO.
+--seconds prints what an optimization by configs/seed.py would take instead, by kind of kernel and way of computing it,
+reasoned from operations, bytes and launches (benchmarks/plans/seconds.py).
 """
 
 import argparse
@@ -16,13 +18,16 @@ from pathlib import Path
 
 from benchmarks.harness.arguments import at_least
 from benchmarks.plans.facts import Facts, facts_of
+from benchmarks.plans.seconds import H100, Part, parts_of_text
 from benchmarks.plans.toolchain import command, environment, find_toolchain, h100
 from msst_jax.errors import UserError
 from msst_jax.io.files import write_text
+from msst_jax.presets.lookup import load_preset
 from msst_jax.runtime.console import ArgumentParser, configure_logging, print_line
 
 PROGRAM = "benchmarks.plans"
 CHILD = "--child"
+EVALUATIONS = 320  # of configs/seed.py, whose 300 steps are rounded up as the original program does
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,6 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return subprocess.run(
                 command(PROGRAM, [CHILD, *given]), env=environment(find_toolchain()), check=False
             ).returncode
+        if flags.seconds:
+            print(seconds_table(predict(flags.size)))
+            return 0
         plans = plan(flags.programs, flags.size, flags.hlo)
     except UserError as error:
         print_line(PROGRAM, error)
@@ -62,6 +70,32 @@ def plan(names: Sequence[str], size: int, hlo: Path | None = None) -> dict[str, 
     return plans
 
 
+def predict(size: int) -> dict[str, dict[str, Part]]:
+    """{way of computing an evaluation of configs/seed.py: {kind of kernel: its part of one}}."""
+    from benchmarks.plans.programs import VARIANTS
+
+    device, history = h100(), load_preset("seed").get_config().history
+    texts = {name: (variant, variant.compile(size, device).as_text() or "") for name, variant in VARIANTS.items()}
+    return {
+        name: parts_of_text(text, H100, exact=variant.exact, trips=history) for name, (variant, text) in texts.items()
+    }
+
+
+def seconds_table(predicted: Mapping[str, Mapping[str, Part]]) -> str:
+    """Seconds of EVALUATIONS evaluations by kind of kernel, and what one evaluation does, as Markdown."""
+    kinds = list(dict.fromkeys(kind for parts in predicted.values() for kind in parts))
+    rows = []
+    for name, parts in predicted.items():
+        total = sum(parts.values(), Part())
+        seconds = [parts[kind].seconds if kind in parts else 0.0 for kind in kinds]
+        each = [f"{EVALUATIONS * value:.2f}" for value in (*seconds, total.seconds)]
+        done = [f"{total.operations / 1e9:.0f}", f"{total.bytes / 1e9:.1f}", f"{total.kernels:.0f}"]
+        rows.append((name, *each, *done, f"{total.waits:.0f}"))
+    return _markdown(
+        (f"{EVALUATIONS} evaluations, s", *kinds, "all", "GFLOP each", "GB each", "kernels", "waits"), rows
+    )
+
+
 def table(plans: Mapping[str, Facts]) -> str:
     """The facts as Markdown."""
     head = (
@@ -75,8 +109,11 @@ def table(plans: Mapping[str, Facts]) -> str:
         "temporary, GB",
     )
     rows = [(name, *map(str, facts[:-1]), f"{facts.temporary / 1e9:.3f}") for name, facts in plans.items()]
-    lines = [head, ("---",) * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return _markdown(head, rows)
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, ("---",) * len(head), *rows))
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -85,6 +122,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--size", type=at_least(16), default=512, help="side of the pictures in pixels")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--hlo", type=Path, metavar="DIR")
+    parser.add_argument("--seconds", action="store_true", help="what configs/seed.py would take, instead")
     parser.add_argument(CHILD, action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 

@@ -1,7 +1,6 @@
 """What a compiled program tells about how a GPU will run it."""
 
 import re
-from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -43,8 +42,8 @@ def facts_of(compiled: jax.stages.Compiled) -> Facts:
 
 def facts_of_text(text: str) -> Facts:
     """Those that optimized HLO tells; no temporary memory."""
-    bodies = dict(_computations(text))
-    loops = [line for lines in bodies.values() for line in lines if _operation(line) == "while"]
+    bodies = dict(computations(text))
+    loops = [line for lines in bodies.values() for line in lines if operation(line) == "while"]
     return Facts(
         kernels=_launches(bodies, "ENTRY"),
         loops=len(loops),
@@ -60,30 +59,19 @@ def _launches(bodies: dict[str, list[str]], name: str) -> int:
     """Kernels of a computation; those of loops, calls and command buffers within it are counted as they run."""
     total = 0
     for line in bodies.get(name, ()):
-        operation = _operation(line)
-        if operation == "while":
+        kind = operation(line)
+        if kind == "while":
             trips = re.search(r'known_trip_count":\{"n":"(\d+)"', line)
             inner = sum(_launches(bodies, called) for called in CALLED.findall(line))
             total += inner * (int(trips.group(1)) if trips else 1)
-        elif operation in ("call", "conditional"):
+        elif kind in ("call", "conditional"):
             total += sum(_launches(bodies, called) for called in CALLED.findall(line))
-        elif operation and operation not in FREE:
+        elif kind and kind not in FREE:
             total += 1
     return total
 
 
-def operations(text: str) -> Counter[str]:
-    """How often every kind of instruction stands in the program, fusions by their kind, calls by their target."""
-    return Counter(_kind(line) for _, lines in _computations(text) for line in lines if _operation(line))
-
-
-def _kind(line: str) -> str:
-    operation = _operation(line)
-    detail = re.search(r'custom_call_target="([^"]+)"' if operation == "custom-call" else r"kind=(\w+)", line)
-    return f"{operation}:{detail.group(1)}" if detail else operation
-
-
-def _computations(text: str) -> Iterator[tuple[str, list[str]]]:
+def computations(text: str) -> Iterator[tuple[str, list[str]]]:
     """(name, instructions) of every computation; that of the entry is "ENTRY"."""
     name = ""
     lines: list[str] = []
@@ -98,6 +86,7 @@ def _computations(text: str) -> Iterator[tuple[str, list[str]]]:
             lines.append(COMMENT.sub("", line.strip()))
 
 
-def _operation(line: str) -> str:
+def operation(line: str) -> str:
+    """The kind of an instruction, "" for any other line."""
     match = OPERATION.search(line)
     return match.group(1) if match else ""

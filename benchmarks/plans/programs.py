@@ -1,7 +1,8 @@
 """The programs that a run computes with, as functions of abstract arguments on a device."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +13,11 @@ from jax.sharding import SingleDeviceSharding
 from benchmarks.speed import feedforward_photo, optimize, train_step
 from msst_jax.models.deeplab import PERSON_NETWORK
 from msst_jax.models.feedforward_model import BUILTIN, load_feedforward
+from msst_jax.models.precision import products_at
 from msst_jax.models.stylizer import blend_mixtures
+from msst_jax.optim.lbfgs_direction import Form
 from msst_jax.optim.minimize import clip_to_range, compile_step, make_init
+from msst_jax.optim.optimizer import OptimizerOptions
 from msst_jax.presets.lookup import load_preset
 from msst_jax.regions.masks import MaskSpec
 from msst_jax.regions.segmenter import load_segmenter
@@ -37,21 +41,26 @@ def place(tree: Any, device: jax.Device) -> Any:
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x), sharding=sharding), tree)
 
 
-def evaluation(preset: str, **changes: Any) -> Compile:
+def evaluation(preset: str, form: Form = "by_platform", **changes: Any) -> Compile:
     """Loss, gradient and update of the bundled example, with a full history of the optimizer.
 
     Args:
       preset: its name.
+      form: of L-BFGS's direction.
       changes: fields of its config.
     """
 
     def build(side: int, device: jax.Device) -> jax.stages.Compiled:
         config, inputs = optimize.example(side, load_preset(preset).get_config())
         config.update(changes)
-        problem = optimize.step_problem(build_options(config), inputs, config.history)
-        state = jax.eval_shape(make_init(problem.transform, batched=True), problem.pixels)
-        loss, state, runs = place((problem.loss, state, problem.runs), device)
-        return compile_step(loss, problem.transform, clip_to_range, state, runs)[0]
+        options = build_options(config)
+        if isinstance(options.optimizer, OptimizerOptions):
+            options = replace(options, optimizer=replace(options.optimizer, form=form))
+        with products_at(config.precision):
+            problem = optimize.step_problem(options, inputs, config.history)
+            state = jax.eval_shape(make_init(problem.transform, batched=True), problem.pixels)
+            loss, state, runs = place((problem.loss, state, problem.runs), device)
+            return compile_step(loss, problem.transform, clip_to_range, state, runs)[0]
 
     return build
 
@@ -99,4 +108,22 @@ PROGRAMS: Mapping[str, Compile] = {
     "fast_photo": fast_photo,
     "video_batch": video_batch,
     "training": training,
+}
+
+
+class Variant(NamedTuple):
+    """A way to compute an evaluation of `seed`, for the table of predicted seconds."""
+
+    compile: Compile
+    exact: bool = False
+    """Products in float32, not in TF32."""
+
+
+VARIANTS: Mapping[str, Variant] = {
+    "two loops over the history (before)": Variant(evaluation("seed", form="loops")),
+    "the default: blocked, TF32": Variant(evaluation("seed")),
+    "`--config.precision=highest`": Variant(evaluation("seed", precision="highest"), exact=True),
+    "`--config.precision=bfloat16 --config.history_dtype=bfloat16`": Variant(
+        evaluation("seed", precision="bfloat16", history_dtype="bfloat16")
+    ),
 }

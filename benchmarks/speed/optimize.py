@@ -26,7 +26,7 @@ from msst_jax.transfer.build import build_options
 from msst_jax.transfer.inputs import PhotoInputs, load_photo_inputs
 from msst_jax.transfer.objective import build_objective, load_loss_network, scale_scene
 from msst_jax.transfer.options import StylizationOptions
-from reference.original import Optimization, Reference, Settings, Structure
+from reference.original import Modes, Optimization, Reference, Settings, Structure
 
 GROUP = "optimize"
 ORIGINAL = "PyTorch, the original's structure"
@@ -141,12 +141,13 @@ def start_torch(size: int, structure: Structure) -> Program:
     return Program(advance)
 
 
-def torch_optimization(size: int, structure: Structure, evaluations_per_step: int) -> Optimization:
+def torch_optimization(
+    size: int, structure: Structure, evaluations_per_step: int, modes: Modes | None = None
+) -> Optimization:
     """The PyTorch optimization of the example, on the GPU if JAX uses one."""
     config, inputs = example(size)
     styles = [region.paintings[0].image for region in inputs.regions]
     settings = Settings(blend_ratio=config.blend_ratio)
-    reference = Reference(
-        EMBEDDED_VGG16, inputs.photo, styles, inputs.masks, settings, structure, device=torch_device()
-    )
+    masks, device = inputs.masks, torch_device()
+    reference = Reference(EMBEDDED_VGG16, inputs.photo, styles, masks, settings, structure, device, modes or Modes())
     return Optimization(reference, np.stack([inputs.photo] * len(styles)), evaluations_per_step)
