@@ -36,6 +36,7 @@ from msst_jax.pipelines.job import (
 from msst_jax.pipelines.model_inputs import check_model_masks, load_model_segmenter
 from msst_jax.regions.mask_files import read_mask
 from msst_jax.regions.masks import MaskSpec
+from msst_jax.regions.points import check_points, recorded_points
 from msst_jax.regions.segmenter import AnySegmenter
 from msst_jax.report.sheets import blend_strip
 from msst_jax.report.sidecar import build_sidecar
@@ -62,7 +63,7 @@ def run(config: ConfigDict, job: PhotoJob) -> int:
     dtype = compute_dtype(PRECISIONS[config.precision].dtype)
     model = open_model(job.model, job.styles, dtype, stroke_size=config.stroke_size)
     _check(job, model, targets)
-    spec = MaskSpec(model.regions, tuple(job.masks), options.masks)
+    spec = MaskSpec(model.regions, tuple(job.masks), options.masks, tuple(job.points))
     segmenter = load_model_segmenter(job.model, spec, options.segmenter)
     left_out = LeftOut(len(targets))
     items = _read_items(options, job, model, spec, targets, segmenter, left_out)
@@ -83,6 +84,7 @@ def run(config: ConfigDict, job: PhotoJob) -> int:
 def _check(job: PhotoJob, model: FeedforwardModel, targets: Mapping[Path, Path]) -> None:
     """Raises UserError for everything that can be known before any work."""
     check_model_masks(job.model, model, job.masks)
+    check_points(job.points, model.regions, job.masks)
     if job.compare:
         raise UserError("--compare shows what the losses of the optimization do; omit it or --model")
     if Path(job.photo).is_dir():
@@ -180,13 +182,14 @@ def _write(
     if item.output == STANDARD_STREAM:
         return
     content = build_sidecar(
-        config=recorded_config(config, str(item.file), job.styles, job.masks),
+        config=recorded_config(config, str(item.file), job.styles, job.masks, job.points),
         inputs=item.inputs,
         weights=model.path,
         seed=0,
         seconds=seconds,
         photo=str(item.file),
         masks={name: str(file) for name, file in mask_files(job, item.file).items()},
+        **recorded_points(job.points),
         evaluations=[],
         interrupted=False,
         segmenter=item.inputs.segmenter,

@@ -42,8 +42,8 @@ def scene(tmp_path: Path) -> Path:
             ["photo.png", "--regions-only", "--segmenter=deeplabv3_resnet101"],
             "run `python -m msst_jax.convert_weights deeplabv3_resnet101`",
         ),
-        (["photo.png", "--regions-only", "--mask=x=nope.png"], "takes no --style or --mask, found x=nope.png; leave"),
-        (["photo.png", "--regions-only", *TWO], "takes no --style or --mask, found dog=a.png, background=b.png, dog="),
+        (["photo.png", "--regions-only", "--mask=x=nope.png"], "--regions-only takes no --mask, found x=nope.png; leave"),
+        (["photo.png", "--regions-only", *TWO], "--regions-only takes no --mask, found dog=left.png; leave"),
         (["photo.png", *TWO, "--config.min_speck=-1"], "config.min_speck is -1.0; it must be zero or more"),
         (["photo.png", "--style=background=nope.jpg"], "style nope.jpg does not exist; check the name"),
         (
