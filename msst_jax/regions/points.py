@@ -105,5 +105,5 @@ def pointed_mask(
 
 def _describe(probabilities: np.ndarray, names: Sequence[str]) -> str:
     """ "person 93%, dog 5%": what is probable at a pixel, by its probabilities (C,)."""
-    likeliest = [index for index in np.argsort(-probabilities, kind="stable")[:3] if probabilities[index] >= 0.005]
+    likeliest = [index for index in np.argsort(-probabilities, kind="stable")[:3] if probabilities[index] >= 0.01]
     return ", ".join(f"{names[index]} {probabilities[index]:.0%}" for index in likeliest)

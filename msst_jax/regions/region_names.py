@@ -10,7 +10,7 @@ from msst_jax.errors import UserError, nearest_or_all
 from msst_jax.models.voc import CLASSES
 from msst_jax.registry import BACKGROUND
 
-OWN_SEGMENTER = "a --segmenter of your own that knows it (docs/python.md)"
+OR_OWN_SEGMENTER = ", or a --segmenter of your own that knows it (docs/python.md)"
 
 
 class Part(NamedTuple):
@@ -49,7 +49,7 @@ def _parse_part(region: str, text: str, classes: Sequence[str]) -> Part:
         similar = nearest_or_all(name, classes, "")
         raise UserError(
             f"there is no region {name!r}; regions are {', '.join(classes)}, or any name with a mask: correct the name "
-            f"{f'({similar}) ' if similar else ''}or give --mask {region}=FILE, or {OWN_SEGMENTER}"
+            f"{f'({similar}) ' if similar else ''}or give --mask {region}=FILE{OR_OWN_SEGMENTER}"
         )
     if mark and (not number.isdecimal() or int(number) < 1):
         raise UserError(

@@ -49,6 +49,7 @@ NUMBERS = [f"--config.{name}={value!r}".replace("'", '"') for name, value in QUI
 FLAG_VALUES = {
     "style": "--style=person=a.png",
     "mask": "--mask=person=left.png",
+    "point": "--point=person=3,4",
     "blend": "--blend=0.1",
     "seed": "--seed=3",
     "init": "--init=photo.png",
