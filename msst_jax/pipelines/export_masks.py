@@ -21,7 +21,7 @@ from msst_jax.regions.absent import mask_file_name
 from msst_jax.regions.asked import Asked, asked_masks
 from msst_jax.regions.inference import class_probabilities
 from msst_jax.regions.masks import foreground
-from msst_jax.regions.points import Point, check_points, recorded_points
+from msst_jax.regions.points import Point, check_points, recorded_points, scale_points
 from msst_jax.regions.segmenter import AnySegmenter, load_segmenter, segmenter_classes
 from msst_jax.regions.selection import Found, find_classes
 from msst_jax.report.sheets import classes_overlay
@@ -117,9 +117,9 @@ def export_masks(
     )
     check_outputs(output, [output, sidecar, *(mask_path(output, name) for name in names)], inputs)
     picture, pixels, _ = load_photo(options, photo)
-    segmenter = segmenter or load_segmenter(options.segmenter)
     size = (pixels.shape[1], pixels.shape[0])
-    scaled = {point: point.scaled(picture.size, size) for point in points}
+    scaled = scale_points(points, picture.size, size)
+    segmenter = segmenter or load_segmenter(options.segmenter)
     probabilities = class_probabilities(segmenter, picture, size, refine=options.masks.refine_edges)
     found = find_classes(options.masks, probabilities, segmenter.classes)
     asked = asked_masks(options.masks, probabilities, segmenter.classes, found, regions, scaled)

@@ -45,6 +45,13 @@ class Point(NamedTuple):
         return int((self.x + 0.5) * size[0] / photo_size[0]), int((self.y + 0.5) * size[1] / photo_size[1])
 
 
+def scale_points(
+    points: Iterable[Point], photo_size: tuple[int, int], size: tuple[int, int]
+) -> dict[Point, tuple[int, int]]:
+    """{point: as `Point.scaled`}."""
+    return {point: point.scaled(photo_size, size) for point in points}
+
+
 def recorded_points(points: Iterable[Point]) -> dict[str, dict[str, list[int]]]:
     """The part of a sidecar that has them, {"points": {region: [x, y]}}; nothing if there are none."""
     recorded = {point.region: [point.x, point.y] for point in points}

@@ -14,7 +14,7 @@ from msst_jax.models.vgg import deepest_tap, tap_names
 from msst_jax.regions.inference import class_probabilities
 from msst_jax.regions.mask_files import read_mask
 from msst_jax.regions.masks import MaskSpec, compose_masks
-from msst_jax.regions.points import Point, check_points
+from msst_jax.regions.points import Point, check_points, scale_points
 from msst_jax.regions.region_names import region_parts
 from msst_jax.regions.segmenter import AnySegmenter, Size, load_segmenter, segmenter_classes
 from msst_jax.regions.selection import select_regions
@@ -152,10 +152,12 @@ def partition_photo(
     Raises:
       UserError: as `load_segmenter` and `photo_masks`.
     """
+    size = (photo.pixels.shape[1], photo.pixels.shape[0])
+    scale_points(spec.points, photo.picture.size, size)
     if spec.missing and segmenter is None:  # only now that everything the user may have mistyped is checked: it is slow
         segmenter = load_segmenter(options.segmenter, spec.missing)
     used = segmenter if spec.missing else None
-    masks = photo_masks(spec, given, used, photo.picture, (photo.pixels.shape[1], photo.pixels.shape[0]))
+    masks = photo_masks(spec, given, used, photo.picture, size)
     return PhotoInputs(photo.pixels, masks, tuple(regions), used.record() if used else None, start, photo.alpha)
 
 
@@ -304,7 +306,7 @@ def segment_regions(
     Raises:
       UserError: as `select_regions`, or a point outside the photo.
     """
-    points = {point: point.scaled(picture.size, size) for point in spec.points}
+    points = scale_points(spec.points, picture.size, size)
     probabilities = class_probabilities(segmenter, picture, size, refine=spec.options.refine_edges)
     return select_regions(
         spec.options, probabilities, segmenter.classes, spec.missing, given, points=points, must_exist=must_exist
