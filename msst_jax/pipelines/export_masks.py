@@ -124,25 +124,22 @@ def export_masks(
     found = find_classes(options.masks, probabilities, segmenter.classes)
     asked = asked_masks(options.masks, probabilities, segmenter.classes, found, regions, scaled)
     masks = {**found.masks, **found.instance_masks(), **asked.masks}
-    files = {name: mask_path(output, name).name for name in (*masks, *asked.absent)}
-    check_outputs(output, [output.with_name(file) for file in files.values()], inputs)
     earlier = _earlier_run(output, sidecar)
-    painted = earlier.painted(output)
+    painted = [name for name in earlier.painted(output) if name not in masks]
+    absent = [*dict.fromkeys([*asked.absent, *painted])]  # painted ones are known to later runs too
+    files = {name: mask_path(output, name).name for name in (*masks, *absent)}
+    check_outputs(output, [output.with_name(file) for file in files.values()], inputs)
     save_picture(_overlay(pixels, found), output)
-    for name, mask in masks.items():
-        save_picture(Image.fromarray(np.round(mask * 255).astype(np.uint8)), mask_path(output, name))
-    for name in asked.absent:
-        if name not in painted:
-            save_picture(Image.new("L", picture.size), mask_path(output, name))
-    stale = {file for name, file in earlier.masks.items() if name not in painted} - {*files.values()}
-    for name in stale:
-        output.with_name(name).unlink(missing_ok=True)
+    _write_masks(output, masks, [name for name in absent if name not in painted], picture.size)
+    stale = {*earlier.masks.values()} - {*files.values()}
+    for file in stale:
+        output.with_name(file).unlink(missing_ok=True)
     record = {
         "photo": photo,
         "shares": found.fractions,
         **({"instances": instances} if (instances := found.instance_fractions()) else {}),
         "masks": files,
-        **({ABSENT: [*asked.absent]} if asked.absent else {}),
+        **({ABSENT: absent} if absent else {}),
         **recorded_points(points),
         "segmenter": segmenter.record(),
         **recorded_imports(imports),
@@ -163,6 +160,16 @@ def _overlay(pixels: np.ndarray, found: Found) -> Image.Image:
         for number, middle in enumerate(instances.middles, start=1)
     ]
     return classes_overlay(pixels, found.masks, found.fractions, captions=found.describe(), labels=numbers)
+
+
+def _write_masks(
+    output: Path, masks: Mapping[str, np.ndarray], empty: Iterable[str], photo_size: tuple[int, int]
+) -> None:
+    """The masks {region: (H, W)}, and those of regions that are to be painted, as large as the photo."""
+    for name, mask in masks.items():
+        save_picture(Image.fromarray(np.round(mask * 255).astype(np.uint8)), mask_path(output, name))
+    for name in empty:
+        save_picture(Image.new("L", photo_size), mask_path(output, name))
 
 
 def _log(

@@ -241,7 +241,7 @@ def test_an_empty_mask_that_was_painted_on_is_neither_overwritten_nor_removed(sc
     caplog.set_level("INFO")
     output = export(scene, regions=["tree", "sofa"])
     save(output.with_name("masks_tree.png"), np.full((60, 80), 255, np.uint8))
-    for regions in (["tree"], []):
+    for regions in (["tree"], [], ["tree"]):
         export(scene, regions=regions)
         assert white(output, "tree").all()
     assert "not found: tree; left" in caplog.text
