@@ -26,10 +26,11 @@ from ml_collections import ConfigDict
 def get_config() -> ConfigDict:
     """The default config of stylize.py."""
     config = ConfigDict()
-    # Inputs, set by the command line; styles and masks are what --style and --mask take.
+    # Inputs, set by the command line; styles, masks and points are what --style, --mask and --point take.
     config.photo = ""
     config.styles = ()
     config.masks = ()
+    config.points = ()
 
     config.size = 512  # longest side in pixels; 0 = original size
     config.square = False  # stretch to size x size

@@ -29,4 +29,5 @@ def use_example(config: ConfigDict) -> None:
     config.photo = str(EXAMPLES / "astronaut.jpg")
     config.styles = (f"person={EXAMPLES / 'brush_strokes.jpg'}", f"background={EXAMPLES / 'mosaic.jpg'}")
     config.masks = ()
+    config.points = ()
     config.segmenter = config.segmenter or "person_vgg16"

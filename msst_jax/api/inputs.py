@@ -7,6 +7,7 @@ import numpy as np
 
 from msst_jax.api.masks import take_masks
 from msst_jax.api.pictures import Picture, Size
+from msst_jax.api.points import take_points
 from msst_jax.api.styles import WeightedPicture, check_regions
 from msst_jax.errors import UserError
 from msst_jax.io.images import fit_size
@@ -36,6 +37,7 @@ def photo_inputs(
     photo: Picture,
     styles: Mapping[str, tuple[WeightedPicture, ...]],
     masks: Any,
+    points: Any = None,
     *,
     start: Picture | None = None,
     segmenter: AnySegmenter | None = None,
@@ -47,6 +49,7 @@ def photo_inputs(
       photo: see `take_picture`.
       styles: see `take_styles`.
       masks: as the caller gave them; see `take_masks`.
+      points: likewise; see `take_points`.
       start: the first pixels; None = as the options say.
       segmenter: the network; None = that of the options.
 
@@ -57,7 +60,7 @@ def photo_inputs(
     given = take_masks(masks, styles, photo.size, size)
     classes = segmenter.classes if segmenter else segmenter_classes(options.inputs.segmenter)
     check_regions([*styles], [*given], classes)
-    spec = MaskSpec(tuple(styles), tuple(given), options.inputs.masks)
+    spec = MaskSpec(tuple(styles), tuple(given), options.inputs.masks, take_points(points, styles, given))
     regions = [
         Region(name, tuple(_painting(options.inputs, each, size) for each in mix), spec.origin(name))
         for name, mix in styles.items()

@@ -9,10 +9,11 @@ from msst_jax.api.wording import in_callers_words
 from msst_jax.errors import UserError, nearest_or_all
 from msst_jax.models.deeplab import SEGMENTERS
 from msst_jax.presets.validation import check_number
+from msst_jax.regions.inference import class_probabilities
 from msst_jax.regions.masks import BACKGROUND, MaskOptions
 from msst_jax.regions.own_segmenter import OwnSegmenter
 from msst_jax.regions.segmenter import AnySegmenter, Segmenter, load_segmenter
-from msst_jax.regions.selection import segment_classes
+from msst_jax.regions.selection import find_classes
 from msst_jax.registry import SEGMENTERS as REGISTERED
 
 SegmenterLike = str | os.PathLike[str] | AnySegmenter | None
@@ -54,7 +55,8 @@ def segment(
                 raise UserError(f"{name} is {value!r}; give True or False")
         network = take_segmenter(segmenter)
         options = MaskOptions(hard=hard, min_speck=min_speck, refine_edges=refine_edges)
-        _, masks = segment_classes(options, network, picture.image, picture.size)
+        probabilities = class_probabilities(network, picture.image, refine=options.refine_edges)
+        masks = find_classes(options, probabilities, network.classes).masks
     rest = 1 - sum(masks.values(), np.zeros(picture.size[::-1], np.float32))
     return {**masks, BACKGROUND: np.clip(rest, 0, 1).astype(np.float32)}
 

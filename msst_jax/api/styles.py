@@ -10,6 +10,7 @@ from msst_jax.errors import UserError, nearest_or_all
 from msst_jax.models.voc import CLASSES
 from msst_jax.presets.validation import check_number
 from msst_jax.regions.masks import BACKGROUND
+from msst_jax.regions.region_names import class_names
 from msst_jax.transfer.kept import KEEP
 
 StyleLike: TypeAlias = PictureLike | Mapping[str, float] | Sequence[PictureLike] | Sequence[tuple[PictureLike, float]]
@@ -83,10 +84,13 @@ def check_regions(names: Sequence[str], masked: Sequence[str], classes: Sequence
     for name in names:
         if name in masked or name == BACKGROUND:
             continue
-        for part in name.split("+"):
+        for part in class_names(name):
             if part not in classes:
                 meant = nearest_or_all(part, classes, "those that are segmented are {}")
-                raise UserError(f"there is no region {name!r}, unless masks has one for it; {meant}")
+                raise UserError(
+                    f"there is no region {name!r}, unless masks has one for it or a segmenter of your own knows it "
+                    f"(docs/python.md); {meant}"
+                )
 
 
 def _is_pair(value: Any) -> bool:

@@ -55,6 +55,7 @@ def stylize(
     styles: Mapping[str, StyleLike],
     masks: Mapping[str, PictureLike] | None = None,
     *,
+    points: Mapping[str, tuple[int, int]] | None = None,
     blend: float | None = None,
     size: int | None = None,
     preset: PresetLike = "photo",
@@ -75,11 +76,14 @@ def stylize(
 
     Args:
       photo: a picture, with sides of at least 16 pixels.
-      styles: {region: style}. A region is a Pascal VOC class ("person", "dog", ...), several joined by +, "background"
+      styles: {region: style}. A region is a Pascal VOC class ("person", "dog", ...), one of several in the photo by
+        its number from the left ("person#1"; "person" is then the rest of them), several joined by +, "background"
         (what no other region claims), or any name that has a mask. A style is a picture; several, as [picture, ...],
         [(picture, weight), ...] or {path: weight}; or "keep", which leaves the region the photo.
       masks: {region: mask}, of any of the regions; the others are segmented. A mask is an array (H, W) as large as
         `photo`, bool, floats in [0, 1] or uint8 (1 or 255 = inside); a Pillow picture; or a path.
+      points: {region: (x, y)} in pixels of `photo`, from its top left corner: of such a region only the component that
+        lies there is taken.
       blend: ratio of the blend loss to the style loss, 0 or more; None = that of the preset.
       size: longest side of the result in pixels, 0 = that of the photo; None = that of the preset (512), or of the
         photo if it is smaller; of a JSON exactly.
@@ -129,7 +133,7 @@ def stylize(
         check_kept({name: "" if mix else KEEP for name, mix in paintings.items()}, guided=options.guided)
         check_color_regions(options.keep_colours, paintings)
         with products_at(config.precision):
-            inputs = photo_inputs(options, taken, paintings, masks, start=start, segmenter=segmenter)
+            inputs = photo_inputs(options, taken, paintings, masks, points, start=start, segmenter=segmenter)
             vgg, _ = load_loss_network(options.network)
             made = optimization.stylize(
                 options,

@@ -10,6 +10,7 @@ from jax.typing import DTypeLike
 
 from msst_jax.api.masks import take_masks
 from msst_jax.api.pictures import PictureLike, take_picture
+from msst_jax.api.points import take_points
 from msst_jax.api.presets import positive_integer
 from msst_jax.api.segment import SegmenterLike, take_segmenter
 from msst_jax.api.styles import StyleLike, check_styles, take_style_mix
@@ -53,6 +54,7 @@ class LoadedStylizer:
         masks: Mapping[str, PictureLike] | None = None,
         blend: float | None = None,
         *,
+        points: Mapping[str, tuple[int, int]] | None = None,
         size: int = 0,
     ) -> np.ndarray:
         """The stylized photo, float32 (H, W, 3) in [0, 1].
@@ -62,6 +64,7 @@ class LoadedStylizer:
           masks: {region: mask} as in `stylize`; regions without one are segmented. The background is the rest; a mask
             of it has no effect, so that what `segment` gives can be passed on.
           blend: how much each region takes of the others' styles, 0 or more; None = 0.
+          points: {region: (x, y)} as in `stylize`.
           size: longest side of the result in pixels, 0 = that of the photo.
 
         Raises:
@@ -76,7 +79,7 @@ class LoadedStylizer:
             if isinstance(masks, Mapping):  # the background is what the others leave, as `segment` gives it
                 masks = {name: mask for name, mask in masks.items() if name != BACKGROUND}
             given = take_masks(masks, known, picture.size, (width, height))
-            spec = MaskSpec(self.regions, tuple(given), self._masks)
+            spec = MaskSpec(self.regions, tuple(given), self._masks, take_points(points, self.regions, given))
             segmenter = self._segmenter if spec.missing else None
             composed = photo_masks(spec, given, segmenter, picture.image, (width, height), strict=False)
             mixtures = blend_mixtures(len(self.regions), blend or 0.0)

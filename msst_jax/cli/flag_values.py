@@ -1,10 +1,13 @@
-"""Values of flags of stylize.py as they are typed: rates, times, blend ratios."""
+"""Values of flags of stylize.py as they are typed: rates, times, blend ratios, points."""
 
 import re
+from collections.abc import Iterable
 from fractions import Fraction
 
+from msst_jax.cli.flags import split_region_files
 from msst_jax.errors import UserError
 from msst_jax.presets.validation import check_number
+from msst_jax.regions.points import Point
 from msst_jax.video.io.frame_folder import DEFAULT_RATE
 from msst_jax.video.io.types import MAX_RATE, Part
 
@@ -70,3 +73,21 @@ def parse_blend_ratios(text: str) -> list[float]:
     if len({f"{ratio:g}" for ratio in ratios}) != len(ratios):
         raise UserError(f"--blend {text!r} names a ratio twice; leave one out")
     return ratios
+
+
+def parse_points(pairs: Iterable[str]) -> tuple[Point, ...]:
+    """["dog=120,80", ...] to the points.
+
+    Raises:
+      UserError: not REGION=X,Y, or a region named twice.
+    """
+    points = []
+    for region, text in split_region_files(pairs, "point", "X,Y").items():
+        found = re.fullmatch(r"(\d+),(\d+)", text)
+        if not found:
+            raise UserError(
+                f"--point {region}={text} is not NAME=X,Y; write whole pixels of the photo from its top left corner, "
+                f"such as --point {region}=120,80"
+            )
+        points.append(Point(region, int(found[1]), int(found[2])))
+    return tuple(points)

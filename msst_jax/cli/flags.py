@@ -276,12 +276,13 @@ def parse_region_files(pairs: Iterable[str], flag: str) -> dict[str, str]:
     return {name: str(user_path(file, f"--{flag} {name}")) for name, file in files.items()}
 
 
-def split_region_files(pairs: Iterable[str], flag: str) -> dict[str, str]:
+def split_region_files(pairs: Iterable[str], flag: str, value: str = "FILE") -> dict[str, str]:
     """["person=a.jpg", ...] to {"person": "a.jpg", ...}.
 
     Args:
       pairs: NAME=FILE each.
       flag: where they are from.
+      value: what it takes in place of FILE.
 
     Raises:
       UserError: not NAME=FILE, or a region named twice.
@@ -290,7 +291,7 @@ def split_region_files(pairs: Iterable[str], flag: str) -> dict[str, str]:
     for pair in pairs:
         name, equals, file = pair.partition("=")
         if not (name and equals and file):
-            raise UserError(f"--{flag} {pair!r} is not NAME=FILE; write for example --{flag} person=FILE")
+            raise UserError(f"--{flag} {pair!r} is not NAME={value}; write for example --{flag} person={value}")
         if name in files:
             raise UserError(f"--{flag} names the region {name!r} twice ({files[name]} and {file}); leave one out")
         files[name] = file

@@ -16,7 +16,7 @@ from msst_jax.cli.flags import (
 )
 from msst_jax.cli.recorded_flags import add_recorded, leave_out_alien
 from msst_jax.cli.run_command import run_command
-from msst_jax.cli.stylize_job import StylizeFlags, build_job, check_flags, masks_for, resolve_paths
+from msst_jax.cli.stylize_job import StylizeFlags, build_job, check_flags, placed_in, resolve_paths
 from msst_jax.errors import UserError
 from msst_jax.io.write_options import SUBSAMPLINGS
 from msst_jax.models.deeplab import SEGMENTERS
@@ -88,6 +88,12 @@ def _define_files(values: flags.FlagValues) -> None:
         "mask",
         [],
         "REGION=FILE: gray image, white inside the region; of a folder also one of such files.",
+        flag_values=values,
+    )
+    flags.DEFINE_multi_string(
+        "point",
+        [],
+        "REGION=X,Y: of a region of a photo, only what lies under this pixel of it, counted from the top left corner.",
         flag_values=values,
     )
     flags.DEFINE_string(
@@ -245,7 +251,8 @@ def choose_config(command: Command, typed: StylizeFlags, run: Run) -> ConfigDict
     if typed.model:  # most have styles of their own; and a blend of 0 unless one is asked for
         config.styles = config.styles if run & PAINTED else ()
         config.blend_ratio = command.overrides.get("blend_ratio", 0.0)
-    config.masks = masks_for(config, photos, "masks" in command.overrides)
+    for field in ("masks", "points"):
+        config[field] = placed_in(config, field, photos, field in command.overrides)
     config.segmenter = typed.segmenter or config.segmenter
     config.init = typed.init or config.init
     if typed.keep_colours is not None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from absl import logging
 from ml_collections import ConfigDict
 
-from msst_jax.cli.flag_values import parse_blend_ratios, parse_frame_rate, parse_part
+from msst_jax.cli.flag_values import parse_blend_ratios, parse_frame_rate, parse_part, parse_points
 from msst_jax.cli.flags import parse_region_files
 from msst_jax.cli.region_styles import parse_region_styles
 from msst_jax.errors import UserError
@@ -31,6 +31,7 @@ class StylizeFlags(NamedTuple):
 
     style: Sequence[str] = ()
     mask: Sequence[str] = ()
+    point: Sequence[str] = ()
     output: str | None = None
     blend: str | None = None
     seed: int = 0
@@ -106,13 +107,14 @@ def build_job(flags: StylizeFlags, photos: Sequence[str], config: ConfigDict, ru
             resume=flags.resume,
             part=parse_part(flags.start, flags.end),
         )
+    points = parse_points(flags.point or config.points)
     ratios = parse_blend_ratios(blend)
     if flags.sweep and len(ratios) > 1:
         raise UserError(
             f"--sweep takes one blend ratio, and --blend {blend} has {len(ratios)}; sweep blend_ratio instead"
         )
     if flags.regions_only:
-        return MasksJob(photo, output, [*painting_files(styles), *masks.values()])
+        return MasksJob(photo, output, [*painting_files(styles), *masks.values()], styles, points)
     return PhotoJob(
         photo=photo,
         styles=styles,
@@ -126,6 +128,7 @@ def build_job(flags: StylizeFlags, photos: Sequence[str], config: ConfigDict, ru
         writing=WriteOptions(flags.quality, flags.subsampling, keep_metadata=flags.metadata == "keep"),
         preview_every=flags.preview_every or 0,
         sweep=parse_sweep(flags.sweep, config),
+        points=points,
     )
 
 
@@ -141,21 +144,22 @@ def kind_of_run(flags: StylizeFlags, photos: Sequence[str]) -> Run:
     return Run.VIDEO if video else Run.PHOTO
 
 
-def masks_for(config: ConfigDict, photos: Sequence[str], typed: bool) -> tuple[str, ...]:
-    """The masks of a config that go with a photo: all, unless they belong to the photo that the config names.
+def placed_in(config: ConfigDict, field: str, photos: Sequence[str], typed: bool) -> tuple[str, ...]:
+    """The masks or points of a config that go with a photo: all, unless they belong to the photo that the config names.
 
     Styles are for any photo, a mask only fits its own.
 
     Args:
       config: see configs/photo.py.
+      field: "masks" or "points".
       photos: the positional arguments.
-      typed: config.masks is on the command line, as the photo is.
+      typed: the field is on the command line, as the photo is.
     """
     own = not config.photo or not photos or os.path.realpath(photos[0]) == os.path.realpath(config.photo)
-    if config.masks and not (own or typed):
-        logging.info("the masks of the config are left out: they are of %s", config.photo)
+    if config[field] and not (own or typed):
+        logging.info("the %s of the config are left out: they are of %s", field, config.photo)
         return ()
-    return tuple(config.masks)
+    return tuple(config[field])
 
 
 def check_flags(flags: StylizeFlags, photos: Sequence[str]) -> Run:
@@ -186,9 +190,8 @@ def check_flags(flags: StylizeFlags, photos: Sequence[str]) -> Run:
 
 
 def _check_regions_flags(flags: StylizeFlags, photos: Sequence[str]) -> None:
-    pairs = [*flags.style, *flags.mask]
-    if pairs:
-        raise UserError(f"--regions-only takes no --style or --mask, found {', '.join(pairs)}; leave them out")
+    if flags.mask:
+        raise UserError(f"--regions-only takes no --mask, found {', '.join(flags.mask)}; leave it out")
     moving = bool(photos) and count_frames(photos[0]) is None and is_video_path(photos[0], flags.output, flags.rate)
     if moving or (photos and _is_video_file(photos[0])):
         raise UserError("--regions-only shows the regions of a photo; give a photo, or a frame of the video")

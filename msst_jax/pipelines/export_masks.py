@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from absl import logging
@@ -16,20 +16,39 @@ from msst_jax.io.files import check_outputs, check_writable, write_json
 from msst_jax.io.images import save_picture
 from msst_jax.io.paths import STANDARD_STREAM
 from msst_jax.io.write_options import check_output_format
-from msst_jax.pipelines.job import MasksJob, recorded_imports
-from msst_jax.regions.masks import foreground, format_fractions
+from msst_jax.pipelines.job import MasksJob, recorded_config, recorded_imports
+from msst_jax.regions.absent import mask_file_name
+from msst_jax.regions.asked import Asked, asked_masks
+from msst_jax.regions.inference import class_probabilities
+from msst_jax.regions.masks import foreground
+from msst_jax.regions.points import Point, check_points, recorded_points, scale_points
 from msst_jax.regions.segmenter import AnySegmenter, load_segmenter, segmenter_classes
-from msst_jax.regions.selection import segment_classes
+from msst_jax.regions.selection import Found, find_classes
 from msst_jax.report.sheets import classes_overlay
 from msst_jax.report.sidecar import environment
 from msst_jax.transfer.build import build_input_options
 from msst_jax.transfer.options import InputOptions
 from msst_jax.transfer.photo import load_photo, log_enlargement
 
+ABSENT = "not_found"  # the key of the JSON for regions that were asked for, whose masks are empty
+
+
+class Earlier(NamedTuple):
+    """What an earlier run wrote under the same name, by its sidecar."""
+
+    masks: dict[str, str]
+    """{region: name of its mask file}."""
+    absent: tuple[str, ...]
+    """The regions whose masks it wrote empty, to be painted on."""
+
+    def painted(self, output: Path) -> list[str]:
+        """The regions whose masks were empty and no longer are: the work of a user."""
+        return [name for name in self.absent if name in self.masks and _is_painted(output.with_name(self.masks[name]))]
+
 
 def mask_path(output: Path, name: str) -> Path:
-    """masks.jpg, "person" to masks_person.png; masks are stored without loss."""
-    return output.with_name(f"{output.stem}_{name}.png")
+    """masks.jpg, "person#1" to masks_person-1.png; masks are stored without loss."""
+    return output.with_name(mask_file_name(output.stem, name))
 
 
 def run(config: ConfigDict, job: MasksJob) -> int:
@@ -48,7 +67,9 @@ def run(config: ConfigDict, job: MasksJob) -> int:
         build_input_options(config),
         job.photo,
         job.output,
-        config=config.to_dict(),
+        config=recorded_config(config, job.photo, job.styles, {}, job.points),
+        regions=tuple(job.styles),
+        points=job.points,
         protected=job.protected,
         imports=job.imports,
     )
@@ -61,6 +82,8 @@ def export_masks(
     output: Path,
     *,
     config: Mapping[str, Any],
+    regions: Sequence[str] = (),
+    points: Sequence[Point] = (),
     protected: Iterable[str] = (),
     imports: Sequence[str] = (),
     segmenter: AnySegmenter | None = None,
@@ -68,15 +91,17 @@ def export_masks(
     """Segments a photo and writes overlay, masks and area fractions, at the size that the options ask for.
 
     Writes the overlay to `output`, a gray mask for every class but the background beside it (see `mask_path`; hard
-    ones if the options say so), and OUTPUT.json with the area fraction of every class. Given back with --mask, the
-    masks are the regions that the segmenter would give. Masks that an earlier run wrote there, of classes that are not
-    in the photo now, are removed.
+    ones if the options say so), one for each instance of a class that has several, and OUTPUT.json with the area
+    fraction of every class. Given back with --mask, the masks are the regions that the segmenter would give. Masks that
+    an earlier run wrote there, of what is not in the photo now, are removed, but for those that were painted on.
 
     Args:
       options: size, masks and segmenter.
       photo: file of the photo.
       output: the overlay.
       config: recorded in the JSON.
+      regions: get a mask in any case: of what the photo does not have an empty one of the photo's own size.
+      points: of `regions` of which only the component there is taken.
       protected: further files that must not be overwritten.
       imports: modules of the user's that were imported, for the JSON.
       segmenter: the network to use; None loads that of the options.
@@ -85,24 +110,37 @@ def export_masks(
       UserError: bad input; nothing has been written then.
     """
     started = time.perf_counter()
-    sidecar = output.with_suffix(".json")
-    classes = segmenter.classes if segmenter else segmenter_classes(options.segmenter)
-    paths = {name: mask_path(output, name) for name in foreground(classes)}
-    check_outputs(output, [output, sidecar, *paths.values()], [photo, *protected])
+    check_points(points, regions, ())
+    sidecar, inputs = output.with_suffix(".json"), [photo, *protected]
+    names = foreground(
+        dict.fromkeys([*(segmenter.classes if segmenter else segmenter_classes(options.segmenter)), *regions])
+    )
+    check_outputs(output, [output, sidecar, *(mask_path(output, name) for name in names)], inputs)
     picture, pixels, _ = load_photo(options, photo)
-    segmenter = segmenter or load_segmenter(options.segmenter)
     size = (pixels.shape[1], pixels.shape[0])
-    fractions, masks = segment_classes(options.masks, segmenter, picture, size)
-    save_picture(classes_overlay(pixels, masks, fractions), output)
-    for name, mask in masks.items():
-        save_picture(Image.fromarray(np.round(mask * 255).astype(np.uint8)), paths[name])
-    stale = _previous_masks(sidecar) & {path.name for name, path in paths.items() if name not in masks}
-    for name in stale:
-        output.with_name(name).unlink(missing_ok=True)
+    scaled = scale_points(points, picture.size, size)
+    segmenter = segmenter or load_segmenter(options.segmenter)
+    probabilities = class_probabilities(segmenter, picture, size, refine=options.masks.refine_edges)
+    found = find_classes(options.masks, probabilities, segmenter.classes)
+    asked = asked_masks(options.masks, probabilities, segmenter.classes, found, regions, scaled)
+    masks = {**found.masks, **found.instance_masks(), **asked.masks}
+    earlier = _earlier_run(output, sidecar)
+    painted = [name for name in earlier.painted(output) if name not in masks]
+    absent = [*dict.fromkeys([*asked.absent, *painted])]  # painted ones are known to later runs too
+    files = {name: mask_path(output, name).name for name in (*masks, *absent)}
+    check_outputs(output, [output.with_name(file) for file in files.values()], inputs)
+    save_picture(_overlay(pixels, found), output)
+    _write_masks(output, masks, [name for name in absent if name not in painted], picture.size)
+    stale = {*earlier.masks.values()} - {*files.values()}
+    for file in stale:
+        output.with_name(file).unlink(missing_ok=True)
     record = {
         "photo": photo,
-        "shares": fractions,
-        "masks": {name: paths[name].name for name in masks},
+        "shares": found.fractions,
+        **({"instances": instances} if (instances := found.instance_fractions()) else {}),
+        "masks": files,
+        **({ABSENT: absent} if absent else {}),
+        **recorded_points(points),
         "segmenter": segmenter.record(),
         **recorded_imports(imports),
         "size": list(size),
@@ -112,16 +150,61 @@ def export_masks(
     }
     write_json(record, sidecar)
     log_enlargement(photo, picture.size, size)
-    logging.info("found: %s", format_fractions(fractions))
-    logging.info("wrote %s", ", ".join(map(str, [output, *(paths[name] for name in masks)])))
+    _log(output, found, asked, [*masks], painted, stale)
+
+
+def _overlay(pixels: np.ndarray, found: Found) -> Image.Image:
+    numbers = [
+        (f"#{number}", middle)
+        for instances in found.several.values()
+        for number, middle in enumerate(instances.middles, start=1)
+    ]
+    return classes_overlay(pixels, found.masks, found.fractions, captions=found.describe(), labels=numbers)
+
+
+def _write_masks(
+    output: Path, masks: Mapping[str, np.ndarray], empty: Iterable[str], photo_size: tuple[int, int]
+) -> None:
+    """The masks {region: (H, W)}, and those of regions that are to be painted, as large as the photo."""
+    for name, mask in masks.items():
+        save_picture(Image.fromarray(np.round(mask * 255).astype(np.uint8)), mask_path(output, name))
+    for name in empty:
+        save_picture(Image.new("L", photo_size), mask_path(output, name))
+
+
+def _log(
+    output: Path, found: Found, asked: Asked, written: Sequence[str], painted: Sequence[str], stale: Iterable[str]
+) -> None:
+    """Says what was found, what was written, and what to do about regions that were not found."""
+    logging.info("found: %s", ", ".join(found.describe().values()))
+    logging.info("wrote %s", ", ".join(map(str, [output, *(mask_path(output, name) for name in written)])))
+    for name in asked.absent:
+        path = mask_path(output, name)
+        if name in painted:
+            logging.info("not found: %s; left %s as it was painted: give --mask %s=%s", name, path, name, path)
+        else:
+            logging.warning(
+                "not found: %s; wrote an empty mask: paint the region white in %s, and give --mask %s=%s",
+                *(name, path, name, path),
+            )
     if stale:
         logging.info("removed %s: of an earlier run, not found now", ", ".join(sorted(stale)))
 
 
-def _previous_masks(sidecar: Path) -> set[str]:
-    """Names of the mask files that an earlier run wrote, by its sidecar; none if there is no such sidecar."""
+def _earlier_run(output: Path, sidecar: Path) -> Earlier:
+    """What an earlier run wrote; nothing if there is no such sidecar. Only files that are called as it calls them."""
     try:
         content = json.loads(sidecar.read_text())
-        return set(content["masks"].values()) if "shares" in content else set()
+        masks = content["masks"].items() if "shares" in content else ()
+        absent = tuple(map(str, content.get(ABSENT, ())))
+        return Earlier({name: file for name, file in masks if file == mask_path(output, name).name}, absent)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return set()
+        return Earlier({}, ())
+
+
+def _is_painted(mask: Path) -> bool:
+    try:
+        with Image.open(mask) as picture:
+            return picture.convert("RGB").getextrema() != ((0, 0),) * 3
+    except OSError:
+        return False

@@ -39,6 +39,8 @@ def check_folder_job(job: PhotoJob) -> None:
     """Raises UserError for what only makes sense of one photo, and for an output that is no folder."""
     if len(job.blend_ratios) > 1:
         raise UserError("a list of blend ratios makes a strip of one photo; give one photo, or one ratio")
+    if job.points:
+        raise UserError(f"{job.points[0].flag} is a place in one photo, and {job.photo} is a folder; give one photo")
     if job.output.is_file():
         raise UserError(f"cannot write to {job.output}: it is a file; the pictures of a folder need a folder")
     if job.output.suffix.lower() in OUTPUT_SUFFIXES and not job.output.exists():

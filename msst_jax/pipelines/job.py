@@ -1,6 +1,6 @@
 """The jobs of the program as the user ordered them, and what all pipelines record and return."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -15,6 +15,7 @@ from msst_jax.io.paths import STANDARD_STREAM
 from msst_jax.io.streams import check_output
 from msst_jax.io.write_options import DEFAULT_OPTIONS, WriteOptions, recorded_flags
 from msst_jax.presets.sweep import SweptField
+from msst_jax.regions.points import Point
 from msst_jax.video.blend_schedule import BlendSchedule
 from msst_jax.video.io.frame_folder import DEFAULT_RATE
 from msst_jax.video.io.types import WHOLE, Part
@@ -38,6 +39,7 @@ class PhotoJob:
       model: the feed-forward model to use in place of optimization, see `find_feedforward`; "" = none.
       writing: how the stylized pictures are encoded, and whether they keep the photo's metadata.
       preview_every: evaluations after which the output is written, and again after as many more; 0 = only in the end.
+      points: of regions of which only the component there is taken.
       sheet: also write the sheet of the inputs, of an optimization.
       sweep: numbers of the config that take several values, of which the output is a sheet; see `pipelines.sweep`.
       imports: modules of the user's that were imported, for the JSON.
@@ -56,6 +58,7 @@ class PhotoJob:
     preview_every: int = 0
     sheet: bool = True
     sweep: Sequence[SweptField] = ()
+    points: Sequence[Point] = ()
     imports: Sequence[str] = ()
 
 
@@ -104,12 +107,16 @@ class MasksJob:
       photo: an image file.
       output: where the overlay goes; the masks and the JSON lie beside it.
       protected: further files that must not be overwritten.
+      styles: as in `PhotoJob`; each of their regions gets a mask.
+      points: as in `PhotoJob`.
       imports: as in `PhotoJob`.
     """
 
     photo: str
     output: Path
     protected: Sequence[str] = ()
+    styles: Mapping[str, str] = field(default_factory=dict)
+    points: Sequence[Point] = ()
     imports: Sequence[str] = ()
 
 
@@ -160,7 +167,11 @@ def recorded_imports(imports: Sequence[str]) -> dict[str, Any]:
 
 
 def recorded_config(
-    config: ConfigDict, photo: str, styles: Mapping[str, str], masks: Mapping[str, str]
+    config: ConfigDict,
+    photo: str,
+    styles: Mapping[str, str],
+    masks: Mapping[str, str],
+    points: Iterable[Point] = (),
 ) -> dict[str, Any]:
     """The config of a run as its sidecar records it: with the inputs that the job names."""
     record = config.copy_and_resolve_references()
@@ -168,5 +179,6 @@ def recorded_config(
         photo=photo,
         styles=tuple(f"{name}={file}" for name, file in styles.items()),
         masks=tuple(f"{name}={file}" for name, file in masks.items()),
+        points=tuple(point.text for point in points),
     )
     return dict(record.to_dict())

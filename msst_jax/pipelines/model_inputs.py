@@ -4,9 +4,10 @@ from collections.abc import Mapping
 
 from absl import logging
 
-from msst_jax.errors import UserError
+from msst_jax.errors import UserError, nearest_or_all
 from msst_jax.models.feedforward_model import FeedforwardModel
 from msst_jax.regions.masks import BACKGROUND, MaskSpec, foreground
+from msst_jax.regions.region_names import OR_OWN_SEGMENTER, class_names
 from msst_jax.regions.segmenter import AnySegmenter, load_segmenter, segmenter_classes
 
 
@@ -34,9 +35,12 @@ def load_model_segmenter(name: str, spec: MaskSpec, segmenter: str) -> AnySegmen
             logging.info("segmenter %s is not needed: every region has a mask", segmenter)
         return None
     known = segmenter_classes(segmenter)
-    unknown = [region for region in spec.missing if not set(region.split("+")) <= set(known)]
+    unknown = [region for region in spec.missing if not set(class_names(region)) <= set(known)]
     if unknown:
+        similar = next(nearest_or_all(name, known, "") for name in class_names(unknown[0]) if name not in known)
+        meant = f" ({similar})" if similar else ""
         raise UserError(
-            f"region {unknown[0]!r} of {name} is not a class that a segmenter knows; give --mask {unknown[0]}=FILE"
+            f"region {unknown[0]!r} of {name} is not a class that a segmenter knows{meant}; "
+            f"give --mask {unknown[0]}=FILE{OR_OWN_SEGMENTER}"
         )
     return load_segmenter(segmenter, spec.missing)

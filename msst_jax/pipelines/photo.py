@@ -34,6 +34,7 @@ from msst_jax.pipelines.job import (
     sibling_path,
 )
 from msst_jax.presets.validation import check_blend
+from msst_jax.regions.points import recorded_points
 from msst_jax.report.sheets import blend_strip, comparison_sheet, inputs_sheet
 from msst_jax.report.sidecar import build_sidecar
 from msst_jax.runtime.interrupt import EXIT_INTERRUPTED, interrupt_event
@@ -64,7 +65,7 @@ def run(config: ConfigDict, job: PhotoJob) -> int:
     check_job(config, job, options.inputs.start)
     vgg, weights = load_loss_network(options.network)
     keep_alpha = holds_transparency(job.output)
-    inputs = load_photo_inputs(options, job.photo, job.styles, job.masks, keep_alpha=keep_alpha)
+    inputs = load_photo_inputs(options, job.photo, job.styles, job.masks, points=job.points, keep_alpha=keep_alpha)
     result = optimize(options, vgg, inputs, job)
     code = write_results(config, job, inputs, weights, result, started)
     if job.compare and code == 0:
@@ -249,7 +250,7 @@ def photo_sidecar(
 ) -> dict[str, Any]:
     """The content that the JSON files of one run share."""
     return build_sidecar(
-        config=recorded_config(config, job.photo, job.styles, job.masks),
+        config=recorded_config(config, job.photo, job.styles, job.masks, job.points),
         inputs=inputs,
         weights=weights,
         seed=job.seed,
@@ -260,6 +261,7 @@ def photo_sidecar(
         },
         photo=job.photo,
         masks=dict(job.masks),
+        **recorded_points(job.points),
         evaluations=result.evaluations,
         interrupted=result.interrupted,
         segmenter=inputs.segmenter,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
@@ -35,7 +36,8 @@ from msst_jax.pipelines.job import (
 )
 from msst_jax.pipelines.model_inputs import check_model_masks, load_model_segmenter
 from msst_jax.regions.mask_files import read_mask
-from msst_jax.regions.masks import MaskSpec
+from msst_jax.regions.masks import BACKGROUND, MaskSpec, area_fractions, format_fractions
+from msst_jax.regions.points import check_points, recorded_points
 from msst_jax.regions.segmenter import AnySegmenter
 from msst_jax.report.sheets import blend_strip
 from msst_jax.report.sidecar import build_sidecar
@@ -62,7 +64,7 @@ def run(config: ConfigDict, job: PhotoJob) -> int:
     dtype = compute_dtype(PRECISIONS[config.precision].dtype)
     model = open_model(job.model, job.styles, dtype, stroke_size=config.stroke_size)
     _check(job, model, targets)
-    spec = MaskSpec(model.regions, tuple(job.masks), options.masks)
+    spec = MaskSpec(model.regions, tuple(job.masks), options.masks, tuple(job.points))
     segmenter = load_model_segmenter(job.model, spec, options.segmenter)
     left_out = LeftOut(len(targets))
     items = _read_items(options, job, model, spec, targets, segmenter, left_out)
@@ -83,6 +85,7 @@ def run(config: ConfigDict, job: PhotoJob) -> int:
 def _check(job: PhotoJob, model: FeedforwardModel, targets: Mapping[Path, Path]) -> None:
     """Raises UserError for everything that can be known before any work."""
     check_model_masks(job.model, model, job.masks)
+    check_points(job.points, model.regions, job.masks)
     if job.compare:
         raise UserError("--compare shows what the losses of the optimization do; omit it or --model")
     if Path(job.photo).is_dir():
@@ -177,16 +180,19 @@ def _write(
     else:
         save_picture(to_picture(images[0], alpha), item.output, job.writing, metadata)
     log_written(item.output)
+    if job.styles:  # a model that has its own may well have one that a photo has no use for
+        _warn_of_absent(item)
     if item.output == STANDARD_STREAM:
         return
     content = build_sidecar(
-        config=recorded_config(config, str(item.file), job.styles, job.masks),
+        config=recorded_config(config, str(item.file), job.styles, job.masks, job.points),
         inputs=item.inputs,
         weights=model.path,
         seed=0,
         seconds=seconds,
         photo=str(item.file),
         masks={name: str(file) for name, file in mask_files(job, item.file).items()},
+        **recorded_points(job.points),
         evaluations=[],
         interrupted=False,
         segmenter=item.inputs.segmenter,
@@ -196,3 +202,15 @@ def _write(
     ratios = list(job.blend_ratios)
     record = {"blend_ratio": ratios if len(ratios) > 1 else ratios[0], **content}
     write_json({**record, "loss": {name: [] for name in ("total", *TERMS)}}, item.output.with_suffix(".json"))
+
+
+def _warn_of_absent(item: PhotoItem) -> None:
+    """Says which of the regions that the user gave a style the photo does not have."""
+    names, masks = item.inputs.names, item.inputs.masks
+    absent = [name for name, most in zip(names, masks.max((0, 1)), strict=True) if most <= 0.5 and name != BACKGROUND]
+    if absent:
+        found = {name: share for name, share in zip(names, area_fractions(masks), strict=True) if name not in absent}
+        logging.warning(
+            "%s: region %s was not found in the photo; found: %s; its style has no effect, a --mask would give it one",
+            *(item.file, ", ".join(map(repr, absent)), format_fractions(found)),
+        )

@@ -74,11 +74,11 @@ def _load_inputs(job: PhotoJob, options: Iterable[StylizationOptions]) -> dict[I
     if len(kinds) > 1 and job.photo == str(STANDARD_STREAM):
         raise UserError(f"--sweep reads the photo {len(kinds)} times, and standard input only once; give a file")
     segmenter = _load_segmenter(job, next(iter(kinds.values()))) if len(kinds) > 1 else None
-    load = partial(load_photo_inputs, segmenter=segmenter, keep_alpha=holds_transparency(job.output))
+    load = partial(load_photo_inputs, points=job.points, segmenter=segmenter, keep_alpha=holds_transparency(job.output))
     return {kind: load(own, job.photo, job.styles, job.masks) for kind, own in kinds.items()}
 
 
 def _load_segmenter(job: PhotoJob, options: StylizationOptions) -> AnySegmenter | None:
     """The segmenter, if a region needs it."""
-    missing = mask_spec(options, job.styles, job.masks).missing
+    missing = mask_spec(options, job.styles, job.masks, job.points).missing
     return load_segmenter(options.inputs.segmenter, missing) if missing else None

@@ -25,8 +25,8 @@ from msst_jax.pipelines.job import VideoJob, recorded_config, recorded_imports
 from msst_jax.pipelines.model_inputs import check_model_masks, load_model_segmenter
 from msst_jax.presets.validation import STARTS, check_blend
 from msst_jax.regions.masks import BACKGROUND, MaskSpec
+from msst_jax.regions.region_names import region_classes
 from msst_jax.regions.segmenter import AnySegmenter, Size, load_segmenter, segmenter_classes
-from msst_jax.regions.selection import region_classes
 from msst_jax.report.sidecar import build_sidecar, environment
 from msst_jax.runtime.interrupt import EXIT_INTERRUPTED, interrupt_event
 from msst_jax.runtime.progress import Progress
@@ -52,6 +52,7 @@ from msst_jax.video.streaming import FrameStylizer, VideoStats, stream_video
 from msst_jax.video.temporal_masks import build_mask_spec
 
 PATH_FIELDS = ("photo", "styles", "masks", "segmenter")  # what they name counts by its content
+PHOTO_FIELDS = ("points",)
 MIN_FRACTION = 1e-4  # mean area fraction below which a region counts as absent
 
 
@@ -227,7 +228,11 @@ def _open_resume_folder(config: ConfigDict, job: VideoJob, video: VideoInfo, sty
         "blend": job.blend._asdict(),
         "quality": job.crf,
         "seed": job.seed,
-        **{f"config.{name}": value for name, value in config.to_dict().items() if name not in PATH_FIELDS},
+        **{
+            f"config.{name}": value
+            for name, value in config.to_dict().items()
+            if name not in (*PATH_FIELDS, *PHOTO_FIELDS)
+        },
         **environment(),
     }
     return ResumeFolder(resume_path(job.output), ChunkPlan(stylizer.batch, segment), identity, resume=job.resume)

@@ -50,8 +50,9 @@ NAMES = {
 }
 
 STYLIZE_FLAGS: Mapping[str, Run] = {
-    "style": PAINTED,
+    "style": PAINTED | Run.REGIONS,
     "mask": STYLIZED,
+    "point": PHOTOS | Run.REGIONS,
     "output": STYLIZED | Run.REGIONS,
     "blend": STYLIZED,
     "seed": OPTIMIZED,
@@ -89,11 +90,12 @@ STYLIZE_FIELDS: Mapping[str, Run] = {
         ("photo", "precision", "size", "square", "hard_masks", "segmenter", "refine_edges"), STYLIZED | Run.REGIONS
     ),
     **dict.fromkeys(("masks", "feather", "blend_ratio"), STYLIZED),
-    "min_speck": PHOTOS | Run.REGIONS,
+    **dict.fromkeys(("min_speck", "points"), PHOTOS | Run.REGIONS),
     **dict.fromkeys(("segment_every", "mask_smoothing"), VIDEOS),
     "picture_smoothing": Run.VIDEO_MODEL | Run.VIDEO_ANY,
     "next_steps": Run.VIDEO,
-    **dict.fromkeys(("styles", "stroke_size"), PAINTED),
+    "styles": PAINTED | Run.REGIONS,
+    "stroke_size": PAINTED,
     **dict.fromkeys(("style_scale", "network", "weights", "pooling", "padding"), OPTIMIZED),
     **dict.fromkeys(("style_layers", "style_layer_weights", "content_layers", "content_layer_weights"), OPTIMIZED),
     **dict.fromkeys(
@@ -200,8 +202,9 @@ CONDITIONS = (
     Condition(
         OPTIMIZED, ("config.keep_colours",), lambda given: "keep-colours" in given.flags, "--keep-colours is given"
     ),
-    Condition(PAINTED, ("config.styles",), lambda given: "style" in given.flags, "--style is given"),
+    Condition(PAINTED | Run.REGIONS, ("config.styles",), lambda given: "style" in given.flags, "--style is given"),
     Condition(STYLIZED, ("config.masks",), lambda given: "mask" in given.flags, "--mask is given"),
+    Condition(PHOTOS | Run.REGIONS, ("config.points",), lambda given: "point" in given.flags, "--point is given"),
 )
 
 

@@ -51,10 +51,21 @@ def _fill_holes(probabilities: np.ndarray, background: np.ndarray, min_pixels: f
 
 def near_small_components(mask: np.ndarray, min_pixels: float) -> np.ndarray:
     """Pixels (H, W) whose nearest component of the boolean `mask` (H, W) has fewer than `min_pixels` pixels."""
-    labels, _ = ndimage.label(mask, structure=np.ones((3, 3)))
+    labels = label_components(mask)
     small = np.bincount(labels.ravel()) < min_pixels
     small[0] = False  # label 0 is the outside
     if not small.any():
         return np.zeros_like(mask)
+    return small[nearest_labels(labels)]
+
+
+def label_components(mask: np.ndarray) -> np.ndarray:
+    """Labels (H, W) from 1 of the 8-connected components of the boolean `mask` (H, W); 0 = outside."""
+    labels, _ = ndimage.label(mask, structure=np.ones((3, 3)))
+    return np.asarray(labels)
+
+
+def nearest_labels(labels: np.ndarray) -> np.ndarray:
+    """Of `labels` (H, W), one of which is not 0, the one that is nearest to each pixel: a component with its halo."""
     nearest = ndimage.distance_transform_edt(labels == 0, return_distances=False, return_indices=True)
-    return small[labels[tuple(nearest)]]
+    return np.asarray(labels[tuple(nearest)])

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from msst_jax.errors import UserError
+from msst_jax.regions.points import Point
 from msst_jax.registry import BACKGROUND
 
 MAX_UNCLAIMED = 0.001  # area fraction that may lie in no region: rounding at the masks' edges
@@ -60,11 +61,13 @@ class MaskSpec:
       names: of the regions, in order.
       given: the regions whose masks come from the user.
       options: see `MaskOptions`.
+      points: of a photo: of a region that has one, only the component there is taken.
     """
 
     names: tuple[str, ...]
     given: tuple[str, ...]
     options: MaskOptions
+    points: tuple[Point, ...] = ()
 
     @property
     def missing(self) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from msst_jax.models.deeplab import PERSON_NETWORK, SEGMENTERS, TORCHVISION_NETW
 from msst_jax.models.voc import CLASSES
 from msst_jax.regions.masks import foreground
 from msst_jax.regions.own_segmenter import OwnSegmenter, load_own_segmenter
+from msst_jax.regions.region_names import class_names
 from msst_jax.registry import IMPORT_HINT
 from msst_jax.registry import SEGMENTERS as REGISTERED
 
@@ -121,7 +122,7 @@ def load_segmenter(name: str, wanted: Iterable[str] = (), *, instead: str = "") 
     Args:
       name: a registered segmenter, one of SEGMENTERS (msst_jax/models/deeplab.py), a weights file whose metadata names
         its network, a workdir of train.py, or empty: see `best_available`.
-      wanted: the regions it must segment, class names joined by +.
+      wanted: the regions it must segment, see `region_names`.
       instead: the flags to suggest in errors instead of a segmenter; empty = a mask for every wanted region.
 
     Raises:
@@ -156,7 +157,7 @@ def _load_network(name: str, wanted: Sequence[str], instead: str) -> Segmenter:
 def _check_wanted(segmenter: AnySegmenter, wanted: Sequence[str], advice: str, instead: str) -> None:
     """Raises UserError for regions that a segmenter cannot find; `advice` is what comes before the flags."""
     known = foreground(segmenter.predicted)
-    unknown = [region for region in wanted if not set(region.split("+")) <= set(known)]
+    unknown = [region for region in wanted if not set(class_names(region)) <= set(known)]
     if unknown:
         raise UserError(
             f"{segmenter.name} segments only {', '.join(known)}, not {', '.join(unknown)}; {advice} "

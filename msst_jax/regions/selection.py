@@ -1,16 +1,19 @@
-"""Region masks from class probabilities: maps region names to classes, lists the classes in a photo."""
+"""Region masks from class probabilities, and what is in a photo: its classes, and the instances of each."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from msst_jax.errors import UserError
 from msst_jax.models.voc import CLASSES
-from msst_jax.regions.components import near_small_components, remove_small_components
-from msst_jax.regions.inference import class_probabilities
-from msst_jax.regions.masks import BACKGROUND, MaskOptions, foreground, format_fractions
-from msst_jax.regions.segmenter import AnySegmenter, Size
+from msst_jax.regions.absent import Absent, explain_absent, explain_uncounted
+from msst_jax.regions.components import remove_small_components
+from msst_jax.regions.instances import Instances, find_instances, split_instances
+from msst_jax.regions.masks import BACKGROUND, MaskOptions, foreground, format_fractions, format_percent
+from msst_jax.regions.points import Point, pointed_mask
+from msst_jax.regions.region_names import Part, parse_region, part_name, region_parts
 
 GIVEN_MASKS = "given masks"  # the extra class after the others: the part of the photo that the user's masks claim
 
@@ -18,47 +21,6 @@ GIVEN_MASKS = "given masks"  # the extra class after the others: the part of the
 def single_classes(classes: Sequence[str]) -> tuple[tuple[int], ...]:
     """The index of every class but the background, as a group of its own."""
     return tuple((index,) for index, name in enumerate(classes) if name != BACKGROUND)
-
-
-def class_indices(region: str, classes: Sequence[str] = CLASSES) -> tuple[int, ...]:
-    """The class indices of a region's name, classes joined by +: "person+dog" to (15, 12).
-
-    Args:
-      region: the name.
-      classes: those of the segmenter, see `segmenter.segmenter_classes`.
-
-    Raises:
-      UserError: a name that is not a class, or a combination with the background.
-    """
-    names = region.split("+")
-    for name in names:
-        if name not in classes:
-            raise UserError(
-                f"there is no region {name!r}; regions are {', '.join(classes)}, or any name with a mask: "
-                f"correct the name or give --mask {region}=FILE"
-            )
-    if BACKGROUND in names:
-        raise UserError(f"region {region!r}: {BACKGROUND} is what no other region claims, it cannot be combined")
-    return tuple(classes.index(name) for name in names)
-
-
-def region_classes(names: Iterable[str], classes: Sequence[str] = CLASSES) -> dict[str, tuple[int, ...]]:
-    """The class indices of every region but the background; `classes` as in `class_indices`.
-
-    Raises:
-      UserError: as `class_indices`, or a class in two regions.
-    """
-    groups = {name: class_indices(name, classes) for name in names if name != BACKGROUND}
-    owners: dict[int, str] = {}
-    for name, group in groups.items():
-        for index in group:
-            if index in owners:
-                raise UserError(
-                    f"class {classes[index]!r} is named twice, in region {owners[index]!r} and in {name!r}; "
-                    "leave one out"
-                )
-            owners[index] = name
-    return groups
 
 
 def region_masks(
@@ -77,7 +39,7 @@ def region_masks(
 
     Args:
       probabilities: (H, W, C), see `class_probabilities`.
-      names: classes, joined by + where a region has several.
+      names: see `region_names`; instances are counted before anything is claimed.
       classes: names of the C classes.
       claimed: (H, W) in [0, 1], the sum of the given masks; it is subtracted from the segmented regions.
       min_speck: percent of the photo; smaller components of a region, and holes in it, are merged into their
@@ -86,21 +48,69 @@ def region_masks(
       must_exist: a region that is not in the photo is an error; else its mask is (nearly) empty.
 
     Raises:
-      UserError: as `region_classes`, or a region that is not in the photo; the error lists the classes that are.
+      UserError: as `region_parts`, a region that is not in the photo, or an instance beyond those that are; the error
+        lists what is.
     """
-    groups = region_classes(names, classes)
-    unclaimed = probabilities if claimed is None else _append_claimed(probabilities, claimed)
+    regions = region_parts(names, classes)
+    before, channels = _split(probabilities, regions, classes, min_speck)
+    unclaimed = before if claimed is None else _append_claimed(before, claimed)
+    groups = {name: tuple(channels[part] for part in parts) for name, parts in regions.items()}
     # Specks of unnamed classes are removed too: they would be holes in a named region.
-    named = {index for group in groups.values() for index in group}
+    named = {channel for group in groups.values() for channel in group}
     others = [group for group in single_classes(classes) if group[0] not in named]
     cleaned = remove_small_components(unclaimed, [*groups.values(), *others], min_speck)
     masks = {name: class_mask(cleaned, group, hard=hard) for name, group in groups.items()}
     for name, mask in masks.items():
         if must_exist and mask.max() < 0.5:
+            found = probabilities if claimed is None else _append_claimed(probabilities, claimed)
             raise UserError(
-                _explain_empty_region(name, classes, (probabilities, unclaimed), min_speck, float(mask.max()))
+                explain_absent(
+                    Absent(name, groups[name], float(mask.max())),
+                    before,
+                    unclaimed,
+                    min_speck,
+                    taken=_taken(regions[name], regions, probabilities, classes),
+                    found=class_fractions(found, min_speck, classes),
+                )
             )
     return masks
+
+
+def _split(
+    probabilities: np.ndarray, regions: Mapping[str, Sequence[Part]], classes: Sequence[str], min_speck: float
+) -> tuple[np.ndarray, dict[Part, int]]:
+    """The probabilities with channels for the instances that regions name, and the channel of every part of a region.
+
+    Raises:
+      UserError: an instance that is not in the photo.
+    """
+    parts = [part for region in regions.values() for part in region]
+    wanted = [part for part in parts if part.number]
+    channels = {part: part.channel for part in parts}
+    if not wanted:
+        return probabilities, channels
+    cleaned = remove_small_components(probabilities, single_classes(classes), min_speck)
+    likeliest = cleaned.argmax(-1)
+    found = {index: find_instances(likeliest == index) for index in {part.channel for part in wanted}}
+    for name, region in regions.items():
+        for part in region:
+            count = len(found[part.channel].fractions) if part.number else 0
+            if part.number > count:
+                fractions = class_fractions(cleaned, classes=classes)
+                raise UserError(explain_uncounted(name, classes[part.channel], found[part.channel], fractions))
+    channels.update({part: len(classes) + index for index, part in enumerate(wanted)})
+    return split_instances(probabilities, found, wanted), channels
+
+
+def _taken(
+    own: Sequence[Part], regions: Mapping[str, Sequence[Part]], probabilities: np.ndarray, classes: Sequence[str]
+) -> list[str]:
+    """The instances in other regions, where all that is in the photo of a region is in these."""
+    whole = {part.channel for part in own if not part.number}
+    if not np.isin(probabilities.argmax(-1), [*whole]).any():
+        return []
+    others = [part for parts in regions.values() for part in parts if part.number and part.channel in whole]
+    return [part_name(part, classes) for part in others]
 
 
 def _append_claimed(probabilities: np.ndarray, claimed: np.ndarray) -> np.ndarray:
@@ -114,36 +124,6 @@ def class_mask(probabilities: np.ndarray, classes: Sequence[int], *, hard: bool 
     if hard:
         return np.isin(probabilities.argmax(-1), classes).astype(np.float32)
     return np.clip(probabilities[..., list(classes)].sum(-1), 0, 1).astype(np.float32)
-
-
-def _explain_empty_region(
-    name: str, classes: Sequence[str], before_and_after: tuple[np.ndarray, np.ndarray], min_speck: float, peak: float
-) -> str:
-    """The error message for an empty region.
-
-    Args:
-      name: of the region.
-      classes: names of the C classes.
-      before_and_after: the probabilities (H, W, C) before the given masks are subtracted, and (H, W, C), or
-        (H, W, C + 1), after that, see `_append_claimed`.
-      min_speck: as in `region_masks`.
-      peak: the largest probability of the region.
-    """
-    probabilities, unclaimed = before_and_after
-    group = class_indices(name, classes)
-    likeliest = np.isin(unclaimed.argmax(-1), group)
-    advice = f"leave its --style out or give --mask {name}=FILE"
-    if not np.isin(probabilities.argmax(-1), group).any():
-        reason = "was not found in the photo"
-    elif not likeliest.any():
-        reason = "is entirely covered by the given masks"
-    elif near_small_components(likeliest, min_speck / 100 * likeliest.size).all():
-        reason = f"was found only in specks smaller than config.min_speck = {min_speck:g}% of the photo"
-    else:
-        reason = f"has a probability of at most {peak:.0%}, although it is the likeliest class somewhere"
-        advice = f"keep it with --config.hard_masks=True, or {advice}"
-    found = format_fractions(class_fractions(unclaimed, min_speck, classes))
-    return f"region {name!r} {reason}; found: {found}: {advice}"
 
 
 def class_fractions(
@@ -162,25 +142,97 @@ def class_fractions(
     return {names[i]: float(fractions[i]) for i in np.argsort(-fractions, kind="stable") if fractions[i]}
 
 
-def segment_classes(
-    options: MaskOptions, segmenter: AnySegmenter, picture: Image.Image, size: Size
-) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """The area fraction of every class in a photo, and the masks {name: (H, W)} of all but the background.
+class Found(NamedTuple):
+    """What is in a photo."""
+
+    fractions: dict[str, float]
+    """The area fraction of every class, largest first, see `class_fractions`."""
+    masks: dict[str, np.ndarray]
+    """{class: float32 (H, W) in [0, 1]} of all but the background."""
+    instances: dict[str, Instances]
+    """Of the same classes."""
+
+    @property
+    def several(self) -> dict[str, Instances]:
+        """The instances of the classes that have more than one."""
+        return {name: found for name, found in self.instances.items() if len(found.fractions) > 1}
+
+    def count(self, name: str) -> int:
+        """How many instances of a class there are."""
+        return len(self.instances[name].fractions) if name in self.instances else 0
+
+    def instance_fractions(self) -> dict[str, float]:
+        """{"person#1": area fraction, ...} of the classes that have several instances."""
+        return {part: share for name, found in self.several.items() for part, share in found.named(name).items()}
+
+    def instance_masks(self) -> dict[str, np.ndarray]:
+        """{"person#1": (H, W), ...} of the classes that have several instances."""
+        return {
+            f"{name}#{number}": found.mask(self.masks[name], number)
+            for name, found in self.several.items()
+            for number in range(1, self.count(name) + 1)
+        }
+
+    def describe(self) -> dict[str, str]:
+        """{class: "person 23% (#1 14%, #2 9%)"}, instances where there are several."""
+        texts = {}
+        for name, fraction in self.fractions.items():
+            parts = self.several[name].named("") if name in self.several else {}
+            texts[name] = f"{name} {format_percent(fraction)}" + (f" ({format_fractions(parts)})" if parts else "")
+        return texts
+
+
+def find_classes(options: MaskOptions, probabilities: np.ndarray, classes: Sequence[str]) -> Found:
+    """What is in a photo with `probabilities` (H, W, C) of `classes`."""
+    cleaned = remove_small_components(probabilities, single_classes(classes), options.min_speck)
+    fractions, likeliest = class_fractions(cleaned, classes=classes), cleaned.argmax(-1)
+    indices = {name: classes.index(name) for name in foreground(fractions)}
+    return Found(
+        fractions,
+        {name: class_mask(cleaned, [index], hard=options.hard) for name, index in indices.items()},
+        {name: find_instances(likeliest == index) for name, index in indices.items()},
+    )
+
+
+def select_regions(
+    options: MaskOptions,
+    probabilities: np.ndarray,
+    classes: Sequence[str],
+    names: Sequence[str],
+    given: Mapping[str, np.ndarray],
+    *,
+    points: Mapping[Point, tuple[int, int]] = MappingProxyType({}),
+    must_exist: bool = True,
+) -> dict[str, np.ndarray]:
+    """The masks of regions as `region_masks`, where no mask of the user's lies; a region with a point is what is there.
 
     Args:
       options: see `MaskOptions`.
-      segmenter: the network.
-      picture: the photo, as large as it is.
-      size: (width, height) of the masks.
+      probabilities: (H, W, C), see `class_probabilities`.
+      classes: names of the C classes.
+      names: the regions to segment.
+      given: {name: (H, W)}, the masks of the user's.
+      points: {point: its (x, y) in pixels of the probabilities}; see `pointed_mask`.
+      must_exist: see `region_masks`.
 
     Raises:
-      UserError: as `class_probabilities`.
+      UserError: as `region_masks` and `pointed_mask`.
     """
-    probabilities = class_probabilities(segmenter, picture, size, refine=options.refine_edges)
-    classes = segmenter.classes
-    cleaned = remove_small_components(probabilities, single_classes(classes), options.min_speck)
-    fractions = class_fractions(cleaned, classes=classes)
-    masks = {
-        name: class_mask(cleaned, class_indices(name, classes), hard=options.hard) for name in foreground(fractions)
-    }
-    return fractions, masks
+    claimed = options.claimed(sum(given.values())) if given else None
+    pointed: dict[str, np.ndarray] = {}
+    for point, at in points.items():
+        unclaimed = probabilities if claimed is None else _append_claimed(probabilities, claimed)
+        group = [part.channel for part in parse_region(point.region, classes)]
+        mask = pointed_mask(unclaimed, group, point, at, (*classes, GIVEN_MASKS))
+        pointed[point.region] = (mask >= 0.5).astype(np.float32) if options.hard else mask
+        claimed = options.claimed(sum({**given, **pointed}.values()))
+    segmented = region_masks(
+        probabilities,
+        [name for name in names if name not in pointed],
+        classes,
+        claimed=claimed,
+        min_speck=options.min_speck,
+        hard=options.hard,
+        must_exist=must_exist,
+    )
+    return {**pointed, **segmented}

@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -146,18 +147,28 @@ def regions_overlay(inputs: PhotoInputs) -> Image.Image:
     return to_picture(0.5 * gray + 0.5 * (inputs.masks @ colors) / 255.0)
 
 
-def classes_overlay(photo: np.ndarray, masks: Mapping[str, np.ndarray], fractions: Mapping[str, float]) -> Image.Image:
+def classes_overlay(
+    photo: np.ndarray,
+    masks: Mapping[str, np.ndarray],
+    fractions: Mapping[str, float],
+    *,
+    captions: Mapping[str, str] = MappingProxyType({}),
+    labels: Iterable[tuple[str, tuple[float, float]]] = (),
+) -> Image.Image:
     """The photo tinted with the VOC color of every class, above a legend of names and area fractions.
 
     Args:
       photo: (H, W, 3) in [0, 1].
       masks: {class: (H, W) in [0, 1]} of all classes but the background, which keeps the photo's colors.
       fractions: {class: area fraction}, including the background.
+      captions: {class: what the legend says in place of its name and fraction}.
+      labels: texts, each with the (x, y) of its middle, that are drawn on the photo.
     """
     picture, colors = tint_classes(photo, masks), class_colors(masks)
+    _draw_labels(picture, labels)
     line = max(14, picture.height // 20)
     font = ImageFont.load_default(line)
-    texts = {name: f"{name} {format_percent(fraction)}" for name, fraction in fractions.items()}
+    texts = {name: f"{name} {format_percent(fraction)}" for name, fraction in fractions.items()} | dict(captions)
     width = max(picture.width, *(round(font.getlength(text)) + line + 3 * GAP for text in texts.values()))
     page = Image.new("RGB", (width, picture.height + len(texts) * (line + GAP) + GAP), "white")
     page.paste(picture)
@@ -168,6 +179,14 @@ def classes_overlay(photo: np.ndarray, masks: Mapping[str, np.ndarray], fraction
         draw.rectangle((GAP, y, GAP + line, y + line - 1), fill=fill, outline="black")
         draw.text((line + 2 * GAP, y), text, fill="black", font=font)
     return page
+
+
+def _draw_labels(picture: Image.Image, labels: Iterable[tuple[str, tuple[float, float]]]) -> None:
+    """Texts, each around an (x, y), on a picture of any brightness."""
+    draw, size = ImageDraw.Draw(picture), max(14, picture.height // 12)
+    for text, middle in labels:
+        font = ImageFont.load_default(size)
+        draw.text(middle, text, fill="white", font=font, anchor="mm", stroke_width=size // 8, stroke_fill="black")
 
 
 def tint_classes(photo: np.ndarray, masks: Mapping[str, np.ndarray]) -> Image.Image:

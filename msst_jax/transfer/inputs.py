@@ -13,9 +13,11 @@ from msst_jax.io.images import load_image, read_picture
 from msst_jax.models.vgg import deepest_tap, tap_names
 from msst_jax.regions.inference import class_probabilities
 from msst_jax.regions.mask_files import read_mask
-from msst_jax.regions.masks import MaskOptions, MaskSpec, compose_masks
+from msst_jax.regions.masks import MaskSpec, compose_masks
+from msst_jax.regions.points import Point, check_points, scale_points
+from msst_jax.regions.region_names import region_parts
 from msst_jax.regions.segmenter import AnySegmenter, Size, load_segmenter, segmenter_classes
-from msst_jax.regions.selection import region_classes, region_masks
+from msst_jax.regions.selection import select_regions
 from msst_jax.transfer.kept import check_kept
 from msst_jax.transfer.options import InputOptions, StylizationOptions
 from msst_jax.transfer.photo import Photo, load_photo, load_start, log_enlargement
@@ -92,6 +94,7 @@ def load_photo_inputs(
     styles: Mapping[str, str],
     masks: Mapping[str, str],
     *,
+    points: Sequence[Point] = (),
     segmenter: AnySegmenter | None = None,
     styled: Callable[[Size], Sequence[Region]] | None = None,
     keep_alpha: bool = False,
@@ -105,6 +108,7 @@ def load_photo_inputs(
       photo: file of the photo.
       styles: {region: file of its painting, several with weights, or KEEP}; see `parse_style_mix`.
       masks: {region: file of its mask}.
+      points: of regions of which only the component there is taken.
       segmenter: the network to use; None loads that of the options, and only if a region needs it.
       styled: gives the regions at the (width, height) of the photo; None reads them, see `load_styles`.
       keep_alpha: see `load_photo`.
@@ -112,7 +116,7 @@ def load_photo_inputs(
     Raises:
       UserError: anything wrong with the files, or regions and styles that do not match.
     """
-    spec = mask_spec(options, styles, masks, segmenter.classes if segmenter else None)
+    spec = mask_spec(options, styles, masks, points, segmenter.classes if segmenter else None)
     loaded = load_photo(options.inputs, photo, keep_alpha=keep_alpha)
     size, own_size = (loaded.pixels.shape[1], loaded.pixels.shape[0]), loaded.picture.size
     first = options.inputs.start
@@ -148,10 +152,12 @@ def partition_photo(
     Raises:
       UserError: as `load_segmenter` and `photo_masks`.
     """
+    size = (photo.pixels.shape[1], photo.pixels.shape[0])
+    scale_points(spec.points, photo.picture.size, size)
     if spec.missing and segmenter is None:  # only now that everything the user may have mistyped is checked: it is slow
         segmenter = load_segmenter(options.segmenter, spec.missing)
     used = segmenter if spec.missing else None
-    masks = photo_masks(spec, given, used, photo.picture, (photo.pixels.shape[1], photo.pixels.shape[0]))
+    masks = photo_masks(spec, given, used, photo.picture, size)
     return PhotoInputs(photo.pixels, masks, tuple(regions), used.record() if used else None, start, photo.alpha)
 
 
@@ -171,6 +177,7 @@ def mask_spec(
     options: StylizationOptions,
     styles: Mapping[str, str],
     masks: Mapping[str, str],
+    points: Sequence[Point] = (),
     classes: Sequence[str] | None = None,
 ) -> MaskSpec:
     """Where the masks of the regions come from.
@@ -179,18 +186,20 @@ def mask_spec(
       options: as in `load_photo_inputs`.
       styles: likewise.
       masks: likewise.
+      points: likewise.
       classes: of the segmenter; None for those of the options' segmenter.
 
     Raises:
-      UserError: no styles, a mask of a region without one, or a region that no network knows.
+      UserError: no styles, a mask or a point of a region without one, or a region that no network knows.
     """
     if not styles:
         raise UserError("no style was given; add --style NAME=FILE, for example --style background=painting.jpg")
     for name in masks:
         if name not in styles:
             raise UserError(f"region {name!r} has a mask but no style; add --style {name}=FILE or drop its --mask")
-    spec = MaskSpec(tuple(styles), tuple(masks), options.inputs.masks)
-    region_classes(spec.missing, classes or segmenter_classes(options.inputs.segmenter))
+    check_points(points, styles, masks)
+    spec = MaskSpec(tuple(styles), tuple(masks), options.inputs.masks, tuple(points))
+    region_parts(spec.missing, classes or segmenter_classes(options.inputs.segmenter))
     return spec
 
 
@@ -266,48 +275,41 @@ def photo_masks(
       strict: a region that is not in the photo is an error; else its mask is empty.
 
     Raises:
-      UserError: as `region_masks` and `compose_masks`.
+      UserError: as `segment_regions` and `compose_masks`.
     """
     segmented = {}
     if segmenter:
-        segmented = segment_regions(spec.options, segmenter, picture, spec.missing, given, size, must_exist=strict)
+        segmented = segment_regions(spec, segmenter, picture, given, size, must_exist=strict)
     masks = compose_masks({**given, **segmented}, spec.names, strict=strict, shape=size[::-1])
     return spec.finish(masks, strict=strict)
 
 
 def segment_regions(
-    options: MaskOptions,
+    spec: MaskSpec,
     segmenter: AnySegmenter,
     picture: Image.Image,
-    names: Sequence[str],
     given: Mapping[str, np.ndarray],
     size: Size,
     *,
     must_exist: bool = True,
 ) -> dict[str, np.ndarray]:
-    """Masks {name: (H, W)} by the segmenter, where no mask of the user's lies.
+    """Masks {name: (H, W)} by the segmenter of the regions that need one, where no mask of the user's lies.
 
     Args:
-      options: see `MaskOptions`.
+      spec: see `MaskSpec`.
       segmenter: the network.
       picture: the photo, as large as it is.
-      names: the regions to segment.
       given: {name: (H, W)}, the masks of the user's.
       size: (width, height) of the masks.
       must_exist: see `region_masks`.
 
     Raises:
-      UserError: as `region_masks`.
+      UserError: as `select_regions`, or a point outside the photo.
     """
-    probabilities = class_probabilities(segmenter, picture, size, refine=options.refine_edges)
-    return region_masks(
-        probabilities,
-        names,
-        segmenter.classes,
-        claimed=options.claimed(sum(given.values())) if given else None,
-        min_speck=options.min_speck,
-        hard=options.hard,
-        must_exist=must_exist,
+    points = scale_points(spec.points, picture.size, size)
+    probabilities = class_probabilities(segmenter, picture, size, refine=spec.options.refine_edges)
+    return select_regions(
+        spec.options, probabilities, segmenter.classes, spec.missing, given, points=points, must_exist=must_exist
     )
 
 

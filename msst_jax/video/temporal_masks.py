@@ -12,8 +12,8 @@ from msst_jax.ops.guided_filter import EPS, build_guide, default_radius, guided_
 from msst_jax.ops.image import normalize, resize
 from msst_jax.ops.optical_flow import warp
 from msst_jax.regions.masks import BACKGROUND, MaskSpec, foreground
+from msst_jax.regions.region_names import region_classes
 from msst_jax.regions.segmenter import AnySegmenter, Network, Segmenter, Size
-from msst_jax.regions.selection import region_classes
 from msst_jax.video.temporal import Motion, blend_recursive, estimate_motion, flow_grid
 
 TRUNCATE = 4.0  # standard deviations after which a Gaussian ends, as in scipy.ndimage

@@ -11,7 +11,7 @@ import msst_jax
 from msst_jax.losses.functional import gram
 from msst_jax.ops.image import normalize
 from tests.helpers.pictures import make_scene, noise, quick_config, stripe
-from tests.helpers.segmenters import PERSON, animals, colour_segmenter, painted
+from tests.helpers.segmenters import PERSON, animals, colour_segmenter, painted, people
 from tests.helpers.videos import make_video, moving
 
 PHOTO = noise(32, 40)
@@ -35,6 +35,22 @@ def test_found_masks_are_masks_of_stylize():
     styles = {"person": noise(28, 36, 1), "background": noise(28, 36, 2)}
     result = msst_jax.stylize(photo, styles, {"person": person}, preset=quick_config(size=40), steps=1)
     assert result.picture.shape == (30, 40, 3)
+
+
+def test_one_of_several_is_meant_by_its_number_or_by_a_point(any_model: Path):
+    photo, paintings = painted(people()), [noise(28, 36, 1), noise(28, 36, 2)]
+    second = people()[:, 30:50] == PERSON
+    preset, segmenter = quick_config(size=80), colour_segmenter()
+    for name, points in (("person#2", None), ("person", {"person": (40, 50)})):
+        styles = {name: paintings[0], "background": paintings[1]}
+        result = msst_jax.stylize(photo, styles, points=points, preset=preset, segmenter=segmenter, steps=1)
+        np.testing.assert_array_equal(result.masks[name][:, 30:50] > 0.5, second)
+        assert result.masks[name][:, :30].max() < 0.5
+    stylizer = msst_jax.load_stylizer(any_model, styles, segmenter=segmenter)
+    assert np.abs(stylizer(photo, points={"person": (40, 50)}) - stylizer(photo)).max() > 1e-3
+    nobody = r"^points\['person'\]=\(20, 5\): there is no person at this point, only background .* masks\['person'\]"
+    with pytest.raises(msst_jax.UserError, match=nobody):
+        stylizer(photo, points={"person": (20, 5)})
 
 
 def test_a_fast_model_takes_an_array_and_compiles_a_size_once(model: Path):

@@ -42,8 +42,32 @@ def scene(tmp_path: Path) -> Path:
             ["photo.png", "--regions-only", "--segmenter=deeplabv3_resnet101"],
             "run `python -m msst_jax.convert_weights deeplabv3_resnet101`",
         ),
-        (["photo.png", "--regions-only", "--mask=x=nope.png"], "takes no --style or --mask, found x=nope.png; leave"),
-        (["photo.png", "--regions-only", *TWO], "takes no --style or --mask, found dog=a.png, background=b.png, dog="),
+        (
+            ["photo.png", "--regions-only", "--mask=x=nope.png"],
+            "--regions-only takes no --mask, found x=nope.png; leave",
+        ),
+        (["photo.png", "--regions-only", *TWO], "--regions-only takes no --mask, found dog=left.png; leave"),
+        (["photo.png", *TWO[:2], "--point=dog=3"], "--point dog=3 is not NAME=X,Y; write whole pixels of the photo"),
+        (["photo.png", *TWO[:2], "--point=dog"], "--point 'dog' is not NAME=X,Y; write for example --point person=X,Y"),
+        (["photo.png", *TWO[:2], "--point=cat=3,4"], "region 'cat' has a point but no style; add --style cat=FILE"),
+        (["photo.png", *TWO, "--point=dog=3,4"], "region 'dog' has a mask and a point; drop its --mask or its"),
+        (
+            [".", "--style=person=a.png", "--point=person=3,4", "-o", "out"],
+            "is a place in one photo, and . is a folder",
+        ),
+        (
+            ["photo.png", "--style=person=a.png", "--point=person=32,4"],
+            "lies outside the photo of 32x24 pixels; give X",
+        ),
+        (["photo.png", "--style=dog#1=a.png"], "person_vgg16 segments only person, not dog#1; use deeplabv3_resnet101"),
+        (
+            ["photo.png", "--style=tree=a.png"],
+            "or give --mask tree=FILE, or a --segmenter of your own that knows it (doc",
+        ),
+        (
+            ["photo.png", "--model=any", "--style=dgo=a.png", TWO[1]],
+            "that a segmenter knows (did you mean dog?); give --ma",
+        ),
         (["photo.png", *TWO, "--config.min_speck=-1"], "config.min_speck is -1.0; it must be zero or more"),
         (["photo.png", "--style=background=nope.jpg"], "style nope.jpg does not exist; check the name"),
         (

@@ -82,6 +82,16 @@ def animals(height: int = 60, width: int = 80) -> np.ndarray:
     return labels
 
 
+def people(height: int = 60, width: int = 80) -> np.ndarray:
+    """Classes (H, W): three persons of different sizes, a small dog between the last two, and background."""
+    labels = np.zeros((height, width), int)
+    labels[10:, 3:10] = PERSON
+    labels[28:, 36:43] = PERSON
+    labels[10:, 68:77] = PERSON
+    labels[40:46, 54:60] = DOG
+    return labels
+
+
 def label_probabilities(labels: np.ndarray, certainty: float = 0.9) -> np.ndarray:
     """(H, W, 21), `certainty` for the classes `labels` (H, W), the rest shared by the others."""
     others = (1 - certainty) / (len(CLASSES) - 1)

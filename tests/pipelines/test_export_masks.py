@@ -1,6 +1,8 @@
 """--regions-only: an overlay, masks that can be used as input, and area fractions."""
 
 import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,11 @@ from msst_jax.models import voc
 from msst_jax.pipelines.export_masks import export_masks
 from msst_jax.pipelines.job import MasksJob
 from msst_jax.pipelines.run import run_job
+from msst_jax.regions.points import Point
 from msst_jax.report.sheets import classes_overlay
 from msst_jax.transfer.build import build_input_options, build_options
 from msst_jax.transfer.inputs import PhotoInputs, load_photo_inputs
+from tests.helpers.commands import run_command
 from tests.helpers.pictures import make_scene, noise, quick_config, save
 from tests.helpers.segmenters import (
     CAT,
@@ -27,6 +31,7 @@ from tests.helpers.segmenters import (
     colour_segmenter,
     converted,
     painted,
+    people,
     refinements,
 )
 
@@ -38,12 +43,24 @@ def scene(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def export(scene: Path, name: str = "masks.png", **changes: Any) -> Path:
+def export(
+    scene: Path, name: str = "masks.png", regions: Sequence[str] = (), points: Sequence[Point] = (), **changes: Any
+) -> Path:
     output = scene / "out" / name
     config = quick_config(**{"size": 0, "feather": 0.0, **changes})
     photo = str(scene / "photo.png")
-    export_masks(build_input_options(config), photo, output, config=config.to_dict(), segmenter=colour_segmenter())
+    options, asked = build_input_options(config), {"regions": regions, "points": points}
+    export_masks(options, photo, output, config=config.to_dict(), segmenter=colour_segmenter(), **asked)
     return output
+
+
+def written(output: Path) -> list[str]:
+    """The regions of the mask files beside an overlay."""
+    return sorted(file.stem.removeprefix("masks_") for file in output.parent.glob("masks_*.png"))
+
+
+def white(output: Path, name: str) -> np.ndarray:
+    return np.asarray(Image.open(output.with_name(f"masks_{name}.png"))) > 127
 
 
 @pytest.mark.parametrize("hard", [True, False])
@@ -203,3 +220,84 @@ def test_nothing_is_written_if_weights_are_missing(scene: Path):
 def test_the_default_output_of_regions_only_has_its_own_name():
     assert default_output("in/photo.jpg", True) == Path("outputs/photo_regions.png")
     assert default_output("in/photo.jpg", False) == Path("outputs/photo.png")
+
+
+def test_every_region_that_is_asked_for_gets_a_mask_and_what_is_not_found_an_empty_one(scene: Path, caplog):
+    output = export(scene, regions=["person+cat", "sofa", "tree", "person#2", "background"], size=40, min_speck=0.0)
+    empty = ["person-2", "sofa", "tree"]
+    assert written(output) == sorted([*empty, "cat", "dog", "person", "person+cat"])
+    for name in empty:  # as large as the photo, to be painted over it
+        mask = Image.open(output.with_name(f"masks_{name}.png"))
+        assert (mask.mode, mask.size, mask.getextrema()) == ("L", (80, 60), (0, 0))
+    content = json.loads(output.with_suffix(".json").read_text())
+    assert content["not_found"] == ["sofa", "tree", "person#2"]
+    assert content["masks"]["person#2"] == "masks_person-2.png"
+    path = output.with_name("masks_tree.png")
+    said = f"not found: tree; wrote an empty mask: paint the region white in {path}, and give --mask tree={path}"
+    assert said in caplog.messages
+
+
+def test_an_empty_mask_that_was_painted_on_is_neither_overwritten_nor_removed(scene: Path, caplog):
+    caplog.set_level("INFO")
+    output = export(scene, regions=["tree", "sofa"])
+    save(output.with_name("masks_tree.png"), np.full((60, 80), 255, np.uint8))
+    for regions in (["tree"], [], ["tree"]):
+        export(scene, regions=regions)
+        assert white(output, "tree").all()
+    assert "not found: tree; left" in caplog.text
+    assert "sofa" not in written(output)
+
+
+def test_instances_get_masks_of_their_own_and_numbers_on_the_overlay(scene: Path):
+    save(scene / "photo.png", painted(people()))
+    output = export(scene, regions=["person#2", "person"])
+    assert written(output) == ["dog", "person", "person-1", "person-2", "person-3"]
+    parts = np.stack([white(output, f"person-{number}") for number in (1, 2, 3)])
+    np.testing.assert_array_equal(parts.any(0), people() == PERSON)
+    np.testing.assert_array_equal(white(output, "person"), parts[[0, 2]].any(0))  # as asked: the rest of them
+    content = json.loads(output.with_suffix(".json").read_text())
+    assert list(content["instances"]) == ["person#1", "person#2", "person#3"]
+    plain = classes_overlay(np.zeros((60, 80, 3), np.float32), {}, {"background": 1.0})
+    labelled = classes_overlay(
+        np.zeros((60, 80, 3), np.float32), {}, {"background": 1.0}, labels=[("#1", (40.0, 30.0))]
+    )
+    assert (np.asarray(plain) != np.asarray(labelled))[20:40, 20:60].any()
+    save(scene / "photo.png", painted(np.where(people() == DOG, DOG, 0)))
+    export(scene)
+    assert written(output) == ["dog"]
+
+
+def test_the_mask_at_a_point_is_that_of_the_stylization(scene: Path):
+    save(scene / "photo.png", painted(people()))
+    output = export(scene, regions=["person"], points=[Point("person", 40, 50)])
+    np.testing.assert_array_equal(white(output, "person"), white(output, "person-2"))
+    assert json.loads(output.with_suffix(".json").read_text())["points"] == {"person": [40, 50]}
+
+
+def test_exported_instances_give_the_same_regions_as_their_numbers(scene: Path):
+    save(scene / "photo.png", painted(people()))
+    output = export(scene)
+    styles = {name: str(scene / "a.png") for name in ("person#1", "person#3", "background")}
+    masks = {name: str(output.with_name(f"masks_{name.replace('#', '-')}.png")) for name in ("person#1", "person#3")}
+    options = build_options(quick_config(size=0, feather=0.0))
+    photo, segmenter = str(scene / "photo.png"), colour_segmenter()
+    counted, given = (load_photo_inputs(options, photo, styles, each, segmenter=segmenter) for each in ({}, masks))
+    np.testing.assert_allclose(counted.masks, given.masks, atol=0.01)
+
+
+def test_the_way_out_of_the_error_of_a_region_that_is_not_found_works(scene: Path, monkeypatch: pytest.MonkeyPatch):
+    converted(monkeypatch)
+    styles = {"bird": str(scene / "a.png"), "background": str(scene / "b.png")}
+    with pytest.raises(UserError, match="region 'bird' was not found") as raised:
+        load_photo_inputs(build_options(quick_config()), str(scene / "photo.png"), styles, {})
+    (command,) = re.findall(r"`stylize\.py PHOTO ([^`]*)`", str(raised.value))
+    assert run_command(["photo.png", *command.split()], scene)[0] == 0
+    (file,) = re.findall(r"an empty (\S+);", str(raised.value))
+    mask = Image.open(scene / file)
+    assert mask.getextrema() == (0, 0)
+    mask.paste(255, (0, 0, 40, 60))
+    mask.save(scene / file)
+    inputs = load_photo_inputs(
+        build_options(quick_config()), str(scene / "photo.png"), styles, {"bird": str(scene / file)}
+    )
+    assert inputs.masks[..., 0].mean() == pytest.approx(0.5, abs=0.05)

@@ -18,11 +18,12 @@ from msst_jax.models.serialization import MODEL_FILE
 from msst_jax.models.stylizer import blend_mixtures
 from msst_jax.pipelines.job import PhotoJob
 from msst_jax.pipelines.run import run_job
+from msst_jax.regions.points import Point
 from msst_jax.transfer.feedforward import batch_by_size, stylize_batch
 from tests.helpers.commands import run_command
 from tests.helpers.feedforward import earlier_model, pictures_of_model
 from tests.helpers.pictures import make_scene, noise, quick_config, save
-from tests.helpers.segmenters import animals, converted, fake_networks, painted, refinements
+from tests.helpers.segmenters import PERSON, animals, converted, fake_networks, painted, people, refinements
 
 
 @pytest.fixture
@@ -267,3 +268,37 @@ def test_a_model_for_any_painting_says_which_styles_it_needs(
     with pytest.raises(UserError, match=message):
         paint(any_model, scene, tmp_path / "out.png", styles=styles, masks={})
     assert not list(tmp_path.glob("out*"))
+
+
+def test_a_point_gives_one_of_several_the_style_and_is_repeated_from_the_json(model: Path, scene: Path, monkeypatch):
+    converted(monkeypatch)
+    save(scene / "photo.png", painted(people()))
+    one = job(model, scene / "photo.png", scene / "out.png", points=[Point("person", 40, 50)])
+    assert run_job(quick_config(size=0), one) == 0
+    sidecar = json.loads((scene / "out.json").read_text())
+    assert sidecar["points"] == {"person": [40, 50]}
+    (share,) = [region["share"] for region in sidecar["regions"] if region["name"] == "person"]
+    assert share == pytest.approx((people()[:, 30:50] == PERSON).sum() / people().size, abs=0.02)
+    assert run_command(["--config=out.json", "-o", "again.png"], scene)[0] == 0
+    np.testing.assert_array_equal(pixels(scene / "again.png"), pixels(scene / "out.png"))
+    code, stderr = run_command(["--config=out.json", "--point=person=20,5", "-o", "other.png"], scene)
+    assert (code, stderr.splitlines()[-1][:68]) == (
+        2,
+        "stylize.py: --point person=20,5: there is no person at this point, o",
+    )
+
+
+def test_a_model_for_any_painting_takes_instances_and_says_which_regions_a_photo_lacks(
+    any_model: Path, scene: Path, monkeypatch, caplog
+):
+    converted(monkeypatch)
+    save(scene / "photo.png", painted(people()))
+    styles = {name: str(scene / "a.png") for name in ("person#2", "person", "cat", "background")}
+    one = job(any_model, scene / "photo.png", scene / "out.png", styles=styles)
+    assert run_job(quick_config(size=0), one) == 0
+    shares = {region["name"]: region["share"] for region in json.loads((scene / "out.json").read_text())["regions"]}
+    assert 0 < shares["person#2"] < shares["person"]
+    assert "region 'cat' was not found in the photo; found: person#2 " in caplog.text
+    beyond = replace(one, styles={"person#4": str(scene / "a.png"), "background": str(scene / "a.png")})
+    with pytest.raises(UserError, match="'person#4' was not found in the photo, which has 3 of person"):
+        run_job(quick_config(size=0), beyond)

@@ -395,3 +395,19 @@ def test_invalid_jobs_are_rejected(model: Path, tmp_path: Path, left):
     with pytest.raises(UserError, match="--compare makes a sheet of one photo"):
         check_flags(StylizeFlags(compare=True, output=str(tmp_path / "out.mp4")), [str(path)])
     assert not list(tmp_path.glob("out*"))
+
+
+@pytest.mark.parametrize("more", [[], ["--model=MODEL"]], ids=["optimized", "model"])
+def test_one_of_several_is_refused_in_a_video_since_nothing_follows_it(
+    tmp_path: Path, any_model: Path, more: list[str]
+):
+    make_video(tmp_path / "a.mp4", moving(2))
+    save(tmp_path / "a.png", noise(28, 36))
+    flags = [flag.replace("MODEL", str(any_model)) for flag in more]
+    styles = ["--style=person#1=a.png", "--style=background=a.png"]
+    code, printed = run_command(["a.mp4", *styles, *flags, "-o", "out.mp4"], tmp_path)
+    assert code == 2
+    assert "region 'person#1': # counts what is in one photo" in printed.splitlines()[-1]
+    code, printed = run_command(["a.mp4", *styles, *flags, "--point=person=3,4", "-o", "out.mp4"], tmp_path)
+    assert (code, "--point has no effect on a video" in printed) == (2, True)
+    assert not (tmp_path / "out.mp4").exists()

@@ -49,6 +49,7 @@ NUMBERS = [f"--config.{name}={value!r}".replace("'", '"') for name, value in QUI
 FLAG_VALUES = {
     "style": "--style=person=a.png",
     "mask": "--mask=person=left.png",
+    "point": "--point=person=3,4",
     "blend": "--blend=0.1",
     "seed": "--seed=3",
     "init": "--init=photo.png",
@@ -283,8 +284,9 @@ def test_masks_are_segmented_with_no_other_fields_than_the_table_gives(tmp_path:
 
     monkeypatch.setattr(export_masks, "export_masks", watched)
     assert run_job(quick_config(), MasksJob(str(tmp_path / "photo.png"), tmp_path / "out.png")) == 0
-    # The photo is that of the job, and the precision acts on all that `run_job` traces.
-    fields = {field for field, runs in STYLIZE_FIELDS.items() if runs & Run.REGIONS} - {"photo", "precision"}
+    # Photo, styles and points are those of the job, and the precision acts on all that `run_job` traces.
+    of_the_job = {"photo", "styles", "points", "precision"}
+    fields = {field for field, runs in STYLIZE_FIELDS.items() if runs & Run.REGIONS} - of_the_job
     named = {"hard" if field == "hard_masks" else field for field in fields}
     assert seen & {"style_scale", "feather", *named} == named
 

@@ -16,6 +16,7 @@ from msst_jax.pipelines.export_masks import export_masks
 from msst_jax.regions import inference
 from msst_jax.regions.inference import class_probabilities
 from msst_jax.regions.masks import area_fractions
+from msst_jax.regions.points import Point
 from msst_jax.regions.segmenter import Segmenter
 from msst_jax.transfer.build import build_input_options, build_options
 from msst_jax.transfer.inputs import PhotoInputs, load_photo_inputs
@@ -30,6 +31,7 @@ from tests.helpers.segmenters import (
     converted,
     fake_networks,
     painted,
+    people,
     refinements,
 )
 
@@ -303,3 +305,24 @@ def test_that_a_photo_is_enlarged_is_said_in_one_line_and_that_a_style_is_not(
     assert [record.getMessage() for record in caplog.records] == [
         f"photo {scene / 'photo.png'} {line}" for line in lines
     ]
+
+
+@pytest.mark.parametrize("size", [0, 40])
+def test_a_point_is_one_of_the_photo_as_it_is_shown_at_its_own_size(tmp_path: Path, size: int):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored = Image.fromarray(painted(people())).transpose(Image.Transpose.ROTATE_90)  # shown as it was
+    save(tmp_path / "photo.png", stored, exif=exif)
+    styles = dict.fromkeys(["person", "background"], save(tmp_path / "a.png", noise(28, 36)))
+    inputs = load_photo_inputs(
+        build_options(quick_config(size=size, feather=0.0)),
+        str(tmp_path / "photo.png"),
+        styles,
+        {},
+        points=[Point("person", 40, 50)],
+        segmenter=colour_segmenter(),
+    )
+    rows, columns = np.nonzero(inputs.masks[..., 0] > 0.5)
+    scale = inputs.photo.shape[1] / 80
+    assert (36 * scale, 43 * scale) == pytest.approx((columns.min(), columns.max() + 1), abs=1)
+    assert rows.min() == pytest.approx(28 * scale, abs=1)

@@ -14,8 +14,9 @@ from msst_jax.io.images import save_picture, to_picture
 from msst_jax.regions.inference import class_probabilities
 from msst_jax.regions.mask_files import mask_series
 from msst_jax.regions.masks import foreground
+from msst_jax.regions.region_names import region_classes
 from msst_jax.regions.segmenter import AnySegmenter, load_segmenter, segmenter_classes
-from msst_jax.regions.selection import region_classes, region_masks
+from msst_jax.regions.selection import region_masks
 from msst_jax.training.data.photos import Photos
 
 SAMPLED_PHOTOS = 64  # whose masks are looked at to tell how all masks are stored
