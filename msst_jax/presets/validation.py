@@ -16,7 +16,6 @@ from msst_jax.models.vgg import BLOCKS, PADDINGS, POOLINGS
 from msst_jax.models.voc import CLASSES
 from msst_jax.optim.optimizer import HISTORY_DTYPES, OPTIMIZERS
 from msst_jax.presets.renamed import RENAMED, describe_renamed
-from msst_jax.regions.masks import foreground
 from msst_jax.registry import ARCHITECTURE, BACKGROUND, SEGMENTERS, STYLIZERS, TASKS
 
 STARTS = ("content", "noise")
@@ -197,7 +196,7 @@ def check_segmenter_config(config: ConfigDict) -> None:
     """
     _check_choices(config, {"segmenter_network": OWN_NETWORKS})
     check_number("config.encoder_rate", config.encoder_rate)
-    known = foreground(CLASSES)
+    known = [name for name in CLASSES if name != BACKGROUND]
     classes = config.classes
     if not classes or len({*classes}) < len(classes) or not {*classes} <= {*known}:
         raise UserError(f"config.classes is {classes!r}; give some of {', '.join(known)}, each once")
