@@ -13,6 +13,9 @@ def get_config() -> ConfigDict:
     """The config of train.py for the person segmenter."""
     config = ConfigDict()
     config.task = "segmenter"
+    config.segmenter_network = "person_vgg16"  # or "deeplabv3_efficientnet_lite0", see configs/segmenter.py
+    config.classes = ("person",)  # of VOC; the background is the rest
+    config.encoder_rate = 1.0  # factor of the learning rate of the network's encoder
 
     # Initial weights: the network in the package, another model's file or workdir, "random", or "vgg16": conv5 of
     # VGG-16 (needs converted weights), the rest random.

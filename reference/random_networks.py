@@ -1,9 +1,11 @@
-"""Random state dicts of torchvision's VGG and DeepLab networks, to load into both implementations."""
+"""Random state dicts of VGG, DeepLab and EfficientNet-Lite0 as PyTorch has them, to load into both implementations."""
 
 import numpy as np
 import torch
 
+from convert_weights.convert import OIHW_TO_HWIO
 from convert_weights.deeplab import block_modules
+from convert_weights.networks import NETWORKS
 from msst_jax.models.deeplab import TORCHVISION_NETWORKS
 from reference.torchvision_compat import torchvision
 
@@ -58,3 +60,24 @@ def deeplab_state(name: str, classes: int = 21, seed: int = 7) -> State:
             values = rng.standard_normal(shape) * 0.2
         state[key] = torch.from_numpy(np.asarray(values, np.float32))
     return state
+
+
+def efficientnet_state() -> State:
+    """As `deeplab_state`, of EfficientNet-Lite0, and stubs of the layers that are not converted."""
+    rng = np.random.default_rng(7)
+    network = NETWORKS["efficientnet_lite0"]
+    shapes = network.shapes(None)
+    state = {}
+    for key, path in network.keys.items():
+        shape = shapes[path]
+        if len(shape) == 4:
+            shape = tuple(shape[OIHW_TO_HWIO.index(axis)] for axis in range(4))
+            values = rng.standard_normal(shape, np.float32) * np.sqrt(2 / np.prod(shape[1:]))
+        elif path.endswith(".var"):
+            values = rng.uniform(0.5, 2, shape)
+        elif path.endswith(".scale"):
+            values = rng.uniform(0.5, 1.5, shape) * (0.5 if ".project." in path else 1)
+        else:
+            values = rng.standard_normal(shape) * 0.2
+        state[key] = torch.from_numpy(np.asarray(values, np.float32))
+    return {**state, "_conv_head.weight": torch.ones(4), "_bn1.weight": torch.ones(4), "_fc.bias": torch.ones(4)}

@@ -21,12 +21,12 @@ from msst_jax.runtime.console import configure_logging
 from msst_jax.runtime.devices import initialize_distributed, start_device
 from msst_jax.training.data.photos import TFDS_PREFIX
 
-USAGE = """Trains the feed-forward model, or the person segmenter. The same command continues a run.
+USAGE = """Trains the feed-forward model, or a segmenter. The same command continues a run.
 
 {command} --workdir runs/x --photos DIR --style person=A.jpg --style background=B.jpg [--masks DIR]
 {command} --config person_segmenter --workdir runs/x --photos DIR --masks DIR
 """
-PRESETS = ("fast", "any", "person_segmenter")  # the first is the default
+PRESETS = ("fast", "any", "segmenter", "person_segmenter")  # the first is the default
 TASK_RUNS = {"stylizer": Run.STYLIZER, "any_stylizer": Run.ANY_STYLIZER, "segmenter": Run.SEGMENTER}
 
 

@@ -13,15 +13,18 @@ from safetensors import SafetensorError, safe_open
 from msst_jax.errors import UserError
 from msst_jax.io.files import check_regular_file
 from msst_jax.io.paths import user_path
-from msst_jax.models.deeplab import PERSON_NETWORK, DeepLabV3
+from msst_jax.models.deeplab import LITE_NETWORK, PERSON_NETWORK, DeepLabV3
 from msst_jax.models.serialization import assign_tensors, read_tensors
 from msst_jax.models.vgg import VGG, deepest_tap, tap_names
+from msst_jax.models.voc import CLASSES
 
 CONVERT = "python -m msst_jax.convert_weights"  # in a clone also `python -m convert_weights`
 ASSETS = Path(__file__).parent.parent / "assets"
 EMBEDDED_VGG16 = ASSETS / "vgg16_relu4_3.safetensors"
 EMBEDDED_DEEPEST = "relu4_3"
 EMBEDDED_PERSON = ASSETS / f"{PERSON_NETWORK}.safetensors"
+EMBEDDED_SEGMENTERS = {LITE_NETWORK: ASSETS / f"{LITE_NETWORK}.safetensors", PERSON_NETWORK: EMBEDDED_PERSON}
+CLASSES_KEY = "classes"  # of the metadata of a segmenter's weights file: their names, joined by commas
 EMBEDDED_PREFIX = "backbone.embedded."  # of the person segmenter's weights that are the losses' VGG-16
 
 
@@ -101,7 +104,12 @@ def load_vgg(
 
 
 def load_deeplab(
-    name: str, *, output_stride: int | None = None, dtype: DTypeLike = jnp.float32, path: Path | None = None
+    name: str,
+    *,
+    output_stride: int | None = None,
+    dtype: DTypeLike = jnp.float32,
+    path: Path | None = None,
+    classes: Sequence[int] | None = None,
 ) -> tuple[DeepLabV3, Path]:
     """A DeepLab-V3 with its weights.
 
@@ -109,7 +117,8 @@ def load_deeplab(
       name: one of `deeplab.SEGMENTERS`.
       output_stride: 8 or 16; None for the one that the weights were trained at.
       dtype: compute dtype, float32 or bfloat16.
-      path: a weights file; None for the one that `convert_weights` writes.
+      path: a weights file; None for the one in the package, or the one that `convert_weights` writes.
+      classes: see `DeepLabV3`; None for those that the file names, if it does.
 
     Returns:
       The network and the path of its weights file.
@@ -117,15 +126,45 @@ def load_deeplab(
     Raises:
       UserError: unknown names, or weights missing (names the command to run), damaged or of another network.
     """
+    path = path or default_weights(name)
+    tensors = read_tensors(path)
+    found = classes or stored_classes(path)
+    model = nnx.eval_shape(
+        lambda: DeepLabV3(name, classes=found, output_stride=output_stride, dtype=dtype, rngs=nnx.Rngs(0))
+    )
     if name == PERSON_NETWORK:
-        path = path or EMBEDDED_PERSON
-        return load_person_segmenter(path, dtype), path
-    model = nnx.eval_shape(lambda: DeepLabV3(name, output_stride=output_stride, dtype=dtype, rngs=nnx.Rngs(0)))
-    if path is None:
-        path = converted_path(name)
-        if not path.exists():
-            raise UserError(f"weights of {name} are not in {weights_folder()}: run `{CONVERT} {name}`")
-    return assign_tensors(model, read_tensors(path), str(path)), path
+        tensors = {**embedded_vgg_tensors(), **tensors}
+    return assign_tensors(model, tensors, str(path)), path
+
+
+def default_weights(name: str) -> Path:
+    """The file of a segmenter's weights in the package, or the one that `convert_weights` writes.
+
+    Raises:
+      UserError: there is none; names the command to run.
+    """
+    embedded = EMBEDDED_SEGMENTERS.get(name)
+    path = embedded or converted_path(name)
+    if path.exists():
+        return path
+    if embedded:
+        raise UserError(f"weights of {name} are not in the package; give a workdir of train.py, or its weights file")
+    raise UserError(f"weights of {name} are not in {weights_folder()}: run `{CONVERT} {name}`")
+
+
+def stored_classes(path: Path) -> tuple[int, ...] | None:
+    """The classes of a segmenter's weights file, as indices of `voc.CLASSES`; None if it does not name them.
+
+    Raises:
+      UserError: a class that is not of VOC.
+    """
+    with safe_open(path, "numpy") as file:
+        names = (file.metadata() or {}).get(CLASSES_KEY)
+    if names is None:
+        return None
+    if unknown := {*names.split(",")} - {*CLASSES}:
+        raise UserError(f"weights {path} are of the class {min(unknown)}, which is not of VOC; train them again")
+    return tuple(map(CLASSES.index, names.split(",")))
 
 
 def load_person_segmenter(path: Path = EMBEDDED_PERSON, dtype: DTypeLike = jnp.float32) -> DeepLabV3:
@@ -134,8 +173,7 @@ def load_person_segmenter(path: Path = EMBEDDED_PERSON, dtype: DTypeLike = jnp.f
     Raises:
       UserError: weights missing, damaged or of another network.
     """
-    model = nnx.eval_shape(lambda: DeepLabV3(PERSON_NETWORK, dtype=dtype, rngs=nnx.Rngs(0)))
-    return assign_tensors(model, {**embedded_vgg_tensors(), **read_tensors(path)}, str(path))
+    return load_deeplab(PERSON_NETWORK, dtype=dtype, path=path)[0]
 
 
 def embedded_vgg_tensors() -> dict[str, np.ndarray]:

@@ -138,7 +138,7 @@ def assign_tensors(model: Model, tensors: Mapping[str, np.ndarray], origin: str)
     if problems:
         raise UserError(f"weights {origin} do not fit: {'; '.join(problems)}; convert them again")
     weights = nnx.to_pure_dict(nnx.state(model, nnx.Any(*WEIGHT_TYPES)))
-    loaded = jax.tree.map_with_path(lambda path, _: jnp.asarray(tensors[_dotted_key_path(path)]), weights)
+    loaded = jax.tree.map_with_path(lambda path, _: jnp.asarray(tensors[dotted_key_path(path)]), weights)
     state = nnx.state(model)
     nnx.replace_by_pure_dict(state, loaded)
     return nnx.merge(nnx.graphdef(model), state)
@@ -148,5 +148,6 @@ def _dotted_path(path: Sequence[object]) -> str:
     return ".".join(str(part) for part in path)
 
 
-def _dotted_key_path(path: Sequence[object]) -> str:
+def dotted_key_path(path: Sequence[object]) -> str:
+    """The module path of a leaf, such as conv1_1.kernel, from its path in a pytree of parameters."""
     return ".".join(str(getattr(part, "key", part)) for part in path)

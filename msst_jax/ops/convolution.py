@@ -3,9 +3,9 @@
 XLA's convolution is right on GPU and TPU. On CPU it is slow for three kinds of kernel, and other forms
 win (one 65x65 image, two cores, milliseconds): 1x1, 2048 to 512 channels, 248 against 65 as a matrix
 product; 3x3 with dilation 12 / 24 / 36, 2048 to 256 channels, 399 / 438 / 558 against 277 / 139 / 97 as
-nine cropped matrix products; depthwise 3x3, 240 channels, 37 against 1.1 as nine multiply-adds.
+nine cropped matrix products; depthwise 3x3, 240 channels, 37 against 1.1 as nine multiply-adds (`depthwise`).
 Dilation 2 and 4 stay with XLA: nine products and one wide product are slower, space-to-batch is within noise.
-The convolutions for training, whose gradients have fast forms too, are in `convolution_vjp`.
+The convolutions for training, whose gradients have fast forms too, are in `convolution_vjp` and `depthwise`.
 """
 
 import functools
@@ -15,12 +15,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from msst_jax.ops.depthwise import NHWC, Padding, Window, depthwise
+
 # From this dilation on, nine shifted products skip enough of the zero padding to win on CPU.
 STRONG_DILATION = 8
-NHWC = ("NHWC", "HWIO", "NHWC")  # dimension numbers of input, kernel and output
 
 
-def convolve(x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int = 1) -> jax.Array:
+def convolve(x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int = 1, same: bool = False) -> jax.Array:
     """Zero-padded convolution; with stride 1 the size is kept. Source: torch's padding (k - 1) // 2 * dilation.
 
     Args:
@@ -28,16 +29,18 @@ def convolve(x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int 
       kernel: (k, k, C, D), or (k, k, 1, C) for a depthwise convolution; k odd.
       stride: step between outputs.
       dilation: step between the kernel's taps.
+      same: padding as TensorFlow's "SAME", which with a stride > 1 lies rather below and to the right.
 
     Returns:
       (N, H', W', D).
     """
-    xla = functools.partial(_xla_convolution, stride=stride, dilation=dilation)
     size, _, inputs, outputs = kernel.shape
+    padding = _padding(x, size, stride, dilation, same)
+    if inputs == 1 and outputs == x.shape[-1] and size > 1:
+        return depthwise(x, kernel, Window(padding, stride, dilation))
+    xla = functools.partial(_xla_convolution, padding=padding, stride=stride, dilation=dilation)
     if size == 1:
         on_cpu = functools.partial(_matrix_product, stride=stride)
-    elif inputs == 1 and outputs == x.shape[-1]:
-        on_cpu = functools.partial(_depthwise, stride=stride, dilation=dilation)
     elif dilation >= STRONG_DILATION and stride == 1:
         on_cpu = functools.partial(_shifted_products, dilation=dilation)
     else:
@@ -45,16 +48,18 @@ def convolve(x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int 
     return lax.platform_dependent(x, kernel, cpu=on_cpu, default=xla)
 
 
-def _xla_convolution(x: jax.Array, kernel: jax.Array, *, stride: int, dilation: int) -> jax.Array:
-    padding = (kernel.shape[0] - 1) // 2 * dilation
+def _padding(x: jax.Array, size: int, stride: int, dilation: int, same: bool) -> Padding:
+    """Zeros (above, below), (left, right); see `convolve`."""
+    reach = (size - 1) * dilation
+    if not same:
+        return ((reach // 2,) * 2,) * 2
+    height, width = (max((-(-side // stride) - 1) * stride + reach + 1 - side, 0) for side in x.shape[1:3])
+    return (height // 2, height - height // 2), (width // 2, width - width // 2)
+
+
+def _xla_convolution(x: jax.Array, kernel: jax.Array, *, padding: Padding, stride: int, dilation: int) -> jax.Array:
     return lax.conv_general_dilated(
-        x,
-        kernel,
-        (stride, stride),
-        [(padding, padding)] * 2,
-        rhs_dilation=(dilation, dilation),
-        dimension_numbers=NHWC,
-        feature_group_count=x.shape[-1] // kernel.shape[2],
+        x, kernel, (stride, stride), padding, rhs_dilation=(dilation, dilation), dimension_numbers=NHWC
     )
 
 
@@ -62,21 +67,6 @@ def _matrix_product(x: jax.Array, kernel: jax.Array, *, stride: int = 1) -> jax.
     """1x1 kernels."""
     x = x[:, ::stride, ::stride]
     return jnp.dot(x.reshape(-1, x.shape[-1]), kernel[0, 0]).reshape(*x.shape[:3], kernel.shape[3])
-
-
-def _depthwise(x: jax.Array, kernel: jax.Array, *, stride: int, dilation: int) -> jax.Array:
-    """Depthwise kernels: one multiply-add of the whole shifted input for each tap."""
-    size = kernel.shape[0]
-    padding = (size - 1) // 2 * dilation
-    height, width = (-(-side // stride) for side in x.shape[1:3])
-    padded = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-    total = jnp.zeros((), x.dtype)
-    for i in range(size):
-        for j in range(size):
-            rows = slice(i * dilation, i * dilation + (height - 1) * stride + 1, stride)
-            columns = slice(j * dilation, j * dilation + (width - 1) * stride + 1, stride)
-            total = total + padded[:, rows, columns] * kernel[i, j, 0]
-    return total
 
 
 def _shifted_products(x: jax.Array, kernel: jax.Array, *, dilation: int) -> jax.Array:

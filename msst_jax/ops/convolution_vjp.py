@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
-from msst_jax.ops.convolution import NHWC
+from msst_jax.ops.depthwise import NHWC
 from msst_jax.ops.linear_map import Arrays, bilinear_jvp
 
 FEW_CHANNELS = 4  # such as the three of an image

@@ -19,7 +19,12 @@ from msst_jax.models.deeplab import SEGMENTERS
 from msst_jax.models.precision import products_at
 from msst_jax.models.serialization import MODEL_FILE, weights_path
 from msst_jax.pipelines.job import EXIT_NOTHING_BETTER
-from msst_jax.presets.validation import check_any_stylizer_config, check_stylizer_config, check_training_config
+from msst_jax.presets.validation import (
+    check_any_stylizer_config,
+    check_segmenter_config,
+    check_stylizer_config,
+    check_training_config,
+)
 from msst_jax.regions.segmenter import AnySegmenter, best_available
 from msst_jax.runtime.devices import broadcast_from_host0, run_on_all_hosts
 from msst_jax.runtime.interrupt import EXIT_INTERRUPTED
@@ -39,7 +44,7 @@ from msst_jax.training.data.pipeline import PhotoExamples
 from msst_jax.training.loop import TrainResult, check_batch_size, train
 from msst_jax.training.metrics import METRICS_FILE, loss_rise, read_records
 from msst_jax.training.task import TaskSpec
-from msst_jax.training.tasks import any_stylizer, person_segmenter, stylizer
+from msst_jax.training.tasks import any_stylizer, segmenter, stylizer
 
 MASKS = "masks"  # folder of a workdir
 
@@ -78,7 +83,8 @@ def _load_any_stylizer(config: ConfigDict, styles: Mapping[str, str]) -> TaskSpe
 
 
 def _load_segmenter(config: ConfigDict, styles: Mapping[str, str]) -> TaskSpec:
-    return person_segmenter.load_task_spec(build_segmenter_options(config), styles)
+    check_segmenter_config(config)
+    return segmenter.load_task_spec(build_segmenter_options(config), styles)
 
 
 BUILTIN_TASKS: dict[str, Callable[[ConfigDict, Mapping[str, str]], TaskSpec]] = {
@@ -117,12 +123,12 @@ def run(config: ConfigDict, job: TrainJob) -> int:
 def _train(config: ConfigDict, job: TrainJob, inputs: TrainInputs) -> int:
     """Trains in a workdir that is prepared; returns the exit code."""
     masks = run_on_all_hosts(lambda: _masks(config, inputs, job))
-    training, held_out = run_on_all_hosts(lambda: _split(config, inputs, masks))
+    training, held_out = run_on_all_hosts(lambda: _split(config, inputs, masks, job))
     samples = {field: np.stack([crop[field] for crop in held_out]) for field in held_out[0]}
     batches = pipeline.make_batches(
         training,
         build_crop_options(config),
-        inputs.task.regions,
+        _mask_names(inputs.task, job),
         batch=config.batch,
         seed=config.seed,
         workers=config.workers,
@@ -140,12 +146,17 @@ def _train(config: ConfigDict, job: TrainJob, inputs: TrainInputs) -> int:
 def _read_inputs(config: ConfigDict, job: TrainJob) -> TrainInputs:
     task = _load_task(config, job.styles)
     photos = find_photos(job.photos, leave_out=config.leave_out)
-    check_masks(photos, [*map(Path, job.masks)], task.regions, all_needed=config.without_mask == "error")
+    check_masks(photos, [*map(Path, job.masks)], _mask_names(task, job), all_needed=config.without_mask == "error")
     segmenter = None
     if not job.masks:
         existing = None if job.restart else job.workdir / MASKS
         segmenter = load_segmenter_if_needed(config.segmenter, photos, existing, task.regions)
     return TrainInputs(task, photos, segmenter)
+
+
+def _mask_names(task: TaskSpec, job: TrainJob) -> list[str]:
+    """The masks that are read: of the regions, and with --masks those that the task takes besides."""
+    return [*task.regions, *(task.given if job.masks else ())]
 
 
 def _load_task(config: ConfigDict, styles: Mapping[str, str]) -> TaskSpec:
@@ -177,7 +188,7 @@ def _prepare(config: ConfigDict, job: TrainJob, inputs: TrainInputs, held: ExitS
     if jax.process_index() > 0:
         return
     previous = held.enter_context(locked_folder(job.workdir, "take another --workdir"))
-    used = _used_files(config, inputs, [*map(Path, job.masks)])
+    used = _used_files(config, inputs, job)
     inputs_of_run = (job.photos, job.styles, job.masks)
     workdir.prepare_workdir(
         job.workdir, config.to_dict(), *inputs_of_run, used, restart=job.restart, imports=job.imports
@@ -185,9 +196,9 @@ def _prepare(config: ConfigDict, job: TrainJob, inputs: TrainInputs, held: ExitS
     log_takeover(job.workdir, previous)
 
 
-def _used_files(config: ConfigDict, inputs: TrainInputs, folders: Sequence[Path]) -> dict[str, Fingerprint]:
+def _used_files(config: ConfigDict, inputs: TrainInputs, job: TrainJob) -> dict[str, Fingerprint]:
     """The fingerprints of photos, masks, weights and the task's own files; not of the masks that the run makes."""
-    photos, names = inputs.photos, inputs.task.regions
+    photos, names, folders = inputs.photos, _mask_names(inputs.task, job), [*map(Path, job.masks)]
     masks: dict[Path, list[Path]] = {folder: [] for folder in folders}
     for index in range(len(photos)):
         for file in mask_files(folders, names, photos.name(index)).values():
@@ -216,9 +227,11 @@ def _masks(config: ConfigDict, inputs: TrainInputs, job: TrainJob) -> list[Path]
     return [folder]
 
 
-def _split(config: ConfigDict, inputs: TrainInputs, masks: Sequence[Path]) -> tuple[PhotoExamples, list[dict]]:
+def _split(
+    config: ConfigDict, inputs: TrainInputs, masks: Sequence[Path], job: TrainJob
+) -> tuple[PhotoExamples, list[dict]]:
     """The photos to train on, and crops of those to look at."""
-    photos, names = inputs.photos, inputs.task.regions
+    photos, names = inputs.photos, _mask_names(inputs.task, job)
     outside = pipeline.held_out_indices(len(photos), config.samples)
     inside = [index for index in range(len(photos)) if index not in set(outside)]
     if len(photos) < config.batch:

@@ -114,6 +114,7 @@ TRAIN_FIELDS: Mapping[str, Run] = {
     **dict.fromkeys(("style_layers", "style_layer_weights", "content_layers", "content_layer_weights"), STYLIZERS),
     **dict.fromkeys(("content_weight", "tv_weight", "temporal_weight"), STYLIZERS),
     **dict.fromkeys(("paintings", "views", "regions"), Run.ANY_STYLIZER),
+    **dict.fromkeys(("segmenter_network", "classes", "encoder_rate"), Run.SEGMENTER),
     "start": TRAINING,
     "architecture": Run.STYLIZER,
     "region_weights": Run.STYLIZER,

@@ -10,8 +10,10 @@ from ml_collections import ConfigDict
 
 from msst_jax.errors import UnknownNameError, UserError
 from msst_jax.io.images import MIN_SIDE
+from msst_jax.models.deeplab import OWN_NETWORKS
 from msst_jax.models.precision import PRECISIONS
 from msst_jax.models.vgg import BLOCKS, PADDINGS, POOLINGS
+from msst_jax.models.voc import CLASSES
 from msst_jax.optim.optimizer import HISTORY_DTYPES, OPTIMIZERS
 from msst_jax.presets.renamed import RENAMED, describe_renamed
 from msst_jax.registry import ARCHITECTURE, BACKGROUND, SEGMENTERS, STYLIZERS, TASKS
@@ -186,6 +188,20 @@ def check_any_stylizer_config(config: ConfigDict) -> None:
         raise UserError(f"config.paintings is {config.paintings!r}; give the paths of folders")
 
 
+def check_segmenter_config(config: ConfigDict) -> None:
+    """Validates the config fields of the task segmenter (configs/segmenter.py), beyond `check_training_config`.
+
+    Raises:
+      UserError: names the field, its value and what is allowed.
+    """
+    _check_choices(config, {"segmenter_network": OWN_NETWORKS})
+    check_number("config.encoder_rate", config.encoder_rate)
+    known = [name for name in CLASSES if name != BACKGROUND]
+    classes = config.classes
+    if not classes or len({*classes}) < len(classes) or not {*classes} <= {*known}:
+        raise UserError(f"config.classes is {classes!r}; give some of {', '.join(known)}, each once")
+
+
 def check_fields(config: ConfigDict, default: ConfigDict) -> None:
     """Checks that a config has every field of `default`, each of the same type.
 
@@ -199,7 +215,7 @@ def check_fields(config: ConfigDict, default: ConfigDict) -> None:
     if missing:
         raise UserError(
             f"the config has no field {', '.join(missing)}; derive it from configs/photo.py, or for training from "
-            "configs/fast.py or configs/person_segmenter.py"
+            "configs/fast.py, configs/segmenter.py or configs/person_segmenter.py"
         )
     for field, value in default.items():
         expected: Any = Real if type(value) in (int, float) else type(value)

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from msst_jax.errors import UnknownNameError, UserError
 from msst_jax.io.files import check_regular_file
 from msst_jax.models import pretrained, serialization
-from msst_jax.models.deeplab import PERSON_NETWORK, SEGMENTERS, TORCHVISION_NETWORKS
+from msst_jax.models.deeplab import LITE_NETWORK, PERSON_NETWORK, SEGMENTERS, TORCHVISION_NETWORKS
 from msst_jax.models.voc import CLASSES
 from msst_jax.regions.masks import foreground
 from msst_jax.regions.own_segmenter import OwnSegmenter, load_own_segmenter
@@ -23,7 +23,8 @@ from msst_jax.registry import SEGMENTERS as REGISTERED
 SHORT_SIDE = 520  # torchvision's preset: what its DeepLab weights were evaluated at
 MAX_PIXELS = 8 * SHORT_SIDE**2  # of the input of such a network; a longer strip would take many gigabytes
 PERSON_SIDES = (384, 256, 192)  # longer side of the person network's inputs: large for outlines, small for context
-PERSON_STEP = 16  # both sides are rounded to multiples of it: the stride of the deepest features
+LITE_SIDE = 512  # of the one pass of EfficientNet-Lite0's
+SIDE_STEP = 16  # both sides are rounded to multiples of it: the stride of the deepest features
 BEST = TORCHVISION_NETWORKS[0]
 LARGER_NETWORK_HINT = f", which segments only {{known}}; for {len(CLASSES) - 1} classes: `{pretrained.CONVERT} {BEST}`"
 
@@ -49,10 +50,10 @@ def preset_size(size: Size) -> Size:
     return (SHORT_SIDE, longer) if width <= height else (longer, SHORT_SIDE)
 
 
-def person_size(size: Size, side: int) -> Size:
-    """An input size of the person network: the longer side `side` pixels, both sides multiples of 16."""
-    scale = side / PERSON_STEP / max(size)
-    width, height = (PERSON_STEP * max(1, round(side * scale)) for side in size)
+def longer_side_size(size: Size, side: int) -> Size:
+    """An input size of the package's own networks: the longer side `side` pixels, both sides multiples of 16."""
+    scale = side / SIDE_STEP / max(size)
+    width, height = (SIDE_STEP * max(1, round(side * scale)) for side in size)
     return width, height
 
 
@@ -61,7 +62,8 @@ InferenceScales = tuple[Callable[[Size], Size], ...]
 
 INFERENCE_SCALES: Mapping[str, InferenceScales] = {
     **dict.fromkeys(TORCHVISION_NETWORKS, (preset_size,)),
-    PERSON_NETWORK: tuple(functools.partial(person_size, side=side) for side in PERSON_SIDES),
+    LITE_NETWORK: (functools.partial(longer_side_size, side=LITE_SIDE),),
+    PERSON_NETWORK: tuple(functools.partial(longer_side_size, side=side) for side in PERSON_SIDES),
 }
 
 

@@ -91,8 +91,11 @@ def _build_weights(config: ConfigDict) -> LossWeights:
 
 
 def build_segmenter_options(config: ConfigDict) -> SegmenterOptions:
-    """The options of the person segmenter, from fields of configs/person_segmenter.py."""
+    """The options of a segmenter, from fields of configs/person_segmenter.py and configs/segmenter.py."""
     return SegmenterOptions(
+        network=config.segmenter_network,
+        classes=tuple(config.classes),
+        encoder_rate=config.encoder_rate,
         start=config.start,
         dtype=PRECISIONS[config.precision].dtype,
         without_mask=config.without_mask,

@@ -99,7 +99,7 @@ def train(
         is written, earlier checkpoints stay, and the newest is named.
       UserError: no checkpoint can be read, or the disk is full.
     """
-    optimizer = build_train_optimizer(options.optimization)
+    optimizer = build_train_optimizer(options.optimization, task.rate)
     state = init_train_state(task, optimizer, options.seed)
     folder = workdir / CHECKPOINTS
     with (

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from msst_jax.losses.objective import LossWeights
+from msst_jax.models.voc import CLASSES
+from msst_jax.registry import BACKGROUND
 from msst_jax.transfer.options import NetworkOptions
 
 
@@ -125,16 +127,27 @@ class AnyStylizerOptions:
 
 @dataclass(frozen=True)
 class SegmenterOptions:
-    """The person segmenter.
+    """A segmenter.
 
     Attributes:
-      start: the initial parameters, see `person_segmenter.load_initial_params`.
+      network: one of `deeplab.OWN_NETWORKS`.
+      classes: names of the classes that it learns, without the background.
+      encoder_rate: factor of the learning rate of the encoder's parameters.
+      start: the initial weights, see `segmenter_weights.initial_weights`.
       dtype: compute dtype, "float32" or "bfloat16".
       without_mask: photos without a mask: "error", or "background" (all of the photo).
       record: the config of the run, stored in the weights file.
     """
 
+    network: str
+    classes: Sequence[str]
+    encoder_rate: float
     start: str
     dtype: str
     without_mask: str
     record: Mapping[str, Any]
+
+    @property
+    def class_indices(self) -> tuple[int, ...]:
+        """The index in `voc.CLASSES` of each score, the background's first."""
+        return tuple(map(CLASSES.index, (BACKGROUND, *self.classes)))

@@ -18,7 +18,15 @@ FREE_FIELDS = ("workers", "log_every", "sample_every", "checkpoint_every", "keep
 STEPS = "steps"  # may change too, down to the steps that are done
 WEIGHTS_FIELDS = ("segmenter", "start")
 """Fields that may name a file of weights, which counts by its content."""
-LATER_FIELDS = {"architecture": "stylizer", "start": "", "temporal_weight": 0.0, "region_weights": []}
+LATER_FIELDS = {
+    "architecture": "stylizer",
+    "start": "",
+    "temporal_weight": 0.0,
+    "region_weights": [],
+    "segmenter_network": "person_vgg16",
+    "classes": ["person"],
+    "encoder_rate": 1.0,
+}
 """Fields that earlier versions did not record, with the values that they had then."""
 FOLDERS = ("photos", "masks")
 WAYS_OUT = "take another --workdir, or start again with --restart, which deletes its checkpoints and model"

@@ -11,6 +11,7 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from msst_jax.losses.objective import Terms
+from msst_jax.models.serialization import dotted_key_path
 from msst_jax.training.options import OptimizationOptions
 from msst_jax.training.task import Batch, Params, Task
 
@@ -41,10 +42,20 @@ def learning_rate_schedule(options: OptimizationOptions) -> optax.Schedule:
     return optax.warmup_cosine_decay_schedule(0.0, options.learning_rate, warmup, max(options.steps, warmup + 1))
 
 
-def build_train_optimizer(options: OptimizationOptions) -> optax.GradientTransformation:
-    """Adam with gradient clipping by global norm."""
+def build_train_optimizer(
+    options: OptimizationOptions, rate: Callable[[str], float] | None = None
+) -> optax.GradientTransformation:
+    """Adam with gradient clipping by global norm; `rate` is that of `Task`."""
     clipping = optax.clip_by_global_norm(options.clip) if options.clip else optax.identity()
-    return optax.chain(clipping, optax.adam(learning_rate_schedule(options)))
+    adam = optax.adam(learning_rate_schedule(options))
+    return optax.chain(clipping, adam) if rate is None else optax.chain(clipping, adam, _scale_updates(rate))
+
+
+def _scale_updates(rate: Callable[[str], float]) -> optax.GradientTransformation:
+    def scale(updates: Params, _: Params | None) -> Params:
+        return jax.tree.map_with_path(lambda path, update: update * rate(dotted_key_path(path)), updates)
+
+    return optax.stateless(scale)
 
 
 def init_train_state(task: Task, optimizer: optax.GradientTransformation, seed: int) -> TrainState:

@@ -38,6 +38,8 @@ class Task(NamedTuple):
     """Exports parameters to a weights file for inference."""
     score: str = ""
     """Scalar of the evaluation by which the best parameters (highest score) are exported; "" = the newest ones."""
+    rate: Callable[[str], float] | None = None
+    """Factor of the learning rate of the parameter with a module path; None = 1 for all."""
 
 
 class TaskSpec(NamedTuple):
@@ -52,3 +54,5 @@ class TaskSpec(NamedTuple):
     the same on any number of devices and after a resume."""
     files: Mapping[str, Fingerprint] = MappingProxyType({})
     """Further files that the task reads, by the field of the config that names them: a run goes on with the same."""
+    given: Sequence[str] = ()
+    """Names of further masks, which are read where --masks has them and are no regions: the last channels."""

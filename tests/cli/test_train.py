@@ -60,7 +60,7 @@ def state_of(workdir: Path, step: int) -> Any:
         (["--config=nope.py"], "--config 'nope.py' is neither a preset nor a file; give one of any, fast, "),
         (
             ["--config=photo"],
-            "the config is not for training: it has no task; derive it from fast, any or person_segmenter",
+            "the config is not for training: it has no task; derive it from fast, any, segmenter or person_segmenter",
         ),
         (
             [f"--config={ROOT / 'configs' / 'person_segmenter.py'}", "--config.start=random"],

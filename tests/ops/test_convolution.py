@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from msst_jax.ops.convolution import convolve
+from tests.ops.torch_parity import assert_convolution_equals_torch
 
 
 @pytest.mark.parametrize(
@@ -43,3 +44,44 @@ def test_every_form_of_convolution_and_its_gradients_equal_torch(
     grad_x, grad_kernel = vjp(jnp.asarray(cotangent))
     np.testing.assert_allclose(grad_x, theirs_x.grad.permute(0, 2, 3, 1), rtol=0, atol=1e-4)
     np.testing.assert_allclose(grad_kernel, theirs_kernel.grad.permute(2, 3, 1, 0), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("side", "size", "stride", "dilation", "before", "after"),
+    [
+        (8, 3, 2, 1, 0, 1),
+        (9, 3, 2, 1, 1, 1),
+        (8, 5, 2, 1, 1, 2),
+        (9, 5, 2, 1, 2, 2),
+        (11, 5, 1, 2, 4, 4),
+        (2, 1, 2, 1, 0, 0),
+    ],
+)
+@pytest.mark.parametrize("depthwise", [False, True])
+def test_same_padding_and_its_gradients_are_tensorflows(
+    side: int, size: int, stride: int, dilation: int, before: int, after: int, depthwise: bool
+) -> None:
+    """The zeros before and after are those of TensorFlow's documentation, written out."""
+    rng = np.random.default_rng(0)
+    groups = 4 if depthwise and size > 1 else 1
+    x = rng.standard_normal((2, side, side, 4), np.float32)
+    kernel = rng.standard_normal((size, size, 4 // groups, 4), np.float32)
+
+    def theirs(images: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        padded = torch.nn.functional.pad(images, [before, after, before, after])
+        return torch.nn.functional.conv2d(padded, weights, stride=stride, dilation=dilation, groups=groups)
+
+    assert_convolution_equals_torch(
+        lambda x, kernel: convolve(x, kernel, stride=stride, dilation=dilation, same=True), theirs, x, kernel
+    )
+
+
+def test_depthwise_convolution_has_a_forward_mode_and_maps_over_a_batch_of_kernels() -> None:
+    rng = np.random.default_rng(0)
+    x, tangent = rng.standard_normal((2, 1, 8, 9, 4), np.float32)
+    kernels = rng.standard_normal((3, 3, 3, 1, 4), np.float32)
+    _, moved = jax.jvp(lambda x: convolve(x, kernels[0]), (x,), (tangent,))
+    np.testing.assert_allclose(moved, convolve(tangent, kernels[0]), atol=1e-5)
+    gradient = jax.grad(lambda kernel: jnp.square(convolve(x, kernel)).sum())
+    expected = np.stack([gradient(kernel) for kernel in kernels])
+    np.testing.assert_allclose(jax.vmap(gradient)(kernels), expected, rtol=1e-4, atol=1e-3)

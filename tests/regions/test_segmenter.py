@@ -18,7 +18,7 @@ from msst_jax.regions.segmenter import (
     PERSON_SIDES,
     best_available,
     load_segmenter,
-    person_size,
+    longer_side_size,
     preset_size,
 )
 from tests.helpers.pictures import noise
@@ -48,7 +48,7 @@ from tests.helpers.segmenters import (
 )
 def test_the_person_network_gets_multiples_of_its_stride(photo, size):
     scale = INFERENCE_SCALES[PERSON_NETWORK][0]
-    assert scale(photo) == person_size(photo, 384) == size
+    assert scale(photo) == longer_side_size(photo, 384) == size
     assert inference.preprocess(Image.new("RGB", photo), scale).shape == (size[1], size[0], 3)
 
 

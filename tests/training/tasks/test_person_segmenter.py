@@ -33,7 +33,7 @@ from msst_jax.training.step import (
     shard_batch,
 )
 from msst_jax.training.task import Task
-from msst_jax.training.tasks import person_segmenter
+from msst_jax.training.tasks import segmenter
 from reference import original
 from tests.helpers.pictures import noise
 from tests.helpers.training_data import partly_labeled_batch
@@ -52,7 +52,7 @@ def small_config(**changes: Any) -> ConfigDict:
 
 @pytest.fixture(scope="module")
 def task() -> Task:
-    return person_segmenter.make_task(build_segmenter_options(small_config()), {}, partly_labeled_batch(3))
+    return segmenter.make_task(build_segmenter_options(small_config()), {}, partly_labeled_batch(3))
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +154,7 @@ def test_training_can_start_from_conv5_of_a_converted_vgg16(tmp_path: Path, monk
     deep |= {f"{name}.bias": rng.normal(size=512).astype(np.float32) for name in LOW_RANK}
     save_file({**read_tensors(EMBEDDED_VGG16), **deep}, tmp_path / "vgg16.safetensors")
     monkeypatch.setenv("MSST_WEIGHTS", str(tmp_path))
-    spec = person_segmenter.load_task_spec(build_segmenter_options(small_config(start="vgg16")), {})
+    spec = segmenter.load_task_spec(build_segmenter_options(small_config(start="vgg16")), {})
     params = state_to_tensors(spec.build(partly_labeled_batch(1)).init(jax.random.key(0)))
     for name in LOW_RANK:
         inner, outer = params[f"backbone.{name}.inner.kernel"], params[f"backbone.{name}.outer.kernel"]
@@ -167,14 +167,14 @@ def test_training_can_start_from_a_trained_model(task: Task, tmp_path: Path):
     params = task.init(jax.random.key(3))
     task.save(tmp_path / "model.safetensors", params)
     for start in (tmp_path, tmp_path / "model.safetensors"):
-        spec = person_segmenter.load_task_spec(build_segmenter_options(small_config(start=str(start))), {})
+        spec = segmenter.load_task_spec(build_segmenter_options(small_config(start=str(start))), {})
         initial = state_to_tensors(spec.build(partly_labeled_batch(1)).init(jax.random.key(0)))
         for name, value in state_to_tensors(params).items():
             np.testing.assert_array_equal(initial[name], value.astype(np.float16))
 
 
 def test_training_starts_from_the_embedded_network_by_default(tmp_path: Path):
-    spec = person_segmenter.load_task_spec(build_segmenter_options(preset.get_config()), {})
+    spec = segmenter.load_task_spec(build_segmenter_options(preset.get_config()), {})
     initial = state_to_tensors(spec.build(partly_labeled_batch(1)).init(jax.random.key(0)))
     held = read_tensors(EMBEDDED_PERSON)
     assert initial.keys() <= held.keys()
@@ -184,9 +184,9 @@ def test_training_starts_from_the_embedded_network_by_default(tmp_path: Path):
 
 def test_an_unsuitable_start_is_rejected_before_anything_is_written():
     with pytest.raises(UserError, match=r"weights nowhere\.safetensors do not exist"):
-        person_segmenter.load_task_spec(build_segmenter_options(small_config(start="nowhere.safetensors")), {})
+        segmenter.load_task_spec(build_segmenter_options(small_config(start="nowhere.safetensors")), {})
     with pytest.raises(UserError, match=r"do not fit: .*conv1_1.bias is not part of the network"):
-        person_segmenter.load_task_spec(build_segmenter_options(small_config(start=str(EMBEDDED_VGG16))), {})
+        segmenter.load_task_spec(build_segmenter_options(small_config(start=str(EMBEDDED_VGG16))), {})
 
 
 def test_a_new_network_starts_with_unchanged_embedded_layers(task: Task):
@@ -198,17 +198,17 @@ def test_a_new_network_starts_with_unchanged_embedded_layers(task: Task):
 
 def test_without_the_complete_vgg16_the_error_says_how_to_convert_it_or_train_without_it():
     with pytest.raises(UserError, match=r"convert_weights vgg16.*--config.start=random"):
-        person_segmenter.load_task_spec(build_segmenter_options(small_config(start="vgg16")), {})
+        segmenter.load_task_spec(build_segmenter_options(small_config(start="vgg16")), {})
 
 
 def test_a_style_is_rejected():
     with pytest.raises(UserError, match="--style person=FILE has no effect"):
-        person_segmenter.load_task_spec(build_segmenter_options(small_config()), {"person": "a.jpg"})
+        segmenter.load_task_spec(build_segmenter_options(small_config()), {"person": "a.jpg"})
 
 
 def test_random_regions_are_rejected():
     with pytest.raises(UserError, match=r"config\.without_mask is 'random', .*; use error or background"):
-        person_segmenter.load_task_spec(build_segmenter_options(small_config(without_mask="random")), {})
+        segmenter.load_task_spec(build_segmenter_options(small_config(without_mask="random")), {})
 
 
 @pytest.mark.slow
