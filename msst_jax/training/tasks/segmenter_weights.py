@@ -1,5 +1,6 @@
 """The weights that the training of a segmenter starts from, and those that it reads and never changes."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from msst_jax.models import efficientnet, pretrained, serialization
 from msst_jax.models.deeplab import LITE_NETWORK, PERSON_NETWORK
 from msst_jax.models.efficientnet import EfficientNetLite
 from msst_jax.models.low_rank_vgg import LOW_RANK, NETWORK, low_rank_factors
+from msst_jax.ops.image import IMAGENET_MEAN, IMAGENET_STD
 from msst_jax.training.options import SegmenterOptions
 
 RANDOM = "random"
@@ -55,7 +57,23 @@ def _encoder_of_imagenet() -> Tensors:
     encoder = nnx.eval_shape(lambda: EfficientNetLite(rngs=nnx.Rngs(0)))
     tensors = serialization.read_tensors(path)
     serialization.assign_tensors(encoder, tensors, str(path))  # validates them
-    return {f"{BACKBONE}{name}": value for name, value in tensors.items()}
+    return {f"{BACKBONE}{name}": value for name, value in with_our_normalization(tensors).items()}
+
+
+def with_our_normalization(encoder: Mapping[str, np.ndarray]) -> Tensors:
+    """EfficientNet-Lite0's weights for images as `ops.image.normalize` gives them.
+
+    It was trained on (255 x - 127) / 128 for x in [0, 1], whose range is half as wide: the stem's kernel and mean take
+    the difference. Only at the border, where the padding is another gray, do the features differ.
+
+    Source of the numbers: TensorFlow's EfficientNet-Lite (MEAN_RGB and STDDEV_RGB).
+    """
+    scale = 255 * np.array(IMAGENET_STD) / 128
+    shift = (255 * np.array(IMAGENET_MEAN) - 127) / 128
+    kernel = encoder["stem.kernel"].astype(np.float64)  # (3, 3, 3, C)
+    mean = encoder["stem.mean"] - np.einsum("hwio,i->o", kernel, shift)
+    stem = {"stem.kernel": kernel * scale[:, None], "stem.mean": mean}
+    return {**encoder, **{name: value.astype(np.float32) for name, value in stem.items()}}
 
 
 def _conv5_of_vgg16() -> Tensors:

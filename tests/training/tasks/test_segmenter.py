@@ -19,8 +19,9 @@ from msst_jax.errors import UserError
 from msst_jax.models.deeplab import LITE_NETWORK
 from msst_jax.models.efficientnet import EfficientNetLite
 from msst_jax.models.pretrained import load_deeplab
-from msst_jax.models.serialization import parameter_shapes, state_to_tensors
+from msst_jax.models.serialization import WEIGHT_TYPES, assign_tensors, parameter_shapes, state_to_tensors
 from msst_jax.models.voc import CLASSES
+from msst_jax.ops.image import normalize
 from msst_jax.pipelines.train import run
 from msst_jax.presets.validation import check_segmenter_config
 from msst_jax.regions.segmenter import load_segmenter
@@ -29,6 +30,7 @@ from msst_jax.training.run_record import LATER_FIELDS, differences
 from msst_jax.training.step import build_train_optimizer
 from msst_jax.training.task import Task
 from msst_jax.training.tasks import segmenter
+from msst_jax.training.tasks.segmenter_weights import with_our_normalization
 from tests.helpers.pictures import noise, save
 from tests.helpers.training_runs import curve, job
 
@@ -93,9 +95,20 @@ def test_training_starts_from_the_encoder_and_the_statistics_of_imagenet(
     save_file(tensors, tmp_path / "efficientnet_lite0.safetensors")
     task = made(small_config(start="imagenet"))
     learned, frozen = state_to_tensors(task.init(jax.random.key(0))), state_to_tensors(task.frozen)
-    for name, value in tensors.items():
+    for name, value in with_our_normalization(tensors).items():
         held = frozen if name.endswith((".mean", ".var")) else learned
         np.testing.assert_array_equal(held[f"backbone.{name}"], value)
+
+
+def test_the_encoder_sees_our_normalization_as_the_one_that_it_was_trained_with():
+    encoder = EfficientNetLite(rngs=nnx.Rngs(0))
+    weights = state_to_tensors(nnx.state(encoder, nnx.Any(*WEIGHT_TYPES)))
+    ours = assign_tensors(encoder, with_our_normalization(weights), "")
+    photo = jnp.asarray(np.random.default_rng(0).uniform(size=(1, 16, 16, 3)), jnp.float32)
+    seen = ours.stem(normalize(photo))
+    trained = assign_tensors(encoder, weights, "").stem((255 * photo - 127) / 128)
+    inside = np.s_[:, 1:-1, 1:-1]  # the padding is another gray
+    np.testing.assert_allclose(seen[inside], trained[inside], rtol=1e-4, atol=1e-5)
 
 
 def test_the_encoder_learns_at_its_own_rate(task: Task):
