@@ -22,6 +22,8 @@ from msst_jax.presets.renamed import with_present_names
 from msst_jax.video.io.segments import PackedPackets
 
 RUN_FILE = "run.json"
+PLAN = "plan"
+"""The field of RUN_FILE that has the `ChunkPlan`."""
 SEGMENTER_WEIGHTS = "weights of the segmenter"
 FILES, NAMED_FILES = ("clip", SEGMENTER_WEIGHTS), ("styles", "masks")
 """The fields of RUN_FILE that are fingerprints, and those that have one for each region."""
@@ -117,7 +119,7 @@ class ResumeFolder:
         self._lock = ExitStack()
         previous = self._lock.enter_context(locked_folder(folder, "choose another output"))
         try:
-            self._open(json.loads(json.dumps({**run, "plan": plan._asdict()})), resume)
+            self._open(json.loads(json.dumps({**run, PLAN: plan._asdict()})), resume)
         except BaseException:
             self.close()
             raise
@@ -365,6 +367,15 @@ def resume_path(output: Path) -> Path:
     """The resume folder of an output file; beside the file that a link leads to, since its parts are renamed to it."""
     target = follow_link(output)
     return target.with_name(f"{target.name}.part")
+
+
+def recorded_batch(folder: Path) -> int | None:
+    """The frames of a batch of the run that a resume folder is of; None if there is none, or it is damaged."""
+    try:
+        batch = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))[PLAN]["batch"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return batch if type(batch) is int and batch > 0 else None
 
 
 def segment_length(batch: int, rate: Fraction) -> int:

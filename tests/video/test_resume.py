@@ -10,7 +10,7 @@ import pytest
 
 from msst_jax.errors import UserError
 from msst_jax.io import files
-from msst_jax.video.resume import AT_ONCE, ChunkPlan, ResumeFolder, Waiting, resume_path, segment_length
+from msst_jax.video.resume import AT_ONCE, ChunkPlan, ResumeFolder, Waiting, recorded_batch, resume_path, segment_length
 
 PLAN = ChunkPlan(batch=2, segment=4)
 RUN = {"clip": {"": [3, "ab"]}, "quality": None, "config.size": (1, 2)}
@@ -370,3 +370,15 @@ def test_a_kill_while_waiting_batches_are_written_loses_only_them(
     again = begin(folder, resume=True)
     assert again.batches == batches
     np.testing.assert_array_equal(again.state(STATE)["photo"], state(batches - 1)["photo"])
+
+
+def test_the_batch_of_an_earlier_run_is_read_without_opening_it(tmp_path: Path):
+    assert recorded_batch(tmp_path / "none") is None
+    begin(tmp_path / "kept")
+    assert recorded_batch(tmp_path / "kept") == PLAN.batch
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "{}", '{"plan": 3}', '{"plan": {"batch": 0}}', b"\xff"])
+def test_a_damaged_record_has_no_batch(tmp_path: Path, text: str | bytes):
+    (tmp_path / "run.json").write_bytes(text if isinstance(text, bytes) else text.encode())
+    assert recorded_batch(tmp_path) is None
