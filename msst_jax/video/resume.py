@@ -57,7 +57,7 @@ class ChunkPlan(NamedTuple):
 
 
 class Waiting(NamedTuple):
-    """How much finished work may wait in memory, which a killed process loses; 0 = none does.
+    """How much finished work may wait in memory, which a killed process loses.
 
     Attributes:
       size: bytes of frames.
@@ -68,7 +68,6 @@ class Waiting(NamedTuple):
     seconds: float
 
 
-AT_ONCE = Waiting(0, 0.0)
 WITH_SEGMENTS = Waiting(2**29, 10.0)
 """Frames wait for their segment, so that only that is written. 80 frames at 1920x1080 fit into the size, more than a
 segment; where a segment takes minutes, no more than the last seconds of them are lost."""
@@ -181,19 +180,13 @@ class ResumeFolder:
         return self.folder / f"{kind}_{number:06d}.npz"
 
     def add_batch(self, number: int, images: np.ndarray, state: Any) -> None:
-        """Takes the images uint8 (N, H, W, 3) of a batch, and the state after it, a pytree of arrays.
-
-        Raises:
-          UserError: the file system refuses, if nothing may wait in memory.
-        """
+        """Takes the images uint8 (N, H, W, 3) of a batch, and the state after it, a pytree of arrays."""
         with self._guard:
             previous = self._waiting.get(number - 1)
             if previous is not None and not self._ends_segment(number - 1):
                 self._waiting[number - 1] = previous._replace(state=None)  # its arrays may be large, on the device
             self._waiting[number] = _WaitingBatch(images, state)
             self.batches = number + 1
-        if self._limit == AT_ONCE:
-            self.keep()
 
     def _ends_segment(self, number: int) -> bool:
         return bool(self.plan.segment) and (number + 1) % self.plan.per_segment == 0

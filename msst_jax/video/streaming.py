@@ -95,7 +95,7 @@ def stream_video(
       stylizer: see `FrameStylizer`.
       writer: its segments must be those of the resume folder.
       kept: batches of an earlier run; new ones are added.
-      stop: ends the loop after the current batch.
+      stop: ends the loop after the batch that it waits for.
       progress: called with the number of frames after each batch is stylized; at most two are not yet written then.
 
     Raises:
@@ -108,8 +108,6 @@ def stream_video(
     try:
         with closing(stages), in_background(partial(_write, writer=writer, kept=kept), PREFETCHED_BATCHES) as write:
             for batch, result in stages:
-                if stop.is_set():
-                    break
                 images = None
                 if result is not None:
                     if not result.finite:

@@ -1,7 +1,7 @@
 """The streaming loop: the device gets the next batch before the last one is fetched, and nothing bad is written."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
@@ -104,6 +104,23 @@ def test_the_device_has_the_next_batch_before_one_is_finished_and_never_more(tmp
     stats = stream(tmp_path / "kept", stylize, writer, 0)
     assert (stats.frames, stats.fractions.tolist()) == (BATCHES, [1.0])
     assert writer.written == list(range(BATCHES))
+
+
+def test_a_batch_that_ctrl_c_finds_at_work_is_kept(tmp_path: Path, monkeypatch):
+    def in_this_thread(items: Iterable[Any], _ahead: int) -> Iterator[Any]:
+        yield from items
+
+    def stylize(batch: FrameBatch, state: Any) -> tuple[jax.Array, jax.Array, Any]:
+        if batch.number == 2:
+            stop.set()
+        return jnp.asarray(batch.images), jnp.ones((1, 1)), state
+
+    stop, writer = threading.Event(), RecordingWriter()
+    monkeypatch.setattr(streaming, "prefetch", in_this_thread)
+    stats = stream(tmp_path / "kept", stylize, writer, jnp.zeros(()), stop=stop)
+    assert (stats.frames, stats.interrupted) == (3, True)
+    assert writer.written == [0, 1, 2]
+    assert (tmp_path / "kept" / "batch_000002.npz").exists()
 
 
 @pytest.mark.parametrize("bad", [0, 2, BATCHES - 1])
