@@ -47,7 +47,14 @@ from msst_jax.video.io.types import WHOLE, VideoInfo, number_frames
 from msst_jax.video.io.writer import check_video_output, video_writer
 from msst_jax.video.mask_sources import open_masks
 from msst_jax.video.optimization import FrameOptimization, optimization_stylizer
-from msst_jax.video.resume import SEGMENTER_WEIGHTS, ChunkPlan, ResumeFolder, resume_path, segment_length
+from msst_jax.video.resume import (
+    SEGMENTER_WEIGHTS,
+    ChunkPlan,
+    ResumeFolder,
+    recorded_batch,
+    resume_path,
+    segment_length,
+)
 from msst_jax.video.streaming import FrameStylizer, VideoStats, stream_video
 from msst_jax.video.temporal_masks import build_mask_spec
 
@@ -174,7 +181,8 @@ def _build_feedforward(options: StylizationOptions, job: VideoJob, size: Size) -
     masks = MaskSpec(model.regions, tuple(job.masks), options.inputs.masks)
     segmenter = load_model_segmenter(job.model, masks, options.inputs.segmenter)
     spec = build_mask_spec(masks, segmenter, size, options.temporal.mask_smoothing)
-    frames, batch = feedforward_stylizer(options.temporal, model, segmenter, spec, job.blend)
+    earlier = recorded_batch(resume_path(job.output)) if job.resume else None  # as large, whatever memory is free now
+    frames, batch = feedforward_stylizer(options.temporal, model, segmenter, spec, job.blend, earlier)
     record = {"name": job.model, "training": model.training}
     return VideoStylizer(frames, batch, model_regions(model, masks), segmenter, model.path, record)
 

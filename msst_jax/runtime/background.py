@@ -6,11 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from msst_jax.runtime.queue_end import End
+
 Item = TypeVar("Item")
-
-
-class _End:
-    """Marks the end of the items."""
 
 
 @contextmanager
@@ -27,12 +25,12 @@ def in_background(consume: Callable[[Item], None], behind: int) -> Iterator[Call
     Yields:
       The function that puts an item.
     """
-    waiting: queue.Queue[Item | _End] = queue.Queue(maxsize=behind)
+    waiting: queue.Queue[Item | End] = queue.Queue(maxsize=behind)
     stop = threading.Event()
     failures: list[BaseException] = []
 
     def work() -> None:
-        while not isinstance(item := waiting.get(), _End):
+        while not isinstance(item := waiting.get(), End):
             if not stop.is_set():  # else the item is dropped, so that nobody waits for room in the queue
                 try:
                     consume(item)
@@ -56,6 +54,6 @@ def in_background(consume: Callable[[Item], None], behind: int) -> Iterator[Call
         stop.set()
         raise
     finally:
-        waiting.put(_End())
+        waiting.put(End())
         thread.join()
     raise_failure()

@@ -17,10 +17,13 @@ KIBI = 1024
 
 def available_memory() -> int | None:
     """Bytes that are free where computations run; None = not known."""
+    return available_host_memory() if jax.devices()[0].platform == "cpu" else available_accelerator_memory()
+
+
+def available_accelerator_memory() -> int | None:
+    """Bytes that are free on the accelerator that computes; None = there is none, or it does not tell."""
     device = jax.devices()[0]
-    if device.platform == "cpu":
-        return available_host_memory()
-    stats = device.memory_stats() or {}
+    stats = (None if device.platform == "cpu" else device.memory_stats()) or {}
     return stats["bytes_limit"] - stats["bytes_in_use"] if {"bytes_limit", "bytes_in_use"} <= stats.keys() else None
 
 

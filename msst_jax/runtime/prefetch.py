@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterable
 from typing import NamedTuple, TypeVar
 
 from msst_jax.ops.ambient_precision import with_ambient_precision
+from msst_jax.runtime.queue_end import End
 
 POLL_SECONDS = 0.1  # how often a blocked producer checks whether its consumer has stopped
 
@@ -14,10 +15,6 @@ Item = TypeVar("Item")
 
 class _Failure(NamedTuple):
     error: BaseException
-
-
-class _End:
-    """Marks the end of the items."""
 
 
 def prefetch(items: Iterable[Item], ahead: int) -> Generator[Item, None, None]:
@@ -30,12 +27,12 @@ def prefetch(items: Iterable[Item], ahead: int) -> Generator[Item, None, None]:
       items: an iterable; if it is a generator, it is closed in the end.
       ahead: items that may wait in the queue, at least 1.
     """
-    ready: queue.Queue[Item | _Failure | _End] = queue.Queue(maxsize=ahead)
+    ready: queue.Queue[Item | _Failure | End] = queue.Queue(maxsize=ahead)
     stop = threading.Event()
     thread = threading.Thread(target=with_ambient_precision(_produce), args=(items, ready, stop), daemon=True)
     thread.start()
     try:
-        while not isinstance(item := ready.get(), _End):
+        while not isinstance(item := ready.get(), End):
             if isinstance(item, _Failure):
                 raise item.error
             yield item
@@ -44,13 +41,13 @@ def prefetch(items: Iterable[Item], ahead: int) -> Generator[Item, None, None]:
         thread.join()
 
 
-def _produce(items: Iterable[Item], ready: "queue.Queue[Item | _Failure | _End]", stop: threading.Event) -> None:
+def _produce(items: Iterable[Item], ready: "queue.Queue[Item | _Failure | End]", stop: threading.Event) -> None:
     try:
         for item in items:
             _put(item, ready, stop)
             if stop.is_set():
                 break
-        _put(_End(), ready, stop)
+        _put(End(), ready, stop)
     except BaseException as error:  # of any type: it is raised in the consumer
         _put(_Failure(error), ready, stop)
     finally:
@@ -58,7 +55,7 @@ def _produce(items: Iterable[Item], ready: "queue.Queue[Item | _Failure | _End]"
             items.close()
 
 
-def _put(item: Item | _Failure | _End, ready: "queue.Queue[Item | _Failure | _End]", stop: threading.Event) -> None:
+def _put(item: Item | _Failure | End, ready: "queue.Queue[Item | _Failure | End]", stop: threading.Event) -> None:
     while not stop.is_set():
         try:
             return ready.put(item, timeout=POLL_SECONDS)

@@ -12,6 +12,7 @@ from msst_jax.models.feedforward_model import FeedforwardModel
 from msst_jax.models.stylizer import blend_mixtures
 from msst_jax.ops.image import normalize, to_uint8
 from msst_jax.regions.segmenter import AnySegmenter, Size
+from msst_jax.runtime.memory import available_accelerator_memory
 from msst_jax.transfer.feedforward import MAX_BATCH_PIXELS
 from msst_jax.transfer.options import TemporalOptions
 from msst_jax.video.batching import FrameBatch
@@ -22,14 +23,25 @@ from msst_jax.video.temporal import blend_recursive
 from msst_jax.video.temporal_masks import FrameMaskSpec, KeyFrames, frame_masks, initial_mask_state, key_frames
 
 MAX_BATCH = 16
+# Where an accelerator says how much of its memory is free, batches take a part of that, up to a length from which on
+# longer ones hardly pay: its launches are shared by some frames already, and the host holds several batches.
+MAX_ACCELERATOR_BATCH = 32
+FREE_SHARE = 0.5
+# Twice what XLA plans for the built-in model on an H100: 0.744 GB for 8 frames of 512x512. The rest is for networks
+# that are wider, and for the workspaces of convolutions.
+BYTES_OF_A_PIXEL = 700
 
 
-def frames_per_batch(sizes: Sequence[Size], every: int) -> int:
+def frames_per_batch(sizes: Sequence[Size], every: int, free: int | None = None) -> int:
     """How many frames share a batch, where networks see each of them at (width, height)s and `every`-th is a key frame.
 
     Key frames lie at the same places of every batch, or every so many batches, so that few programs are compiled.
+    With `free` bytes of an accelerator's memory it is as many frames as without, or more.
     """
-    most = min(MAX_BATCH, max(1, MAX_BATCH_PIXELS // max(width * height for width, height in sizes)))
+    pixels = max(width * height for width, height in sizes)
+    most = min(MAX_BATCH, max(1, MAX_BATCH_PIXELS // pixels))
+    if free is not None:
+        most = max(most, min(MAX_ACCELERATOR_BATCH, int(FREE_SHARE * free) // (BYTES_OF_A_PIXEL * pixels)))
     if every <= most:
         return most // every * every
     return max(count for count in range(1, most + 1) if every % count == 0)
@@ -41,6 +53,7 @@ def feedforward_stylizer(
     segmenter: AnySegmenter | None,
     spec: FrameMaskSpec,
     schedule: BlendSchedule,
+    batch_size: int | None = None,
 ) -> tuple[FrameStylizer, int]:
     """Stylizes batches of frames with a feed-forward model.
 
@@ -50,12 +63,14 @@ def feedforward_stylizer(
       segmenter: None if all masks are given.
       spec: see `build_mask_spec`.
       schedule: the blend ratio over time.
+      batch_size: frames of a batch; None = as `frames_per_batch` says.
 
     Returns:
       The stylizer, and the number of frames of its batches.
     """
     every = options.segment_every
-    batch_size = frames_per_batch([spec.size, *spec.scales], every)
+    if batch_size is None:
+        batch_size = frames_per_batch([spec.size, *spec.scales], every, available_accelerator_memory())
     width, height = spec.size
     network, finder = nnx.split(model.network), key_segmenter(segmenter, spec)
     styles = len(model.regions)

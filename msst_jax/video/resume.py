@@ -22,6 +22,8 @@ from msst_jax.presets.renamed import with_present_names
 from msst_jax.video.io.segments import PackedPackets
 
 RUN_FILE = "run.json"
+PLAN = "plan"
+"""The field of RUN_FILE that has the `ChunkPlan`."""
 SEGMENTER_WEIGHTS = "weights of the segmenter"
 FILES, NAMED_FILES = ("clip", SEGMENTER_WEIGHTS), ("styles", "masks")
 """The fields of RUN_FILE that are fingerprints, and those that have one for each region."""
@@ -55,7 +57,7 @@ class ChunkPlan(NamedTuple):
 
 
 class Waiting(NamedTuple):
-    """How much finished work may wait in memory, which a killed process loses; 0 = none does.
+    """How much finished work may wait in memory, which a killed process loses.
 
     Attributes:
       size: bytes of frames.
@@ -66,7 +68,6 @@ class Waiting(NamedTuple):
     seconds: float
 
 
-AT_ONCE = Waiting(0, 0.0)
 WITH_SEGMENTS = Waiting(2**29, 10.0)
 """Frames wait for their segment, so that only that is written. 80 frames at 1920x1080 fit into the size, more than a
 segment; where a segment takes minutes, no more than the last seconds of them are lost."""
@@ -117,7 +118,7 @@ class ResumeFolder:
         self._lock = ExitStack()
         previous = self._lock.enter_context(locked_folder(folder, "choose another output"))
         try:
-            self._open(json.loads(json.dumps({**run, "plan": plan._asdict()})), resume)
+            self._open(json.loads(json.dumps({**run, PLAN: plan._asdict()})), resume)
         except BaseException:
             self.close()
             raise
@@ -179,19 +180,13 @@ class ResumeFolder:
         return self.folder / f"{kind}_{number:06d}.npz"
 
     def add_batch(self, number: int, images: np.ndarray, state: Any) -> None:
-        """Takes the images uint8 (N, H, W, 3) of a batch, and the state after it, a pytree of arrays.
-
-        Raises:
-          UserError: the file system refuses, if nothing may wait in memory.
-        """
+        """Takes the images uint8 (N, H, W, 3) of a batch, and the state after it, a pytree of arrays."""
         with self._guard:
             previous = self._waiting.get(number - 1)
             if previous is not None and not self._ends_segment(number - 1):
                 self._waiting[number - 1] = previous._replace(state=None)  # its arrays may be large, on the device
             self._waiting[number] = _WaitingBatch(images, state)
             self.batches = number + 1
-        if self._limit == AT_ONCE:
-            self.keep()
 
     def _ends_segment(self, number: int) -> bool:
         return bool(self.plan.segment) and (number + 1) % self.plan.per_segment == 0
@@ -365,6 +360,15 @@ def resume_path(output: Path) -> Path:
     """The resume folder of an output file; beside the file that a link leads to, since its parts are renamed to it."""
     target = follow_link(output)
     return target.with_name(f"{target.name}.part")
+
+
+def recorded_batch(folder: Path) -> int | None:
+    """The frames of a batch of the run that a resume folder is of; None if there is none, or it is damaged."""
+    try:
+        batch = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))[PLAN]["batch"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return batch if type(batch) is int and batch > 0 else None
 
 
 def segment_length(batch: int, rate: Fraction) -> int:

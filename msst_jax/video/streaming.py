@@ -1,6 +1,7 @@
 """The streaming loop of a video: decoding, stylization on the device, encoding and files overlap, a thread each."""
 
 import threading
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, suppress
 from fractions import Fraction
@@ -10,8 +11,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from msst_jax.errors import UserError
-from msst_jax.io.finite import check_finite
+from msst_jax.errors import DivergenceError, UserError
+from msst_jax.io.finite import all_finite
 from msst_jax.runtime.background import in_background
 from msst_jax.runtime.prefetch import prefetch
 from msst_jax.video.batching import FrameBatch
@@ -20,6 +21,9 @@ from msst_jax.video.io.writer import VideoWriter
 from msst_jax.video.resume import ResumeFolder
 
 PREFETCHED_BATCHES = 1  # between two stages
+# Batches that the device was given and has not finished: the next one is there when one ends. Each needs its state
+# before, so that they are computed one after the other, and only frames and results are there twice.
+IN_FLIGHT = 2
 DIVERGED = "give another --model or, without one, lower config.style_weight and the other weights"
 
 
@@ -55,10 +59,19 @@ class VideoStats(NamedTuple):
     interrupted: bool
 
 
+class _Result(NamedTuple):
+    """As from `FrameStylizer.stylize`, maybe not finished yet; and whether the state, so the last image, is finite."""
+
+    images: jax.Array
+    fractions: jax.Array
+    state: Any
+    finite: jax.Array
+
+
 class _StylizedBatch(NamedTuple):
     batch: FrameBatch
-    result: tuple[jax.Array, jax.Array, Any] | None
-    """As from `FrameStylizer.stylize`; None for a batch of an earlier run."""
+    result: _Result | None
+    """None for a batch of an earlier run."""
 
 
 class _FinishedBatch(NamedTuple):
@@ -82,7 +95,7 @@ def stream_video(
       stylizer: see `FrameStylizer`.
       writer: its segments must be those of the resume folder.
       kept: batches of an earlier run; new ones are added.
-      stop: ends the loop after the current batch.
+      stop: ends the loop after the batch that it waits for.
       progress: called with the number of frames after each batch is stylized; at most two are not yet written then.
 
     Raises:
@@ -95,18 +108,15 @@ def stream_video(
     try:
         with closing(stages), in_background(partial(_write, writer=writer, kept=kept), PREFETCHED_BATCHES) as write:
             for batch, result in stages:
-                if stop.is_set():
-                    break
                 images = None
                 if result is not None:
-                    fractions = np.asarray(result[1])[: len(batch.timings)].sum(0) + (
-                        fractions if fractions.size else 0
-                    )
-                    images = np.asarray(result[0])[: len(batch.timings)]
-                    check_finite(
-                        result[2], f"the result is not finite at {float(batch.timings[0].time):.2f} s; {DIVERGED}"
-                    )
-                    kept.add_batch(batch.number, images, _resume_state(result[2], fractions))
+                    if not result.finite:
+                        raise DivergenceError(
+                            f"the result is not finite at {float(batch.timings[0].time):.2f} s; {DIVERGED}"
+                        )
+                    images, shares = (np.asarray(values)[: len(batch.timings)] for values in result[:2])
+                    fractions = shares.sum(0) + (fractions if fractions.size else 0)
+                    kept.add_batch(batch.number, images, _resume_state(result.state, fractions))
                 write(_FinishedBatch(batch, images))
                 frames, end = frames + len(batch.timings), batch.timings[-1].time + batch.timings[-1].duration
                 progress(len(batch.timings))
@@ -133,8 +143,10 @@ def _resume_state(state: Any, fractions: np.ndarray | float = 0.0) -> dict[str, 
 def _stylize_batches(
     source: Generator[FrameBatch, None, None], stylizer: FrameStylizer, kept: ResumeFolder
 ) -> Iterator[_StylizedBatch]:
+    """Gives the device batch after batch, and passes each on without waiting for it."""
     state = stylizer.state
     earlier = kept.batches  # it grows, with the batches that come from here
+    unfinished: deque[jax.Array] = deque()
     with closing(source):
         for batch in source:
             if batch.number < earlier:
@@ -142,9 +154,13 @@ def _stylize_batches(
                     state = kept.state(_resume_state(stylizer.state))["painter"]
                 yield _StylizedBatch(batch, None)
                 continue
-            jax.block_until_ready(state)  # two batches at once on the device would take twice the memory
-            result = stylizer.stylize(batch, state)
-            state = result[2]
+            if len(unfinished) == IN_FLIGHT:
+                unfinished.popleft().block_until_ready()
+            images, fractions, state = stylizer.stylize(batch, state)
+            result = _Result(images, fractions, state, all_finite(state))
+            for values in (result.finite, images, fractions):
+                values.copy_to_host_async()  # it begins as soon as they are there, not when they are asked for
+            unfinished.append(result.finite)
             yield _StylizedBatch(batch, result)
 
 

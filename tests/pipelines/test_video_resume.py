@@ -1,6 +1,7 @@
 """An interrupted video: no output file, completed batches are kept, and --resume completes the same file."""
 
 import errno
+import json
 import os
 import re
 import signal
@@ -199,6 +200,25 @@ def test_a_resume_folder_is_used_only_with_resume_and_the_same_settings(
         assert named is not None
         assert set(message.split(", ")) <= {one.partition(" (")[0] for one in named[1].split(", ")}
     assert names(tmp_path) == {"out.mp4.part"}
+
+
+@pytest.mark.parametrize("then", [10**12, None])
+def test_resume_keeps_the_batches_of_its_beginning_whatever_memory_is_free(
+    model: Path, inputs: Path, tmp_path: Path, then: int | None, monkeypatch
+):
+    """Of 2 frames, or of 3 where the memory of an accelerator is free."""
+    now = 10**12 if then is None else None
+    monkeypatch.setattr(feedforward, "MAX_ACCELERATOR_BATCH", 3)
+    monkeypatch.setattr(feedforward, "available_accelerator_memory", lambda: then)
+    assert make(model, inputs, tmp_path / "whole.mp4") == 0
+    with monkeypatch.context() as patch:
+        at_batch(patch, 1, interrupt)
+        assert make(model, inputs, tmp_path / "out.mp4") == EXIT_INTERRUPTED
+    kept = json.loads((tmp_path / "out.mp4.part" / "run.json").read_text())
+    assert kept["plan"]["batch"] == (2 if then is None else 3)
+    monkeypatch.setattr(feedforward, "available_accelerator_memory", lambda: now)
+    assert make(model, inputs, tmp_path / "out.mp4", resume=True) == 0
+    assert content(tmp_path / "out.mp4") == content(tmp_path / "whole.mp4")
 
 
 def test_resume_without_a_resume_folder_starts_and_a_second_run_is_identical(model: Path, inputs: Path, tmp_path: Path):

@@ -10,10 +10,11 @@ import pytest
 
 from msst_jax.errors import UserError
 from msst_jax.io import files
-from msst_jax.video.resume import AT_ONCE, ChunkPlan, ResumeFolder, Waiting, resume_path, segment_length
+from msst_jax.video.resume import ChunkPlan, ResumeFolder, Waiting, recorded_batch, resume_path, segment_length
 
 PLAN = ChunkPlan(batch=2, segment=4)
 RUN = {"clip": {"": [3, "ab"]}, "quality": None, "config.size": (1, 2)}
+LONG = Waiting(10**6, 1000.0)
 STATE = {"photo": jnp.zeros((2, 3)), "seen": jnp.asarray(False)}
 
 
@@ -34,18 +35,24 @@ def packed(number: int) -> dict[str, np.ndarray]:
 
 
 def begin(
-    folder: Path, *, resume: bool = False, plan: ChunkPlan = PLAN, waiting: Waiting = AT_ONCE, **changes: Any
+    folder: Path, *, resume: bool = False, plan: ChunkPlan = PLAN, waiting: Waiting = LONG, **changes: Any
 ) -> ResumeFolder:
     """A resume folder that the next one in the test need not wait for."""
     with ResumeFolder(folder, plan, {**RUN, **changes}, resume=resume, waiting=waiting) as opened:
         return opened
 
 
+def store(resume_folder: ResumeFolder, number: int) -> None:
+    """Adds a batch, and lets nothing wait."""
+    resume_folder.add_batch(number, images(number), state(number))
+    resume_folder.keep()
+
+
 def fill(folder: Path, count: int) -> ResumeFolder:
     """The resume folder of a run after `count` batches."""
     resume_folder = begin(folder)
     for number in range(count):
-        resume_folder.add_batch(number, images(number), state(number))
+        store(resume_folder, number)
         if number % 2:
             resume_folder.add_segment(packed(number // 2))
     return resume_folder
@@ -83,7 +90,7 @@ def test_images_are_removed_once_in_a_segment_and_states_once_superseded(folder:
 def test_without_segments_every_batch_is_kept(folder: Path):
     resume_folder = begin(folder, plan=ChunkPlan(2, 0))
     for number in range(3):
-        resume_folder.add_batch(number, images(number), state(number))
+        store(resume_folder, number)
     assert names(folder) == {"run.json", "state_000002.npz", *(f"batch_{number:06d}.npz" for number in range(3))}
     assert begin(folder, resume=True, plan=ChunkPlan(2, 0)).batches == 3
 
@@ -110,9 +117,9 @@ def test_a_kill_between_state_and_batch_loses_only_that_batch(folder: Path, monk
     )
     if renames < 2:
         with pytest.raises(Killed):
-            resume_folder.add_batch(2, images(2), state(2))
+            store(resume_folder, 2)
     else:
-        resume_folder.add_batch(2, images(2), state(2))
+        store(resume_folder, 2)
         assert {"state_000001.npz", "state_000002.npz"} <= names(folder)  # the older one has not been removed yet
     monkeypatch.undo()
     again = begin(folder, resume=True)
@@ -122,7 +129,7 @@ def test_a_kill_between_state_and_batch_loses_only_that_batch(folder: Path, monk
 
 def test_a_kill_between_a_batch_and_its_segment_keeps_both_batches(folder: Path, monkeypatch):
     resume_folder = fill(folder, 3)
-    resume_folder.add_batch(3, images(3), state(3))
+    store(resume_folder, 3)
     kill_after(monkeypatch, 0)
     with pytest.raises(Killed):
         resume_folder.add_segment(packed(1))
@@ -136,7 +143,7 @@ def test_a_kill_between_a_batch_and_its_segment_keeps_both_batches(folder: Path,
 
 def test_a_kill_before_the_images_of_a_segment_are_removed_counts_no_batch_twice(folder: Path, monkeypatch):
     resume_folder = fill(folder, 3)
-    resume_folder.add_batch(3, images(3), state(3))
+    store(resume_folder, 3)
     monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)
     resume_folder.add_segment(packed(1))
     monkeypatch.undo()
@@ -188,7 +195,7 @@ def test_a_setting_added_later_keeps_its_old_behavior_on_resume(folder: Path):
 
 @pytest.mark.parametrize(("before", "now"), [("float32", "default"), ("bfloat16", "bfloat16")])
 def test_a_run_of_a_version_whose_config_had_a_dtype_goes_on(folder: Path, before: str, now: str):
-    begin(folder, **{"config.dtype": before}).add_batch(0, images(0), state(0))
+    store(begin(folder, **{"config.dtype": before}), 0)
     assert begin(folder, resume=True, **{"config.precision": now}).batches == 1
     with pytest.raises(UserError, match=rf"was created with another config\.precision \('{now}', now 'highest'\): "):
         begin(folder, resume=True, **{"config.precision": "highest"})
@@ -275,7 +282,7 @@ def test_styles_in_another_order_are_another_run(folder: Path):
     """The state is in the order of the regions."""
     styles = {"a": {"": [3, "ab"]}, "b": {"": [4, "cd"]}}
     opened = begin(folder, styles=styles)
-    opened.add_batch(0, images(0), state(0))
+    store(opened, 0)
     assert begin(folder, resume=True, styles=styles).batches == 1
     with pytest.raises(UserError, match="was created with another styles: "):
         begin(folder, resume=True, styles=dict(reversed(styles.items())))
@@ -293,8 +300,8 @@ def test_a_file_without_its_arrays_is_a_one_line_error(folder: Path, name: str):
 
 
 def test_a_folder_that_another_run_holds_is_neither_used_nor_changed(folder: Path):
-    with ResumeFolder(folder, PLAN, RUN, resume=False, waiting=AT_ONCE) as first:
-        first.add_batch(0, images(0), state(0))
+    with ResumeFolder(folder, PLAN, RUN, resume=False) as first:
+        store(first, 0)
         before = names(folder)
         for resume in (False, True):
             with pytest.raises(UserError, match=rf"^{folder} is in use by process \d+ on .*, or choose"):
@@ -304,15 +311,12 @@ def test_a_folder_that_another_run_holds_is_neither_used_nor_changed(folder: Pat
 
 
 def test_the_folder_is_free_again_once_the_output_is_complete(folder: Path):
-    with ResumeFolder(folder, PLAN, RUN, resume=False, waiting=AT_ONCE) as first:
-        first.add_batch(0, images(0), state(0))
+    with ResumeFolder(folder, PLAN, RUN, resume=False) as first:
+        store(first, 0)
         first.remove()
         assert not folder.exists()
         with ResumeFolder(folder, PLAN, RUN, resume=False) as second:
             assert second.batches == 0
-
-
-LONG = Waiting(10**6, 1000.0)
 
 
 def test_nothing_but_the_segment_and_the_state_after_it_is_written_while_batches_may_wait(folder: Path):
@@ -370,3 +374,15 @@ def test_a_kill_while_waiting_batches_are_written_loses_only_them(
     again = begin(folder, resume=True)
     assert again.batches == batches
     np.testing.assert_array_equal(again.state(STATE)["photo"], state(batches - 1)["photo"])
+
+
+def test_the_batch_of_an_earlier_run_is_read_without_opening_it(tmp_path: Path):
+    assert recorded_batch(tmp_path / "none") is None
+    begin(tmp_path / "kept")
+    assert recorded_batch(tmp_path / "kept") == PLAN.batch
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "{}", '{"plan": 3}', '{"plan": {"batch": 0}}', b"\xff"])
+def test_a_damaged_record_has_no_batch(tmp_path: Path, text: str | bytes):
+    (tmp_path / "run.json").write_bytes(text if isinstance(text, bytes) else text.encode())
+    assert recorded_batch(tmp_path) is None

@@ -90,7 +90,11 @@ def count_packets(path: Path) -> int:
 
 
 def decode_frames(container: InputContainer, stream: VideoStream, stats: DecodeStats) -> Iterator[av.VideoFrame]:
-    """All frames that can be decoded; errors are counted and skipped."""
+    """All frames that can be decoded; errors are counted and skipped.
+
+    Not with FFmpeg's frame threads: it does not conceal errors with them, so that the pixels of a damaged file would be
+    others, and others each time, without an error at which one could fall back.
+    """
     decode = _decoder(stream)
     for packet in _demux(container, stream, stats):
         try:
