@@ -85,6 +85,12 @@ def place_everywhere(tree: Any, split: PictureSplit | None) -> Any:
     return tree if split is None else jax.device_put(tree, split.everywhere)
 
 
+def gather(picture: jax.Array) -> jax.Array:
+    """A picture as a whole, on a single device."""
+    split = split_of(picture)
+    return picture if split is None else jax.device_put(picture, split.mesh.devices.flat[0])
+
+
 def split_of(picture: jax.Array) -> PictureSplit | None:
     """How a picture (..., H, W, C) lies on devices; None if it is on a single one."""
     sharding: Any = getattr(picture, "sharding", None)
