@@ -94,12 +94,10 @@ def stylize(
     batch = (len(runs), options.image_count(len(inputs.regions)))
 
     def full_images(pixels: jax.Array) -> jax.Array:
-        return jax.vmap(partial(compose, options, inputs))(_resize_pixels(pixels, *inputs.photo.shape[:2]))
+        return jax.vmap(partial(compose, options, inputs))(_resize_pixels(gather(pixels), *inputs.photo.shape[:2]))
 
     preview = listener.preview
-    of_pixels = preview and preview._replace(
-        show=lambda count, pixels: preview.show(count, full_images(gather(pixels)))
-    )
+    of_pixels = preview and preview._replace(show=lambda count, pixels: preview.show(count, full_images(pixels)))
     told = listener._replace(preview=of_pixels)
     pixels, solutions = coarse_to_fine(
         options, problem, inputs, batch, seed, told, programs=programs, stop=stop, devices=options.devices
