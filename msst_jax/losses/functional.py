@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
 from msst_jax.ops.linear_map import Arrays, linear_map
+from msst_jax.ops.picture_split import PictureSplit
 from msst_jax.ops.weighted_gram import accumulation_dtype, weighted_gram_products
 
 MIN_MEAN_SQUARE = 1e-8  # of a Gram matrix: a thousandth of that of the palest paintings; a black style has less
@@ -20,14 +21,17 @@ def gram(features: jax.Array) -> jax.Array:
 
     Source: Gatys et al. 2016 (CVPR), eq. 3, divided as in Johnson et al. 2016 (arXiv:1603.08155), eq. 4.
     """
-    n, h, w, c = features.shape
-    return _gram_product(features.reshape(n, h * w, c)) / float(c * h * w)  # as an int beyond int32 from 8192x4096 on
+    _, h, w, c = features.shape
+    return _gram_product(features) / float(c * h * w)  # as an int beyond int32 from 8192x4096 on
 
 
 @jax.custom_jvp
-def _gram_product(flat: jax.Array) -> jax.Array:
-    """F^T F of (N, P, C); its gradient F (A + A^T) takes one product where autodiff takes two."""
-    return _cross_product(flat, flat)
+def _gram_product(features: jax.Array) -> jax.Array:
+    """F^T F of (N, H, W, C); its gradient F (A + A^T) takes one product where autodiff takes two.
+
+    Rows and columns stay apart, not joined to a vector, since one of them may be sharded.
+    """
+    return _cross_product(features, features)
 
 
 @partial(_gram_product.defjvp, symbolic_zeros=True)
@@ -36,22 +40,22 @@ def _gram_product_jvp(primals: Arrays, tangents: tuple[jax.Array | SymbolicZero]
 
 
 def _gram_product_tangent(saved: Arrays, tangent: jax.Array) -> jax.Array:
-    (flat,) = saved
-    product = _cross_product(flat, tangent)
+    (features,) = saved
+    product = _cross_product(features, tangent)
     return product + product.swapaxes(1, 2)
 
 
 def _gram_product_backward(saved: Arrays, grad: jax.Array) -> Arrays:
-    (flat,) = saved
-    symmetric = (grad + grad.swapaxes(1, 2)).astype(flat.dtype)
-    return (jnp.einsum("npd,ndc->npc", flat, symmetric),)
+    (features,) = saved
+    symmetric = (grad + grad.swapaxes(1, 2)).astype(features.dtype)
+    return (jnp.einsum("nhwd,ndc->nhwc", features, symmetric),)
 
 
 def _cross_product(a: jax.Array, b: jax.Array) -> jax.Array:
-    return jnp.einsum("npc,npd->ncd", a, b, preferred_element_type=accumulation_dtype(a.dtype))
+    return jnp.einsum("nhwc,nhwd->ncd", a, b, preferred_element_type=accumulation_dtype(a.dtype))
 
 
-def guided_gram(features: jax.Array, guides: jax.Array) -> jax.Array:
+def guided_gram(features: jax.Array, guides: jax.Array, split: PictureSplit | None = None) -> jax.Array:
     """Gram matrices over regions: G_k = sum_p g_k(p) F(p) F(p)^T / (C sum_p g_k(p)).
 
     A guide of ones gives `gram`; an empty one gives zeros.
@@ -59,6 +63,7 @@ def guided_gram(features: jax.Array, guides: jax.Array) -> jax.Array:
     Args:
       features: (H, W, C) of one image.
       guides: (H, W, K) in [0, 1]: how much each pixel counts for each region.
+      split: how both lie on several devices; None = they are on one.
 
     Returns:
       (K, C, C).
@@ -66,17 +71,19 @@ def guided_gram(features: jax.Array, guides: jax.Array) -> jax.Array:
     Source: Gatys et al. 2017 (arXiv:1611.07865), eq. 6, with the guide as a weight of the product, not of each factor.
     """
     channels = features.shape[-1]
-    return guided_products(features, guides) / guided_area(guides, channels)
+    return guided_products(features, guides, split) / guided_area(guides, channels)
 
 
-def guided_products(features: jax.Array, guides: jax.Array) -> jax.Array:
+def guided_products(features: jax.Array, guides: jax.Array, split: PictureSplit | None = None) -> jax.Array:
     """sum_p g_k(p) F(p) F(p)^T, (K, C, C), of the arguments of `guided_gram`: a part of a picture gives a part."""
+    if split is not None:
+        return split.sum_of_strips(guided_products, features, guides)
     return weighted_gram_products(features.reshape(-1, features.shape[-1]), guides.reshape(-1, guides.shape[-1]))
 
 
 def guided_area(guides: jax.Array, channels: int) -> jax.Array:
     """What `guided_gram` divides its sums by, (K, 1, 1): C sum_p g_k(p)."""
-    return channels * jnp.maximum(guides.reshape(-1, guides.shape[-1]).sum(0), 1e-6)[:, None, None]
+    return channels * jnp.maximum(guides.sum((0, 1)), 1e-6)[:, None, None]
 
 
 def mixed_gram(grams: jax.Array, shares: jax.Array) -> jax.Array:

@@ -23,6 +23,7 @@ from msst_jax.losses.objective import (
 )
 from msst_jax.models.vgg import VGG, receptive_field, taps_to
 from msst_jax.ops.image import normalize
+from msst_jax.ops.picture_split import PictureSplit
 
 
 def guidance_of_masks(vgg: VGG, masks: jax.Array, layers: Sequence[str]) -> Guidance:
@@ -51,6 +52,7 @@ def guided_stylization_loss(
     weights: LossWeights,
     *,
     features: Features | None = None,
+    split: PictureSplit | None = None,
 ) -> tuple[jax.Array, Terms]:
     """The guided loss: L = style + blend + content_weight * (content + tv_weight * smooth), all of one image.
 
@@ -66,6 +68,7 @@ def guided_stylization_loss(
       image: the optimized variables (H, W, 3) in [0, 1].
       weights: the four factors.
       features: `guided_features` of the image, where these are there already.
+      split: how the image lies on several devices; None = it is on one.
 
     Returns:
       The loss and its weighted terms {"style", "blend", "content", "smooth"}, which sum to it.
@@ -73,7 +76,7 @@ def guided_stylization_loss(
     Source: Gatys et al. 2017 (arXiv:1611.07865), section 4, for the style term.
     """
     features = features or guided_features(vgg, layers, image)
-    grams = {layer: guided_gram(features.result[layer], guidance.guides[layer]) for layer in layers.style}
+    grams = {layer: guided_gram(features.result[layer], guidance.guides[layer], split) for layer in layers.style}
     contents = {layer: content_loss(features.pixels[layer], targets.content[layer]) for layer in layers.content}
     summands = (
         style_terms(guided_distances(grams, targets.grams, guidance), layers, weights),

@@ -10,8 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import NamedSharding
 
 from msst_jax.errors import UserError
+from msst_jax.ops.picture_split import PictureSplit, split_of
 from msst_jax.runtime.interrupt import interrupt_event
 
 Loss = Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
@@ -131,10 +133,14 @@ def compile_minimizer(
     runs: Any = None,
     project: Callable[[jax.Array], jax.Array] = clip_to_range,
 ) -> CompiledMinimizer:
-    """Compiles a minimizer for problems that differ only in their arrays; arguments as in `minimize`."""
+    """Compiles a minimizer for problems that differ only in their arrays; arguments as in `minimize`.
+
+    Pixels on several devices stay there, see `ops.picture_split`; the loss and the runs must be on the same ones.
+    """
     transform = optax.with_extra_args_support(transform)
-    start = make_init(transform, batched=runs is not None)
-    step, seconds = compile_step(loss, transform, project, jax.eval_shape(start, pixels), runs)
+    split = split_of(pixels)
+    start = make_init(transform, batched=runs is not None, split=split)
+    step, seconds = compile_step(loss, transform, project, jax.eval_shape(start, pixels), runs, split)
     return CompiledMinimizer(step, start, loss.func, seconds)
 
 
@@ -183,8 +189,12 @@ def run_minimizer(
     )
 
 
-def make_init(transform: optax.GradientTransformation, *, batched: bool) -> Callable[[jax.Array], MinimizerState]:
+def make_init(
+    transform: optax.GradientTransformation, *, batched: bool, split: PictureSplit | None = None
+) -> Callable[[jax.Array], MinimizerState]:
     """Jitted `start(pixels)`: the state before the first evaluation. Its leaves can be donated.
+
+    `split` is how the pixels lie on several devices, and so does all of the state that has their shape.
 
     Jitted, because `jax.vmap` outside of jit creates every array twice: L-BFGS's history was the peak of memory.
     """
@@ -199,7 +209,7 @@ def make_init(transform: optax.GradientTransformation, *, batched: bool) -> Call
             best_loss=jnp.full(runs, jnp.inf, pixels.dtype),
             alive=jnp.ones(runs, bool),
         )
-        return jax.tree.map(jnp.copy, state)  # jit returns an argument itself uncopied
+        return _placed(jax.tree.map(jnp.copy, state), split)  # jit returns an argument itself uncopied
 
     return jax.jit(start)
 
@@ -216,20 +226,46 @@ def compile_step(
     project: Callable[[jax.Array], jax.Array],
     state: MinimizerState,
     runs: Any = None,
+    split: PictureSplit | None = None,
 ) -> tuple[jax.stages.Compiled, float]:
-    """The compiled `step(state, loss, runs)`, which donates `state`, and the seconds of compilation."""
+    """The compiled `step(state, loss, runs)`, which donates `state`, and the seconds of compilation.
+
+    `split` as in `make_init`.
+    """
 
     def single(state: MinimizerState, loss: Loss, *run: Any) -> StepOutput:
         return _step(state, lambda pixels: loss(pixels, *run), transform, project)
 
     def step(state: MinimizerState, loss: Loss, runs: Any) -> StepOutput:
         if runs is None:
-            return single(state, loss)
-        return jax.vmap(single, in_axes=(0, None, 0))(state, loss, runs)
+            after, terms, alive = single(state, loss)
+        else:
+            after, terms, alive = jax.vmap(single, in_axes=(0, None, 0))(state, loss, runs)
+        return _placed(after, split), terms, alive
 
+    if split is not None:
+        state = jax.tree.map(
+            lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+            *(state, _shardings(state, split)),
+        )
     start_time = time.perf_counter()
     compiled = jax.jit(step, donate_argnums=0).lower(state, loss, runs).compile()
     return compiled, time.perf_counter() - start_time
+
+
+def _placed(state: MinimizerState, split: PictureSplit | None) -> MinimizerState:
+    """The state of a program, on the devices of the pixels."""
+    return state if split is None else jax.lax.with_sharding_constraint(state, _shardings(state, split))
+
+
+def _shardings(state: MinimizerState, split: PictureSplit) -> Any:
+    """Those of a state: what has the shape of a picture lies as the pixels do, all else is on every device."""
+    picture = state.pixels.shape[-3:]
+
+    def sharding(leaf: jax.Array) -> NamedSharding:
+        return split.sharding(leaf.ndim) if leaf.shape[-3:] == picture else split.everywhere
+
+    return jax.tree.map(sharding, state)
 
 
 def _step(

@@ -10,6 +10,7 @@ import optax
 from jax.typing import DTypeLike
 
 from msst_jax.errors import UserError, nearest_or_all
+from msst_jax.ops.picture_split import PictureSplit
 from msst_jax.optim.lbfgs import torch_lbfgs
 from msst_jax.optim.lbfgs_direction import Form
 from msst_jax.optim.preconditioner import power_law_preconditioner
@@ -56,8 +57,15 @@ def without_unused(options: Optimizer, evaluations: int) -> Optimizer:
     return replace(options, history=min(options.history, evaluations) if options.name == "lbfgs" else 0)
 
 
-def build_optimizer(options: Optimizer, evaluations: int) -> optax.GradientTransformation:
+def build_optimizer(
+    options: Optimizer, evaluations: int, split: PictureSplit | None = None
+) -> optax.GradientTransformation:
     """The transformation for a run of `evaluations` evaluations.
+
+    Args:
+      options: see `Optimizer`.
+      evaluations: that the run makes.
+      split: how the pixels lie on several devices; None = they are on one.
 
     Raises:
       UserError: an unknown name or type.
@@ -73,7 +81,7 @@ def build_optimizer(options: Optimizer, evaluations: int) -> optax.GradientTrans
         options.learning_rate or 1.0,
         options.history,
         options.max_step or math.inf,
-        partial(power_law_preconditioner, power=options.precondition) if options.precondition else None,
+        partial(power_law_preconditioner, power=options.precondition, split=split) if options.precondition else None,
         history_dtype=HISTORY_DTYPES[options.history_dtype],
         form=options.form,
     )

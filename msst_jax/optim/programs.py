@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 
 from msst_jax.ops.ambient_precision import ambient_precision
+from msst_jax.ops.picture_split import split_of
 from msst_jax.optim.minimize import CompiledMinimizer, compile_minimizer
 from msst_jax.optim.optimizer import Optimizer, build_optimizer, without_unused
 
@@ -44,7 +45,7 @@ class _Key(NamedTuple):
 
     optimizer: Optimizer
     pixels: Hashable
-    """Shape and type, as those of the arrays."""
+    """Shape and type, as those of the arrays, and where they are."""
     structure: Hashable
     arrays: tuple[Hashable, ...]
     products: str | None
@@ -83,13 +84,14 @@ class Programs:
           on_compile: called before a compilation; if no program is for such pixels, already before the problem is
             built, which then compiles, too.
         """
-        known = any(key.pixels == jax.typeof(pixels) for key in self._compiled)
+        of_pixels = jax.typeof(pixels), pixels.sharding
+        known = any(key.pixels == of_pixels for key in self._compiled)
         if not known:
             on_compile()
         loss, runs = problem()
         arrays, structure = jax.tree.flatten((loss, runs))
         fitted = without_unused(optimizer, evaluations)
-        key = _Key(fitted, jax.typeof(pixels), structure, tuple(map(jax.typeof, arrays)), ambient_precision())
+        key = _Key(fitted, of_pixels, structure, tuple(map(jax.typeof, arrays)), ambient_precision())
         if key in self._compiled:
             return self._compiled[key]._replace(seconds=0.0), loss, runs
         if known:
@@ -97,6 +99,7 @@ class Programs:
         if len(self._compiled) == self._kept:
             self._compiled.clear()
             jax.clear_caches()
-        compiled = compile_minimizer(loss, pixels, build_optimizer(optimizer, evaluations), runs=runs)
+        transform = build_optimizer(optimizer, evaluations, split_of(pixels))
+        compiled = compile_minimizer(loss, pixels, transform, runs=runs)
         self._compiled[key] = compiled
         return compiled, loss, runs

@@ -37,6 +37,7 @@ from msst_jax.presets.validation import check_blend
 from msst_jax.regions.points import recorded_points
 from msst_jax.report.sheets import blend_strip, comparison_sheet, inputs_sheet
 from msst_jax.report.sidecar import build_sidecar
+from msst_jax.runtime.devices import chosen_devices
 from msst_jax.runtime.interrupt import EXIT_INTERRUPTED, interrupt_event
 from msst_jax.runtime.progress import Progress
 from msst_jax.transfer.build import build_options
@@ -74,7 +75,8 @@ def run(config: ConfigDict, job: PhotoJob) -> int:
 
 
 def check_job(config: ConfigDict, job: PhotoJob, start: str) -> None:
-    """Raises UserError for numbers that do not go together, and as `_check_outputs`."""
+    """Raises UserError for numbers that do not go together, too few devices, and as `_check_outputs`."""
+    chosen_devices(config.devices)
     for ratio in job.blend_ratios:
         check_blend(config, ratio)
     _check_outputs(job, start)

@@ -31,6 +31,7 @@ from msst_jax.pipelines.sweep_batches import Batch, load_batches
 from msst_jax.presets.sweep import Cell, swept_cells
 from msst_jax.report.sheets import inputs_sheet
 from msst_jax.report.sweep_sheet import sweep_sheet
+from msst_jax.runtime.devices import chosen_devices
 from msst_jax.runtime.interrupt import EXIT_INTERRUPTED
 from msst_jax.runtime.progress import Progress
 from msst_jax.transfer.build import build_options
@@ -78,6 +79,8 @@ def run(config: ConfigDict, job: PhotoJob) -> int:
     options = build_options(cells[0].config)
     if job.output == STANDARD_STREAM:
         check_standard_output(job)
+    for cell in cells:
+        chosen_devices(cell.config.devices)
     check_pictures(job, [cell_path(job, cell) for cell in cells], options.inputs.start)
     vgg, weights = load_loss_network(options.network)
     return _optimize_all(Sweep(config, job, cells, load_batches(job, cells), vgg, weights, started))

@@ -44,6 +44,7 @@ NONNEGATIVE = (
 )
 POSITIVE = ("steps", "style_scale", "history")
 INTEGERS = ("size", "steps", "steps_multiple", "history")
+MINIMUMS = {"devices": 0}
 VIDEO_MINIMUMS = {"segment_every": 1, "next_steps": 1}
 PERCENT = {"feather": "the longest side", "min_speck": "the photo"}
 TRAINING_CHOICES: dict[str, tuple[Any, ...]] = {
@@ -89,7 +90,7 @@ def check_config(config: ConfigDict) -> None:
     _check_percents(config)
     _check_stroke_size(config)
     _check_keep_colours(config)
-    parse_tiles(config.tiles)
+    _check_parts(config)
     _check_minimums(config, VIDEO_MINIMUMS)
     for field in ("mask_smoothing", "picture_smoothing"):
         check_number(f"config.{field}", config[field])
@@ -98,6 +99,16 @@ def check_config(config: ConfigDict) -> None:
     for kind in ("style", "content"):
         _check_layers(config, kind)
     _check_scales(config)
+
+
+def _check_parts(config: ConfigDict) -> None:
+    """What a picture is cut into: tiles, or strips on devices."""
+    _check_minimums(config, MINIMUMS)
+    if parse_tiles(config.tiles) > 1 and config.devices != 1:
+        raise UserError(
+            f"config.devices is {config.devices} and config.tiles {config.tiles}, but a picture on several devices is "
+            "not cut into tiles; leave one of them out"
+        )
 
 
 def _check_scales(config: ConfigDict) -> None:

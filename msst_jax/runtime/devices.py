@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import jax
@@ -53,6 +53,19 @@ def start_device() -> None:
             f"JAX_PLATFORMS is {platforms!r}, which JAX cannot use here ({first_line(error)}); unset it, or install "
             "the JAX of that device"
         ) from error
+
+
+def chosen_devices(count: int) -> Sequence[jax.Device]:
+    """The first `count` devices of this host; 0 = all.
+
+    Raises:
+      UserError: there are not as many.
+    """
+    devices = jax.local_devices()
+    if count > len(devices):
+        there = f"there are {len(devices)}" if len(devices) > 1 else f"there is one ({devices[0].device_kind})"
+        raise UserError(f"config.devices is {count}, and {there}; give at most {len(devices)}, or 0 for all")
+    return devices[:count] if count else devices
 
 
 def is_distributed() -> bool:

@@ -27,6 +27,11 @@ def available_accelerator_memory() -> int | None:
     return stats["bytes_limit"] - stats["bytes_in_use"] if {"bytes_limit", "bytes_in_use"} <= stats.keys() else None
 
 
+def is_memory_shared() -> bool:
+    """Whether all devices compute in one memory, as those of a CPU do: that of this machine."""
+    return jax.default_backend() == "cpu"
+
+
 def available_host_memory(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int | None:
     """Bytes that this process can still get on Linux, swap included; None where the system does not tell.
 

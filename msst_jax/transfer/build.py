@@ -57,6 +57,7 @@ def build_options(config: ConfigDict) -> StylizationOptions:
         keep=config.keep,
         remat=config.remat,
         tiles=parse_tiles(config.tiles),
+        devices=config.devices,
         temporal=TemporalOptions(
             segment_every=config.segment_every,
             mask_smoothing=config.mask_smoothing,

@@ -32,6 +32,7 @@ from msst_jax.models.precision import compute_dtype
 from msst_jax.models.pretrained import load_vgg
 from msst_jax.models.vgg import VGG
 from msst_jax.ops.image import composite, resize
+from msst_jax.ops.picture_split import PictureSplit, place_everywhere, place_pictures, split_of
 from msst_jax.optim.programs import bind
 from msst_jax.transfer.inputs import PhotoInputs
 from msst_jax.transfer.kept import KeptPhoto, kept_photo, put_back
@@ -55,6 +56,18 @@ class _NotKept(dict[str, jax.Array]):
         raise UserError(
             f"extra_loss reads the features of {layer}, which config.remat=True does not keep; leave remat out"
         )
+
+
+class Cut(NamedTuple):
+    """Into what parts the evaluations of a guided loss cut the picture.
+
+    Attributes:
+      tiles: windows of rows, one after the other; 1 = none.
+      split: strips on several devices; None = none. Where there are some, there are no tiles.
+    """
+
+    tiles: int
+    split: PictureSplit | None
 
 
 class SceneStyle(NamedTuple):
@@ -136,18 +149,22 @@ def build_objective(
     The large arrays are arguments of the Partial, so that they stay out of the compiled program.
     `weights` has a leading axis of B runs; the weights returned are those for the size of the scene.
     `tiles` are the windows of rows; 0 = as many as the options say, one if they leave it open.
+    A scene on several devices, see `ops.picture_split`, has its objective there; it is not cut into tiles.
     """
-    layers, tiles = options.layers, tiles or options.tiles or 1
+    layers, tiles, split = options.layers, tiles or options.tiles or 1, split_of(scene.photo)
+    vgg = place_everywhere(vgg, split)
     grams = _scene_grams(vgg, scene, layers, tiles)
     targets = Targets(
-        jax.tree.map(lambda *values: jnp.concatenate(values), *grams),
-        _content_targets(vgg, scene.photo, layers.content, tiles),
+        place_everywhere(jax.tree.map(lambda *values: jnp.concatenate(values), *grams), split),
+        _content_features(vgg, scene, layers, tiles),
     )
     if options.tv_per_pixel:
         weights = weights.with_tv_per_pixel(*scene.photo.shape[:2])
+    weights = place_everywhere(weights, split)
     if options.guided:
-        guidance = _styled_guidance(_guidance(vgg, scene.masks, layers.style), scene.styled)
-        return Partial(bind(_guided_objective, layers, extra_loss, tiles), vgg, targets, guidance, scene.kept), weights
+        guidance = _styled_guidance(_scene_guidance(vgg, scene.masks, layers), scene.styled)
+        loss = bind(_guided_objective, layers, extra_loss, Cut(tiles, split))
+        return Partial(loss, vgg, targets, guidance, scene.kept), weights
     return Partial(bind(_objective, layers, extra_loss, options.remat, tiles), vgg, targets, scene.masks), weights
 
 
@@ -159,16 +176,17 @@ def build_separate_objective(
     The runs are the Gram matrices {layer: (K, 1, C, C)} of the styles.
     """
     layers, weights, tiles = options.layers, options.weights(0.0)._replace(tv=0.0), tiles or options.tiles or 1
+    split = split_of(scene.photo)
+    vgg = place_everywhere(vgg, split)
     grams = _scene_grams(vgg, scene, layers, tiles)
-    content = _content_targets(vgg, scene.photo, layers.content, tiles)
-    whole = jnp.ones_like(scene.masks[..., :1])
+    content = _content_features(vgg, scene, layers, tiles)
+    whole = place_pictures(jnp.ones_like(scene.masks[..., :1]), split)
     if options.guided:
-        loss = Partial(
-            bind(_separate_guided, layers, weights, tiles), vgg, content, _guidance(vgg, whole, layers.style)
-        )
+        guidance = _scene_guidance(vgg, whole, layers)
+        loss = Partial(bind(_separate_guided, layers, weights, Cut(tiles, split)), vgg, content, guidance)
     else:
         loss = Partial(bind(_separate_objective, layers, weights, options.remat, tiles), vgg, content, whole)
-    return loss, jax.tree.map(lambda *values: jnp.stack(values), *grams)
+    return loss, place_everywhere(jax.tree.map(lambda *values: jnp.stack(values), *grams), split)
 
 
 def _scene_grams(vgg: VGG, scene: Scene, layers: FeatureLayers, tiles: int) -> list[dict[str, jax.Array]]:
@@ -179,6 +197,17 @@ def _scene_grams(vgg: VGG, scene: Scene, layers: FeatureLayers, tiles: int) -> l
         )
         for style in scene.styles
     ]
+
+
+def _content_features(vgg: VGG, scene: Scene, layers: FeatureLayers, tiles: int) -> dict[str, jax.Array]:
+    """The features {content layer: (1, H', W', C)} of the photo, where it is."""
+    return place_pictures(_content_targets(vgg, scene.photo, layers.content, tiles), split_of(scene.photo))
+
+
+def _scene_guidance(vgg: VGG, masks: jax.Array, layers: FeatureLayers) -> Guidance:
+    """The guidance of masks (H, W, K), where they are."""
+    guidance, split = _guidance(vgg, masks, layers.style), split_of(masks)
+    return Guidance(place_pictures(guidance.guides, split), place_everywhere(guidance.weights, split))
 
 
 def _objective(
@@ -221,7 +250,7 @@ def _stylization_loss(
 def _guided_objective(
     layers: FeatureLayers,
     extra_loss: ExtraLoss | None,
-    tiles: int,
+    cut: Cut,
     vgg: VGG,
     targets: Targets,
     guidance: Guidance,
@@ -231,13 +260,27 @@ def _guided_objective(
 ) -> tuple[jax.Array, Terms]:
     result = put_back(pixels[0], kept)
     if extra_loss is None:
-        return tiled_guided_loss(vgg, targets, guidance, layers, result, weights, tiles=tiles)
+        return _guided_loss(vgg, targets, guidance, layers, result, weights, cut)
+    # Of the whole picture, also beside tiles: the compiler drops what extra_loss does not read.
     features = guided_features(vgg, layers, result)
-    if tiles > 1:  # the features are of the whole picture; the compiler drops what extra_loss does not read
-        loss = tiled_guided_loss(vgg, targets, guidance, layers, result, weights, tiles=tiles)
-    else:
-        loss = guided_stylization_loss(vgg, targets, guidance, layers, result, weights, features=features)
+    loss = _guided_loss(vgg, targets, guidance, layers, result, weights, cut, features)
     return _add_terms(loss, extra_loss(pixels, result, features))
+
+
+def _guided_loss(
+    vgg: VGG,
+    targets: Targets,
+    guidance: Guidance,
+    layers: FeatureLayers,
+    image: jax.Array,
+    weights: LossWeights,
+    cut: Cut,
+    features: Features | None = None,
+) -> tuple[jax.Array, Terms]:
+    """`guided_stylization_loss` in one of its ways; the features, if known, are those of the whole."""
+    if cut.tiles > 1:
+        return tiled_guided_loss(vgg, targets, guidance, layers, image, weights, tiles=cut.tiles)
+    return guided_stylization_loss(vgg, targets, guidance, layers, image, weights, features=features, split=cut.split)
 
 
 def _styled_guidance(guidance: Guidance, styled: tuple[int, ...]) -> Guidance:
@@ -287,14 +330,14 @@ def _separate_objective(
 def _separate_guided(
     layers: FeatureLayers,
     weights: LossWeights,
-    tiles: int,
+    cut: Cut,
     vgg: VGG,
     content: dict[str, jax.Array],
     whole: Guidance,
     pixels: jax.Array,
     grams: dict[str, jax.Array],
 ) -> tuple[jax.Array, Terms]:
-    return tiled_guided_loss(vgg, Targets(grams, content), whole, layers, pixels[0], weights, tiles=tiles)
+    return _guided_loss(vgg, Targets(grams, content), whole, layers, pixels[0], weights, cut)
 
 
 _style_targets = jax.jit(tiled_style_targets, static_argnums=(2, 3))

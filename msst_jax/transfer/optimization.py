@@ -9,13 +9,16 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 from jax.tree_util import Partial
 
 from msst_jax.losses.objective import LossWeights
 from msst_jax.models.vgg import VGG
 from msst_jax.ops.image import composite, resize
+from msst_jax.ops.picture_split import gather, place_pictures, split_of
 from msst_jax.optim.minimize import CompiledMinimizer, Solution, run_minimizer
 from msst_jax.optim.programs import Programs
+from msst_jax.runtime.devices import chosen_devices
 from msst_jax.runtime.interrupt import interrupt_event
 from msst_jax.transfer.inputs import PhotoInputs, check_photo_inputs
 from msst_jax.transfer.listener import SILENT, Listener
@@ -30,6 +33,7 @@ from msst_jax.transfer.objective import (
     scale_scene,
 )
 from msst_jax.transfer.options import StylizationOptions
+from msst_jax.transfer.placement import choose_split, place_scene, strip_multiple
 from msst_jax.transfer.tiling import ScalePlan, evaluation_bytes, plan_tiles
 
 FINISHING_EVALUATIONS = 5  # at full size, if an interrupt comes before these have begun
@@ -90,12 +94,14 @@ def stylize(
     batch = (len(runs), options.image_count(len(inputs.regions)))
 
     def full_images(pixels: jax.Array) -> jax.Array:
-        return jax.vmap(partial(compose, options, inputs))(_resize_pixels(pixels, *inputs.photo.shape[:2]))
+        return jax.vmap(partial(compose, options, inputs))(_resize_pixels(gather(pixels), *inputs.photo.shape[:2]))
 
     preview = listener.preview
     of_pixels = preview and preview._replace(show=lambda count, pixels: preview.show(count, full_images(pixels)))
     told = listener._replace(preview=of_pixels)
-    pixels, solutions = coarse_to_fine(options, problem, inputs, batch, seed, told, programs=programs, stop=stop)
+    pixels, solutions = coarse_to_fine(
+        options, problem, inputs, batch, seed, told, programs=programs, stop=stop, devices=options.devices
+    )
     return _collect(full_images(pixels), solutions)
 
 
@@ -118,7 +124,9 @@ def stylize_separately(
         return build_separate_objective(options, vgg, scene, tiles)
 
     styled = inputs.styled
-    pixels, solutions = coarse_to_fine(options, problem, inputs, (len(styled), 1), seed, listener, stop=stop)
+    pixels, solutions = coarse_to_fine(
+        options, problem, inputs, (len(styled), 1), seed, listener, stop=stop, devices=options.devices
+    )
     images = jnp.broadcast_to(inputs.photo, (len(inputs.regions), *inputs.photo.shape)).at[jnp.asarray(styled)]
     image = finish(options, inputs, composite(images.set(pixels[:, 0]), jnp.asarray(inputs.masks)))
     summed = [
@@ -142,6 +150,7 @@ def coarse_to_fine(
     *,
     stop: threading.Event | None = None,
     programs: Programs | None = None,
+    devices: int = 1,
 ) -> tuple[jax.Array, list[Solution]]:
     """Minimizes `problem` at each scale, starting from the resized pixels of the previous scale.
 
@@ -161,12 +170,13 @@ def coarse_to_fine(
       stop: takes the place of Ctrl-C, and ends the optimization without finishing at full size.
       programs: of earlier optimizations, which serve again where only arrays differ, and take those of this one; None =
         none.
+      devices: that the picture is to lie on, see `placement.choose_split`; 0 = all.
 
     Returns:
       Pixels (runs, images, H, W, 3), and the Solution of each scale.
 
     Raises:
-      UserError: the memory is not there.
+      UserError: the memory is not there, or not as many devices.
     """
     pixels = None
     first = None if inputs.start is None else jnp.asarray(inputs.start)
@@ -174,7 +184,9 @@ def coarse_to_fine(
     compiler = partial((programs or Programs()).minimizer, options.optimizer)
     scales = [pair for pair in zip(options.schedule.scales, options.schedule.evaluations, strict=True) if pair[1]]
 
-    plans = plan_tiles(options, _scale_plans(scales, (*batch, *inputs.photo.shape)))
+    found = chosen_devices(devices)
+    plans = plan_tiles(options, _scale_plans(options, scales, (*batch, *inputs.photo.shape), found))
+    _log_left_out(options, plans[-1], len(found))
 
     def check(compiled: CompiledMinimizer) -> None:
         nonlocal plans
@@ -198,11 +210,11 @@ def coarse_to_fine(
             finishes = stop is None and number == len(scales)
             if solutions and stopped.is_set() and not finishes:
                 continue  # only bring the pixels so far to their full size
+            plan = plans[number - 1]
+            scene, pixels = place_scene(options.network, scene, plan.split), place_pictures(pixels, plan.split)
             told = listener._replace(done=sum(solution.losses["total"].shape[-1] for solution in solutions))
-            tiles = plans[number - 1].tiles
-            solution = _minimize_scale(
-                compiler, partial(problem, scene, tiles), pixels, evaluations, told, check, stopped, finishes, tiles
-            )
+            here = partial(problem, scene, plan.tiles)
+            solution = _minimize_scale(compiler, here, pixels, evaluations, told, check, stopped, finishes, plan.tiles)
             keep_best = options.keep == "best" or solution.interrupted
             pixels = jnp.asarray(solution.best_pixels if keep_best else solution.pixels)
             solutions.append(solution._replace(pixels=np.empty(0), best_pixels=np.empty(0)))
@@ -210,13 +222,28 @@ def coarse_to_fine(
     return pixels, solutions
 
 
-def _scale_plans(scales: Sequence[tuple[float, int]], shape: tuple[int, ...]) -> list[ScalePlan]:
+def _scale_plans(
+    options: StylizationOptions,
+    scales: Sequence[tuple[float, int]],
+    shape: tuple[int, ...],
+    devices: Sequence[jax.Device],
+) -> list[ScalePlan]:
     """The plans of scales (scale, evaluations), for pixels that have a shape (runs, images, H, W, 3) at full size."""
     runs, images, height, width, channels = shape
-    return [
-        ScalePlan((runs, images, round(height * scale), round(width * scale), channels), count)
-        for scale, count in scales
-    ]
+    plans = []
+    for scale, count in scales:
+        scaled = (runs, images, round(height * scale), round(width * scale), channels)
+        plans.append(ScalePlan(scaled, count, split=choose_split(options.network, scaled, devices)))
+    return plans
+
+
+def _log_left_out(options: StylizationOptions, plan: ScalePlan, devices: int) -> None:
+    """Says how a picture would lie on all devices, if it does not."""
+    if plan.devices < devices:
+        logging.info(
+            "%dx%d pixels lie on %d of %d devices; a side that is a multiple of %d would lie on all",
+            *(*plan.shape[3:1:-1], plan.devices, devices, devices * strip_multiple(options.network)),
+        )
 
 
 def _minimize_scale(
@@ -280,7 +307,9 @@ def _minimize_scale(
 def describe_compilation(pixels: jax.Array, tiles: int = 1) -> str:
     """What is said before the program for images (..., H, W, 3) is compiled."""
     height, width = pixels.shape[-3:-1]
-    return f"compiling for {width}x{height} pixels" + (f" in {tiles} tiles" if tiles > 1 else "")
+    split = split_of(pixels)
+    parts = f" in {tiles} tiles" if tiles > 1 else f" over {split.devices} devices" if split else ""
+    return f"compiling for {width}x{height} pixels{parts}"
 
 
 def _resize_pixels(pixels: jax.Array, height: int, width: int) -> jax.Array:

@@ -109,6 +109,7 @@ class StylizationOptions:
       keep: what is returned: the "best" pixels evaluated, or the "last".
       remat: cap memory by taking one image through VGG at a time.
       tiles: windows of rows that go through VGG one at a time; 1 = the whole picture, 0 = as memory needs.
+      devices: that share a photo, each a strip of it; 0 = all that there are.
       temporal: what only videos need.
     """
 
@@ -127,6 +128,7 @@ class StylizationOptions:
     keep: str
     remat: bool
     tiles: int
+    devices: int
     temporal: TemporalOptions
 
     @property

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from msst_jax.losses.tiled import feature_windows
 from msst_jax.models.precision import compute_dtype
 from msst_jax.models.vgg import WIDTHS, deepest_tap, layer_stride, tap_names, taps_to
+from msst_jax.ops.picture_split import PictureSplit
 from msst_jax.ops.row_windows import RowWindows
 from msst_jax.optim.minimize import state_bytes
 from msst_jax.optim.optimizer import build_optimizer
@@ -32,11 +33,18 @@ class ScalePlan(NamedTuple):
       shape: of the pixels, (runs, images, H, W, 3).
       evaluations: made there.
       tiles: windows of rows that the picture is cut into; 1 = it is taken as a whole.
+      split: how it lies on several devices; None = it is on one.
     """
 
     shape: tuple[int, ...]
     evaluations: int
     tiles: int = 1
+    split: PictureSplit | None = None
+
+    @property
+    def devices(self) -> int:
+        """That the picture lies on."""
+        return self.split.devices if self.split else 1
 
 
 def plan_tiles(
@@ -45,6 +53,7 @@ def plan_tiles(
     """The scales with as many tiles as the options say or, where they leave it open, as few as memory allows.
 
     A picture of which no number of tiles would fit is taken as a whole: what helps is told once its program is there.
+    So is one on several devices.
 
     Args:
       options: network, method and optimizer count.
@@ -58,7 +67,7 @@ def plan_tiles(
     if max(needs, default=0.0) < WHOLE_BELOW or (available := available_memory()) is None:
         return tuple(whole)
     return tuple(
-        _fitted(options, plan, available, correction) if need >= WHOLE_BELOW else plan
+        _fitted(options, plan, available, correction) if need >= WHOLE_BELOW and plan.split is None else plan
         for plan, need in zip(whole, needs, strict=True)
     )
 
@@ -77,7 +86,10 @@ def _fitted(options: StylizationOptions, plan: ScalePlan, available: int, correc
 
 
 def evaluation_bytes(options: StylizationOptions, plan: ScalePlan) -> float:
-    """About what loss and gradient take beside their arguments: the features, and copies of the pictures if tiled."""
+    """About what loss and gradient take beside their arguments, on each device.
+
+    That is the features, and copies of the pictures if tiled.
+    """
     runs, images, height, width, _ = plan.shape
     style, content = options.layers.style, options.layers.content
     if options.guided:
@@ -85,7 +97,8 @@ def evaluation_bytes(options: StylizationOptions, plan: ScalePlan) -> float:
     else:
         passes = [_feature_bytes(options, style, plan)] * images + [_feature_bytes(options, content, plan)]
     if plan.tiles == 1:
-        return runs * width * (max(passes) if options.remat and not options.guided else sum(passes))
+        held = max(passes) if options.remat and not options.guided else sum(passes)
+        return runs * width * held / plan.devices
     return runs * width * (max(passes) + height * PICTURE_COPIES * 3 * 4 * (images + 1))
 
 
@@ -125,6 +138,6 @@ def _target_bytes(options: StylizationOptions, plan: ScalePlan) -> float:
 
 
 def optimizer_bytes(options: StylizationOptions, plan: ScalePlan) -> int:
-    """The state of the optimizer at a scale."""
+    """The state of the optimizer at a scale, on each device."""
     pixels = jax.ShapeDtypeStruct(plan.shape, jnp.float32)
-    return state_bytes(build_optimizer(options.optimizer, plan.evaluations), pixels, batched=True)
+    return state_bytes(build_optimizer(options.optimizer, plan.evaluations), pixels, batched=True) // plan.devices

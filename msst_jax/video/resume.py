@@ -35,6 +35,7 @@ LATER_FIELDS = {
     "config.precondition": 0.0,
     "config.history_dtype": "float32",
     "config.tiles": "auto",
+    "config.devices": 1,
 }
 """Fields that earlier versions did not record, with the values that they had then."""
 

@@ -4,11 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import Mesh
 
 from benchmarks.speed.optimize import example
 from msst_jax.configs import photo, photo_separate, seed, seed_fast
 from msst_jax.models.pretrained import EMBEDDED_VGG16, load_vgg
 from msst_jax.models.vgg import VGG
+from msst_jax.ops.picture_split import COLUMNS, ROWS, STRIPS, PictureSplit, place_pictures
 from msst_jax.optim.preconditioner import MIN_FREQUENCY, power_law_preconditioner
 from msst_jax.transfer import optimization
 from msst_jax.transfer.build import build_options
@@ -76,3 +78,13 @@ def test_seed_fast_differs_from_seed_only_in_the_optimizer() -> None:
     original, fast = seed.get_config().to_dict(), seed_fast.get_config().to_dict()
     optimizer = {"scales", "scale_steps", "steps", "steps_multiple", "max_step", "precondition", "history", "keep"}
     assert {name for name in original if original[name] != fast[name]} == optimizer
+
+
+@pytest.mark.parametrize(("axis", "shape"), [(ROWS, (2, 8, 10, 3)), (COLUMNS, (2, 7, 12, 3)), (ROWS, (16, 16, 1))])
+def test_images_on_several_devices_are_scaled_as_a_whole(axis: int, shape: tuple[int, ...]) -> None:
+    split = PictureSplit(Mesh(np.array(jax.devices()[:4]), (STRIPS,)), axis)
+    images = random_images(3, *shape)
+    placed = place_pictures(images, split)
+    program = jax.jit(jax.vmap(lambda each: power_law_preconditioner(each, 1.0, split))).lower(placed).compile()
+    np.testing.assert_allclose(program(placed), power_law_preconditioner(images, 1.0), rtol=1e-5, atol=1e-4)
+    assert "all-gather" not in program.as_text()
