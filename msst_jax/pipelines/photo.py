@@ -265,6 +265,7 @@ def photo_sidecar(
         masks=dict(job.masks),
         **recorded_points(job.points),
         evaluations=result.evaluations,
+        **({"tiles": list(result.tiles)} if max(result.tiles) > 1 else {}),
         interrupted=result.interrupted,
         segmenter=inputs.segmenter,
         **recorded_options(job.output, job),

@@ -175,7 +175,8 @@ def _write_sheet(sweep: Sweep, made: dict[str, Image.Image], results: Sequence[S
     content["flags"] = {**content.get("flags", {}), "sweep": [str(field) for field in job.sweep]}
     content["seconds"]["compile"] = sum(result.compile_seconds for result in results)
     content["seconds"]["optimize"] = sum(result.optimize_seconds for result in results)
-    del content["evaluations"], content["size"]  # each picture has its own
+    for own in ("evaluations", "size", "tiles"):  # each picture has its own
+        content.pop(own, None)
     pictures = [cell_path(job, cell).name for cell in sweep.cells if cell.suffix in made]
     record = {"blend_ratio": sweep.config.blend_ratio, "pictures": pictures, **content}
     write_json(record, job.output.with_suffix(".json"))

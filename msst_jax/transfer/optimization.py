@@ -55,6 +55,8 @@ class StylizationResult(NamedTuple):
     interrupted: bool
     compile_seconds: float
     optimize_seconds: float
+    tiles: Sequence[int] = (1,)
+    """Windows of rows that each scale was cut into; 1 = the whole."""
 
 
 def stylize(
@@ -99,10 +101,10 @@ def stylize(
     preview = listener.preview
     of_pixels = preview and preview._replace(show=lambda count, pixels: preview.show(count, full_images(pixels)))
     told = listener._replace(preview=of_pixels)
-    pixels, solutions = coarse_to_fine(
+    pixels, solutions, tiles = coarse_to_fine(
         options, problem, inputs, batch, seed, told, programs=programs, stop=stop, devices=options.devices
     )
-    return _collect(full_images(pixels), solutions)
+    return _collect(full_images(pixels), solutions, tiles)
 
 
 def stylize_separately(
@@ -124,7 +126,7 @@ def stylize_separately(
         return build_separate_objective(options, vgg, scene, tiles)
 
     styled = inputs.styled
-    pixels, solutions = coarse_to_fine(
+    pixels, solutions, tiles = coarse_to_fine(
         options, problem, inputs, (len(styled), 1), seed, listener, stop=stop, devices=options.devices
     )
     images = jnp.broadcast_to(inputs.photo, (len(inputs.regions), *inputs.photo.shape)).at[jnp.asarray(styled)]
@@ -137,7 +139,7 @@ def stylize_separately(
         )
         for solution in solutions
     ]
-    return _collect(image[None], summed)
+    return _collect(image[None], summed, tiles)
 
 
 def coarse_to_fine(
@@ -151,7 +153,7 @@ def coarse_to_fine(
     stop: threading.Event | None = None,
     programs: Programs | None = None,
     devices: int = 1,
-) -> tuple[jax.Array, list[Solution]]:
+) -> tuple[jax.Array, list[Solution], list[int]]:
     """Minimizes `problem` at each scale, starting from the resized pixels of the previous scale.
 
     Ctrl-C at any moment, also while a scale compiles, ends the optimization and keeps the pixels so far. If those are
@@ -173,7 +175,7 @@ def coarse_to_fine(
       devices: that the picture is to lie on, see `placement.choose_split`; 0 = all.
 
     Returns:
-      Pixels (runs, images, H, W, 3), and the Solution of each scale.
+      Pixels (runs, images, H, W, 3), the Solution of each scale, and the number of its tiles.
 
     Raises:
       UserError: the memory is not there, or not as many devices.
@@ -181,6 +183,7 @@ def coarse_to_fine(
     pixels = None
     first = None if inputs.start is None else jnp.asarray(inputs.start)
     solutions: list[Solution] = []
+    tiles: list[int] = []
     compiler = partial((programs or Programs()).minimizer, options.optimizer)
     scales = [pair for pair in zip(options.schedule.scales, options.schedule.evaluations, strict=True) if pair[1]]
 
@@ -218,8 +221,9 @@ def coarse_to_fine(
             keep_best = options.keep == "best" or solution.interrupted
             pixels = jnp.asarray(solution.best_pixels if keep_best else solution.pixels)
             solutions.append(solution._replace(pixels=np.empty(0), best_pixels=np.empty(0)))
+            tiles.append(plan.tiles)
     assert pixels is not None
-    return pixels, solutions
+    return pixels, solutions, tiles
 
 
 def _scale_plans(
@@ -341,7 +345,7 @@ def _next_pixels(pixels: jax.Array, start: jax.Array | None, height: int, width:
     return jnp.clip(resize(pixels, height, width) + details, 0.0, 1.0)
 
 
-def _collect(images: jax.Array, solutions: list[Solution]) -> StylizationResult:
+def _collect(images: jax.Array, solutions: list[Solution], tiles: list[int]) -> StylizationResult:
     names = solutions[0].losses
     curves = {name: np.concatenate([solution.losses[name] for solution in solutions], -1) for name in names}
     better = [solution.best_loss < solution.losses["total"][:, 0] for solution in solutions]
@@ -349,6 +353,7 @@ def _collect(images: jax.Array, solutions: list[Solution]) -> StylizationResult:
         images=np.asarray(images),
         losses=[{name: curves[name][run].tolist() for name in names} for run in range(len(images))],
         evaluations=[solution.losses["total"].shape[-1] for solution in solutions],
+        tiles=tiles,
         finite=np.all([solution.finite for solution in solutions], axis=0),
         improved=np.any(better, axis=0),
         interrupted=any(solution.interrupted for solution in solutions),

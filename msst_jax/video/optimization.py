@@ -127,7 +127,7 @@ def _warp_pixels(pixels: jax.Array, previous: jax.Array, photo: jax.Array) -> ja
 
 def _optimize_first(work: FrameOptimization, inputs: PhotoInputs, weights: LossWeights) -> jax.Array:
     """The images (I, H, W, 3) of the first frame."""
-    pixels, solutions = coarse_to_fine(
+    pixels, solutions, _ = coarse_to_fine(
         work.options,
         lambda scene, tiles: build_objective(work.options, work.vgg, scene, weights, tiles=tiles),
         inputs,

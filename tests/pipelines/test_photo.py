@@ -1,6 +1,7 @@
 """A photo stylized by optimization: the runs of a comparison, and the exit code."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -68,3 +69,14 @@ def test_what_is_said_of_the_end_of_a_run_does_not_contradict_itself(
     job = photo.PhotoJob("p", {}, {}, Path("o.png"), [0.1, 0.3])
     photo._exit_code(job, StylizationResult(**values))
     assert [record.getMessage() for record in caplog.records] == said
+
+
+@pytest.mark.parametrize(("tiles", "recorded"), [((1, 1), None), ((1, 6), [1, 6])])
+def test_tiles_are_recorded_where_there_are_some_so_that_a_run_can_be_repeated(
+    tiles: tuple[int, ...], recorded: list[int] | None, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(photo, "build_sidecar", lambda **content: content)
+    values = {**dict.fromkeys(StylizationResult._fields), "tiles": tiles}
+    job, inputs = photo.PhotoJob("p", {}, {}, Path("o.png"), [0.1]), SimpleNamespace(segmenter=None)
+    content = photo.photo_sidecar(quick_config(), job, inputs, Path("w"), StylizationResult(**values), 0.0)
+    assert content.get("tiles") == recorded

@@ -148,8 +148,19 @@ def test_tiles_that_memory_asks_for_are_said_and_used(inputs: PhotoInputs, monke
     monkeypatch.setattr(tiling, "available_memory", lambda: int(free))
     said: list[str] = []
     listener = Listener(announce=lambda text, left=None: said.append(text))
-    stylization.stylize(options, VGG, inputs, [options.weights()], listener=listener)
+    made = stylization.stylize(options, VGG, inputs, [options.weights()], listener=listener)
+    assert made.tiles == [2]
     assert [text for text in said if "compiling" in text] == ["compiling for 24x48 pixels in 2 tiles"]
+
+
+def test_tiles_of_bfloat16_features_give_the_same_loss_up_to_its_rounding(inputs: PhotoInputs):
+    options = build_options(quick_config(steps=2, precision="bfloat16"))
+    vgg = load_vgg("vgg16", ["relu2_1"], dtype=jnp.bfloat16)[0]
+    first = [
+        stylization.stylize(replace(options, tiles=tiles), vgg, inputs, [options.weights()]).losses[0]["total"][0]
+        for tiles in (1, 3)
+    ]
+    assert first[1] == pytest.approx(first[0], rel=1e-2)
 
 
 @pytest.mark.parametrize(("text", "tiles"), [("auto", 0), ("off", 1), ("1", 1), ("12", 12)])
