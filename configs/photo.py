@@ -39,7 +39,7 @@ def get_config() -> ConfigDict:
     config.keep_colours = ()  # regions that keep the photo's colors, "*" = all: --keep-colours
     config.hard_masks = False  # one-hot masks: every pixel belongs to one region
     config.feather = 0.4  # blur of the regions' edges: sigma in percent of the longest side
-    config.segmenter = ""  # for regions without a mask; empty = the best converted one, else person_vgg16
+    config.segmenter = ""  # for regions without a mask; empty = the best converted one, else that of the package
     config.refine_edges = True  # snap the edges of segmented regions to the edges of the photo
     config.min_speck = 0.3  # percent of the photo: smaller components and holes of segmented regions are removed
 

@@ -1,6 +1,6 @@
-"""Speed benchmark of the segmentation networks: DeepLab-V3 against torchvision, and the person network.
+"""Speed benchmark of the segmentation networks: DeepLab-V3 against torchvision, and the network in the package.
 
-DeepLab-V3 has the same random weights in both. The person network has no counterpart in torchvision: it is compared
+DeepLab-V3 has the same random weights in both. That of the package has no counterpart in torchvision: it is compared
 with the smallest network there, both from a photo to class probabilities of its size (resizing, network, resizing of
 the scores, softmax).
 """
@@ -17,7 +17,7 @@ from PIL import Image
 from benchmarks.harness.program import OURS, Case, Program, compile_with_cost
 from benchmarks.harness.torch_side import torch_device, waited
 from convert_weights.torch_compat import import_torch, import_torchvision
-from msst_jax.models.deeplab import PERSON_NETWORK, TORCHVISION_NETWORKS, DeepLabV3
+from msst_jax.models.deeplab import LITE_NETWORK, TORCHVISION_NETWORKS, DeepLabV3
 from msst_jax.regions.inference import class_probabilities
 from msst_jax.regions.segmenter import load_segmenter
 from reference.converted import converted
@@ -30,9 +30,9 @@ PHOTO = (512, 384)
 
 
 def cases(quick: bool) -> list[Case]:
-    """Cases of all networks; if quick, only of the smallest DeepLab-V3 and the person network."""
+    """Cases of all networks; if quick, only of the smallest DeepLab-V3 and that of the package."""
     names = TORCHVISION_NETWORKS[-1:] if quick else TORCHVISION_NETWORKS
-    return [*(_deeplab(name, QUICK_SIDE if quick else SIDE) for name in names), _person()]
+    return [*(_deeplab(name, QUICK_SIDE if quick else SIDE) for name in names), _embedded()]
 
 
 def _deeplab(name: str, side: int) -> Case:
@@ -77,13 +77,13 @@ def start_torchvision(name: str, side: int) -> Program:
     return Program(advance)
 
 
-def _person() -> Case:
+def _embedded() -> Case:
     return Case(
         group=GROUP,
-        what=f"{PERSON_NETWORK}, photo to probabilities",
+        what=f"{LITE_NETWORK}, photo to probabilities",
         size="x".join(map(str, PHOTO)),
         unit="photo",
-        programs={OURS: start_person, f"torchvision, {TORCHVISION_NETWORKS[-1]}": start_smallest},
+        programs={OURS: start_embedded, f"torchvision, {TORCHVISION_NETWORKS[-1]}": start_smallest},
     )
 
 
@@ -92,9 +92,9 @@ def _photo() -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def start_person() -> Program:
-    """The person network, without edge refinement."""
-    segmenter, photo = load_segmenter(PERSON_NETWORK), _photo()
+def start_embedded() -> Program:
+    """The network in the package, without edge refinement."""
+    segmenter, photo = load_segmenter(LITE_NETWORK), _photo()
     return Program(lambda: class_probabilities(segmenter, photo))
 
 

@@ -26,7 +26,7 @@ PERSON_SIDES = (384, 256, 192)  # longer side of the person network's inputs: la
 LITE_SIDE = 512  # of the one pass of EfficientNet-Lite0's
 SIDE_STEP = 16  # both sides are rounded to multiples of it: the stride of the deepest features
 BEST = TORCHVISION_NETWORKS[0]
-LARGER_NETWORK_HINT = f", which segments only {{known}}; for {len(CLASSES) - 1} classes: `{pretrained.CONVERT} {BEST}`"
+LARGER_NETWORK_HINT = f", which is small; for finer masks: `{pretrained.CONVERT} {BEST}`"
 
 Size = tuple[int, int]
 """(Width, height) in pixels."""
@@ -114,8 +114,8 @@ def segmenter_classes(name: str) -> tuple[str, ...]:
 
 
 def best_available() -> str:
-    """The name of the best network with converted weights, else of the one bundled with the package."""
-    return next((name for name in TORCHVISION_NETWORKS if pretrained.converted_path(name).exists()), PERSON_NETWORK)
+    """The name of the best network with converted weights, else of the one of 20 classes in the package."""
+    return next((name for name in TORCHVISION_NETWORKS if pretrained.converted_path(name).exists()), LITE_NETWORK)
 
 
 def load_segmenter(name: str, wanted: Iterable[str] = (), *, instead: str = "") -> AnySegmenter:
@@ -148,10 +148,8 @@ def _load_network(name: str, wanted: Sequence[str], instead: str) -> Segmenter:
         flags = instead or _mask_flags(wanted)
         raise UserError(f"{error}{f'; or do without it: give {flags}' if flags else ''}") from error
     segmenter = Segmenter(model, network, file.name, INFERENCE_SCALES[network])
-    take = f"use {BEST} (`{pretrained.CONVERT} {BEST}` creates its weights), or give"
-    _check_wanted(segmenter, wanted, take, instead)
-    known = ", ".join(foreground(segmenter.predicted))
-    hint = LARGER_NETWORK_HINT.format(known=known) if best_available() == network == PERSON_NETWORK else ""
+    _check_wanted(segmenter, wanted, f"use {LITE_NETWORK} or {BEST}, or give", instead)
+    hint = LARGER_NETWORK_HINT if best_available() == network == LITE_NETWORK else ""
     logging.info("segmenter: %s%s", network, hint)
     return segmenter
 

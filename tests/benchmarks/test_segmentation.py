@@ -216,7 +216,7 @@ def test_bad_arguments_exit_with_2_and_one_line(arguments: list[str], message: s
 
 def test_person_network_is_timed_from_photo_to_probabilities(monkeypatch) -> None:
     monkeypatch.setattr(segmentation_speed, "load_segmenter", lambda _: person_segmenter())
-    for start in (segmentation_speed.start_person, segmentation_speed.start_smallest):
+    for start in (segmentation_speed.start_embedded, segmentation_speed.start_smallest):
         result = start().advance()
         assert result.shape == (384, 512, 21)
         np.testing.assert_allclose(result.sum(-1), 1, atol=1e-5)

@@ -9,6 +9,8 @@ import pytest
 from tests.helpers.commands import run_command
 from tests.helpers.pictures import TWO, make_scene, save
 
+PERSONS = "--segmenter=person_vgg16"  # the network that knows no other class
+
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Path:
@@ -59,7 +61,10 @@ def scene(tmp_path: Path) -> Path:
             ["photo.png", "--style=person=a.png", "--point=person=32,4"],
             "lies outside the photo of 32x24 pixels; give X",
         ),
-        (["photo.png", "--style=dog#1=a.png"], "person_vgg16 segments only person, not dog#1; use deeplabv3_resnet101"),
+        (
+            ["photo.png", "--style=dog#1=a.png", PERSONS],
+            "person_vgg16 segments only person, not dog#1; use deeplabv3_efficientnet_lite0 or deeplabv3_resnet101",
+        ),
         (
             ["photo.png", "--style=tree=a.png"],
             "or give --mask tree=FILE, or a --segmenter of your own that knows it (doc",
@@ -71,10 +76,10 @@ def scene(tmp_path: Path) -> Path:
         (["photo.png", *TWO, "--config.min_speck=-1"], "config.min_speck is -1.0; it must be zero or more"),
         (["photo.png", "--style=background=nope.jpg"], "style nope.jpg does not exist; check the name"),
         (
-            ["photo.png", *TWO[:2]],
-            "person_vgg16 segments only person, not dog; use deeplabv3_resnet101 (`python -m msst",
+            ["photo.png", *TWO[:2], PERSONS],
+            "person_vgg16 segments only person, not dog; use deeplabv3_efficientnet_lite0 or deeplabv3_resnet101",
         ),
-        (["photo.png", *TWO[:2]], "creates its weights), or give --mask dog=FILE"),
+        (["photo.png", *TWO[:2], PERSONS], "or deeplabv3_resnet101, or give --mask dog=FILE"),
         (["photo.png", *TWO[:2], "--mask=dog=nope.png"], "mask nope.png does not exist"),
         (["photo.png", *TWO[:2], "--mask=dog=black.png"], "mask black.png is black: nothing is inside; paint"),
         (

@@ -168,7 +168,7 @@ def test_a_region_unknown_to_the_segmenter_is_rejected_before_anything_is_writte
     save(tmp_path / "photo.png", painted(animals()))
     wanted = job(model, tmp_path / "photo.png", tmp_path / "out.png")
     with pytest.raises(UserError, match=r"^person_vgg16 segments only person, not dog; .* or give --mask dog=FILE$"):
-        run_job(quick_config(), wanted)
+        run_job(quick_config(segmenter="person_vgg16"), wanted)
     monkeypatch.undo()
     with pytest.raises(
         UserError, match=r"run `python -m msst_jax.convert_weights deeplabv3_resnet50`; or do without it: give"

@@ -67,15 +67,15 @@ def test_all_masks_of_a_run_come_from_its_first_network(tmp_path: Path, calls, m
     wanted = job(tmp_path, masks=[])
     recorded = tmp_path / "run" / "config.json"
     assert run(tiny_config(), wanted) == 0
-    assert json.loads(recorded.read_text())["config"]["segmenter"] == "person_vgg16"
-    assert "segmenter: person_vgg16, which segments only person; for 20 classes: `python -m " in caplog.text
+    assert json.loads(recorded.read_text())["config"]["segmenter"] == "deeplabv3_efficientnet_lite0"
+    assert "segmenter: deeplabv3_efficientnet_lite0, which is small; for finer masks: `python -m " in caplog.text
     convert("deeplabv3_resnet101")
     (tmp_path / "run" / "masks" / "person" / "02.png").unlink()
     assert run(tiny_config(), wanted) == 0
-    assert run(tiny_config(segmenter="person_vgg16"), wanted) == 0
-    assert loaded == ["person_vgg16"] * 2
+    assert run(tiny_config(segmenter="deeplabv3_efficientnet_lite0"), wanted) == 0
+    assert loaded == ["deeplabv3_efficientnet_lite0"] * 2
     with pytest.raises(
-        UserError, match=r"config.segmenter was 'person_vgg16', now 'deeplabv3_resnet101'; take another"
+        UserError, match=r"config.segmenter was 'deeplabv3_efficientnet_lite0', now 'deeplabv3_resnet101'; take another"
     ):
         run(tiny_config(segmenter="deeplabv3_resnet101"), wanted)
     assert run(tiny_config(), replace(wanted, restart=True)) == 0
@@ -96,7 +96,7 @@ def test_a_region_unknown_to_the_segmenter_is_rejected_before_anything_is_writte
     make_photos(tmp_path, 4)
     styles = {"dog": str(tmp_path / "a.png"), **job(tmp_path).styles}
     with pytest.raises(UserError, match=r"^person_vgg16 segments only person, not dog; .*, or give --masks DIR$"):
-        run(tiny_config(), job(tmp_path, masks=[], styles=styles))
+        run(tiny_config(segmenter="person_vgg16"), job(tmp_path, masks=[], styles=styles))
     assert not (tmp_path / "run").exists()
 
 

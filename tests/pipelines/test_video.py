@@ -142,7 +142,7 @@ def test_regions_without_a_mask_are_segmented_in_every_frame(model: Path, tmp_pa
     config = video_config(feather=0.0, mask_smoothing=0.0, refine_edges=False)
     output = stylize(tmp_path / "in", tmp_path / "out", model, config)
     sidecar = json.loads((tmp_path / "out.json").read_text())
-    assert sidecar["segmenter"]["name"] == "person_vgg16"
+    assert sidecar["segmenter"]["name"] == "deeplabv3_efficientnet_lite0"
     assert sidecar["regions"][0]["share"] == pytest.approx((labels == PERSON).mean(), abs=0.05)
     assert len(loaded) == 1
     for stylized, label in zip(read_frames(output), labels, strict=True):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from msst_jax.errors import UserError
 from msst_jax.models import pretrained
-from msst_jax.models.deeplab import PERSON_NETWORK, TORCHVISION_NETWORKS, DeepLabV3
+from msst_jax.models.deeplab import LITE_NETWORK, PERSON_NETWORK, TORCHVISION_NETWORKS, DeepLabV3
 from msst_jax.models.serialization import save_tensors
 from msst_jax.regions import inference, selection
 from msst_jax.regions.segmenter import (
@@ -115,9 +115,9 @@ def test_the_default_is_the_best_converted_network_or_else_the_embedded_one(monk
         convert(name)
         assert best_available() == name
         taken.append(load_segmenter("").name)
-    assert taken == [PERSON_NETWORK, *reversed(TORCHVISION_NETWORKS)]
+    assert taken == [LITE_NETWORK, *reversed(TORCHVISION_NETWORKS)]
     assert caplog.messages == [
-        "segmenter: person_vgg16, which segments only person; for 20 classes: "
+        "segmenter: deeplabv3_efficientnet_lite0, which is small; for finer masks: "
         "`python -m msst_jax.convert_weights deeplabv3_resnet101`",
         *(f"segmenter: {name}" for name in reversed(TORCHVISION_NETWORKS)),
     ]
@@ -149,8 +149,8 @@ def test_a_named_network_takes_precedence_over_better_ones(monkeypatch, caplog):
 def test_an_unknown_region_is_a_one_line_error_with_the_alternatives(monkeypatch, wanted, instead, message):
     fake_networks(monkeypatch)
     with pytest.raises(UserError) as raised:
-        load_segmenter("", wanted, instead=instead)
-    take = "use deeplabv3_resnet101 (`python -m msst_jax.convert_weights deeplabv3_resnet101` creates its weights)"
+        load_segmenter(PERSON_NETWORK, wanted, instead=instead)
+    take = "use deeplabv3_efficientnet_lite0 or deeplabv3_resnet101"
     assert str(raised.value) == message.format(take=take, dog="--mask dog=FILE", cat="--mask cat=FILE")
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from msst_jax.errors import UserError
 from msst_jax.io import images
-from msst_jax.models.deeplab import PERSON_NETWORK
+from msst_jax.models.deeplab import LITE_NETWORK
 from msst_jax.pipelines.export_masks import export_masks
 from msst_jax.regions import inference
 from msst_jax.regions.inference import class_probabilities
@@ -91,7 +91,12 @@ def test_strokes_are_as_large_as_the_style_beside_the_photo(tmp_path: Path, stro
         ({}, {}, {}, "no style was given; add --style NAME=FILE"),
         ({}, {"background": "a"}, {"dog": "left"}, "'dog' has a mask but no style; add --style dog=FILE"),
         ({}, {"dgo": "a"}, {}, "no region 'dgo'; regions are background, aeroplane.* give --mask dgo=FILE"),
-        ({}, {"dog": "a", "cat": "a"}, {"cat": "left"}, "`python -m msst_jax.convert_weights .* give --mask dog=FILE$"),
+        (
+            {"segmenter": "person_vgg16"},
+            {"dog": "a", "cat": "a"},
+            {"cat": "left"},
+            "use deeplabv3_efficientnet_lite0 or .* give --mask dog=FILE$",
+        ),
         (
             {"hard_masks": True},
             {"dog": "a", "cat": "b", "background": "c"},
@@ -276,7 +281,9 @@ def test_an_unknown_region_is_rejected_before_the_network_runs(tmp_path: Path, m
     monkeypatch.setattr(inference, "class_probabilities", None)
     styles = {name: str(tmp_path / "a.png") for name in ("dog", "background")}
     with pytest.raises(UserError, match=r"^person_vgg16 segments only person, not dog; "):
-        load_photo_inputs(build_options(quick_config()), str(tmp_path / "photo.png"), styles, {})
+        load_photo_inputs(
+            build_options(quick_config(segmenter="person_vgg16")), str(tmp_path / "photo.png"), styles, {}
+        )
 
 
 def test_a_person_is_segmented_by_default_and_the_inputs_record_the_network(tmp_path: Path, monkeypatch):
@@ -287,7 +294,7 @@ def test_a_person_is_segmented_by_default_and_the_inputs_record_the_network(tmp_
     inputs = load_photo_inputs(
         build_options(quick_config(size=0, feather=0.0)), str(tmp_path / "photo.png"), styles, {}
     )
-    assert inputs.segmenter == {"name": PERSON_NETWORK, "weights": "person_vgg16.safetensors"}
+    assert inputs.segmenter == {"name": LITE_NETWORK, "weights": "deeplabv3_efficientnet_lite0.safetensors"}
     assert ((inputs.masks[..., 0] > 0.5) == (animals() == PERSON)).mean() > 0.99
 
 
