@@ -13,6 +13,7 @@ failed.
 import argparse
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -67,12 +68,15 @@ def measure(chosen: Sequence[Part], folder: Path, deadline: float) -> list[Resul
     """
     results = _read(folder / RESULTS)
     done = {result["step"] for result in results if result["error"] is None}
-    results = [result for result in results if result["step"] in done]
+    again = {step.name for part in chosen for step in part.steps} - done
+    results = [result for result in results if result["step"] not in again]
     for index, part in enumerate(chosen):
         left = deadline - time.monotonic()
         end = time.monotonic() + left * part.share / sum(each.share for each in chosen[index:])
         for step in part.steps:
-            if step.name not in done:
+            if step.name in again:
+                for path in step.emptied:
+                    shutil.rmtree(path, ignore_errors=True)
                 results.append({"part": part.name, "step": step.name, **_run(step, end - time.monotonic())})
                 _write(results, folder)
     return results

@@ -4,7 +4,6 @@ python -m benchmarks.gpu.measure rates|evaluation|whole|torch|training [flags]
 """
 
 import argparse
-import importlib.metadata
 import json
 import statistics
 import sys
@@ -27,6 +26,7 @@ from msst_jax.optim.minimize import clip_to_range, compile_step, make_init
 from msst_jax.optim.optimizer import HISTORY_DTYPES, OptimizerOptions
 from msst_jax.runtime.compilation import prepare_xla
 from msst_jax.runtime.console import ArgumentParser, configure_logging, print_line
+from msst_jax.runtime.versions import version_of
 from msst_jax.transfer.build import build_options
 
 PROGRAM = "benchmarks.gpu.measure"
@@ -47,17 +47,9 @@ def rates(flags: argparse.Namespace) -> Row:
         "default": product_rate(side, jnp.float32),
         "bfloat16": product_rate(side, jnp.bfloat16),
     }
-    versions = {name: importlib.metadata.version(name) for name in PACKAGES if _installed(name)}
+    versions = {name: version_of(name) for name in PACKAGES}
     products = {f"{name}, TFLOP/s": rate / 1e12 for name, rate in found.items()}
     return {"device": device_name(), **products, "copies, GB/s": copy_rate() / GIGA, "versions": versions}
-
-
-def _installed(package: str) -> bool:
-    try:
-        importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
 
 
 def evaluation(flags: argparse.Namespace) -> Row:
@@ -73,11 +65,14 @@ def evaluation(flags: argparse.Namespace) -> Row:
         state = make_init(transform, batched=True)(pixels)
         step, compiling = compile_step(loss, transform, clip_to_range, state, runs)
     seconds = []
-    for _ in range(WARM + (3 if flags.size > 1024 else TIMED)):
+    loops = flags.form == "loops" or (flags.form == "by_platform" and jax.default_backend() == "cpu")
+    # The loops walk through the pairs that are stored, the products through all that can be.
+    warm = max(WARM, flags.history) if loops else WARM
+    for _ in range(warm + (3 if flags.size > 1024 else TIMED)):
         started = time.perf_counter()
         state, _, _ = jax.block_until_ready(step(state, loss, runs))
         seconds.append(time.perf_counter() - started)
-    return {"ms": 1e3 * statistics.median(seconds[WARM:]), "compiling, s": compiling, "peak, GB": peak_memory(True)}
+    return {"ms": 1e3 * statistics.median(seconds[warm:]), "compiling, s": compiling, "peak, GB": peak_memory(True)}
 
 
 def whole(flags: argparse.Namespace) -> Row:

@@ -31,9 +31,9 @@ PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x8
 MEBI = 2**20
 RUN = """#!/bin/sh
 # sh run.sh OUTPUT_FOLDER [flags of python -m benchmarks.gpu]
-cd "$(dirname "$0")" || exit 2
-output=$1
+output=$(realpath -m "${1:?a folder for the results is missing}")
 shift
+cd "$(dirname "$0")" || exit 2
 for wheel in wheels/*.whl; do
     name=$(basename "$wheel" | cut -d- -f1)
     python3 -c "import importlib.metadata as m; m.version('$name')" 2>/dev/null \\

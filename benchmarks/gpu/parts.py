@@ -21,6 +21,8 @@ class Step(NamedTuple):
     """Of Python."""
     environment: Mapping[str, str] = MappingProxyType({})
     """Beside that of the parent."""
+    emptied: tuple[str, ...] = ()
+    """Folders that are removed first."""
 
 
 class Part(NamedTuple):
@@ -57,9 +59,7 @@ def parts(quick: bool, folder: str) -> tuple[Part, ...]:
             ),
         ),
         Part("end to end", 4, (_measure("whole", f"--size={side}", *tiny), *_torch(side, quick))),
-        Part(
-            "parity", 3, (Step("parity", ("-m", "benchmarks.parity", "--quick", "--output", f"{folder}/parity.json")),)
-        ),
+        Part("parity", 3, (_parity(folder),)),
         Part("training", 3, (_measure("training", *tiny),)),
         Part(
             "memory",
@@ -78,7 +78,7 @@ def parts(quick: bool, folder: str) -> tuple[Part, ...]:
                 for length in sizes
             ),
         ),
-        Part("start", 2, (_start("cold", folder, quick), _start("cached", folder, quick))),
+        Part("start", 2, _starts(folder, quick)),
     )
 
 
@@ -93,8 +93,20 @@ def _torch(side: int, quick: bool) -> Sequence[Step]:
     return [_measure("torch", f"--size={side}", *tiny, *mode) for mode in (modes[:3] if quick else modes)]
 
 
-def _start(name: str, folder: str, quick: bool) -> Step:
-    """The quickstart; both take the same folder of compiled programs, which is empty at first."""
-    short = ("--config.size=64", "--config.steps=2") if quick else ()
-    output = f"{folder}/{name}.jpg"
-    return Step(f"quickstart, {name}", ("stylize.py", "--quiet", "-o", output, *short), {SWITCH: f"{folder}/compiled"})
+def _parity(folder: str) -> Step:
+    return Step("parity --quick", ("-m", "benchmarks.parity", "--quick", "--output", f"{folder}/parity.json"))
+
+
+def _starts(folder: str, quick: bool) -> tuple[Step, ...]:
+    """The quickstart twice: both take the same folder of compiled programs, which is empty at first."""
+    compiled = f"{folder}/compiled"
+    short, title = (("--config.size=64", "--config.steps=20"), ", quick") if quick else ((), "")
+    return tuple(
+        Step(
+            f"quickstart, {name}{title}",
+            ("stylize.py", "--quiet", "-o", f"{folder}/{name}.jpg", *short),
+            {SWITCH: compiled},
+            (compiled,) if name == "cold" else (),
+        )
+        for name in ("cold", "cached")
+    )

@@ -23,6 +23,8 @@ def _part(name: str, results: Sequence[Mapping[str, Any]]) -> str:
         table += [[step, *(_cell(row.get(column)) for column in columns)] for step, row in rows.items()]
         lines.append("\n".join(f"| {' | '.join(line)} |" for line in table))
     for result in results:
+        if not (result["row"] or result["text"] or result["error"]):
+            lines.append(f"{result['step']}: {result['seconds']:.1f} s")
         if result["text"]:
             lines.append(f"{result['step']}:\n\n{result['text']}")
         if result["error"]:

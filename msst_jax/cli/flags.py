@@ -3,7 +3,6 @@
 import re
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ from msst_jax.presets.lookup import preset_path
 from msst_jax.presets.recorded import RecordedRun, hint_of_imports, read_recorded_run, recorded_config
 from msst_jax.presets.renamed import describe_renamed
 from msst_jax.presets.validation import check_fields
+from msst_jax.runtime.versions import version_of
 
 DISTRIBUTION = "msst_jax"
 HELP = ("--help", "-help", "-h", "--helpshort", "--helpfull")
@@ -86,7 +86,7 @@ def parse_command(
     """
     program, *arguments = argv
     if any(argument in VERSION for argument in arguments):
-        raise TextRequested(f"{DISTRIBUTION} {metadata.version(DISTRIBUTION)}")
+        raise TextRequested(f"{DISTRIBUTION} {version_of(DISTRIBUTION)}")
     values = flags.FlagValues()
     define(values)
     about = f"Preset ({', '.join(presets)}), file, or out.json of a run; --config.FIELD=VALUE overrides a field."

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from msst_jax.errors import UserError, nearest_or_all
 from msst_jax.presets.applicability import STYLIZE_FIELDS, STYLIZE_FLAGS
-from msst_jax.presets.validation import INTEGERS, VIDEO_MINIMUMS, check_blend, check_config
+from msst_jax.presets.validation import INTEGERS, MINIMUMS, VIDEO_MINIMUMS, check_blend, check_config
 
 MAX_FIELDS = 2  # the directions of a sheet
 MAX_CELLS = 36  # that a sheet shows so that one can still compare them
@@ -105,7 +105,7 @@ def _join(names: Sequence[str]) -> str:
 
 
 def _parse_value(name: str, text: str) -> float:
-    whole = name in (*INTEGERS, *VIDEO_MINIMUMS)
+    whole = name in (*INTEGERS, *MINIMUMS, *VIDEO_MINIMUMS)
     try:
         return int(text) if whole else float(text)
     except ValueError:

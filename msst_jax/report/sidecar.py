@@ -3,13 +3,13 @@
 import hashlib
 import platform
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from msst_jax.regions.masks import area_fractions
+from msst_jax.runtime.versions import version_of
 from msst_jax.transfer.inputs import PhotoInputs
 
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy", "pillow", "msst_jax")
@@ -45,5 +45,5 @@ def environment() -> dict[str, Any]:
     """The device, and the versions of Python and the libraries."""
     return {
         "device": f"{jax.default_backend()}: {jax.devices()[0].device_kind}",
-        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in LIBRARIES}},
+        "versions": {"python": platform.python_version(), **{name: version_of(name) for name in LIBRARIES}},
     }

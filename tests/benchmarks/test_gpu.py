@@ -3,11 +3,13 @@
 import io
 import json
 import os
+import select
 import subprocess
 import sys
 import tarfile
 import time
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -38,25 +40,27 @@ def test_a_step_that_fails_is_told_and_the_next_one_runs(tmp_path: Path) -> None
 
 
 def test_a_step_beyond_its_time_is_ended_with_what_it_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The step waits for a process of its own, which would outlive it; that tells its number first.
-    pipe = tmp_path / "number"
+    # The step waits for a process of its own, which would outlive it. That holds a pipe open for as long as it lives.
+    pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    inner = f"import os, signal; open({str(pipe)!r}, 'w').write(str(os.getpid())); signal.pause()"
+    inner = f"import signal; file = open({str(pipe)!r}, 'w', buffering=1); print('begun', file=file); signal.pause()"
     outer = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}])"
-    numbers = []
+    opened: list[IO[str]] = []
 
     class Begun(subprocess.Popen):  # type: ignore[type-arg]
         def communicate(self, input: None = None, timeout: float | None = None) -> tuple[str, str]:
-            if not numbers:
-                numbers.append(int(pipe.read_text()))
+            if not opened:
+                opened.append(pipe.open())
+                assert opened[0].readline() == "begun\n"
                 timeout = 0.0
             return super().communicate(input, timeout)
 
     monkeypatch.setattr(gpu.subprocess, "Popen", Begun)
     result = gpu._run(step("endless", outer), 77.0)
     assert result["error"] == "ended after 77 s, the time of its part"
-    with pytest.raises(ProcessLookupError):
-        os.kill(numbers[0], 0)
+    with opened[0] as file:
+        assert select.select([file], [], [], 60)[0]  # it is readable at its end only, when nobody holds the other one
+        assert file.read() == ""
 
 
 def test_steps_without_time_are_not_begun_and_measured_when_the_command_is_repeated(tmp_path: Path) -> None:
@@ -70,6 +74,24 @@ def test_what_was_measured_is_not_measured_again(tmp_path: Path) -> None:
     for _ in range(2):
         gpu.measure([Part("one", 1, (step("a", code),))], tmp_path, deadline())
     assert (tmp_path / "runs").read_text() == "x"
+
+
+def test_a_failure_of_a_part_that_is_not_measured_now_stays_known(tmp_path: Path) -> None:
+    bad, good = (Part(name, 1, (step(name, code),)) for name, code in (("bad", "exit(3)"), ("good", "print(1)")))
+    gpu.measure([bad, good], tmp_path, deadline())
+    assert [result["error"] is None for result in gpu.measure([good], tmp_path, deadline())] == [False, True]
+
+
+def test_a_cold_start_finds_no_programs_of_an_earlier_attempt(tmp_path: Path) -> None:
+    left = tmp_path / "compiled"
+    left.mkdir()
+    cold = step("cold", f"import os, sys; sys.exit(os.path.exists({str(left)!r}))")._replace(emptied=(str(left),))
+    assert gpu.measure([Part("start", 1, (cold,))], tmp_path, deadline())[0]["error"] is None
+
+
+def test_quick_results_are_never_taken_for_those_of_a_real_run() -> None:
+    quick, real = ({step.name for part in parts(quick, "out") for step in part.steps} for quick in (True, False))
+    assert quick & real <= {"parity --quick"}
 
 
 def test_time_that_a_part_leaves_goes_to_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,10 +118,11 @@ def test_page_has_a_table_for_each_part_and_the_text_of_steps_without_figures() 
         {"part": "a", "step": "x", "seconds": 1.0, "row": {"ms": 1.23456, "peak": None}, "text": "", "error": None},
         {"part": "a", "step": "y", "seconds": 1.0, "row": {"versions": {"jax": "1"}}, "text": "", "error": None},
         {"part": "b", "step": "z", "seconds": 1.0, "row": None, "text": "as printed", "error": None},
+        {"part": "b", "step": "silent", "seconds": 2.5, "row": None, "text": "", "error": None},
     ]
     assert markdown(results) == (
         "## a\n\n| step | ms | peak | versions |\n| --- | --- | --- | --- |\n| x | 1.235 | - | - |\n"
-        "| y | - | - | jax 1 |\n\n## b\n\nz:\n\nas printed\n"
+        "| y | - | - | jax 1 |\n\n## b\n\nz:\n\nas printed\n\nsilent: 2.5 s\n"
     )
 
 

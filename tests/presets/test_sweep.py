@@ -33,6 +33,12 @@ def test_a_sweep_changes_no_other_field_and_not_the_config_itself():
     assert cell.config.to_dict() == {**before, "tv_weight": 7.0}
 
 
+def test_whole_numbers_are_swept_as_such():
+    fields = parse_sweep(["devices=1,2", "history=3,4"], photo.get_config())
+    cells = swept_cells(photo.get_config(), fields)
+    assert [(cell.config.devices, cell.config.history) for cell in cells] == [(1, 3), (2, 3), (1, 4), (2, 4)]
+
+
 def test_a_field_that_a_config_gives_as_a_whole_number_takes_fractions():
     config = photo.get_config().copy_and_resolve_references()
     with config.ignore_type():
