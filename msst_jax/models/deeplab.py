@@ -99,6 +99,12 @@ class ASPP(nnx.Module):
         yield "aspp", nnx.relu(self.project(jnp.concatenate(outputs, -1)))
 
 
+def check_known(name: str) -> None:
+    """Raises UserError unless there is a network of this name."""
+    if name not in SEGMENTERS:
+        raise UserError(f"unknown segmentation network {name!r}; use one of {', '.join(SEGMENTERS)}")
+
+
 class DeepLabV3(nnx.Module):
     """Semantic segmentation network: backbone, ASPP, head. Source: torchvision.models.segmentation.deeplabv3_*."""
 
@@ -124,8 +130,7 @@ class DeepLabV3(nnx.Module):
         Raises:
           UserError: unknown network or output stride.
         """
-        if name not in SEGMENTERS:
-            raise UserError(f"unknown segmentation network {name!r}; use one of {', '.join(SEGMENTERS)}")
+        check_known(name)
         stride = OUTPUT_STRIDES[name] if output_stride is None else output_stride
         head = HEAD_CONFIGS.get(name, HeadConfig())
         self.classes = head.classes if classes is None else tuple(classes)

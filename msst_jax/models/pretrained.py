@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from msst_jax.errors import UserError
 from msst_jax.io.files import check_regular_file
 from msst_jax.io.paths import user_path
-from msst_jax.models.deeplab import LITE_NETWORK, PERSON_NETWORK, DeepLabV3
+from msst_jax.models.deeplab import LITE_NETWORK, PERSON_NETWORK, DeepLabV3, check_known
 from msst_jax.models.serialization import assign_tensors, read_tensors
 from msst_jax.models.vgg import VGG, deepest_tap, tap_names
 from msst_jax.models.voc import CLASSES
@@ -126,6 +126,7 @@ def load_deeplab(
     Raises:
       UserError: unknown names, or weights missing (names the command to run), damaged or of another network.
     """
+    check_known(name)
     path = path or default_weights(name)
     tensors = read_tensors(path)
     found = classes or stored_classes(path)
