@@ -127,12 +127,16 @@ def load_deeplab(
       UserError: unknown names, or weights missing (names the command to run), damaged or of another network.
     """
     check_known(name)
-    path = path or default_weights(name)
-    tensors = read_tensors(path)
-    found = classes or stored_classes(path)
+    if name in EMBEDDED_SEGMENTERS:
+        path = path or default_weights(name)
+    tensors = read_tensors(path) if path else {}
+    found = classes or (stored_classes(path) if path else None)
     model = nnx.eval_shape(
         lambda: DeepLabV3(name, classes=found, output_stride=output_stride, dtype=dtype, rngs=nnx.Rngs(0))
     )
+    if path is None:  # looked for last: what is wrong with the other arguments is the same on any machine
+        path = default_weights(name)
+        tensors = read_tensors(path)
     if name == PERSON_NETWORK:
         tensors = {**embedded_vgg_tensors(), **tensors}
     return assign_tensors(model, tensors, str(path)), path
