@@ -1,13 +1,16 @@
 """What is said of a region that is not in the photo: why, what is there, and how to go on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from msst_jax.errors import UserError
 from msst_jax.regions.components import near_small_components
 from msst_jax.regions.instances import Instances
 from msst_jax.regions.masks import format_fractions
+
+OTHER_MEANING = str.maketrans(dict.fromkeys("#/\\", "-"))  # of these in names of files
 
 
 class Absent(NamedTuple):
@@ -21,8 +24,24 @@ class Absent(NamedTuple):
 
 
 def mask_file_name(stem: str, region: str) -> str:
-    """The name of the mask of a region beside the overlay STEM.png: shells and URLs take # as something else."""
-    return f"{stem}_{region.replace('#', '-')}.png"
+    """The name of the mask of a region beside the overlay STEM.png, without what means else in a shell, URL or path."""
+    return f"{stem}_{region.translate(OTHER_MEANING)}.png"
+
+
+def check_mask_files(stem: str, regions: Iterable[str]) -> dict[str, str]:
+    """{region: the name of its mask}.
+
+    Raises:
+      UserError: two regions have the same; names both.
+    """
+    owners: dict[str, str] = {}
+    for region in regions:
+        file = mask_file_name(stem, region)
+        if owners.setdefault(file, region) != region:
+            raise UserError(
+                f"the masks of the regions {owners[file]!r} and {region!r} would both be {file}; rename one of them"
+            )
+    return {region: file for file, region in owners.items()}
 
 
 def paint_it(name: str) -> str:
