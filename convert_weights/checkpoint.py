@@ -9,6 +9,7 @@ from msst_jax.models.serialization import truncate_problems
 
 from .layouts import find_state_dict
 from .pth import Tensor, open_checkpoint
+from .pth.texts import shown
 
 
 def read_checkpoint(path: Path, origin: Path | None = None) -> dict[str, np.ndarray]:
@@ -40,7 +41,7 @@ def _find_tensors(content: object) -> dict[str, Tensor]:
         raise UserError(
             f"is not a plain state dict (names to tensors), nor has one: {error}; save model.state_dict()"
         ) from error
-    unsupported = [f"{key} ({value.unsupported})" for key, value in state.items() if value.unsupported]
+    unsupported = [f"{shown(key)} ({value.unsupported})" for key, value in state.items() if value.unsupported]
     if unsupported:
         names = ", ".join(truncate_problems(unsupported))
         raise UserError(f"contains tensors that are not dense and real: {names}; save them as plain float32")
