@@ -60,6 +60,7 @@ def explain_absent(
     *,
     taken: Sequence[str],
     found: Mapping[str, float],
+    claimants: str,
 ) -> str:
     """The error message for an empty region.
 
@@ -70,13 +71,14 @@ def explain_absent(
       min_speck: percent of the photo; smaller components are removed.
       taken: the instances of its class that other regions name.
       found: the area fraction of every class.
+      claimants: what is subtracted, "given masks".
     """
     likeliest = np.isin(after.argmax(-1), region.channels)
     advice = f"leave its --style out, or {paint_it(region.name)}"
     if not np.isin(before.argmax(-1), region.channels).any():
         reason = f"is empty: all that is in the photo is {', '.join(taken)}" if taken else "was not found in the photo"
     elif not likeliest.any():
-        reason = "is entirely covered by the given masks"
+        reason = f"is entirely covered by the {claimants}"
     elif near_small_components(likeliest, min_speck / 100 * likeliest.size).all():
         reason = f"was found only in specks smaller than config.min_speck = {min_speck:g}% of the photo"
     else:
