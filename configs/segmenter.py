@@ -5,7 +5,8 @@
 
 Masks are gray images DIR/CLASS/NAME.png, named like the photos: the brightness is the probability of the class. What no
 class claims is background, and a class without a file is not in the photo. White in DIR/void/NAME.png marks pixels
-without a label, such as outlines or guesses of low confidence: they count neither in the loss nor in the score.
+without a label, such as outlines or guesses of low confidence: they count neither in the loss nor in the score. Of a
+single class, whose masks may also lie in DIR itself, DIR/void is not read.
 """
 
 from ml_collections import ConfigDict

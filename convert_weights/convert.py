@@ -9,6 +9,7 @@ from msst_jax.errors import UserError
 from msst_jax.models.serialization import truncate_problems
 
 from .networks import Network, Shapes
+from .pth.texts import shown
 
 OIHW_TO_HWIO = (2, 3, 1, 0)
 
@@ -49,7 +50,7 @@ def find_problems(state: Mapping[str, np.ndarray], network: Network) -> list[str
     shapes = network.shapes(None)
     paths = set(network.keys.values())
     missing = [f"{key} is missing" for key in network.keys if key not in state]
-    unknown = [f"{key} is not part of the network" for key in state if not network.knows(key)]
+    unknown = [f"{shown(key)} is not part of the network" for key in state if not network.knows(key)]
     unmapped = [f"the key table maps nothing to {path}" for path in shapes if path not in paths]
     invalid = [
         problem

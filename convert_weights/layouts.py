@@ -10,6 +10,7 @@ from msst_jax.errors import UserError
 from msst_jax.models.serialization import truncate_problems
 
 from .networks import NETWORKS, Network
+from .pth.texts import shown
 
 WRAPPER = "state_dict"  # as Lightning and most training scripts name it
 LAYOUTS = "each also behind one prefix, such as module.; the whole also as an entry of a dict, such as state_dict"
@@ -41,8 +42,9 @@ def find_state_dict(content: object, is_tensor: Callable[[object], bool]) -> Map
     if len(entries) == 1:
         return next(iter(entries.values()))
     if entries:
-        raise ValueError(f"found several state dicts, {', '.join(entries)}, none of them called {WRAPPER}")
-    found = [f"{name} ({_kind(value)})" for name, value in content.items()]
+        names = ", ".join(truncate_problems([*map(shown, entries)]))
+        raise ValueError(f"found several state dicts, {names}, none of them called {WRAPPER}")
+    found = [f"{shown(name)} ({_kind(value)})" for name, value in content.items()]
     raise ValueError(f"found {', '.join(truncate_problems(found)) or 'an empty dict'}")
 
 
@@ -68,7 +70,7 @@ def with_torchvision_names(state: Mapping[str, np.ndarray], network: Network, or
         named = part + key.removeprefix(prefix) if key.startswith(prefix) else key
         target = named if network.knows(named) else key
         if target in renamed:
-            raise UserError(f"{origin} has two tensors {target}; save the state dict of one network")
+            raise UserError(f"{origin} has two tensors {shown(target)}; save the state dict of one network")
         renamed[target] = value
     return renamed
 
@@ -112,7 +114,7 @@ def _splits(key: str) -> Iterator[tuple[str, str]]:
 
 def _found(state: Mapping[str, np.ndarray]) -> str:
     more = ", ..." if len(state) > SHOWN else ""
-    return f"found {len(state)} tensors ({', '.join([*state][:SHOWN])}{more})"
+    return f"found {len(state)} tensors ({', '.join(map(shown, [*state][:SHOWN]))}{more})"
 
 
 def _expected(network: Network) -> str:

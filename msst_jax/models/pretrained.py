@@ -124,13 +124,20 @@ def load_deeplab(
       The network and the path of its weights file.
 
     Raises:
-      UserError: unknown names, or weights missing (names the command to run), damaged or of another network.
+      UserError: unknown names, or weights missing (names the command to run), damaged, of another network, or of
+        other classes than `classes`.
     """
     check_known(name)
     if name in EMBEDDED_SEGMENTERS:
         path = path or default_weights(name)
     tensors = read_tensors(path) if path else {}
-    found = classes or (stored_classes(path) if path else None)
+    stored = stored_classes(path) if path else None
+    if classes and stored and tuple(classes) != stored:
+        raise UserError(
+            f"weights {path} are of the classes {_class_names(stored)}, expected {_class_names(classes)}; give the "
+            "former as config.classes, in their order, or another config.start"
+        )
+    found = classes or stored
     model = nnx.eval_shape(
         lambda: DeepLabV3(name, classes=found, output_stride=output_stride, dtype=dtype, rngs=nnx.Rngs(0))
     )
@@ -140,6 +147,11 @@ def load_deeplab(
     if name == PERSON_NETWORK:
         tensors = {**embedded_vgg_tensors(), **tensors}
     return assign_tensors(model, tensors, str(path)), path
+
+
+def _class_names(classes: Sequence[int]) -> str:
+    """ "cat, person": all but the background."""
+    return ", ".join(CLASSES[index] for index in classes if index)
 
 
 def default_weights(name: str) -> Path:

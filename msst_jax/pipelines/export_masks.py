@@ -1,10 +1,9 @@
 """Segments a photo; writes overlay, masks and area fractions."""
 
-import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from absl import logging
@@ -16,8 +15,9 @@ from msst_jax.io.files import check_outputs, check_writable, write_json
 from msst_jax.io.images import save_picture
 from msst_jax.io.paths import STANDARD_STREAM
 from msst_jax.io.write_options import check_output_format
+from msst_jax.pipelines.earlier_masks import ABSENT, earlier_run, mask_path
 from msst_jax.pipelines.job import MasksJob, recorded_config, recorded_imports
-from msst_jax.regions.absent import mask_file_name
+from msst_jax.regions.absent import check_mask_files
 from msst_jax.regions.asked import Asked, asked_masks
 from msst_jax.regions.inference import class_probabilities
 from msst_jax.regions.masks import foreground
@@ -29,26 +29,6 @@ from msst_jax.report.sidecar import environment
 from msst_jax.transfer.build import build_input_options
 from msst_jax.transfer.options import InputOptions
 from msst_jax.transfer.photo import load_photo, log_enlargement
-
-ABSENT = "not_found"  # the key of the JSON for regions that were asked for, whose masks are empty
-
-
-class Earlier(NamedTuple):
-    """What an earlier run wrote under the same name, by its sidecar."""
-
-    masks: dict[str, str]
-    """{region: name of its mask file}."""
-    absent: tuple[str, ...]
-    """The regions whose masks it wrote empty, to be painted on."""
-
-    def painted(self, output: Path) -> list[str]:
-        """The regions whose masks were empty and no longer are: the work of a user."""
-        return [name for name in self.absent if name in self.masks and _is_painted(output.with_name(self.masks[name]))]
-
-
-def mask_path(output: Path, name: str) -> Path:
-    """masks.jpg, "person#1" to masks_person-1.png; masks are stored without loss."""
-    return output.with_name(mask_file_name(output.stem, name))
 
 
 def run(config: ConfigDict, job: MasksJob) -> int:
@@ -111,6 +91,7 @@ def export_masks(
     """
     started = time.perf_counter()
     check_points(points, regions, ())
+    check_mask_files(output.stem, foreground(regions))
     sidecar, inputs = output.with_suffix(".json"), [photo, *protected]
     names = foreground(
         dict.fromkeys([*(segmenter.classes if segmenter else segmenter_classes(options.segmenter)), *regions])
@@ -124,10 +105,11 @@ def export_masks(
     found = find_classes(options.masks, probabilities, segmenter.classes)
     asked = asked_masks(options.masks, probabilities, segmenter.classes, found, regions, scaled)
     masks = {**found.masks, **found.instance_masks(), **asked.masks}
-    earlier = _earlier_run(output, sidecar)
-    painted = [name for name in earlier.painted(output) if name not in masks]
+    masks = {name: mask for name, mask in masks.items() if name not in asked.absent}  # a class whose rest is empty
+    earlier = earlier_run(output, sidecar)
+    painted = earlier.painted(output, asked.absent, masks)
     absent = [*dict.fromkeys([*asked.absent, *painted])]  # painted ones are known to later runs too
-    files = {name: mask_path(output, name).name for name in (*masks, *absent)}
+    files = check_mask_files(output.stem, (*masks, *absent))
     check_outputs(output, [output.with_name(file) for file in files.values()], inputs)
     save_picture(_overlay(pixels, found), output)
     _write_masks(output, masks, [name for name in absent if name not in painted], picture.size)
@@ -189,22 +171,3 @@ def _log(
             )
     if stale:
         logging.info("removed %s: of an earlier run, not found now", ", ".join(sorted(stale)))
-
-
-def _earlier_run(output: Path, sidecar: Path) -> Earlier:
-    """What an earlier run wrote; nothing if there is no such sidecar. Only files that are called as it calls them."""
-    try:
-        content = json.loads(sidecar.read_text())
-        masks = content["masks"].items() if "shares" in content else ()
-        absent = tuple(map(str, content.get(ABSENT, ())))
-        return Earlier({name: file for name, file in masks if file == mask_path(output, name).name}, absent)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return Earlier({}, ())
-
-
-def _is_painted(mask: Path) -> bool:
-    try:
-        with Image.open(mask) as picture:
-            return picture.convert("RGB").getextrema() != ((0, 0),) * 3
-    except OSError:
-        return False

@@ -1,13 +1,16 @@
 """What is said of a region that is not in the photo: why, what is there, and how to go on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from msst_jax.errors import UserError
 from msst_jax.regions.components import near_small_components
 from msst_jax.regions.instances import Instances
 from msst_jax.regions.masks import format_fractions
+
+OTHER_MEANING = str.maketrans(dict.fromkeys("#/\\", "-"))  # of these in names of files
 
 
 class Absent(NamedTuple):
@@ -21,8 +24,24 @@ class Absent(NamedTuple):
 
 
 def mask_file_name(stem: str, region: str) -> str:
-    """The name of the mask of a region beside the overlay STEM.png: shells and URLs take # as something else."""
-    return f"{stem}_{region.replace('#', '-')}.png"
+    """The name of the mask of a region beside the overlay STEM.png, without what means else in a shell, URL or path."""
+    return f"{stem}_{region.translate(OTHER_MEANING)}.png"
+
+
+def check_mask_files(stem: str, regions: Iterable[str]) -> dict[str, str]:
+    """{region: the name of its mask}.
+
+    Raises:
+      UserError: two regions have the same; names both.
+    """
+    owners: dict[str, str] = {}
+    for region in regions:
+        file = mask_file_name(stem, region)
+        if owners.setdefault(file, region) != region:
+            raise UserError(
+                f"the masks of the regions {owners[file]!r} and {region!r} would both be {file}; rename one of them"
+            )
+    return {region: file for file, region in owners.items()}
 
 
 def paint_it(name: str) -> str:
@@ -41,6 +60,7 @@ def explain_absent(
     *,
     taken: Sequence[str],
     found: Mapping[str, float],
+    claimants: str,
 ) -> str:
     """The error message for an empty region.
 
@@ -51,13 +71,14 @@ def explain_absent(
       min_speck: percent of the photo; smaller components are removed.
       taken: the instances of its class that other regions name.
       found: the area fraction of every class.
+      claimants: what is subtracted, "given masks".
     """
     likeliest = np.isin(after.argmax(-1), region.channels)
     advice = f"leave its --style out, or {paint_it(region.name)}"
     if not np.isin(before.argmax(-1), region.channels).any():
         reason = f"is empty: all that is in the photo is {', '.join(taken)}" if taken else "was not found in the photo"
     elif not likeliest.any():
-        reason = "is entirely covered by the given masks"
+        reason = f"is entirely covered by the {claimants}"
     elif near_small_components(likeliest, min_speck / 100 * likeliest.size).all():
         reason = f"was found only in specks smaller than config.min_speck = {min_speck:g}% of the photo"
     else:

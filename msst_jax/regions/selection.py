@@ -15,7 +15,9 @@ from msst_jax.regions.masks import BACKGROUND, MaskOptions, foreground, format_f
 from msst_jax.regions.points import Point, pointed_mask
 from msst_jax.regions.region_names import Part, parse_region, part_name, region_parts
 
-GIVEN_MASKS = "given masks"  # the extra class after the others: the part of the photo that the user's masks claim
+# The extra class after the others: the part of the photo that the user claims, by masks or by points.
+GIVEN_MASKS = "given masks"
+GIVEN_POINTS = "given points"
 
 
 def single_classes(classes: Sequence[str]) -> tuple[tuple[int], ...]:
@@ -29,6 +31,7 @@ def region_masks(
     classes: Sequence[str] = CLASSES,
     *,
     claimed: np.ndarray | None = None,
+    claimants: str = GIVEN_MASKS,
     min_speck: float = 0.0,
     hard: bool = False,
     must_exist: bool = True,
@@ -42,6 +45,7 @@ def region_masks(
       names: see `region_names`; instances are counted before anything is claimed.
       classes: names of the C classes.
       claimed: (H, W) in [0, 1], the sum of the given masks; it is subtracted from the segmented regions.
+      claimants: what errors call it.
       min_speck: percent of the photo; smaller components of a region, and holes in it, are merged into their
         surroundings, see `remove_small_components`.
       hard: 1 where one of the region's classes is the likeliest, 0 elsewhere, instead of probabilities.
@@ -70,7 +74,8 @@ def region_masks(
                     unclaimed,
                     min_speck,
                     taken=_taken(regions[name], regions, probabilities, classes),
-                    found=class_fractions(found, min_speck, classes),
+                    found=class_fractions(found, min_speck, classes, claimants),
+                    claimants=claimants,
                 )
             )
     return masks
@@ -127,7 +132,10 @@ def class_mask(probabilities: np.ndarray, classes: Sequence[int], *, hard: bool 
 
 
 def class_fractions(
-    probabilities: np.ndarray, min_speck: float = 0.0, classes: Sequence[str] = CLASSES
+    probabilities: np.ndarray,
+    min_speck: float = 0.0,
+    classes: Sequence[str] = CLASSES,
+    claimants: str = GIVEN_MASKS,
 ) -> dict[str, float]:
     """The area fraction of every class in the photo, largest first; they sum to 1.
 
@@ -135,9 +143,10 @@ def class_fractions(
       probabilities: (H, W, C), or (H, W, C + 1) where the last is what the given masks claim.
       min_speck: percent of the photo; smaller components do not count.
       classes: names of the C classes.
+      claimants: the name of the last.
     """
     cleaned = remove_small_components(probabilities, single_classes(classes), min_speck)
-    names = (*classes, GIVEN_MASKS)
+    names = (*classes, claimants)
     fractions = np.bincount(cleaned.argmax(-1).ravel(), minlength=len(names)) / cleaned[..., 0].size
     return {names[i]: float(fractions[i]) for i in np.argsort(-fractions, kind="stable") if fractions[i]}
 
@@ -223,7 +232,7 @@ def select_regions(
     for point, at in points.items():
         unclaimed = probabilities if claimed is None else _append_claimed(probabilities, claimed)
         group = [part.channel for part in parse_region(point.region, classes)]
-        mask = pointed_mask(unclaimed, group, point, at, (*classes, GIVEN_MASKS))
+        mask = pointed_mask(unclaimed, group, point, at, (*classes, _claimants(given, pointed)))
         pointed[point.region] = (mask >= 0.5).astype(np.float32) if options.hard else mask
         claimed = options.claimed(sum({**given, **pointed}.values()))
     segmented = region_masks(
@@ -231,8 +240,15 @@ def select_regions(
         [name for name in names if name not in pointed],
         classes,
         claimed=claimed,
+        claimants=_claimants(given, pointed),
         min_speck=options.min_speck,
         hard=options.hard,
         must_exist=must_exist,
     )
     return {**pointed, **segmented}
+
+
+def _claimants(given: Mapping[str, np.ndarray], pointed: Mapping[str, np.ndarray]) -> str:
+    if given and pointed:
+        return "given masks and points"
+    return GIVEN_POINTS if pointed else GIVEN_MASKS

@@ -188,6 +188,48 @@ def test_a_pickle_that_claims_much_memory_gets_none(opcodes: bytes, message: str
         read_checkpoint(path)
 
 
+def nested(depth: int) -> list[object]:
+    """A list whose pickle has a few bytes for each level, and whose text has twice as many characters."""
+    found: list[object] = []
+    for _ in range(depth):
+        found = [found, found]
+    return found
+
+
+ENDLESS: Mapping[str, object] = {
+    "kind": Stored("0", 24, kind=nested(24)),  # type: ignore[arg-type]
+    "key": tensor(Stored(nested(24), 24), 0, (24,), (1,)),  # type: ignore[arg-type]
+    "count": tensor(Stored("0", nested(24)), 0, (24,), (1,)),  # type: ignore[arg-type]
+    "shape": tensor(Stored("0", 24), 0, (nested(24),), (1,)),
+    "dict": tensor(Stored("0", 24), 0, (OrderedDict(a=nested(24)),), (1,)),
+}
+
+
+@pytest.mark.parametrize("place", ENDLESS)
+def test_a_small_pickle_whose_text_would_be_endless_is_shortened_before_it_is_written(place: str, tmp_path: Path):
+    path = zip_by_hand(tmp_path / "endless.pth", pickled({"a": ENDLESS[place]}), {"0": VALUES.tobytes()})
+    with refused_by_reader("refers to a|calls a storage|has a storage of|has a tensor of shape"):
+        read_checkpoint(path)
+
+
+def test_an_endless_text_in_any_pickle_of_the_older_form_is_shortened(tmp_path: Path):
+    endless, path = pickle.dumps(nested(24), 2), tmp_path / "endless.pth"
+    with refused_by_reader("begins with"):
+        read_checkpoint(pickles_by_hand(path, pickled({"a": ONE}), {"0": VALUES}, magic=endless))
+    with refused_by_reader("lists a storage"):
+        read_checkpoint(pickles_by_hand(path, pickled({"a": ONE}), {"0": VALUES}, keys=endless))
+
+
+def test_names_of_a_file_reach_the_terminal_without_control_characters(tmp_path: Path, output: Path, capsys: Capture):
+    name, ones = "\x1b[2J\x07", torch.zeros(1)
+    complete, sparse = {**full_state("vgg16"), name: ones}, {name: ones.to_sparse()}
+    two = {f"{name}{number}": {"a": ones} for number in range(2)}
+    for state in ({name: ones}, {name: 1}, {name: {}}, two, sparse, complete):
+        message = refused(capsys, output, "vgg16", "--from", save_as("zip", tmp_path / "evil.pth", state))
+        assert message.rstrip("\n").isprintable()
+        assert r"\x1b[2J\x07" in message
+
+
 def test_a_zip_file_that_unpacks_to_more_than_it_holds_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "bomb.pth"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:

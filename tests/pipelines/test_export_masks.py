@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -246,6 +246,86 @@ def test_an_empty_mask_that_was_painted_on_is_neither_overwritten_nor_removed(sc
         assert white(output, "tree").all()
     assert "not found: tree; left" in caplog.text
     assert "sofa" not in written(output)
+
+
+def test_a_painted_mask_of_the_rest_of_a_class_is_not_overwritten(scene: Path):
+    output = export(scene, regions=["person#1", "person"])  # one person: nothing is left for the second
+    assert not white(output, "person").any()
+    save(output.with_name("masks_person.png"), np.full((60, 80), 255, np.uint8))
+    for _ in range(2):
+        export(scene, regions=["person#1", "person"])
+        assert white(output, "person").all()
+
+
+@pytest.mark.parametrize("record", [None, '{"masks": {"tree": "tree.png"}, "not_found": ["tree"]}', "{"])
+def test_a_painted_mask_is_kept_where_the_sidecar_is_gone_or_of_another_command(scene: Path, record: str | None):
+    output = export(scene, regions=["tree"])
+    save(output.with_name("masks_tree.png"), np.full((60, 80), 255, np.uint8))
+    output.with_suffix(".json").unlink()
+    if record:
+        output.with_suffix(".json").write_text(record)
+    for _ in range(2):
+        export(scene, regions=["tree"])
+        assert white(output, "tree").all()
+
+
+def test_a_mask_that_was_found_becomes_empty_where_the_region_is_gone(scene: Path):
+    output = export(scene)
+    assert white(output, "person").any()
+    save(scene / "photo.png", np.zeros((60, 80, 3), np.uint8))
+    export(scene, regions=["person"])
+    assert not white(output, "person").any()
+
+
+def _cut_out(path: Path) -> None:
+    Image.new("RGBA", (80, 60)).save(path)
+
+
+def _palette_cut_out(path: Path) -> None:
+    Image.new("P", (80, 60)).save(path, transparency=0)
+
+
+def _unreadable(path: Path) -> None:
+    path.write_bytes(b"a file of a paint program")
+
+
+def _truncated(path: Path) -> None:
+    Image.fromarray(noise(60, 80)).save(path)
+    path.write_bytes(path.read_bytes()[:400])
+
+
+@pytest.mark.parametrize("paint", [_cut_out, _palette_cut_out, _unreadable, _truncated])
+def test_whatever_is_not_an_opaque_black_picture_counts_as_painted(scene: Path, paint: Callable[[Path], None]):
+    output = export(scene, regions=["tree"])
+    mask = output.with_name("masks_tree.png")
+    paint(mask)
+    painted_on = mask.read_bytes()
+    export(scene, regions=["tree"])
+    assert mask.read_bytes() == painted_on
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "RGB", "RGBA"])
+def test_a_black_mask_counts_as_empty_however_it_was_saved(scene: Path, mode: str):
+    output = export(scene, regions=["tree"])
+    Image.new(mode, (8, 6), (0, 0, 0, 255) if mode == "RGBA" else 0).save(output.with_name("masks_tree.png"))
+    export(scene, regions=["tree"])
+    assert white(output, "tree").shape == (60, 80)
+
+
+@pytest.mark.parametrize("regions", [["person#2", "person-2"], ["person-2"]])
+def test_two_regions_with_the_same_mask_file_are_refused_before_anything_is_written(scene: Path, regions: list[str]):
+    save(scene / "photo.png", painted(people()))
+    said = r"the masks of the regions 'person#2' and 'person-2' would both be masks_person-2\.png; rename one of them"
+    with pytest.raises(UserError, match=said):
+        export(scene, regions=regions)
+    assert not (scene / "out").exists()
+
+
+def test_a_region_with_slashes_in_its_name_gets_a_mask(scene: Path):
+    output = export(scene, regions=["a/b", "c\\d"])
+    assert {"a-b", "c-d"} <= {*written(output)}
+    with pytest.raises(UserError, match="the regions 'a/b' and 'a-b' would both be"):
+        export(scene, regions=["a/b", "a-b"])
 
 
 def test_instances_get_masks_of_their_own_and_numbers_on_the_overlay(scene: Path):

@@ -73,6 +73,19 @@ def test_a_point_at_something_else_says_what_is_there(point: Point, given: bool,
         select(label_probabilities(labels), [point.region], point, given=masks)
 
 
+@pytest.mark.parametrize(("given", "claimants"), [(False, "given points"), (True, "given masks and points")])
+def test_errors_blame_what_was_given_points_or_masks_or_both(given: bool, claimants: str):
+    """The only dog is the rear half of a person, taken by the point."""
+    labels, columns = people(), np.arange(80)
+    middle = (labels == PERSON) & (columns > 30) & (columns < 50)
+    probabilities = label_probabilities(np.where(middle, PERSON, 0))
+    probabilities[middle] = 0
+    probabilities[middle, PERSON], probabilities[middle, DOG] = 0.45, 0.55
+    masks = {"friend": np.tile(columns < 4, (60, 1)).astype(np.float32)} if given else {}
+    with pytest.raises(UserError, match=f"'dog' is entirely covered by the {claimants}; found: .*{claimants} "):
+        select(probabilities, ["person", "dog"], Point("person", 40, 50), given=masks)
+
+
 def test_a_point_is_one_of_the_photo_at_its_own_size():
     assert Point("dog", 0, 0).scaled((640, 480), (320, 240)) == (0, 0)
     assert Point("dog", 639, 479).scaled((640, 480), (320, 240)) == (319, 239)

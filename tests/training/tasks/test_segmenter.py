@@ -128,8 +128,14 @@ def test_the_file_names_its_classes_and_a_segmenter_finds_them(task: Task, tmp_p
     again = state_to_tensors(made(small_config(start=str(tmp_path))).init(jax.random.key(0)))
     for name, value in state_to_tensors(params).items():
         np.testing.assert_array_equal(again[name], value.astype(np.float16))
-    with pytest.raises(UserError, match=r"scores.bias has shape \(3,\), expected \(21,\)"):
-        made(small_config(start=str(tmp_path), classes=CLASSES[1:]))
+
+
+@pytest.mark.parametrize("classes", [("dog", "person"), ("person", "cat"), CLASSES[1:]])
+def test_training_does_not_start_from_weights_of_other_classes(task: Task, tmp_path: Path, classes: tuple[str, ...]):
+    task.save(tmp_path / "model.safetensors", task.init(jax.random.key(3)))
+    said = rf"are of the classes cat, person, expected {', '.join(classes)}; give the former as config.classes, in"
+    with pytest.raises(UserError, match=said):
+        made(small_config(start=str(tmp_path), classes=classes))
 
 
 def test_a_file_of_classes_that_are_not_of_voc_is_refused(tmp_path: Path):
