@@ -29,8 +29,9 @@ for source in sources:
     assert cli.main([name, "--from", source, "--output", f"{source}.safetensors", "--quiet"]) == 0
 assert not [name for name in sys.modules if name.startswith("torch.")]
 """
+PUBLISHED = [name for name, network in NETWORKS.items() if not network.package]  # by torchvision
 # The smallest network in every run, the others with the slow tests.
-CASES = [name if "mobilenet" in name else pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS]
+CASES = [name if "mobilenet" in name else pytest.param(name, marks=pytest.mark.slow) for name in PUBLISHED]
 
 
 def random_state(name: str) -> State:
@@ -67,7 +68,7 @@ def test_an_install_without_torch_writes_the_same_file_from_both_forms(name: str
         assert sha256(Path(f"{source}.safetensors")) == sha256(expected)
 
 
-@pytest.mark.parametrize("name", [name for name, network in NETWORKS.items() if not network.package])
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_the_addresses_are_those_that_torchvision_downloads_from(name: str) -> None:
     assert NETWORKS[name].url == torchvision.models.get_model_weights(name).DEFAULT.url
 
