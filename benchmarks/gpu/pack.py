@@ -4,7 +4,8 @@
 
 The archive holds the committed files that `python -m benchmarks.gpu` needs, wheels/, and run.sh, which installs those
 wheels that are not there yet and measures: `tar xzf FILE.tar.gz && sh run.sh OUTPUT_FOLDER [flags]`. JAX, Flax, optax,
-orbax and PyTorch are the image's own. Above the limit, in MiB, nothing is written.
+orbax and PyTorch are the image's own; trainings from photos would need grain, array_record and tensorboardX too. Above
+the limit, in MiB, nothing is written.
 """
 
 import argparse
@@ -24,9 +25,9 @@ from msst_jax.runtime.console import ArgumentParser, print_line
 PROGRAM = "benchmarks.gpu.pack"
 ROOT = Path(__file__).parents[2]
 TREE = ("benchmarks", "configs", "convert_weights", "examples", "msst_jax", "reference", "stylize.py", "train.py")
-LEFT_OUT = ("msst_jax/assets/stylizer_kandinsky_wave.safetensors", "msst_jax/assets/stylizer_starry_wheat.safetensors")
+LEFT_OUT = [f"msst_jax/assets/stylizer_{name}.safetensors" for name in ("any", "kandinsky_wave", "starry_wheat")]
 """Models that no benchmark runs."""
-PACKAGES = ("av>=18,<19", "ml_collections", "grain", "tensorboardX", "array_record", "safetensors")
+PACKAGES = ("av>=18,<19", "ml_collections", "safetensors")
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64", "any")
 MEBI = 2**20
 RUN = """#!/bin/sh
