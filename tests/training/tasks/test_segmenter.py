@@ -170,6 +170,7 @@ def test_a_run_that_an_earlier_version_began_is_one_of_the_person_segmenter():
 
 @pytest.mark.slow  # a step of a network of real size
 def test_a_run_learns_from_masks_of_some_classes_and_void_and_records_both_scores(tmp_path: Path):
+    (tmp_path / "photos").mkdir()
     for number in range(8):
         save(tmp_path / "photos" / f"{number}.png", noise(40, 40, number))
     for folder, number in (("cat", 0), ("person", 1), ("person", 2), ("void", 2)):
