@@ -9,7 +9,6 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -17,13 +16,14 @@ import jax.numpy as jnp
 
 from benchmarks.harness.arguments import at_least
 from benchmarks.harness.device import GIGA, copy_rate, device_name, peak_memory, product_rate
+from benchmarks.harness.program import OURS, time_alternately
 from benchmarks.speed import optimize
 from msst_jax.configs import fast, seed
 from msst_jax.errors import UserError
 from msst_jax.models.precision import PRECISIONS, products_at
 from msst_jax.optim.lbfgs_direction import FORMS
 from msst_jax.optim.minimize import clip_to_range, compile_step, make_init
-from msst_jax.optim.optimizer import HISTORY_DTYPES, OptimizerOptions
+from msst_jax.optim.optimizer import HISTORY_DTYPES
 from msst_jax.runtime.compilation import prepare_xla
 from msst_jax.runtime.console import ArgumentParser, configure_logging, print_line
 from msst_jax.runtime.versions import version_of
@@ -54,25 +54,29 @@ def rates(flags: argparse.Namespace) -> Row:
 
 def evaluation(flags: argparse.Namespace) -> Row:
     """Seconds of an evaluation of configs/seed.py, loss, gradient and update, and the peak memory of the device."""
-    config, inputs = optimize.example(flags.size, seed.get_config())
-    config.precision, config.history_dtype, config.remat = flags.precision, flags.history_dtype, flags.remat
-    config.tiles, config.history = flags.tiles, flags.history
-    options = build_options(config)
-    assert isinstance(options.optimizer, OptimizerOptions)
-    options = replace(options, optimizer=replace(options.optimizer, form=flags.form))
+    changes = {name: getattr(flags, name) for name in ("precision", "history", "history_dtype", "remat", "tiles")}
+    example = optimize.changed_example(flags.size, seed.get_config(), flags.form, changes)
     with products_at(flags.precision):
-        loss, runs, pixels, transform = optimize.step_problem(options, inputs, flags.history)
+        loss, runs, pixels, transform = example.problem()
         state = make_init(transform, batched=True)(pixels)
         step, compiling = compile_step(loss, transform, clip_to_range, state, runs)
-    seconds = []
+
+    def advance() -> None:
+        nonlocal state
+        state, _, _ = jax.block_until_ready(step(state, loss, runs))
+
     loops = flags.form == "loops" or (flags.form == "by_platform" and jax.default_backend() == "cpu")
     # The loops walk through the pairs that are stored, the products through all that can be.
     warm = max(WARM, flags.history) if loops else WARM
-    for _ in range(warm + (3 if flags.size > 1024 else TIMED)):
-        started = time.perf_counter()
-        state, _, _ = jax.block_until_ready(step(state, loss, runs))
-        seconds.append(time.perf_counter() - started)
-    return {"ms": 1e3 * statistics.median(seconds[warm:]), "compiling, s": compiling, "peak, GB": peak_memory(True)}
+    median = _median_seconds(advance, warm, 3 if flags.size > 1024 else TIMED)
+    return {"ms": 1e3 * median, "compiling, s": compiling, "peak, GB": peak_memory(True)}
+
+
+def _median_seconds(advance: Callable[[], Any], warm: int, timed: int) -> float:
+    """Of a call, after some that are not timed."""
+    for _ in range(warm):
+        advance()
+    return statistics.median(time_alternately({OURS: advance}, timed)[OURS])
 
 
 def whole(flags: argparse.Namespace) -> Row:
@@ -120,12 +124,7 @@ def training(flags: argparse.Namespace) -> Row:
 
     size, width = (32, 4) if flags.quick else (256, fast.get_config().width)
     program = train_step.start_ours(size, width)
-    seconds = []
-    for _ in range(WARM + TIMED):
-        started = time.perf_counter()
-        program.advance()
-        seconds.append(time.perf_counter() - started)
-    median = statistics.median(seconds[WARM:])
+    median = _median_seconds(program.advance, WARM, TIMED)
     assert program.cost
     rate = program.cost.flops / median
     return {

@@ -1,7 +1,6 @@
 """The programs that a run computes with, as functions of abstract arguments on a device."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +16,6 @@ from msst_jax.models.precision import products_at
 from msst_jax.models.stylizer import blend_mixtures
 from msst_jax.optim.lbfgs_direction import Form
 from msst_jax.optim.minimize import clip_to_range, compile_step, make_init
-from msst_jax.optim.optimizer import OptimizerOptions
 from msst_jax.presets.lookup import load_preset
 from msst_jax.regions.masks import MaskSpec
 from msst_jax.regions.segmenter import load_segmenter
@@ -51,13 +49,9 @@ def evaluation(preset: str, form: Form = "by_platform", **changes: Any) -> Compi
     """
 
     def build(side: int, device: jax.Device) -> jax.stages.Compiled:
-        config, inputs = optimize.example(side, load_preset(preset).get_config())
-        config.update(changes)
-        options = build_options(config)
-        if isinstance(options.optimizer, OptimizerOptions):
-            options = replace(options, optimizer=replace(options.optimizer, form=form))
-        with products_at(config.precision):
-            problem = optimize.step_problem(options, inputs, config.history)
+        example = optimize.changed_example(side, load_preset(preset).get_config(), form, changes)
+        with products_at(example.config.precision):
+            problem = example.problem()
             state = jax.eval_shape(make_init(problem.transform, batched=True), problem.pixels)
             loss, state, runs = place((problem.loss, state, problem.runs), device)
             return compile_step(loss, problem.transform, clip_to_range, state, runs)[0]

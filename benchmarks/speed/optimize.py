@@ -4,9 +4,10 @@ Compared with PyTorch in two structures (reference/original.py): that of the ori
 batch without gradients of weights.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +21,9 @@ from msst_jax.cli.region_styles import parse_single_styles
 from msst_jax.configs import quickstart, seed
 from msst_jax.losses.objective import LossWeights
 from msst_jax.models.pretrained import EMBEDDED_VGG16
+from msst_jax.optim.lbfgs_direction import Form
 from msst_jax.optim.minimize import clip_to_range, compile_step, make_init
-from msst_jax.optim.optimizer import build_optimizer
+from msst_jax.optim.optimizer import OptimizerOptions, build_optimizer
 from msst_jax.transfer.build import build_options
 from msst_jax.transfer.inputs import PhotoInputs, load_photo_inputs
 from msst_jax.transfer.objective import build_objective, load_loss_network, scale_scene
@@ -69,6 +71,35 @@ def example(size: int, config: ConfigDict | None = None) -> tuple[ConfigDict, Ph
     config.size, config.weights = size, str(EMBEDDED_VGG16)
     masks = {"person": str(EXAMPLE_MASK)}
     return config, load_photo_inputs(build_options(config), config.photo, parse_single_styles(config.styles), masks)
+
+
+class Example(NamedTuple):
+    """The bundled example under a config, as the steps of benchmarks are compiled of it."""
+
+    config: ConfigDict
+    options: StylizationOptions
+    inputs: PhotoInputs
+
+    def problem(self) -> "StepProblem":
+        """With the full history of the config; to be called, as its step is compiled, at the config's precision."""
+        return step_problem(self.options, self.inputs, self.config.history)
+
+
+def changed_example(size: int, config: ConfigDict, form: Form, changes: Mapping[str, Any]) -> Example:
+    """The bundled example at size x size pixels.
+
+    Args:
+      size: side in pixels.
+      config: of a preset.
+      form: of L-BFGS's direction.
+      changes: fields of the config.
+    """
+    config, inputs = example(size, config)
+    config.update(changes)
+    options = build_options(config)
+    if isinstance(options.optimizer, OptimizerOptions):
+        options = replace(options, optimizer=replace(options.optimizer, form=form))
+    return Example(config, options, inputs)
 
 
 def start_ours(size: int, history: int, *, remat: bool = False) -> Program:

@@ -20,12 +20,8 @@ from msst_jax.presets.renamed import describe_renamed
 from msst_jax.presets.validation import check_config, check_fields
 from msst_jax.video.blend_schedule import BlendSchedule, parse_blend_schedule
 
-INPUTS = (
-    "photo",
-    "styles",
-    "masks",
-    "points",
-)  # fields of a config that the arguments of the functions take the place of
+INPUTS = ("photo", "styles", "masks", "points")
+"""Fields of a config that the arguments of the functions take the place of."""
 PresetLike: TypeAlias = str | os.PathLike[str] | ConfigDict
 """The name of a preset, the path of a Python file with get_config() or of the JSON of a run, or a derived config."""
 

@@ -11,8 +11,8 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from msst_jax.errors import UserError
-from msst_jax.models.inverted_residual import Block, InvertedResidual
-from msst_jax.models.layers import ConvNorm, no_inline
+from msst_jax.models.inverted_residual import Block, layer_outputs, residual_layers
+from msst_jax.models.layers import ConvNorm
 
 NETWORK = "efficientnet_lite0"
 EPSILON = 1e-3  # of every BatchNorm
@@ -57,12 +57,7 @@ class EfficientNetLite(nnx.Module):
         if output_stride not in (OUTPUT_STRIDE, 2 * OUTPUT_STRIDE):
             raise UserError(f"{NETWORK} has no output stride {output_stride}; use {OUTPUT_STRIDE}")
         self.stem = ConvNorm(3, STEM, 3, stride=2, same=True, epsilon=EPSILON, dtype=dtype, rngs=rngs)
-        blocks = stage_blocks(output_stride)
-        inputs = [STEM, *(block.outputs for block in blocks[:-1])]
-        self.layers = nnx.List(
-            InvertedResidual(channels, block, epsilon=EPSILON, dtype=dtype, rngs=rngs)
-            for channels, block in zip(inputs, blocks, strict=True)
-        )
+        self.layers = residual_layers(STEM, stage_blocks(output_stride), epsilon=EPSILON, dtype=dtype, rngs=rngs)
 
     def blocks(self, x: jax.Array) -> Iterator[tuple[str, jax.Array]]:
         """Every block's activation in order: stem, layers.0, ..., layers.15.
@@ -72,6 +67,4 @@ class EfficientNetLite(nnx.Module):
         """
         x = nnx.relu6(self.stem(x))
         yield "stem", x
-        for index, layer in enumerate(self.layers):
-            x = no_inline(layer, x)
-            yield f"layers.{index}", x
+        yield from layer_outputs(self.layers, x)

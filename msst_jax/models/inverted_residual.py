@@ -1,14 +1,14 @@
 """The inverted residual block of MobileNetV2 and its successors (Sandler et al. 2018, arXiv:1801.04381)."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import jax
 from flax import nnx
 from jax.typing import DTypeLike
 
-from msst_jax.models.layers import Conv, ConvNorm
+from msst_jax.models.layers import Conv, ConvNorm, no_inline
 
 
 class Block(NamedTuple):
@@ -65,3 +65,21 @@ class InvertedResidual(nnx.Module):
             out = self.squeeze(out)
         out = self.project(out)
         return out + x if self.residual else out
+
+
+def residual_layers(
+    inputs: int, blocks: Sequence[Block], *, epsilon: float, dtype: DTypeLike, rngs: nnx.Rngs
+) -> nnx.List[InvertedResidual]:
+    """One layer for each block, in their order; `inputs` are the channels of the first."""
+    channels = [inputs, *(block.outputs for block in blocks[:-1])]
+    return nnx.List(
+        InvertedResidual(count, block, epsilon=epsilon, dtype=dtype, rngs=rngs)
+        for count, block in zip(channels, blocks, strict=True)
+    )
+
+
+def layer_outputs(layers: Iterable[InvertedResidual], x: jax.Array) -> Iterator[tuple[str, jax.Array]]:
+    """The activation of every layer in order, as ("layers.0", (N, H', W', C)), ..."""
+    for index, layer in enumerate(layers):
+        x = no_inline(layer, x)
+        yield f"layers.{index}", x

@@ -8,8 +8,8 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from msst_jax.errors import UserError
-from msst_jax.models.inverted_residual import Block, InvertedResidual
-from msst_jax.models.layers import ConvNorm, no_inline
+from msst_jax.models.inverted_residual import Block, layer_outputs, residual_layers
+from msst_jax.models.layers import ConvNorm
 
 EPSILON = 1e-3  # of every BatchNorm in torchvision's MobileNetV3
 OUTPUT_STRIDE = 16
@@ -49,11 +49,7 @@ class MobileNetV3(nnx.Module):
         if output_stride != OUTPUT_STRIDE:
             raise UserError(f"mobilenet_v3_large has no output stride {output_stride}; use {OUTPUT_STRIDE}")
         self.stem = ConvNorm(3, STEM, 3, stride=2, epsilon=EPSILON, dtype=dtype, rngs=rngs)
-        inputs = [STEM, *(block.outputs for block in BLOCKS[:-1])]
-        self.layers = nnx.List(
-            InvertedResidual(channels, block, epsilon=EPSILON, dtype=dtype, rngs=rngs)
-            for channels, block in zip(inputs, BLOCKS, strict=True)
-        )
+        self.layers = residual_layers(STEM, BLOCKS, epsilon=EPSILON, dtype=dtype, rngs=rngs)
         self.last = ConvNorm(BLOCKS[-1].outputs, self.channels, 1, epsilon=EPSILON, dtype=dtype, rngs=rngs)
 
     def blocks(self, x: jax.Array) -> Iterator[tuple[str, jax.Array]]:
@@ -64,7 +60,6 @@ class MobileNetV3(nnx.Module):
         """
         x = nnx.hard_swish(self.stem(x))
         yield "stem", x
-        for index, layer in enumerate(self.layers):
-            x = no_inline(layer, x)
-            yield f"layers.{index}", x
-        yield "last", nnx.hard_swish(self.last(x))
+        for name, features in layer_outputs(self.layers, x):
+            yield name, features
+        yield "last", nnx.hard_swish(self.last(features))

@@ -47,14 +47,8 @@ from msst_jax.video.io.types import WHOLE, VideoInfo, number_frames
 from msst_jax.video.io.writer import check_video_output, video_writer
 from msst_jax.video.mask_sources import open_masks
 from msst_jax.video.optimization import FrameOptimization, optimization_stylizer
-from msst_jax.video.resume import (
-    SEGMENTER_WEIGHTS,
-    ChunkPlan,
-    ResumeFolder,
-    recorded_batch,
-    resume_path,
-    segment_length,
-)
+from msst_jax.video.resume import ChunkPlan, ResumeFolder, resume_path, segment_length
+from msst_jax.video.resume_identity import SEGMENTER_WEIGHTS, recorded_batch
 from msst_jax.video.streaming import FrameStylizer, VideoStats, stream_video
 from msst_jax.video.temporal_masks import build_mask_spec
 

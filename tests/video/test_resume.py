@@ -10,7 +10,8 @@ import pytest
 
 from msst_jax.errors import UserError
 from msst_jax.io import files
-from msst_jax.video.resume import ChunkPlan, ResumeFolder, Waiting, recorded_batch, resume_path, segment_length
+from msst_jax.video.resume import ChunkPlan, ResumeFolder, Waiting, resume_path, segment_length
+from msst_jax.video.resume_identity import recorded_batch
 
 PLAN = ChunkPlan(batch=2, segment=4)
 RUN = {"clip": {"": [3, "ab"]}, "quality": None, "config.size": (1, 2)}
