@@ -24,6 +24,7 @@ def get_config() -> ConfigDict:
     config.largest_crop = 1.0  # maximum side
     config.colour = 0.0  # maximum relative change of brightness, contrast and saturation
     config.batch = 8  # photos per step, over all devices of all hosts
+    config.accumulate = 1  # parts of a device's share of them, one in memory at a time; their gradients are averaged
     config.without_mask = "error"  # photos without a mask file: "error", or "random" regions
     config.leave_out = ""  # column of an index.csv beside the photos; those with a 1 there are not trained on
     config.segmenter = ""  # computes the masks without --masks; empty = the best one available when the run starts

@@ -27,6 +27,7 @@ def get_config() -> ConfigDict:
     config.largest_crop = 1.6  # maximum side; above 1 the photo is padded, so that whole photos are seen too
     config.colour = 0.3  # maximum relative change of brightness, contrast and saturation
     config.batch = 8  # photos per step, over all devices of all hosts
+    config.accumulate = 1  # parts of a device's share of them, one in memory at a time; their gradients are averaged
     config.without_mask = "error"  # photos without a mask file: "error", or "background": nobody is there
     config.leave_out = "also_in_voc21"  # column of an index.csv beside the photos; those with a 1 there are for tests
     config.segmenter = "deeplabv3_resnet101"  # computes the masks without --masks

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.harness.flops import count_flops
+from msst_jax.runtime.flops import count_flops
 
 OURS = "msst_jax"
 PAIRS, QUICK_PAIRS = 5, 1

@@ -6,7 +6,8 @@ Prints a Markdown table: kernels that a call launches, loops and those of them w
 for, what would be slow (select-and-scatter, float64, callbacks), and temporary memory. No times: nothing runs, and the
 autotuner has nothing to time. Needs the extra gpu-aot. With --json one JSON object; with --hlo also the optimized HLO.
 --seconds prints what an optimization by configs/seed.py would take instead, by kind of kernel and way of computing it,
-reasoned from operations, bytes and launches (benchmarks/plans/seconds.py).
+reasoned from operations, bytes and launches (benchmarks/plans/seconds.py). --pod tells of the training step of
+configs/fast_pod.py on a node of eight H100 instead: its sums over the devices, memory and operations.
 """
 
 import argparse
@@ -43,6 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if flags.seconds:
             print(seconds_table(predict(flags.size)))
             return 0
+        if flags.pod:
+            print(_pod_table())
+            return 0
         plans = plan(flags.programs, flags.size, flags.hlo)
     except UserError as error:
         print_line(PROGRAM, error)
@@ -68,6 +72,12 @@ def plan(names: Sequence[str], size: int, hlo: Path | None = None) -> dict[str, 
             write_text(hlo / f"{name}_{size}.hlo", compiled.as_text() or "")
         plans[name] = facts_of(compiled)
     return plans
+
+
+def _pod_table() -> str:
+    from benchmarks.plans.pod import describe_pod, plan_pod
+
+    return describe_pod(plan_pod())
 
 
 def predict(size: int) -> dict[str, dict[str, Part]]:
@@ -123,6 +133,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--hlo", type=Path, metavar="DIR")
     parser.add_argument("--seconds", action="store_true", help="what configs/seed.py would take, instead")
+    parser.add_argument("--pod", action="store_true", help="the training step on a node of eight, instead")
     parser.add_argument(CHILD, action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 

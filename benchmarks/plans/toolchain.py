@@ -66,7 +66,16 @@ def command(module: str, arguments: Sequence[str]) -> list[str]:
 
 def h100() -> jax.Device:
     """An H100 that can only be compiled for; in a process with `environment`."""
+    return _h100s(1)[0]
+
+
+def h100_node() -> list[jax.Device]:
+    """Eight of them, of one host."""
+    return _h100s(8)
+
+
+def _h100s(count: int) -> list[jax.Device]:
     topology = topologies.get_topology_desc(
-        platform="cuda", topology_name="", target_config=DESCRIPTION.read_text(), topology="1x1x1"
+        platform="cuda", topology_name="", target_config=DESCRIPTION.read_text(), topology=f"1x1x{count}"
     )
-    return topology.devices[0]
+    return list(topology.devices)

@@ -21,6 +21,7 @@ from benchmarks.harness.torch_side import torch_device
 from msst_jax.configs import fast as fast_config
 from msst_jax.models.pretrained import EMBEDDED_VGG16
 from msst_jax.models.serialization import state_to_tensors
+from msst_jax.presets.lookup import load_preset
 from msst_jax.training.build import build_loop_options, build_stylizer_options
 from msst_jax.training.step import (
     build_train_optimizer,
@@ -75,9 +76,9 @@ class TrainingProblem(NamedTuple):
     styles: list[np.ndarray]
 
 
-def build_problem(size: int, width: int, batch: int) -> TrainingProblem:
-    """The task of configs/fast.py with random images."""
-    config = fast_config.get_config()
+def build_problem(size: int, width: int, batch: int, preset: str = "fast") -> TrainingProblem:
+    """The task of a preset of the stylizer with random images."""
+    config = load_preset(preset).get_config()
     config.size, config.width, config.batch = size, width, batch
     rng = np.random.default_rng(0)
     photos = rng.integers(0, 256, (batch, size, size, 3), np.uint8)

@@ -26,7 +26,7 @@ USAGE = """Trains the feed-forward model, or a segmenter. The same command conti
 {command} --workdir runs/x --photos DIR --style person=A.jpg --style background=B.jpg [--masks DIR]
 {command} --config person_segmenter --workdir runs/x --photos DIR --masks DIR
 """
-PRESETS = ("fast", "any", "segmenter", "person_segmenter")  # the first is the default
+PRESETS = ("fast", "fast_pod", "any", "segmenter", "person_segmenter")  # the first is the default
 TASK_RUNS = {"stylizer": Run.STYLIZER, "any_stylizer": Run.ANY_STYLIZER, "segmenter": Run.SEGMENTER}
 
 
@@ -45,6 +45,13 @@ def define_flags(values: flags.FlagValues) -> None:
     define_import(values)
     define_deterministic(values)
     flags.DEFINE_boolean("restart", False, "Remove what an earlier run left in the workdir.", flag_values=values)
+    flags.DEFINE_integer(
+        "profile",
+        0,
+        "Traces so many steps into WORKDIR/profile, for TensorBoard's profile page.",
+        lower_bound=0,
+        flag_values=values,
+    )
     flags.DEFINE_boolean("quiet", False, "No progress bar and no messages but errors.", flag_values=values)
 
 
@@ -87,8 +94,8 @@ def _template(config: ConfigDict) -> ConfigDict:
     check_task(config)
     if config.task in TASKS:
         return _own_template(config)
-    templates = {template.task: template for template in (load_preset(name).get_config() for name in PRESETS)}
-    return templates[config.task]
+    presets = (load_preset(name).get_config() for name in PRESETS)
+    return next(preset for preset in presets if preset.task == config.task)
 
 
 def _own_template(config: ConfigDict) -> ConfigDict:
@@ -116,4 +123,5 @@ def _build_job(command: Command) -> TrainJob:
         restart=values.restart,
         quiet=values.quiet,
         imports=command.imports,
+        profile=values.profile,
     )

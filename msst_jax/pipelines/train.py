@@ -61,6 +61,7 @@ class TrainJob:
       restart: remove an earlier run from the workdir.
       quiet: no progress bar.
       imports: modules of the user's that were imported, for config.json.
+      profile: number of steps that are traced; 0 = none.
     """
 
     workdir: Path
@@ -70,6 +71,7 @@ class TrainJob:
     restart: bool = False
     quiet: bool = False
     imports: Sequence[str] = ()
+    profile: int = 0
 
 
 def _load_stylizer(config: ConfigDict, styles: Mapping[str, str]) -> TaskSpec:
@@ -112,7 +114,7 @@ def run(config: ConfigDict, job: TrainJob) -> int:
       DivergenceError: the run diverges; see `loop.train`.
     """
     check_training_config(config)
-    check_batch_size(config.batch, jax.device_count())
+    check_batch_size(config.batch, jax.device_count(), config.accumulate)
     config = _resolve_segmenter(config, job)
     with products_at(config.precision), ExitStack() as held:
         inputs = run_on_all_hosts(lambda: _read_inputs(config, job))
@@ -136,7 +138,14 @@ def _train(config: ConfigDict, job: TrainJob, inputs: TrainInputs) -> int:
         host=jax.process_index(),
         draw=inputs.task.draw,
     )
-    result = train(build_loop_options(config), inputs.task.build(samples), batches, job.workdir, quiet=job.quiet)
+    result = train(
+        build_loop_options(config),
+        inputs.task.build(samples),
+        batches,
+        job.workdir,
+        quiet=job.quiet,
+        profile=job.profile,
+    )
     _log_summary(result, training, job)
     if result.interrupted:
         return EXIT_INTERRUPTED

@@ -110,7 +110,7 @@ TRAIN_FIELDS: Mapping[str, Run] = {
     **dict.fromkeys(("task", "precision", "size", "smallest_crop", "largest_crop", "colour", "batch"), TRAINING),
     **dict.fromkeys(("without_mask", "leave_out", "segmenter", "refine_edges", "workers", "seed"), TRAINING),
     **dict.fromkeys(("steps", "learning_rate", "warmup", "clip", "ema", "log_every", "sample_every"), TRAINING),
-    **dict.fromkeys(("samples", "checkpoint_every", "keep_last", "keep_every"), TRAINING),
+    **dict.fromkeys(("samples", "checkpoint_every", "keep_last", "keep_every", "accumulate"), TRAINING),
     **dict.fromkeys(("width", "blocks", "network", "style_size", "style_weight", "blend_ratio"), STYLIZERS),
     **dict.fromkeys(("style_layers", "style_layer_weights", "content_layers", "content_layer_weights"), STYLIZERS),
     **dict.fromkeys(("content_weight", "tv_weight", "temporal_weight"), STYLIZERS),

@@ -54,6 +54,7 @@ TRAINING_CHOICES: dict[str, tuple[Any, ...]] = {
 TRAINING_MINIMUMS = {  # of integers
     "size": MIN_SIDE,
     "batch": 1,
+    "accumulate": 1,
     "workers": 1,
     "seed": 0,
     "steps": 1,

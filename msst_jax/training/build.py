@@ -28,6 +28,7 @@ def build_loop_options(config: ConfigDict) -> LoopOptions:
             ema=config.ema,
         ),
         batch=config.batch,
+        accumulate=config.accumulate,
         seed=config.seed,
         log_every=config.log_every,
         sample_every=config.sample_every,

@@ -1,8 +1,6 @@
 """The training loop: runs the steps, writes checkpoints, metrics and samples; resumes from the newest checkpoint."""
 
 import math
-import sys
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,40 +11,32 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import numpy as np
 from absl import logging
-from tqdm import tqdm
 
 from msst_jax.errors import DivergenceError, UserError
-from msst_jax.io.finite import check_finite
-from msst_jax.io.images import save_picture
 from msst_jax.losses.objective import Terms
 from msst_jax.models.serialization import MODEL_FILE
 from msst_jax.runtime.devices import on_any_host, run_on_all_hosts
 from msst_jax.runtime.interrupt import interrupt_event
 from msst_jax.training import checkpoints
-from msst_jax.training.metrics import METRICS_FILE, MetricsWriter, read_records
+from msst_jax.training.metrics import METRICS_FILE
 from msst_jax.training.options import LoopOptions
+from msst_jax.training.profile import profiled
+from msst_jax.training.recorder import StateCallback, StepObserver, TimedBatches, best_score, recording
 from msst_jax.training.step import (
     TrainState,
     build_train_optimizer,
     data_parallel,
     init_train_state,
-    learning_rate_schedule,
     make_train_step,
     replicate,
     shard_batch,
 )
 from msst_jax.training.task import Task
-from msst_jax.training.workdir import CHECKPOINTS, newest_checkpoint
+from msst_jax.training.throughput import StepCost, step_cost
+from msst_jax.training.workdir import CHECKPOINTS, PROFILE, newest_checkpoint
 
-HELD_OUT_PREFIX = "held_out_"  # of the names of evaluation metrics
 DISPATCH_AHEAD = 2  # steps that the devices may run ahead of the host
-MAX_SKIPPED = 10  # consecutive non-finite steps that end the run
 WAY_OUT = "lower config.learning_rate, or use float32, in another --workdir or with --restart"  # of a divergence
-
-StepObserver = Callable[[int, Terms], None]
-"""(step, its metrics)."""
-StateCallback = Callable[[int, TrainState], None]
-"""(step, the state after it)."""
 
 
 class BatchIterator(Protocol):
@@ -69,11 +59,13 @@ class TrainResult(NamedTuple):
     interrupted: bool
 
 
-def check_batch_size(batch: int, devices: int) -> None:
-    """Raises UserError unless the batch is divisible by the number of devices of all hosts."""
-    if batch % devices:
-        nearest = max(1, round(batch / devices)) * devices
-        raise UserError(f"config.batch is {batch}, not divisible by {devices} devices; use {nearest}")
+def check_batch_size(batch: int, devices: int, accumulate: int = 1) -> None:
+    """Raises UserError unless the batch is divisible by the devices of all hosts, times the parts that each takes."""
+    parts = devices * accumulate
+    if batch % parts:
+        nearest = max(1, round(batch / parts)) * parts
+        what = f"{devices} devices" + (f" times {accumulate} of config.accumulate" if accumulate > 1 else "")
+        raise UserError(f"config.batch is {batch}, not divisible by {what}; use {nearest}")
 
 
 def train(
@@ -83,6 +75,7 @@ def train(
     workdir: Path,
     *,
     quiet: bool = False,
+    profile: int = 0,
 ) -> TrainResult:
     """Trains from the newest checkpoint in the workdir, or from scratch, to the last step. Ctrl-C stops it early.
 
@@ -93,6 +86,7 @@ def train(
       workdir: receives checkpoints/, samples/, metrics.jsonl, event files, and the EMA parameters as MODEL_FILE: with
         every checkpoint or, if the task has a score, with every evaluation that is the best so far.
       quiet: no progress bar.
+      profile: number of steps of this call that are traced, into profile/; 0 = none.
 
     Raises:
       DivergenceError: ten steps in a row, the weights, or the loss on held-out photos were not finite; nothing of that
@@ -123,10 +117,14 @@ def train(
             checkpoints.save(saved, step, state, batches.get_state())
             _export_newest(task, workdir, state)
 
-        step = data_parallel(make_train_step(task.loss, optimizer, options.optimization.ema))
-        timed, first = _TimedBatches(batches), int(state.step)
-        with _recording(options, task, workdir, first, timed, quiet) as (observe, sample), interrupt_event() as stop:
-            advance = partial(_advance, step, replicate(task.frozen))
+        step = data_parallel(make_train_step(task.loss, optimizer, options.optimization.ema, options.accumulate))
+        timed, first, frozen = TimedBatches(batches), int(state.step), replicate(task.frozen)
+        cost = partial(_step_cost, step, jax.eval_shape(lambda: state), frozen, options.batch)
+        with (
+            recording(options, task, workdir, first, timed, cost, quiet) as (observe, sample),
+            profiled(partial(_advance, step, frozen), workdir / PROFILE, profile, first) as advance,
+            interrupt_event() as stop,
+        ):
             should_stop = partial(_should_stop, stop.is_set, options.log_every)
             state = replicate(state)
             state = _run_steps(options, advance, state, timed, observe, evaluate, save_checkpoint, should_stop)
@@ -146,7 +144,7 @@ def _naming_what_is_left(workdir: Path) -> Iterator[None]:
 
 def _export_newest(task: Task, workdir: Path, state: TrainState) -> None:
     """Exports the EMA parameters, unless the task has a score and an evaluation has exported its best ones."""
-    if jax.process_index() == 0 and not (task.score and _best_score(task, workdir) > -math.inf):
+    if jax.process_index() == 0 and not (task.score and best_score(task, workdir) > -math.inf):
         task.save(workdir / MODEL_FILE, jax.device_get(state.ema))
 
 
@@ -171,6 +169,12 @@ def _advance(
     step: Callable[..., tuple[TrainState, Terms]], frozen: Any, state: TrainState, batch: Any
 ) -> tuple[TrainState, Terms]:
     return step(state, frozen, shard_batch(batch, jax.local_device_count()))
+
+
+def _step_cost(step: Callable[..., Any], state: Any, frozen: Any, photos: int, batch: Any) -> StepCost:
+    """The cost of a step with a batch of this host of such shapes."""
+    shards = jax.eval_shape(partial(shard_batch, devices=jax.local_device_count()), batch)
+    return step_cost(step, (state, frozen, shards), photos)
 
 
 def _run_steps(
@@ -205,128 +209,7 @@ def _run_steps(
     return state
 
 
-class _TimedBatches(Iterator[Any]):
-    """Batches, and how long the host has waited for them.
-
-    Attributes:
-      waited: seconds. Counted when they pass and not with the step that the batch is for, which is observed later: a
-        wait would be counted in the interval after its own, and its share of that could exceed 1.
-    """
-
-    def __init__(self, batches: BatchIterator):
-        self.batches = batches
-        self.waited = 0.0
-
-    def __next__(self) -> Any:
-        started = time.perf_counter()
-        batch = next(self.batches)
-        self.waited += time.perf_counter() - started
-        return batch
-
-
 def _observe_all(in_flight: deque[tuple[int, Terms]], observe: StepObserver) -> None:
     """Observes all dispatched steps, so that a checkpoint is written only of steps whose metrics were checked."""
     while in_flight:
         observe(*in_flight.popleft())
-
-
-@contextmanager
-def _recording(
-    options: LoopOptions, task: Task, workdir: Path, first: int, batches: "_TimedBatches", quiet: bool
-) -> Iterator[tuple[StepObserver, StateCallback]]:
-    """(observe, sample): callbacks that record the metrics of steps and evaluate parameters; only host 0 writes."""
-    if jax.process_index() > 0:
-        yield _check_skipped, lambda step, state: None
-        return
-    hidden = quiet or not sys.stderr.isatty()
-    metrics = MetricsWriter(workdir, first)
-    with tqdm(initial=first, total=options.optimization.steps, unit="step", disable=hidden, dynamic_ncols=True) as bar:
-        recorder = _Recorder(options, task, workdir, first, batches, metrics, bar)
-        yield recorder.observe, recorder.sample
-
-
-class _Recorder:
-    """Writes the metrics of steps, the samples of evaluations and the best model."""
-
-    def __init__(
-        self,
-        options: LoopOptions,
-        task: Task,
-        workdir: Path,
-        first: int,
-        batches: "_TimedBatches",
-        metrics: MetricsWriter,
-        bar: tqdm,
-    ):
-        self.options = options
-        self.task = task
-        self.workdir = workdir
-        self.batches = batches
-        self.metrics = metrics
-        self.bar = bar
-        self.learning_rate = learning_rate_schedule(options.optimization)
-        self.best = _best_score(task, workdir)
-        self.last_step = first  # step, time and seconds waited as of the previous record
-        self.last_time = time.perf_counter()
-        self.last_waited = batches.waited
-
-    def observe(self, step: int, terms: Terms) -> None:
-        """Checks a step, and records its metrics if one is due."""
-        _check_skipped(step, terms)
-        self.bar.update()
-        if step % self.options.log_every and step != self.options.optimization.steps:
-            return
-        now, waited = time.perf_counter(), self.batches.waited
-        seconds = now - self.last_time
-        values = {name: float(value) for name, value in terms.items() if name != "skipped_in_a_row"}
-        scalars = {
-            **values,
-            "learning_rate": float(self.learning_rate(_updates_before(step, terms))),
-            "photos_per_second": self.options.batch * (step - self.last_step) / seconds,
-            "wait_share": (waited - self.last_waited) / seconds,
-        }
-        self.metrics.scalars(step, scalars)
-        self.bar.set_postfix_str(f"loss {values['loss']:.4g}", refresh=False)
-        self.last_step, self.last_time, self.last_waited = step, now, waited
-
-    def sample(self, step: int, state: TrainState) -> None:
-        """Evaluates the EMA parameters, and exports them if their score is the best so far.
-
-        Raises:
-          DivergenceError: their loss is not finite.
-        """
-        params = jax.device_get(state.ema)
-        scalars, picture = self.task.evaluate(params)  # on one device; the others are idle meanwhile
-        check_finite(scalars.get("loss", 0.0), f"at step {step} the loss on held-out photos is not finite")
-        score = self.task.score
-        if score and scalars[score] > self.best:
-            self.best = scalars[score]
-            self.task.save(self.workdir / MODEL_FILE, params)
-            logging.info("step %d: %s %.4f, the best so far", step, score, self.best)
-        self.metrics.scalars(step, scalars, prefix=HELD_OUT_PREFIX)
-        self.metrics.picture(step, "samples", picture)
-        save_picture(picture, self.workdir / "samples" / f"{step:07d}.jpg")
-
-
-def _best_score(task: Task, workdir: Path) -> float:
-    """The highest score in the records of a run."""
-    path = workdir / METRICS_FILE
-    scores = [record.get(HELD_OUT_PREFIX + task.score) for record in read_records(path)] if path.exists() else []
-    return max((score for score in scores if score is not None), default=-math.inf)
-
-
-def _updates_before(step: int, terms: Terms) -> int:
-    """The optimizer's step count before `step`, which sets the learning rate: skipped steps do not advance it."""
-    return step - 1 - int(terms["skipped"]) + bool(terms["skipped_in_a_row"])
-
-
-def _check_skipped(step: int, terms: Terms) -> None:
-    """Checks for non-finite steps; reading the metrics waits for the step.
-
-    Raises:
-      DivergenceError: too many consecutive steps were not finite.
-    """
-    if terms["skipped_in_a_row"] >= MAX_SKIPPED:
-        raise DivergenceError(
-            f"the loss or its gradient was not finite in {MAX_SKIPPED} steps in a row, up to step {step}"
-        )

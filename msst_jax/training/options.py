@@ -36,6 +36,7 @@ class LoopOptions:
     Attributes:
       optimization: see `OptimizationOptions`.
       batch: photos per step, over all devices of all hosts.
+      accumulate: parts of a device's share of them, one in memory at a time.
       seed: of the initial parameters.
       log_every: steps between two records of metrics.
       sample_every: steps between two evaluations.
@@ -46,6 +47,7 @@ class LoopOptions:
 
     optimization: OptimizationOptions
     batch: int
+    accumulate: int
     seed: int
     log_every: int
     sample_every: int

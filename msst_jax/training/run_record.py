@@ -26,6 +26,7 @@ LATER_FIELDS = {
     "segmenter_network": "person_vgg16",
     "classes": ["person"],
     "encoder_rate": 1.0,
+    "accumulate": 1,
 }
 """Fields that earlier versions did not record, with the values that they had then."""
 FOLDERS = ("photos", "masks")

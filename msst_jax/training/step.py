@@ -68,7 +68,10 @@ def init_train_state(task: Task, optimizer: optax.GradientTransformation, seed: 
 
 
 def make_train_step(
-    loss: Callable[..., tuple[jax.Array, Terms]], optimizer: optax.GradientTransformation, decay: float
+    loss: Callable[..., tuple[jax.Array, Terms]],
+    optimizer: optax.GradientTransformation,
+    decay: float,
+    accumulate: int = 1,
 ) -> Callable[[TrainState, Any, Batch], tuple[TrainState, Terms]]:
     """The step `(state, frozen, batch) -> (state, metrics)`, to be pmapped over AXIS.
 
@@ -79,11 +82,15 @@ def make_train_step(
       loss: see `Task`.
       optimizer: the one that initialized `TrainState.optimizer`.
       decay: upper bound of the EMA's decay.
+      accumulate: parts of a device's batch, one in memory at a time, whose losses and gradients are averaged.
     """
+    gradient = jax.value_and_grad(loss, has_aux=True)
+    if accumulate > 1:
+        gradient = _mean_over_parts(gradient, accumulate)
 
     def step(state: TrainState, frozen: Any, batch: Batch) -> tuple[TrainState, Terms]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
-        (value, terms), grads = jax.value_and_grad(loss, has_aux=True)(state.params, frozen, batch, key)
+        (value, terms), grads = gradient(state.params, frozen, batch, key)
         value, terms, grads = lax.pmean((value, terms, grads), AXIS)
         norm = optax.tree.norm(grads)
         finite = jnp.isfinite(value) & jnp.isfinite(norm)
@@ -104,6 +111,25 @@ def make_train_step(
         return new, {"loss": value, **terms, "gradient_norm": norm, **counts}
 
     return step
+
+
+def _mean_over_parts(gradient: Callable[..., Any], parts: int) -> Callable[..., Any]:
+    """The mean of `gradient(params, frozen, batch, key)` over equal parts of the batch, each with a key of its own."""
+
+    def mean(params: Params, frozen: Any, batch: Batch, key: jax.Array) -> Any:
+        cut = jax.tree.map(lambda leaf: leaf.reshape(parts, -1, *leaf.shape[1:]), batch)
+
+        def add(total: Any, part: tuple[Batch, jax.Array]) -> tuple[Any, None]:
+            found = gradient(params, frozen, part[0], jax.random.fold_in(key, part[1]))
+            return jax.tree.map(lambda a, b: a + b / parts, total, found), None
+
+        first = jax.tree.map(lambda leaf: leaf[0], cut)
+        none = jax.tree.map(
+            lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(gradient, params, frozen, first, key)
+        )
+        return lax.scan(add, none, (cut, jnp.arange(parts)))[0]
+
+    return mean
 
 
 def _select(condition: jax.Array, new: Any, old: Any) -> Any:

@@ -18,8 +18,9 @@ from msst_jax.training.run_record import CONFIG_FILE, FILES_FILE, STEPS, WAYS_OU
 
 STYLES = "styles"
 CHECKPOINTS = "checkpoints"
+PROFILE = "profile"
 RUN_FILES = (CONFIG_FILE, FILES_FILE, METRICS_FILE, MODEL_FILE)
-RUN_FOLDERS = (CHECKPOINTS, "samples", "masks", STYLES)
+RUN_FOLDERS = (CHECKPOINTS, "samples", "masks", STYLES, PROFILE)
 
 
 def prepare_workdir(

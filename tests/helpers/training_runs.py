@@ -37,7 +37,7 @@ TINY: dict[str, Any] = {
     "samples": 1,
     "checkpoint_every": 2,
 }
-SPEED = {"photos_per_second", "wait_share"}  # metrics that differ from run to run
+SPEED = {"photos_per_second", "step_seconds", "wait_share"}  # metrics that differ from run to run
 
 
 def tiny_config(**changes: Any) -> ConfigDict:

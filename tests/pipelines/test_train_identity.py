@@ -178,7 +178,7 @@ def other_value(field: str) -> Any:
 FIXED = sorted(
     {*fast.get_config()}
     - {*CHANGED, "task", "network", "leave_out", "blocks", "style_layers", "content_layers"}
-    - {"style_layer_weights", "content_layer_weights", "largest_crop", "architecture", "start"}
+    - {"style_layer_weights", "content_layer_weights", "largest_crop", "architecture", "start", "accumulate"}
 )  # the fields with one valid value for the tiny network, the layers, and those tested below are left out
 
 
@@ -208,6 +208,11 @@ def test_another_architecture_or_start_makes_another_run(begun: TrainJob, model:
         run(tiny_config(start=str(model)), begun)
 
 
+def test_a_batch_in_other_parts_makes_another_run(begun: TrainJob):
+    with pytest.raises(UserError, match=r"holds another run: config\.accumulate was 1, now 2; config\.batch was 4"):
+        run(tiny_config(accumulate=2, batch=8), begun)
+
+
 def forget(workdir: Path, *fields: str) -> None:
     """Takes fields from the record of a run, as if an earlier version had begun it."""
     record = json.loads((workdir / CONFIG_FILE).read_text())
@@ -216,8 +221,8 @@ def forget(workdir: Path, *fields: str) -> None:
     (workdir / CONFIG_FILE).write_text(json.dumps(record))
 
 
-def test_a_run_of_a_version_without_start_temporal_loss_and_region_weights_goes_on(begun: TrainJob):
-    forget(begun.workdir, "start", "temporal_weight", "region_weights")
+def test_a_run_of_a_version_without_some_fields_of_today_goes_on(begun: TrainJob):
+    forget(begun.workdir, "start", "temporal_weight", "region_weights", "accumulate")
     assert run(tiny_config(), begun) == 0
 
 

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from msst_jax.errors import DivergenceError, UserError
-from msst_jax.training import loop
+from msst_jax.training import recorder
 from msst_jax.training.loop import check_batch_size, train
 from msst_jax.training.step import TrainState, learning_rate_schedule
 from msst_jax.training.task import Evaluation, Terms
@@ -43,14 +43,14 @@ def assert_same(one: TrainState, other: TrainState) -> None:
 
 def interrupt_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Presses Ctrl-C once the metrics of a step have been read."""
-    check = loop._check_skipped
+    check = recorder.check_skipped
 
     def checked(done: int, *more: Any) -> None:
         if done == step:
             signal.raise_signal(signal.SIGINT)
         check(done, *more)
 
-    monkeypatch.setattr(loop, "_check_skipped", checked)
+    monkeypatch.setattr(recorder, "check_skipped", checked)
 
 
 def test_a_custom_task_is_learned_without_a_special_case(tmp_path: Path):
@@ -87,7 +87,7 @@ def test_the_share_of_time_spent_waiting_for_data_is_reported(tmp_path: Path):
 def test_waiting_for_a_batch_counts_in_the_interval_in_which_it_occurs(tmp_path: Path, monkeypatch):
     clock = count()
     seconds = SimpleNamespace(perf_counter=lambda: next(clock))  # every reading of the clock takes one
-    monkeypatch.setattr(loop, "time", seconds)
+    monkeypatch.setattr(recorder, "time", seconds)
     train(line_options(steps=6, log_every=1), line_task(), Points(), tmp_path, quiet=True)
     records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert all(0 <= record["wait_share"] < 1 for record in records if "loss" in record)
@@ -195,7 +195,7 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_previous_one_with_a_warni
 
 
 def test_nonfinite_steps_are_skipped_and_counted_without_stopping_the_run(tmp_path: Path):
-    bad = range(4, 4 + loop.MAX_SKIPPED - 1)
+    bad = range(4, 4 + recorder.MAX_SKIPPED - 1)
     outcome = train(line_options(steps=30), line_task(), Points(bad=bad), tmp_path, quiet=True)
     assert int(outcome.state.skipped) == len(bad)
     records = curve(tmp_path)

@@ -12,7 +12,15 @@ import pytest
 from ml_collections import ConfigDict
 
 from msst_jax.training.build import build_loop_options, build_stylizer_options
-from msst_jax.training.step import AXIS, data_parallel, learning_rate_schedule, replicate, shard_batch
+from msst_jax.training.step import (
+    AXIS,
+    build_train_optimizer,
+    data_parallel,
+    learning_rate_schedule,
+    make_train_step,
+    replicate,
+    shard_batch,
+)
 from msst_jax.training.task import Task
 from msst_jax.training.tasks.stylizer import make_task
 from msst_jax.transfer.objective import load_loss_network
@@ -63,6 +71,22 @@ def test_a_step_on_four_devices_equals_the_step_on_one():
         assert min(gradients.values()) > 1e-4 * max(gradients.values())
     moved = jax.tree.map(lambda new, old: np.abs(new - old).max(), four.params, state.params)
     assert min(jax.tree.leaves(moved)) > 0
+
+
+def test_a_batch_taken_in_parts_gives_the_same_step():
+    config = tiny_config(**TWO_LAYERS, warmup=0)
+    task, options = stylizer_task(config), build_loop_options(config)
+    state, whole = start(options, task)
+    state = jax.device_get(state._replace(params=perturbed(state.params, SMOOTH)))
+    optimizer = build_train_optimizer(options.optimization)
+    in_parts = make_train_step(task.loss, optimizer, options.optimization.ema, accumulate=2)
+    batch = shard_batch(random_batch(2 * DEVICES), DEVICES)
+    devices = jax.devices()[:DEVICES]
+    (found, metrics), (wanted, expected) = (
+        jax.device_get(data_parallel(step, devices)(state, task.frozen, batch)) for step in (in_parts, whole)
+    )
+    assert_near(found, wanted, 1e-5)
+    assert_near(metrics, expected, 1e-5)
 
 
 def test_the_step_compiles_once_and_never_copies_the_frozen_arrays_again():

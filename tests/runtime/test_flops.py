@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from benchmarks.harness.flops import count_flops
+from msst_jax.runtime.flops import count_flops
 
 
 def flops(function, *shapes: tuple[int, ...]) -> float:
