@@ -12,7 +12,8 @@ from ml_collections import ConfigDict, config_flags
 
 from msst_jax.cli.imports import find_imports, import_modules
 from msst_jax.errors import UserError, first_line
-from msst_jax.io.paths import user_path
+from msst_jax.io.remote import input_path
+from msst_jax.models.serialization import MODEL_FILE
 from msst_jax.presets.lookup import preset_path
 from msst_jax.presets.recorded import RecordedRun, hint_of_imports, read_recorded_run, recorded_config
 from msst_jax.presets.renamed import describe_renamed
@@ -267,13 +268,13 @@ def define_names_or_all(values: flags.FlagValues, name: str, about: str) -> None
 
 
 def parse_region_files(pairs: Iterable[str], flag: str) -> dict[str, str]:
-    """As `split_region_files`, with the paths resolved by `user_path`.
+    """As `split_region_files`, with the paths resolved by `input_path`.
 
     Raises:
       UserError: as there, or a path that cannot be used.
     """
     files = split_region_files(pairs, flag)
-    return {name: str(user_path(file, f"--{flag} {name}")) for name, file in files.items()}
+    return {name: str(input_path(file, f"--{flag} {name}")) for name, file in files.items()}
 
 
 def split_region_files(pairs: Iterable[str], flag: str, value: str = "FILE") -> dict[str, str]:
@@ -301,7 +302,7 @@ def split_region_files(pairs: Iterable[str], flag: str, value: str = "FILE") -> 
 def resolve_config_paths(
     config: ConfigDict, fields: Iterable[str], words: Mapping[str, Sequence[str]] = MappingProxyType({})
 ) -> None:
-    """Gives the fields of a config that name files their meaning, see `user_path`; those that it lacks are ignored.
+    """Gives the fields of a config that name files their meaning, see `input_path`; those that it lacks are ignored.
 
     Args:
       config: changed in place.
@@ -313,6 +314,5 @@ def resolve_config_paths(
     """
     for field in fields:
         if config.get(field):
-            config[field] = str(
-                user_path(config[field], f"config.{field}", stream=field == "photo", words=words.get(field, ()))
-            )
+            meaning = {"stream": field == "photo", "words": words.get(field, ())}
+            config[field] = str(input_path(config[field], f"config.{field}", file=MODEL_FILE, **meaning))

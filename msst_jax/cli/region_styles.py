@@ -5,7 +5,7 @@ from functools import partial
 
 from msst_jax.cli.flags import split_region_files
 from msst_jax.errors import UserError
-from msst_jax.io.paths import user_path
+from msst_jax.io.remote import input_path
 from msst_jax.transfer.kept import KEEP
 from msst_jax.transfer.style_mix import StyleMix, format_style_mix, parse_style_mix
 
@@ -14,7 +14,7 @@ def parse_region_styles(pairs: Iterable[str]) -> dict[str, str]:
     """["person=~/a.jpg:2,b.jpg", ...] to {"person": "/home/me/a.jpg:2,b.jpg:1", ...}.
 
     Raises:
-      UserError: as `split_region_files`, `parse_style_mix` and `user_path`.
+      UserError: as `split_region_files`, `parse_style_mix` and `input_path`.
     """
     return {name: format_style_mix(mix) for name, mix in _parse_mixes(pairs).items()}
 
@@ -42,4 +42,4 @@ def _parse_mixes(pairs: Iterable[str]) -> dict[str, StyleMix]:
 
 
 def _resolve(what: str, file: str) -> str:
-    return str(user_path(file, what, words=(KEEP,)))
+    return str(input_path(file, what, words=(KEEP,)))

@@ -14,8 +14,10 @@ from msst_jax.cli.region_styles import parse_region_styles
 from msst_jax.errors import UserError
 from msst_jax.io.paths import STANDARD_STREAM, user_path
 from msst_jax.io.picture_formats import IMAGE_SUFFIXES
+from msst_jax.io.remote import input_path
 from msst_jax.io.write_options import OUTPUT_SUFFIXES, WriteOptions
 from msst_jax.models.feedforward_model import is_for_any_painting
+from msst_jax.models.serialization import weights_input
 from msst_jax.pipelines.job import Job, MasksJob, PhotoJob, VideoJob
 from msst_jax.presets.applicability import VIDEOS, Run
 from msst_jax.presets.sweep import parse_sweep
@@ -56,20 +58,20 @@ class StylizeFlags(NamedTuple):
 
 
 def resolve_paths(flags: StylizeFlags, photos: Sequence[str]) -> tuple[StylizeFlags, list[str]]:
-    """The flags and positional arguments, their paths resolved by `user_path`, but for those of pairs NAME=FILE.
+    """The flags and positional arguments, their paths resolved by `input_path`, but for those of pairs NAME=FILE.
 
     Raises:
       UserError: a path that cannot be used.
     """
     resolved = flags._replace(
         output=None if flags.output is None else str(user_path(flags.output, "--output", stream=True)),
-        segmenter=str(user_path(flags.segmenter, "--segmenter")) if flags.segmenter else flags.segmenter,
-        init=None if flags.init is None else str(user_path(flags.init, "--init", words=STARTS)),
-        model=str(user_path(flags.model, "--model")) if flags.model else "",
+        segmenter=str(weights_input(flags.segmenter, "--segmenter")) if flags.segmenter else flags.segmenter,
+        init=None if flags.init is None else str(input_path(flags.init, "--init", words=STARTS)),
+        model=str(weights_input(flags.model, "--model")) if flags.model else "",
     )
     if "" in photos:
         raise UserError("the photo is an empty text; give a path")
-    return resolved, [str(user_path(photo, "photo", stream=True)) for photo in photos]
+    return resolved, [str(input_path(photo, "photo", stream=True)) for photo in photos]
 
 
 def build_job(flags: StylizeFlags, photos: Sequence[str], config: ConfigDict, run: Run) -> Job:

@@ -1,6 +1,7 @@
 """The command train.py, or msst-train: flags, and how errors end it."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from absl import flags
 from ml_collections import ConfigDict
@@ -10,6 +11,7 @@ from msst_jax.cli.region_styles import parse_single_styles
 from msst_jax.cli.run_command import run_command
 from msst_jax.errors import UserError
 from msst_jax.io.paths import user_path
+from msst_jax.io.remote import input_path, is_remote
 from msst_jax.pipelines.train import TrainJob, run
 from msst_jax.presets.applicability import TRAIN_FIELDS, TRAINING, Given, Run, warn_of_inert
 from msst_jax.presets.lookup import load_preset
@@ -113,15 +115,19 @@ def _build_job(command: Command) -> TrainJob:
         raise UserError("no folder for the run was given; add --workdir DIR")
     if not values.photos:
         raise UserError("no photos were given; add --photos DIR")
+    bucket = values.workdir if is_remote(values.workdir) else ""
     return TrainJob(
-        workdir=user_path(values.workdir, "--workdir"),
-        photos=[
-            place if place.startswith(TFDS_PREFIX) else str(user_path(place, "--photos")) for place in values.photos
-        ],
+        workdir=Path() if bucket else user_path(values.workdir, "--workdir"),
+        bucket=bucket,
+        photos=[_photos(place) for place in values.photos],
         styles=parse_single_styles(values.style),
-        masks=[str(user_path(place, "--masks")) for place in values.masks],
+        masks=[str(input_path(place, "--masks")) for place in values.masks],
         restart=values.restart,
         quiet=values.quiet,
         imports=command.imports,
         profile=values.profile,
     )
+
+
+def _photos(place: str) -> str:
+    return place if place.startswith(TFDS_PREFIX) else str(input_path(place, "--photos"))

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from msst_jax.errors import UserError
 from msst_jax.io.files import check_regular_file, write_atomically
-from msst_jax.io.paths import user_path
+from msst_jax.io.remote import input_path
 
 MODEL_FILE = "model.safetensors"  # the trained weights in a workdir of train.py
 # The variables in a weights file; BatchNorm statistics are not nnx.Param.
@@ -23,17 +23,26 @@ MAX_LISTED = 12  # problems of one kind in an error; a wrong file may have hundr
 Model = TypeVar("Model", bound=nnx.Module)
 
 
+def weights_input(name: str, what: str) -> Path:
+    """The path of a file of weights or of a workdir, of which only the file is copied from a bucket; see `input_path`.
+
+    Raises:
+      UserError: as `input_path`.
+    """
+    return input_path(name, what, file=MODEL_FILE)
+
+
 def weights_path(name: str, what: str) -> Path:
-    """The weights file of a workdir of train.py, or the path itself; it need not exist.
+    """The weights file of a workdir of train.py, or the path itself; it need not exist. From a bucket it is copied.
 
     Args:
       name: as the user gives it.
       what: names it in errors, such as "--model".
 
     Raises:
-      UserError: as `user_path`.
+      UserError: as `input_path`.
     """
-    path = user_path(name, what)
+    path = weights_input(name, what)
     return path / MODEL_FILE if path.is_dir() else path
 
 

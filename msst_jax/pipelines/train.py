@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,6 +43,7 @@ from msst_jax.training.data.photos import Photos, find_photos
 from msst_jax.training.data.pipeline import PhotoExamples
 from msst_jax.training.loop import TrainResult, check_batch_size, train
 from msst_jax.training.metrics import METRICS_FILE, loss_rise, read_records
+from msst_jax.training.mirror import Mirror, mirrored
 from msst_jax.training.task import TaskSpec
 from msst_jax.training.tasks import any_stylizer, segmenter, stylizer
 
@@ -62,6 +63,7 @@ class TrainJob:
       quiet: no progress bar.
       imports: modules of the user's that were imported, for config.json.
       profile: number of steps that are traced; 0 = none.
+      bucket: URL of the run's folder in a bucket, of which `workdir` is a copy; "" = there is none.
     """
 
     workdir: Path
@@ -72,6 +74,7 @@ class TrainJob:
     quiet: bool = False
     imports: Sequence[str] = ()
     profile: int = 0
+    bucket: str = ""
 
 
 def _load_stylizer(config: ConfigDict, styles: Mapping[str, str]) -> TaskSpec:
@@ -115,14 +118,31 @@ def run(config: ConfigDict, job: TrainJob) -> int:
     """
     check_training_config(config)
     check_batch_size(config.batch, jax.device_count(), config.accumulate)
-    config = _resolve_segmenter(config, job)
     with products_at(config.precision), ExitStack() as held:
+        mirror = run_on_all_hosts(lambda: _open_mirror(job, held))
+        if mirror:
+            job = replace(job, workdir=mirror.local)
+        config = _resolve_segmenter(config, job)
         inputs = run_on_all_hosts(lambda: _read_inputs(config, job))
         run_on_all_hosts(lambda: _prepare(config, job, inputs, held))
-        return _train(config, job, inputs)
+        if mirror and job.restart:
+            mirror.remove_others()
+        return _train(config, job, inputs, mirror)
 
 
-def _train(config: ConfigDict, job: TrainJob, inputs: TrainInputs) -> int:
+def _open_mirror(job: TrainJob, held: ExitStack) -> Mirror | None:
+    """The copy of a run in a bucket, until `held` is closed; None if the workdir is a folder of this machine."""
+    if not job.bucket:
+        return None
+    if jax.process_count() > 1:
+        raise UserError(
+            f"--workdir {job.bucket}: several hosts need a folder that all of them see; mount the bucket on every "
+            "host, or give a shared disk"
+        )
+    return held.enter_context(mirrored(job.bucket))
+
+
+def _train(config: ConfigDict, job: TrainJob, inputs: TrainInputs, mirror: Mirror | None) -> int:
     """Trains in a workdir that is prepared; returns the exit code."""
     masks = run_on_all_hosts(lambda: _masks(config, inputs, job))
     training, held_out = run_on_all_hosts(lambda: _split(config, inputs, masks, job))
@@ -280,10 +300,11 @@ def _is_worse(folder: Path) -> bool:
 def _log_summary(result: TrainResult, examples: PhotoExamples, job: TrainJob) -> None:
     """Logs what the user should know at the end."""
     step, skipped = int(result.state.step), int(result.state.skipped)
+    place = f"{job.bucket.rstrip('/')}/{MODEL_FILE}" if job.bucket else job.workdir / MODEL_FILE
     if examples.damaged:
         logging.warning("%d photos could not be read and were left out", len(examples.damaged))
     if examples.small:
         logging.warning("%d photos are smaller than the crop and were enlarged", len(examples.small))
     if skipped:
         logging.warning("%d steps were not finite and were skipped", skipped)
-    logging.info("%s at step %d: %s", "interrupted" if result.interrupted else "done", step, job.workdir / MODEL_FILE)
+    logging.info("%s at step %d: %s", "interrupted" if result.interrupted else "done", step, place)

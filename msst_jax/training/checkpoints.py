@@ -67,6 +67,11 @@ def save(checkpoints: ocp.training.Checkpointer, step: int, state: Any, position
     _raise_as_user_error(lambda: checkpoints.save_checkpointables_async(step, saved), checkpoints)
 
 
+def wait(checkpoints: ocp.training.Checkpointer) -> None:
+    """Waits until all saves are on disk; UserError as `save`."""
+    _raise_as_user_error(checkpoints.wait, checkpoints)
+
+
 def _raise_as_user_error(action: Callable[[], Result], checkpoints: ocp.training.Checkpointer) -> Result:
     """Runs an action of orbax; its errors become a UserError."""
     try:

@@ -76,6 +76,7 @@ def train(
     *,
     quiet: bool = False,
     profile: int = 0,
+    mirror: Callable[[], None] | None = None,
 ) -> TrainResult:
     """Trains from the newest checkpoint in the workdir, or from scratch, to the last step. Ctrl-C stops it early.
 
@@ -87,6 +88,7 @@ def train(
         every checkpoint or, if the task has a score, with every evaluation that is the best so far.
       quiet: no progress bar.
       profile: number of steps of this call that are traced, into profile/; 0 = none.
+      mirror: called after every checkpoint, once it is on disk.
 
     Raises:
       DivergenceError: ten steps in a row, the weights, or the loss on held-out photos were not finite; nothing of that
@@ -116,6 +118,9 @@ def train(
             _check_storable(step, state)
             checkpoints.save(saved, step, state, batches.get_state())
             _export_newest(task, workdir, state)
+            if mirror:
+                checkpoints.wait(saved)
+                mirror()
 
         step = data_parallel(make_train_step(task.loss, optimizer, options.optimization.ema, options.accumulate))
         timed, first, frozen = TimedBatches(batches), int(state.step), replicate(task.frozen)

@@ -38,7 +38,7 @@ class TimedBatches(Iterator[Any]):
     Attributes:
       waited: seconds. Counted when they pass and not with the step that the batch is for, which is observed later: a
         wait would be counted in the interval after its own, and its share of that could exceed 1.
-      shapes: of the newest batch; None before the first.
+      shapes: of the first batch; None before it.
     """
 
     def __init__(self, batches: Iterator[Any]):
@@ -51,7 +51,8 @@ class TimedBatches(Iterator[Any]):
         started = time.perf_counter()
         batch = next(self.batches)
         self.waited += time.perf_counter() - started
-        self.shapes = jax.eval_shape(lambda: batch)
+        if self.shapes is None:
+            self.shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), batch)
         return batch
 
 

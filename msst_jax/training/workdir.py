@@ -19,6 +19,7 @@ from msst_jax.training.run_record import CONFIG_FILE, FILES_FILE, STEPS, WAYS_OU
 STYLES = "styles"
 CHECKPOINTS = "checkpoints"
 PROFILE = "profile"
+EVENTS = "events.out.tfevents."
 RUN_FILES = (CONFIG_FILE, FILES_FILE, METRICS_FILE, MODEL_FILE)
 RUN_FOLDERS = (CHECKPOINTS, "samples", "masks", STYLES, PROFILE)
 
@@ -153,7 +154,7 @@ def clear_workdir(workdir: Path) -> None:
         shutil.rmtree(workdir / name, ignore_errors=True)
         if (workdir / name).is_file():
             (workdir / name).unlink()
-    for pattern in (*RUN_FILES, "events.out.tfevents.*"):
+    for pattern in (*RUN_FILES, f"{EVENTS}*"):
         for path in workdir.glob(pattern):
             path.unlink()
 

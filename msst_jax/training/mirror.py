@@ -1,0 +1,159 @@
+"""A workdir in a bucket: the run writes into a folder of this machine, which is mirrored there.
+
+What a run writes, files that grow, files that are renamed and locks, a bucket has not. So it works on a copy: when it
+starts, the run in the bucket is copied here, and with every checkpoint what has changed is copied there. A checkpoint
+counts once its marker is there, which comes last, so that one that a kill has cut short is never taken.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from absl import logging
+
+from msst_jax.io.lock import locked_folder
+from msst_jax.io.remote import (
+    CACHE,
+    check_writable_url,
+    download_folder,
+    list_files,
+    remote_errors,
+    remote_path,
+    remove,
+    upload,
+)
+from msst_jax.training.workdir import CHECKPOINTS, EVENTS, RUN_FILES, RUN_FOLDERS, STYLES
+
+MARKER = ".complete"
+NEEDED = ("masks", STYLES)  # folders that a run reads again; samples, traces and event files stay in the bucket
+WORKDIRS = CACHE.with_name("workdirs")
+
+
+class Mirror:
+    """A local workdir and the folder of a bucket that it is mirrored to.
+
+    Attributes:
+      url: of the folder in the bucket.
+      local: the workdir of this machine.
+    """
+
+    def __init__(self, url: str):
+        """Takes the folder of this machine that belongs to a URL; nothing is read or written yet."""
+        self.url = url.rstrip("/")
+        self.local = WORKDIRS.expanduser() / hashlib.sha256(self.url.encode()).hexdigest()[:16] / "run"
+        self._uploaded: dict[str, tuple[int, int]] = {}
+
+    def pull(self) -> None:
+        """Replaces what is in the local workdir by the run in the bucket: its record, masks and newest checkpoint.
+
+        Raises:
+          UserError: the bucket cannot be read or written.
+        """
+        check_writable_url(self.url, "--workdir")
+        with remote_errors(f"--workdir {self.url}"):
+            _empty(self.local)
+            there = list_files(self.url)
+            for name in there:
+                if name in RUN_FILES or name.partition("/")[0] in NEEDED:
+                    self._download(name)
+            steps = sorted(int(name.split("/")[1].removesuffix(MARKER)) for name in there if _is_marker(name))
+            if steps:
+                folder = f"{CHECKPOINTS}/{steps[-1]}"
+                download_folder(f"{self.url}/{folder}", self.local / folder)
+                logging.info("%s: its checkpoint of step %d was copied here", self.url, steps[-1])
+
+    def _download(self, name: str) -> None:
+        target = self.local / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes((remote_path(self.url) / name).read_bytes())
+        self._uploaded[name] = _version(target)
+
+    def push(self) -> None:
+        """Copies what has changed since the last call to the bucket, checkpoints last, and removes what is gone.
+
+        Raises:
+          UserError: the bucket cannot be written.
+        """
+        with remote_errors(f"--workdir {self.url}"):
+            files = {path.relative_to(self.local).as_posix(): path for path in _files(self.local)}
+            changed = [name for name, path in files.items() if self._uploaded.get(name) != _version(path)]
+            for name in sorted(changed, key=lambda name: name.startswith(f"{CHECKPOINTS}/")):
+                version = _version(files[name])
+                upload(files[name], f"{self.url}/{name}")
+                self._uploaded[name] = version
+            self._mark({name.split("/")[1] for name in files if _is_of_checkpoint(name)})
+
+    def remove_others(self) -> None:
+        """Removes from the bucket what an earlier run has left there and this one has not.
+
+        Raises:
+          UserError: the bucket cannot be written.
+        """
+        with remote_errors(f"--workdir {self.url}"):
+            for name in list_files(self.url):
+                own = name in RUN_FILES or name.partition("/")[0] in RUN_FOLDERS or name.startswith(EVENTS)
+                if own and not (self.local / name).exists():
+                    remove(f"{self.url}/{name}")
+                    self._uploaded.pop(name, None)
+
+    def _mark(self, steps: set[str]) -> None:
+        """Marks the checkpoints that are complete, and removes those that are no longer kept here."""
+        there = list_files(f"{self.url}/{CHECKPOINTS}")
+        marked = {name.removesuffix(MARKER) for name in there if name.endswith(MARKER)}
+        for step in steps - marked:
+            marker = self.local / f"{step}{MARKER}"
+            marker.touch()
+            upload(marker, f"{self.url}/{CHECKPOINTS}/{step}{MARKER}")
+            marker.unlink()
+        for step in marked - steps:
+            remove(f"{self.url}/{CHECKPOINTS}/{step}{MARKER}")  # first: without it the rest counts for nothing
+        for name in there:
+            if name.partition("/")[0].isdecimal() and name.partition("/")[0] not in steps:
+                remove(f"{self.url}/{CHECKPOINTS}/{name}")
+
+
+def _is_marker(name: str) -> bool:
+    folder, _, rest = name.partition("/")
+    return folder == CHECKPOINTS and rest.endswith(MARKER) and rest.removesuffix(MARKER).isdecimal()
+
+
+def _is_of_checkpoint(name: str) -> bool:
+    parts = name.split("/")
+    return len(parts) > 2 and parts[0] == CHECKPOINTS and parts[1].isdecimal()
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """The files of a run; no lock, and nothing that is being written, whose name begins with a dot."""
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder).as_posix()
+        written = _is_of_checkpoint(name) or not (name.startswith(f"{CHECKPOINTS}/") or path.name.startswith("."))
+        if path.is_file() and written:
+            yield path
+
+
+def _version(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _empty(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def mirrored(url: str) -> Iterator[Mirror]:
+    """A mirror that is filled when the block begins, and pushed when it ends, however it ends.
+
+    Raises:
+      UserError: the bucket cannot be read or written.
+    """
+    mirror = Mirror(url)
+    with locked_folder(mirror.local.parent, "take another --workdir"):
+        mirror.pull()
+        try:
+            yield mirror
+        finally:
+            mirror.push()
