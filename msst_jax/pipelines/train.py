@@ -165,6 +165,7 @@ def _train(config: ConfigDict, job: TrainJob, inputs: TrainInputs, mirror: Mirro
         job.workdir,
         quiet=job.quiet,
         profile=job.profile,
+        mirror=mirror.push if mirror else None,
     )
     _log_summary(result, training, job)
     if result.interrupted:
