@@ -12,6 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from msst_jax.losses.objective import Terms
 from msst_jax.models.serialization import dotted_key_path
+from msst_jax.training.data.mask_bytes import with_float_masks
 from msst_jax.training.options import OptimizationOptions
 from msst_jax.training.task import Batch, Params, Task
 
@@ -76,14 +77,16 @@ def make_train_step(
     counters. The decay of the EMA ramps up, so that it forgets the random initialization.
 
     Args:
-      loss: see `Task`.
+      loss: see `Task`; it gets the masks as floats, see `with_float_masks`.
       optimizer: the one that initialized `TrainState.optimizer`.
       decay: upper bound of the EMA's decay.
     """
 
     def step(state: TrainState, frozen: Any, batch: Batch) -> tuple[TrainState, Terms]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
-        (value, terms), grads = jax.value_and_grad(loss, has_aux=True)(state.params, frozen, batch, key)
+        (value, terms), grads = jax.value_and_grad(loss, has_aux=True)(
+            state.params, frozen, with_float_masks(batch), key
+        )
         value, terms, grads = lax.pmean((value, terms, grads), AXIS)
         norm = optax.tree.norm(grads)
         finite = jnp.isfinite(value) & jnp.isfinite(norm)

@@ -7,7 +7,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from msst_jax.io.fingerprint import Fingerprint
 from msst_jax.training.data.augment import CropOptions
+from msst_jax.training.data.masks import FolderMasks
+from msst_jax.training.data.photos import Photos
 from msst_jax.training.data.pipeline import PhotoExamples, make_batches
 from tests.helpers.pictures import noise, save
 
@@ -31,9 +34,20 @@ class GrayPhotos:
     def read(self, index: int) -> Image.Image:
         return Image.new("RGB", (20, 12), (index, index, index))
 
+    def own_masks(self, regions: Sequence[str], further: Sequence[str] = ()) -> None:
+        return None
+
+    def fingerprint(self) -> Fingerprint:
+        return {}
+
 
 def gray_examples(count: int, indices: Sequence[int] | None = None, size: int = SIZE) -> PhotoExamples:
-    return PhotoExamples(GrayPhotos(count), list(range(count)) if indices is None else indices, [], NAMES, size)
+    return unmasked(GrayPhotos(count), list(range(count)) if indices is None else indices, size)
+
+
+def unmasked(photos: Photos, indices: Sequence[int], size: int = SIZE) -> PhotoExamples:
+    """Photos without masks."""
+    return PhotoExamples(photos, FolderMasks(photos, [], NAMES), indices, size)
 
 
 def batches(

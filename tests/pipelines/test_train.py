@@ -47,8 +47,8 @@ def test_masks_are_segmented_once_and_reused(tmp_path: Path, calls, segmenters):
     times = [mask.stat().st_mtime_ns for mask in masks]
     for batch in calls[0]["batches"]:
         red = (batch["photo"][..., 0] > 200) & (batch["photo"][..., 1] < 50)
-        assert batch["masks"][red][:, 0].mean() > 0.7
-        assert batch["masks"][~red][:, 0].mean() < 0.2
+        assert batch["masks"][red][:, 0].mean() / 255 > 0.7
+        assert batch["masks"][~red][:, 0].mean() / 255 < 0.2
     assert run(tiny_config(), wanted) == 0
     assert segmenters == ["deeplabv3_resnet101"]
     assert [mask.stat().st_mtime_ns for mask in masks] == times
@@ -171,7 +171,7 @@ def test_a_single_style_needs_no_masks(tmp_path: Path, calls, segmenters):
     make_photos(tmp_path, 4)
     styles = {"background": str(tmp_path / "a.png")}
     assert run(tiny_config(), job(tmp_path, styles=styles, masks=[])) == 0
-    np.testing.assert_array_equal(calls[0]["batches"][0]["masks"], 1)
+    np.testing.assert_array_equal(calls[0]["batches"][0]["masks"] / 255, 1)
     assert not segmenters
 
 

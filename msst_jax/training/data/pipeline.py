@@ -1,7 +1,6 @@
 """The input pipeline (grain): photos and masks to batches, sharded over hosts and resumable."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import grain
@@ -11,8 +10,7 @@ from PIL import Image
 
 from msst_jax.errors import UserError
 from msst_jax.training.data.augment import CropOptions, random_crop
-from msst_jax.training.data.masks import mask_files, mask_reader
-from msst_jax.training.data.photos import Photos
+from msst_jax.training.data.photos import Masks, Photos
 
 PHOTOS_PER_HELD_OUT = 10  # at most one photo in so many is held out
 
@@ -29,15 +27,13 @@ class PhotoExamples:
     `damaged` maps the indices of unreadable photos to their errors; `small` holds those of photos that are upsampled.
     """
 
-    def __init__(self, photos: Photos, indices: Sequence[int], masks: Sequence[Path], names: Sequence[str], size: int):
+    def __init__(self, photos: Photos, masks: Masks, indices: Sequence[int], size: int):
         self.photos = photos
-        self.indices = indices
         self.masks = masks
-        self.names = names
+        self.indices = indices
         self.size = size
         self.damaged: dict[int, UserError] = {}
         self.small: set[int] = set()
-        self._read_mask = mask_reader(photos, masks, names, quiet=True)
 
     def __len__(self) -> int:
         """The number of photos, including damaged ones."""
@@ -66,16 +62,16 @@ class PhotoExamples:
         Raises:
           UserError: a file is damaged.
         """
-        name = self.photos.name(index)
         photo = self.photos.read(index)
         if min(photo.size) < self.size:
             self.small.add(index)
-        files = mask_files(self.masks, self.names, name)
-        return {"photo": photo, "masks": {region: self._fit_mask(file, photo) for region, file in files.items()}}
+        masks = self.masks.read(index)
+        return {"photo": photo, "masks": {region: fit_mask(mask, photo.size) for region, mask in masks.items()}}
 
-    def _fit_mask(self, file: Path, photo: Image.Image) -> Image.Image:
-        mask = self._read_mask(file)
-        return mask if mask.size == photo.size else mask.resize(photo.size, Image.Resampling.BILINEAR)
+
+def fit_mask(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The mask at a photo's size (width, height)."""
+    return mask if mask.size == size else mask.resize(size, Image.Resampling.BILINEAR)
 
 
 def make_batches(
