@@ -54,7 +54,7 @@ TRAINING_CHOICES: dict[str, tuple[Any, ...]] = {
 TRAINING_MINIMUMS = {  # of integers
     "size": MIN_SIDE,
     "batch": 1,
-    "workers": 1,
+    "workers": 0,
     "seed": 0,
     "steps": 1,
     "warmup": 0,

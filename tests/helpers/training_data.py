@@ -10,8 +10,10 @@ from PIL import Image
 from msst_jax.io.fingerprint import Fingerprint
 from msst_jax.training.data.augment import CropOptions
 from msst_jax.training.data.masks import FolderMasks
+from msst_jax.training.data.pack import main
 from msst_jax.training.data.photos import Photos
 from msst_jax.training.data.pipeline import PhotoExamples, make_batches
+from tests.helpers.logging_state import restored_logging
 from tests.helpers.pictures import noise, save
 
 NAMES = ["person", "background"]
@@ -66,6 +68,19 @@ def make_folder(folder: Path, files: dict[str, int]) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         save(folder / name, noise(20, 24, seed))
     return folder
+
+
+def run_pack(*arguments: str) -> int:
+    """Runs the command that packs photos; returns its exit code."""
+    with restored_logging():
+        return main(arguments)
+
+
+def pack(folder: Path, *flags: str, masked: bool = True, out: str = "packed") -> Path:
+    """Packs photos/ and, if masked, the masks of persons in masks/; returns the folder of packed photos."""
+    masks = [f"--masks={folder / 'masks'}", "--regions=person,background"] if masked else []
+    assert run_pack(f"--photos={folder / 'photos'}", f"--out={folder / out}", *masks, *flags) == 0
+    return folder / out
 
 
 def partly_labeled_batch(count: int, size: int = 32) -> dict[str, np.ndarray]:

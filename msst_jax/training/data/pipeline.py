@@ -9,9 +9,11 @@ from absl import logging
 from PIL import Image
 
 from msst_jax.errors import UserError
+from msst_jax.runtime.cores import available_cores
 from msst_jax.training.data.augment import CropOptions, random_crop
 from msst_jax.training.data.photos import Masks, Photos
 
+MOST_WORKERS = 32  # threads without a number of one's own: two batches for each are kept in memory
 PHOTOS_PER_HELD_OUT = 10  # at most one photo in so many is held out
 
 
@@ -74,6 +76,27 @@ def fit_mask(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
     return mask if mask.size == size else mask.resize(size, Image.Resampling.BILINEAR)
 
 
+def batch_dataset(
+    examples: PhotoExamples,
+    crop: CropOptions,
+    names: Sequence[str],
+    *,
+    batch: int,
+    seed: int,
+    hosts: int = 1,
+    host: int = 0,
+    draw: Callable[[np.random.Generator], dict[str, np.ndarray]] | None = None,
+) -> grain.MapDataset:
+    """The batches of `make_batches` by their number, each computed when it is asked for."""
+
+    def example_of(example: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        return {**random_crop(example, rng, crop, names), **(draw(rng) if draw else {})}
+
+    dataset = grain.MapDataset.source(examples).seed(seed).shuffle().repeat()
+    dataset = dataset.random_map(example_of)
+    return dataset.batch(batch // hosts, drop_remainder=True)[host::hosts]
+
+
 def make_batches(
     examples: PhotoExamples,
     crop: CropOptions,
@@ -96,17 +119,13 @@ def make_batches(
       names: the regions, "background" among them.
       batch: photos per batch, over all hosts; divisible by `hosts`.
       seed: of the shuffling and the crops.
-      workers: threads that read photos.
+      workers: threads, each of which makes a batch; 0 = one for every core, up to MOST_WORKERS.
       hosts: number of training processes.
       host: index of this process.
       draw: further fields of every photo, see `TaskSpec`.
     """
 
-    def example_of(example: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-        return {**random_crop(example, rng, crop, names), **(draw(rng) if draw else {})}
-
-    dataset = grain.MapDataset.source(examples).seed(seed).shuffle().repeat()
-    dataset = dataset.random_map(example_of)
-    own = dataset.batch(batch // hosts, drop_remainder=True)[host::hosts]
-    options = grain.ReadOptions(num_threads=workers, prefetch_buffer_size=2 * workers)
+    own = batch_dataset(examples, crop, names, batch=batch, seed=seed, hosts=hosts, host=host, draw=draw)
+    threads = workers or min(available_cores(), MOST_WORKERS)
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
     return iter(own.to_iter_dataset(options))
