@@ -14,8 +14,15 @@ def to_bytes(masks: np.ndarray) -> np.ndarray:
 
     The running sums are rounded and not the masks, so that the sum is exact. What is a multiple of 1/255 stays so.
     """
-    sums = np.rint(np.cumsum(np.maximum(masks, 0), -1) * WHOLE)
-    return np.diff(sums, prepend=0).astype(np.uint8)
+    found = np.empty(masks.shape, np.uint8)
+    exact = np.zeros(masks.shape[:-1], np.float32)
+    before = np.zeros_like(exact)
+    for region in range(masks.shape[-1]):  # whole planes, since NumPy is slow along a short last axis
+        exact += np.maximum(masks[..., region], 0)
+        after = np.rint(exact * WHOLE)
+        found[..., region] = after - before
+        before = after
+    return found
 
 
 def with_float_masks(batch: Batch) -> dict[str, Any]:
