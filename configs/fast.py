@@ -29,7 +29,7 @@ def get_config() -> ConfigDict:
     config.leave_out = ""  # column of an index.csv beside the photos; those with a 1 there are not trained on
     config.segmenter = ""  # computes the masks without --masks; empty = the best one available when the run starts
     config.refine_edges = True  # snap the edges of those masks to the edges of the photo
-    config.workers = 4  # threads that read photos
+    config.workers = 0  # threads that read photos; 0 = one for every core, up to 32
     config.seed = 0
 
     config.network = "vgg16"

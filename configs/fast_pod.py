@@ -30,7 +30,6 @@ def get_config() -> ConfigDict:
     config.learning_rate = min(config.learning_rate * growth**0.5, MAX_LEARNING_RATE)
     config.warmup = config.steps // 10
     config.ema = config.ema**growth
-    config.workers = 16
     config.sample_every = 250
     config.checkpoint_every = 250
     config.keep_every = 0

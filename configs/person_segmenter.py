@@ -32,7 +32,7 @@ def get_config() -> ConfigDict:
     config.leave_out = "also_in_voc21"  # column of an index.csv beside the photos; those with a 1 there are for tests
     config.segmenter = "deeplabv3_resnet101"  # computes the masks without --masks
     config.refine_edges = True  # snap the edges of those masks to the edges of the photo
-    config.workers = 4  # threads that read photos
+    config.workers = 0  # threads that read photos; 0 = one for every core, up to 32
     config.seed = 0
 
     config.steps = 2000

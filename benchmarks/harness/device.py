@@ -1,6 +1,5 @@
 """The benchmarked device: its name, its rates of matrix products and copies, and peak memory."""
 
-import os
 import platform
 import re
 import sys
@@ -12,6 +11,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
+
+from msst_jax.runtime.cores import available_cores
 
 MATRIX_SIDES = (1024, 2048, 4096, 8192)  # of square matrices; CPUs do best below the largest
 MAX_SIDE_ON_CPU = 4096
@@ -33,12 +34,7 @@ def device_name() -> str:
     """The name of the device, such as "AMD EPYC, 2 cores" or "NVIDIA H100 80GB HBM3"."""
     if jax.default_backend() != "cpu":
         return str(jax.devices()[0].device_kind)
-    return f"{_processor()}, {cores()} cores"
-
-
-def cores() -> int:
-    """The CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return f"{_processor()}, {available_cores()} cores"
 
 
 def file_name(device: str) -> str:

@@ -10,11 +10,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness.device import GIGA, Rates, cores
+from benchmarks.harness.device import GIGA, Rates
 from benchmarks.harness.program import OURS, Case, Cost, Timing, ratio
 from benchmarks.harness.torch_side import described_device
 from msst_jax.errors import UserError
 from msst_jax.io.files import write_json, write_text
+from msst_jax.runtime.cores import available_cores
 
 FOLDER = Path(__file__).parents[1] / "results"
 GROUPS = ("optimize", "guided", "time_to_loss", "memory", "segmentation", "train_step", "fast_photo", "video")
@@ -88,7 +89,7 @@ def circumstances() -> Row:
         "date": datetime.date.today().isoformat(),
         "versions": {library: version(library) for library in LIBRARIES},
         "torch_on": described_device(),
-        "cores": cores(),
+        "cores": available_cores(),
         "load_before": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
     }
 

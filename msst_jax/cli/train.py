@@ -37,9 +37,14 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "workdir", None, "Folder of the run: checkpoints, samples, metrics, the model.", flag_values=values
     )
-    flags.DEFINE_multi_string("photos", [], "Folder of photos, or tfds:NAME; can be repeated.", flag_values=values)
     flags.DEFINE_multi_string(
-        "masks", [], "Folder of masks named like the photos; without it, the segmenter's.", flag_values=values
+        "photos", [], "Folder of photos, also packed, or tfds:NAME; can be repeated.", flag_values=values
+    )
+    flags.DEFINE_multi_string(
+        "masks",
+        [],
+        "Folder of masks named like the photos; without it, those packed with them, or the segmenter's.",
+        flag_values=values,
     )
     flags.DEFINE_multi_string(
         "style", [], "REGION=FILE: the painting that a region takes its style from.", flag_values=values

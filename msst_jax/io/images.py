@@ -23,13 +23,15 @@ from msst_jax.io.write_options import DEFAULT_OPTIONS, WriteOptions, check_outpu
 MIN_SIDE = 16  # VGG halves the image three times before relu4_1
 
 
-def read_picture(path: str | Path, what: str = "picture", backdrop: str = "white") -> Image.Image:
+def read_picture(
+    path: str | Path, what: str = "picture", backdrop: str = "white", content: bytes | None = None
+) -> Image.Image:
     """Reads any image format that Pillow supports as 8-bit sRGB, over a backdrop; see `read_layers`."""
-    return read_layers(path, what, backdrop)[0]
+    return read_layers(path, what, backdrop, content)[0]
 
 
 def read_layers(
-    path: str | Path, what: str = "picture", backdrop: str = "white"
+    path: str | Path, what: str = "picture", backdrop: str = "white", content: bytes | None = None
 ) -> tuple[Image.Image, Image.Image | None]:
     """Reads any image format that Pillow supports as 8-bit sRGB, and its alpha channel (8-bit gray, 255 = opaque).
 
@@ -41,19 +43,20 @@ def read_layers(
       path: the file.
       what: the role of the image, named in errors ("photo", "style", "mask").
       backdrop: the color behind transparent pixels.
+      content: of the file, which is not opened then.
 
     Raises:
       UserError: as `decode_picture`.
     """
-    picture = read_colors(path, what)
+    picture = read_colors(path, what, content)
     if picture.mode != "RGBA":
         return picture, None
     return flatten(picture, backdrop), picture.getchannel("A")
 
 
-def read_colors(path: str | Path, what: str = "picture") -> Image.Image:
+def read_colors(path: str | Path, what: str = "picture", content: bytes | None = None) -> Image.Image:
     """As `read_layers`, with colors and opacity in one picture: RGBA with transparency, RGB without."""
-    return to_srgb(decode_picture(path, what), f"{what} {path}")
+    return to_srgb(decode_picture(path, what, content), f"{what} {path}")
 
 
 def flatten(picture: Image.Image, backdrop: str) -> Image.Image:

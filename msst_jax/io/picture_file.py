@@ -25,19 +25,20 @@ HEAD = 32  # bytes that tell the format
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis")
 
 
-def decode_picture(path: str | Path, what: str = "picture") -> Image.Image:
+def decode_picture(path: str | Path, what: str = "picture", content: bytes | None = None) -> Image.Image:
     """Reads a picture file: 8 bits a sample, turned upright, in its own color mode, with its profile in `info`.
 
     Args:
       path: the file.
       what: the role of the image, named in errors ("photo", "style", "mask").
+      content: of the file, which is not opened then.
 
     Raises:
       UserError: missing file, folder, not an image, a camera's raw file, samples without a known range, damaged, or
         larger than MAX_PIXELS.
     """
     label = f"{what} {path}"
-    with open_picture(path, what) as opened:
+    with open_picture(path, what, content) as opened:
         check_planes(opened, label)
         layout = png_chunks.sample_layout(opened)
         opened.load()
@@ -56,12 +57,13 @@ def read_stored(path: str | Path, what: str = "picture") -> Image.Image:
 
 
 @contextmanager
-def open_picture(path: str | Path, what: str = "picture") -> Iterator[Image.Image]:
+def open_picture(path: str | Path, what: str = "picture", content: bytes | None = None) -> Iterator[Image.Image]:
     """A picture file as Pillow opens it, not loaded yet; errors of the block are converted too.
 
     Args:
       path: the file.
       what: as in `decode_picture`.
+      content: as in `decode_picture`.
 
     Raises:
       UserError: as `decode_picture`.
@@ -71,7 +73,8 @@ def open_picture(path: str | Path, what: str = "picture") -> Iterator[Image.Imag
     try:
         with warnings.catch_warnings(), ExitStack() as files:
             warnings.simplefilter("ignore")  # Pillow warns about large images and odd metadata
-            yield _open(files.enter_context(_stream(path, what)), path, label, files)
+            stream = _stream(path, what) if content is None else io.BytesIO(content)
+            yield _open(files.enter_context(stream), path, label, files)
     except Image.DecompressionBombError:
         raise UserError(f"{label} has more than {MAX_PIXELS // 10**6} megapixels; make it smaller") from None
     except UserError:

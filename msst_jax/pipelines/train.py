@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from msst_jax import registry
 from msst_jax.errors import UserError
-from msst_jax.io.fingerprint import Fingerprint, file_fingerprint, fingerprint, relative_names
+from msst_jax.io.fingerprint import Fingerprint, file_fingerprint
 from msst_jax.io.lock import locked_folder, log_takeover
 from msst_jax.models.deeplab import SEGMENTERS
 from msst_jax.models.precision import products_at
@@ -25,6 +25,7 @@ from msst_jax.presets.validation import (
     check_stylizer_config,
     check_training_config,
 )
+from msst_jax.regions.masks import foreground
 from msst_jax.regions.segmenter import AnySegmenter, best_available
 from msst_jax.runtime.devices import broadcast_from_host0, run_on_all_hosts
 from msst_jax.runtime.interrupt import EXIT_INTERRUPTED
@@ -38,8 +39,18 @@ from msst_jax.training.build import (
 )
 from msst_jax.training.data import pipeline
 from msst_jax.training.data.augment import center_crop
-from msst_jax.training.data.masks import check_masks, generate_masks, load_segmenter_if_needed, mask_files
-from msst_jax.training.data.photos import Photos, find_photos
+from msst_jax.training.data.mask_bytes import with_float_masks
+from msst_jax.training.data.masks import (
+    LISTING_AGE,
+    check_complete,
+    check_names,
+    contents_number,
+    generate_masks,
+    load_segmenter_if_needed,
+    open_generated,
+    open_masks,
+)
+from msst_jax.training.data.photos import Masks, Photos, find_photos
 from msst_jax.training.data.pipeline import PhotoExamples
 from msst_jax.training.loop import TrainResult, check_batch_size, train
 from msst_jax.training.metrics import METRICS_FILE, loss_rise, read_records
@@ -58,7 +69,7 @@ class TrainJob:
       workdir: the folder of the run.
       photos: folders, or "tfds:NAME".
       styles: {region: file}.
-      masks: folders of masks; empty = the segmenter computes them.
+      masks: folders of masks; empty = those packed with the photos, or else the segmenter computes them.
       restart: remove an earlier run from the workdir.
       quiet: no progress bar.
       imports: modules of the user's that were imported, for config.json.
@@ -105,8 +116,15 @@ class TrainInputs(NamedTuple):
 
     task: TaskSpec
     photos: Photos
+    masks: Masks | None
+    """Those that are given; None if the run computes them."""
     segmenter: AnySegmenter | None
     """None if all masks are there."""
+
+    @property
+    def names(self) -> list[str]:
+        """The masks that are read: of the regions, and of given ones those that the task takes besides."""
+        return [*self.task.regions, *(self.task.given if self.masks else ())]
 
 
 def run(config: ConfigDict, job: TrainJob) -> int:
@@ -124,6 +142,7 @@ def run(config: ConfigDict, job: TrainJob) -> int:
             job = replace(job, workdir=mirror.local)
         config = _resolve_segmenter(config, job)
         inputs = run_on_all_hosts(lambda: _read_inputs(config, job))
+        _check_same_on_all_hosts(inputs)
         run_on_all_hosts(lambda: _prepare(config, job, inputs, held))
         if mirror and job.restart:
             mirror.remove_others()
@@ -144,13 +163,14 @@ def _open_mirror(job: TrainJob, held: ExitStack) -> Mirror | None:
 
 def _train(config: ConfigDict, job: TrainJob, inputs: TrainInputs, mirror: Mirror | None) -> int:
     """Trains in a workdir that is prepared; returns the exit code."""
-    masks = run_on_all_hosts(lambda: _masks(config, inputs, job))
-    training, held_out = run_on_all_hosts(lambda: _split(config, inputs, masks, job))
-    samples = {field: np.stack([crop[field] for crop in held_out]) for field in held_out[0]}
+    run_on_all_hosts(lambda: _generate(config, inputs, job))
+    masks = run_on_all_hosts(lambda: _open_masks(inputs, job))
+    training, held_out = run_on_all_hosts(lambda: _split(config, inputs, masks))
+    samples = with_float_masks({field: np.stack([crop[field] for crop in held_out]) for field in held_out[0]})
     batches = pipeline.make_batches(
         training,
         build_crop_options(config),
-        _mask_names(inputs.task, job),
+        inputs.names,
         batch=config.batch,
         seed=config.seed,
         workers=config.workers,
@@ -176,17 +196,39 @@ def _train(config: ConfigDict, job: TrainJob, inputs: TrainInputs, mirror: Mirro
 def _read_inputs(config: ConfigDict, job: TrainJob) -> TrainInputs:
     task = _load_task(config, job.styles)
     photos = find_photos(job.photos, leave_out=config.leave_out)
-    check_masks(photos, [*map(Path, job.masks)], _mask_names(task, job), all_needed=config.without_mask == "error")
-    segmenter = None
-    if not job.masks:
-        existing = None if job.restart else job.workdir / MASKS
-        segmenter = load_segmenter_if_needed(config.segmenter, photos, existing, task.regions)
-    return TrainInputs(task, photos, segmenter)
+    check_names(photos, task.regions)
+    if masks := _given_masks(config, job, task, photos):
+        return TrainInputs(task, photos, masks, None)
+    existing = None if job.restart else job.workdir / MASKS
+    return TrainInputs(task, photos, None, load_segmenter_if_needed(config.segmenter, photos, existing, task.regions))
 
 
-def _mask_names(task: TaskSpec, job: TrainJob) -> list[str]:
-    """The masks that are read: of the regions, and with --masks those that the task takes besides."""
-    return [*task.regions, *(task.given if job.masks else ())]
+def _given_masks(config: ConfigDict, job: TrainJob, task: TaskSpec, photos: Photos) -> Masks | None:
+    """The masks of --masks, or else those that are packed with the photos."""
+    all_needed = config.without_mask == "error"
+    if job.masks:
+        return open_masks(photos, [*map(Path, job.masks)], [*task.regions, *task.given], all_needed=all_needed)
+    masks = photos.own_masks(task.regions, task.given)
+    if masks and foreground(task.regions) and all_needed:
+        check_complete(photos, masks, job.photos[0])
+    return masks
+
+
+def _check_same_on_all_hosts(inputs: TrainInputs) -> None:
+    """Raises UserError if a host sees other photos or masks than the first: what it lacks would be background."""
+    if jax.process_count() == 1:
+        return
+    own = contents_number(inputs.photos, inputs.masks)
+    first = broadcast_from_host0(own)
+
+    def check() -> None:
+        if own != first:
+            raise UserError(
+                f"host {jax.process_index()} finds other names of photos or masks than host 0 ({len(inputs.photos)} "
+                "photos here); give all hosts the same --photos and --masks"
+            )
+
+    run_on_all_hosts(check)
 
 
 def _load_task(config: ConfigDict, styles: Mapping[str, str]) -> TaskSpec:
@@ -218,7 +260,7 @@ def _prepare(config: ConfigDict, job: TrainJob, inputs: TrainInputs, held: ExitS
     if jax.process_index() > 0:
         return
     previous = held.enter_context(locked_folder(job.workdir, "take another --workdir"))
-    used = _used_files(config, inputs, job)
+    used = _used_files(config, inputs)
     inputs_of_run = (job.photos, job.styles, job.masks)
     workdir.prepare_workdir(
         job.workdir, config.to_dict(), *inputs_of_run, used, restart=job.restart, imports=job.imports
@@ -226,42 +268,40 @@ def _prepare(config: ConfigDict, job: TrainJob, inputs: TrainInputs, held: ExitS
     log_takeover(job.workdir, previous)
 
 
-def _used_files(config: ConfigDict, inputs: TrainInputs, job: TrainJob) -> dict[str, Fingerprint]:
+def _used_files(config: ConfigDict, inputs: TrainInputs) -> dict[str, Fingerprint]:
     """The fingerprints of photos, masks, weights and the task's own files; not of the masks that the run makes."""
-    photos, names, folders = inputs.photos, _mask_names(inputs.task, job), [*map(Path, job.masks)]
-    masks: dict[Path, list[Path]] = {folder: [] for folder in folders}
-    for index in range(len(photos)):
-        for file in mask_files(folders, names, photos.name(index)).values():
-            masks[next(folder for folder in folders if file.is_relative_to(folder))].append(file)
     own = inputs.task.files
     fields = [field for field in run_record.WEIGHTS_FIELDS if config.get(field) and field not in own]
     weights = {field: weights_path(config[field], f"config.{field}") for field in fields}
     named = {field: file_fingerprint(path) for field, path in weights.items() if path.is_file()}  # else a name
-    return {"photos": photos.fingerprint(), "masks": fingerprint(relative_names(masks.items())), **named, **own}
+    masks = inputs.masks.fingerprint() if inputs.masks else {}
+    return {"photos": inputs.photos.fingerprint(), "masks": masks, **named, **own}
 
 
-def _masks(config: ConfigDict, inputs: TrainInputs, job: TrainJob) -> list[Path]:
-    """Folders of masks: the given ones, or that of the workdir, into which they are computed now."""
-    if job.masks:
-        return [*map(Path, job.masks)]
-    folder = job.workdir / MASKS
+def _generate(config: ConfigDict, inputs: TrainInputs, job: TrainJob) -> None:
+    """Computes this host's share of the masks into the workdir, where they are not given or there."""
     if inputs.segmenter:
         generate_masks(
             inputs.segmenter,
             inputs.photos,
-            folder,
+            job.workdir / MASKS,
             inputs.task.regions,
             refine=config.refine_edges,
             quiet=job.quiet,
         )
-    return [folder]
 
 
-def _split(
-    config: ConfigDict, inputs: TrainInputs, masks: Sequence[Path], job: TrainJob
-) -> tuple[PhotoExamples, list[dict]]:
+def _open_masks(inputs: TrainInputs, job: TrainJob) -> Masks:
+    """The given masks, or those that all hosts have computed."""
+    if inputs.masks:
+        return inputs.masks
+    patience = LISTING_AGE if jax.process_count() > 1 else 0.0
+    return open_generated(inputs.photos, job.workdir / MASKS, inputs.task.regions, patience=patience)
+
+
+def _split(config: ConfigDict, inputs: TrainInputs, masks: Masks) -> tuple[PhotoExamples, list[dict]]:
     """The photos to train on, and crops of those to look at."""
-    photos, names = inputs.photos, _mask_names(inputs.task, job)
+    photos, names = inputs.photos, inputs.names
     outside = pipeline.held_out_indices(len(photos), config.samples)
     inside = [index for index in range(len(photos)) if index not in set(outside)]
     if len(photos) < config.batch:
@@ -273,14 +313,12 @@ def _split(
             len(photos),
             pipeline.PHOTOS_PER_HELD_OUT,
         )
-    shown = PhotoExamples(
-        photos, [*outside, *inside], masks, names, config.size
-    )  # the next one stands in for a damaged one
+    shown = PhotoExamples(photos, masks, [*outside, *inside], config.size)  # the next one stands in for a damaged one
     count = len(outside) or min(config.samples, len(inside))
     crops = [center_crop(shown[position], build_crop_options(config), names) for position in range(count)]
     if draw := inputs.task.draw:
         crops = [{**crop, **draw(np.random.default_rng(number))} for number, crop in enumerate(crops)]
-    training = PhotoExamples(photos, inside, masks, names, config.size)
+    training = PhotoExamples(photos, masks, inside, config.size)
     training.damaged = shown.damaged  # known already
     return training, crops
 

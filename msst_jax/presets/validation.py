@@ -55,7 +55,7 @@ TRAINING_MINIMUMS = {  # of integers
     "size": MIN_SIDE,
     "batch": 1,
     "accumulate": 1,
-    "workers": 1,
+    "workers": 0,
     "seed": 0,
     "steps": 1,
     "warmup": 0,

@@ -135,12 +135,14 @@ def _compose_strict(masks: Mapping[str, np.ndarray], names: Sequence[str], shape
 
 
 def _compose_leniently(masks: Mapping[str, np.ndarray], names: Sequence[str], shape: tuple[int, ...]) -> np.ndarray:
-    stacked = np.stack([masks.get(name, np.zeros(shape, np.float32)) for name in names], -1).astype(np.float32)
-    rest = names.index(BACKGROUND)
-    stacked[..., rest] = 0
-    stacked /= np.maximum(stacked.sum(-1, keepdims=True), 1)
-    stacked[..., rest] = 1 - stacked.sum(-1)
-    return stacked
+    """Works on whole planes: NumPy is several times slower along a last axis of two or three regions."""
+    empty = np.zeros(shape, np.float32)
+    planes: dict[str, np.ndarray] = {name: np.asarray(masks.get(name, empty), np.float32) for name in names}
+    planes[BACKGROUND] = empty
+    scale = np.maximum(sum(planes.values()), 1)
+    planes = {name: plane / scale for name, plane in planes.items()}
+    planes[BACKGROUND] = 1 - np.asarray(sum(planes.values()), np.float32)
+    return np.stack([planes[name] for name in names], -1)
 
 
 def check_coverage(stacked: np.ndarray, names: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from msst_jax.losses.objective import Terms
 from msst_jax.models.serialization import dotted_key_path
+from msst_jax.training.data.mask_bytes import with_float_masks
 from msst_jax.training.options import OptimizationOptions
 from msst_jax.training.task import Batch, Params, Task
 
@@ -79,12 +80,16 @@ def make_train_step(
     counters. The decay of the EMA ramps up, so that it forgets the random initialization.
 
     Args:
-      loss: see `Task`.
+      loss: see `Task`; it gets the masks as floats, see `with_float_masks`.
       optimizer: the one that initialized `TrainState.optimizer`.
       decay: upper bound of the EMA's decay.
       accumulate: parts of a device's batch, one in memory at a time, whose losses and gradients are averaged.
     """
-    gradient = jax.value_and_grad(loss, has_aux=True)
+
+    def of_bytes(params: Params, frozen: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, Terms]:
+        return loss(params, frozen, with_float_masks(batch), key)
+
+    gradient = jax.value_and_grad(of_bytes, has_aux=True)
     if accumulate > 1:
         gradient = _mean_over_parts(gradient, accumulate)
 

@@ -30,7 +30,8 @@ class Task(NamedTuple):
     init: Callable[[jax.Array], Params]
     """Random key to parameters."""
     loss: Callable[[Params, Any, Batch, jax.Array], tuple[jax.Array, Terms]]
-    """(parameters, frozen, batch, key) to the loss and its terms, each a mean over the batch."""
+    """(parameters, frozen, batch, key) to the loss and its terms, each a mean over the batch. A batch has "photo",
+    uint8 (N, S, S, 3), and "masks", float32 (N, S, S, K) in multiples of 1/255: their sum is 1, beyond the photo 0."""
     frozen: Any
     """Arrays that the loss reads and training does not update."""
     evaluate: Callable[[Params], Evaluation]
@@ -48,7 +49,7 @@ class TaskSpec(NamedTuple):
     regions: Sequence[str]
     """Names of the masks, including "background"."""
     build: Callable[[Batch], Task]
-    """Held-out photos and masks, a batch like those of training, to the task."""
+    """Held-out photos and masks, a batch like those of the loss, to the task."""
     draw: Callable[[np.random.Generator], dict[str, np.ndarray]] | None = None
     """What the loss draws at random for each photo: further fields of the batch. It lies with the photos, so that it is
     the same on any number of devices and after a resume."""

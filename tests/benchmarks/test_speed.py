@@ -21,6 +21,7 @@ from benchmarks.harness import device, program, results, torch_side
 from benchmarks.harness.program import OURS, Case, Cost, Disagreement, Program, Timing, check_agreement, measure, ratio
 from benchmarks.speed import groups, memory, time_to_loss
 from msst_jax.errors import UserError
+from msst_jax.runtime.cores import available_cores
 
 Capture = pytest.CaptureFixture[str]
 ROOT = Path(__file__).parents[2]
@@ -152,7 +153,7 @@ def test_device_rates_are_plausible(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_device_name_is_turned_into_a_file_name() -> None:
     assert device.file_name("NVIDIA H100 80GB HBM3") == "nvidia-h100-80gb-hbm3"
-    assert f"{device.cores()} cores" in device.device_name()
+    assert f"{available_cores()} cores" in device.device_name()
 
 
 # --- results and tables

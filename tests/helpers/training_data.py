@@ -7,8 +7,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from msst_jax.io.fingerprint import Fingerprint
 from msst_jax.training.data.augment import CropOptions
+from msst_jax.training.data.masks import FolderMasks
+from msst_jax.training.data.pack import main
+from msst_jax.training.data.photos import Photos
 from msst_jax.training.data.pipeline import PhotoExamples, make_batches
+from tests.helpers.logging_state import restored_logging
 from tests.helpers.pictures import noise, save
 
 NAMES = ["person", "background"]
@@ -31,9 +36,20 @@ class GrayPhotos:
     def read(self, index: int) -> Image.Image:
         return Image.new("RGB", (20, 12), (index, index, index))
 
+    def own_masks(self, regions: Sequence[str], further: Sequence[str] = ()) -> None:
+        return None
+
+    def fingerprint(self) -> Fingerprint:
+        return {}
+
 
 def gray_examples(count: int, indices: Sequence[int] | None = None, size: int = SIZE) -> PhotoExamples:
-    return PhotoExamples(GrayPhotos(count), list(range(count)) if indices is None else indices, [], NAMES, size)
+    return unmasked(GrayPhotos(count), list(range(count)) if indices is None else indices, size)
+
+
+def unmasked(photos: Photos, indices: Sequence[int], size: int = SIZE) -> PhotoExamples:
+    """Photos without masks."""
+    return PhotoExamples(photos, FolderMasks(photos, [], NAMES), indices, size)
 
 
 def batches(
@@ -52,6 +68,19 @@ def make_folder(folder: Path, files: dict[str, int]) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         save(folder / name, noise(20, 24, seed))
     return folder
+
+
+def run_pack(*arguments: str) -> int:
+    """Runs the command that packs photos; returns its exit code."""
+    with restored_logging():
+        return main(arguments)
+
+
+def pack(folder: Path, *flags: str, masked: bool = True, out: str = "packed") -> Path:
+    """Packs photos/ and, if masked, the masks of persons in masks/; returns the folder of packed photos."""
+    masks = [f"--masks={folder / 'masks'}", "--regions=person,background"] if masked else []
+    assert run_pack(f"--photos={folder / 'photos'}", f"--out={folder / out}", *masks, *flags) == 0
+    return folder / out
 
 
 def partly_labeled_batch(count: int, size: int = 32) -> dict[str, np.ndarray]:

@@ -20,6 +20,7 @@ from msst_jax.training.data.augment import CropOptions, center_crop
 from msst_jax.training.tasks import stylizer
 from tests.helpers.pictures import noise, save
 from tests.helpers.segmenters import animals, convert, converted, fake_networks, painted, refinements
+from tests.helpers.training_data import pack
 from tests.helpers.training_runs import job, make_photos, tiny_config
 
 
@@ -47,8 +48,8 @@ def test_masks_are_segmented_once_and_reused(tmp_path: Path, calls, segmenters):
     times = [mask.stat().st_mtime_ns for mask in masks]
     for batch in calls[0]["batches"]:
         red = (batch["photo"][..., 0] > 200) & (batch["photo"][..., 1] < 50)
-        assert batch["masks"][red][:, 0].mean() > 0.7
-        assert batch["masks"][~red][:, 0].mean() < 0.2
+        assert batch["masks"][red][:, 0].mean() / 255 > 0.7
+        assert batch["masks"][~red][:, 0].mean() / 255 < 0.2
     assert run(tiny_config(), wanted) == 0
     assert segmenters == ["deeplabv3_resnet101"]
     assert [mask.stat().st_mtime_ns for mask in masks] == times
@@ -171,7 +172,7 @@ def test_a_single_style_needs_no_masks(tmp_path: Path, calls, segmenters):
     make_photos(tmp_path, 4)
     styles = {"background": str(tmp_path / "a.png")}
     assert run(tiny_config(), job(tmp_path, styles=styles, masks=[])) == 0
-    np.testing.assert_array_equal(calls[0]["batches"][0]["masks"], 1)
+    np.testing.assert_array_equal(calls[0]["batches"][0]["masks"] / 255, 1)
     assert not segmenters
 
 
@@ -184,6 +185,61 @@ def test_photos_without_a_mask_are_an_error_or_get_random_regions(tmp_path: Path
         run(tiny_config(), job(tmp_path))
     assert not (tmp_path / "run").exists()
     assert run(tiny_config(without_mask="random"), job(tmp_path)) == 0
+
+
+def test_packed_photos_bring_their_masks_and_a_run_goes_on_only_with_the_same(tmp_path: Path, calls, segmenters):
+    make_photos(tmp_path, 12)
+    packed, other = pack(tmp_path), pack(tmp_path, "--size=30", out="other")
+    wanted = job(tmp_path, photos=[str(packed)], masks=[])
+    for given in (wanted, wanted, job(tmp_path, workdir=tmp_path / "folders")):
+        assert run(tiny_config(), given) == 0
+    for field in ("photo", "masks"):
+        np.testing.assert_array_equal(calls[0]["batches"][0][field], calls[2]["batches"][0][field])
+    assert not segmenters
+    assert not (tmp_path / "run" / "masks").exists()
+    with pytest.raises(
+        UserError,
+        match=r"the photos have changed: 1 of (another size|other content) \(the first: packed_photos.json\); tak",
+    ):
+        run(tiny_config(), replace(wanted, photos=[str(other)]))
+
+
+def test_packed_photos_without_a_mask_are_an_error_unless_the_config_says_how_they_are_used(tmp_path: Path, calls):
+    make_photos(tmp_path, 4)
+    (tmp_path / "masks" / "01.png").unlink()
+    wanted = job(tmp_path, photos=[str(pack(tmp_path, "--allow-missing"))], masks=[])
+    with pytest.raises(
+        UserError, match=r"1 of 4 photos have no mask in .*packed \(the first: 01\); add the masks, or set"
+    ):
+        run(tiny_config(), wanted)
+    assert run(tiny_config(without_mask="random"), wanted) == 0
+
+
+def test_computed_masks_that_this_host_does_not_see_end_the_run(tmp_path: Path, calls, segmenters, monkeypatch):
+    """As where each host has a disk of its own."""
+    make_photos(tmp_path, 4)
+    generate = train_job.generate_masks
+
+    def lose_one(*arguments: Any, **more: Any) -> None:
+        generate(*arguments, **more)
+        (tmp_path / "run" / "masks" / "person" / "02.png").unlink()
+
+    monkeypatch.setattr(train_job, "generate_masks", lose_one)
+    with pytest.raises(
+        UserError, match=r"1 of 4 photos have no mask in .*; give a --workdir on a disk that all hosts sh"
+    ):
+        run(tiny_config(), job(tmp_path, masks=[]))
+    assert not calls
+
+
+def test_a_host_with_other_photos_than_the_first_ends_the_run(tmp_path: Path, calls, monkeypatch):
+    make_photos(tmp_path, 4)
+    monkeypatch.setattr(train_job, "broadcast_from_host0", lambda number: number + 1)
+    monkeypatch.setattr(train_job.jax, "process_count", lambda: 2)
+    monkeypatch.setattr(train_job, "run_on_all_hosts", lambda action: action())
+    with pytest.raises(UserError, match=r"^host 0 finds other names of photos or masks than host 0 \(4 photos here\);"):
+        run(tiny_config(segmenter="person_vgg16"), job(tmp_path))
+    assert not (tmp_path / "run").exists()
 
 
 def test_photos_of_equal_name_are_rejected_as_they_would_share_a_mask(tmp_path: Path, calls):

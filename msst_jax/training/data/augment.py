@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance
 
 from msst_jax.regions.masks import compose_masks, foreground
+from msst_jax.training.data.mask_bytes import to_bytes
 
 GRAY = 118  # of 255, the mean of photographs: about 0 after `ops.image.normalize`
 
@@ -27,9 +28,9 @@ class CropOptions(NamedTuple):
 
 
 def random_crop(example: Mapping[str, Any], rng: np.random.Generator, crop: CropOptions, names: Sequence[str]) -> dict:
-    """A random square crop, randomly flipped: {"photo": uint8 (S, S, 3), "masks": float32 (S, S, K) of sum 1}.
+    """A random square crop, randomly flipped: {"photo": uint8 (S, S, 3), "masks": uint8 (S, S, K)}.
 
-    In the padding beyond the photo the masks' sum is 0.
+    The masks' sum is 255, and in the padding beyond the photo 0; see `to_bytes`.
     """
     photo = example["photo"]
     side = round(rng.uniform(crop.smallest, crop.largest) * min(photo.size))
@@ -92,7 +93,7 @@ def _extract(
     stacked = compose_masks(cropped, names, strict=False, shape=(size, size))
     if padded:
         stacked = stacked * (crop_mask(Image.new("L", photo.size, 255)) > 0.5)[..., None]
-    return {"photo": np.ascontiguousarray(crop(photo, GRAY)), "masks": stacked}
+    return {"photo": np.ascontiguousarray(crop(photo, GRAY)), "masks": to_bytes(stacked)}
 
 
 def _crop_padded(picture: Image.Image, box: tuple[int, int, int, int], padding: int) -> Image.Image:

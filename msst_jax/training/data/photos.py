@@ -1,7 +1,7 @@
-"""Sources of training photos: image folders, or TensorFlow datasets with random access."""
+"""Sources of training photos: image folders, packed photos, or TensorFlow datasets with random access."""
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -14,9 +14,23 @@ from msst_jax.io.files import check_regular_file
 from msst_jax.io.fingerprint import Fingerprint, fingerprint, relative_names
 from msst_jax.io.folders import list_pictures
 from msst_jax.io.images import read_picture
+from msst_jax.training.data.packed import PackedPhotos, is_packed
 
 TFDS_PREFIX = "tfds:"
 INDEX_FILE = "index.csv"
+
+
+class Masks(Protocol):
+    """Random access to the masks of `Photos`, by the same indices."""
+
+    def regions(self, index: int) -> Collection[str]:
+        """The regions that a photo has masks of."""
+
+    def read(self, index: int) -> dict[str, Image.Image]:
+        """{region: gray picture, white inside} of a photo, of any size; UserError if one is damaged."""
+
+    def fingerprint(self) -> Fingerprint:
+        """Identifies the masks of an earlier run."""
 
 
 class Photos(Protocol):
@@ -30,6 +44,17 @@ class Photos(Protocol):
 
     def read(self, index: int) -> Image.Image:
         """The photo, 8-bit RGB; UserError if it is damaged."""
+
+    def own_masks(self, regions: Sequence[str], further: Sequence[str] = ()) -> Masks | None:
+        """The masks that the source itself has; None if it has none.
+
+        Args:
+          regions: names of the masks that are needed.
+          further: of those that are taken where they are there.
+
+        Raises:
+          UserError: it has masks, but not of all regions.
+        """
 
     def fingerprint(self) -> Fingerprint:
         """Identifies the photos of an earlier run."""
@@ -54,6 +79,9 @@ class FolderPhotos:
     def read(self, index: int) -> Image.Image:
         """The photo, 8-bit RGB; UserError if it is damaged."""
         return read_picture(self.files[index], "photo")
+
+    def own_masks(self, regions: Sequence[str], further: Sequence[str] = ()) -> None:
+        """None: masks lie in other folders."""
 
     def fingerprint(self) -> Fingerprint:
         """Of the files."""
@@ -97,18 +125,22 @@ class TfdsPhotos:
         image = np.asarray(self.source[index]["image"])
         return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).convert("RGB")
 
+    def own_masks(self, regions: Sequence[str], further: Sequence[str] = ()) -> None:
+        """None: masks lie in other folders."""
+
     def fingerprint(self) -> Fingerprint:
         """{dataset: [number of photos, ""]}: prepared datasets do not change otherwise."""
         return {self.spec: [len(self), ""]}
 
 
 def find_photos(places: Sequence[str], leave_out: str = "") -> Photos:
-    """The photos of folders, or of one "tfds:NAME".
+    """The photos of folders, of one folder of packed photos, or of one "tfds:NAME".
 
     Args:
       places: the folders.
       leave_out: column of an index.csv; photos with a 1 there are left out. The first column holds their names, and
-        the file lies in the folder of photos or its parent. "" = none; ignored for tfds.
+        the file lies in the folder of photos or its parent. "" = none; of packed photos those are left out that were
+        when they were packed, of tfds none.
 
     Raises:
       UserError: no folder, no images in it, all left out, or an index that cannot be used.
@@ -117,6 +149,11 @@ def find_photos(places: Sequence[str], leave_out: str = "") -> Photos:
         if len(places) > 1:
             raise UserError(f"--photos {TFDS_PREFIX}NAME cannot be combined with others; give one source")
         return TfdsPhotos(places[0].removeprefix(TFDS_PREFIX))
+    packed = [place for place in places if is_packed(Path(place).expanduser())]
+    if packed:
+        if len(places) > 1:
+            raise UserError(f"packed photos {packed[0]} cannot be combined with others; give one source")
+        return _open_packed(packed[0], leave_out)
     files: dict[Path, list[Path]] = {}
     for place in places:
         folder = Path(place).expanduser()
@@ -124,6 +161,15 @@ def find_photos(places: Sequence[str], leave_out: str = "") -> Photos:
             raise UserError(f"photos {place} is not a folder; give a folder of images, or {TFDS_PREFIX}NAME")
         files[folder] = _list_folder(folder, place, leave_out)
     return FolderPhotos(relative_names(files.items()))
+
+
+def _open_packed(place: str, leave_out: str) -> PackedPhotos:
+    """The packed photos of a folder; says so if others were left out of them than `leave_out` asks for."""
+    photos = PackedPhotos(Path(place).expanduser())
+    if photos.index.leave_out != leave_out:
+        done = f"as {photos.index.leave_out}" if photos.index.leave_out else "by no column"
+        logging.info("the photos of %s were left out %s when they were packed", place, done)
+    return photos
 
 
 def _list_folder(folder: Path, place: str, leave_out: str) -> list[Path]:

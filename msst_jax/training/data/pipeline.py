@@ -1,7 +1,6 @@
 """The input pipeline (grain): photos and masks to batches, sharded over hosts and resumable."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import grain
@@ -10,10 +9,11 @@ from absl import logging
 from PIL import Image
 
 from msst_jax.errors import UserError
+from msst_jax.runtime.cores import available_cores
 from msst_jax.training.data.augment import CropOptions, random_crop
-from msst_jax.training.data.masks import mask_files, mask_reader
-from msst_jax.training.data.photos import Photos
+from msst_jax.training.data.photos import Masks, Photos
 
+MOST_WORKERS = 32  # threads without a number of one's own: two batches for each are kept in memory
 PHOTOS_PER_HELD_OUT = 10  # at most one photo in so many is held out
 
 
@@ -29,15 +29,13 @@ class PhotoExamples:
     `damaged` maps the indices of unreadable photos to their errors; `small` holds those of photos that are upsampled.
     """
 
-    def __init__(self, photos: Photos, indices: Sequence[int], masks: Sequence[Path], names: Sequence[str], size: int):
+    def __init__(self, photos: Photos, masks: Masks, indices: Sequence[int], size: int):
         self.photos = photos
-        self.indices = indices
         self.masks = masks
-        self.names = names
+        self.indices = indices
         self.size = size
         self.damaged: dict[int, UserError] = {}
         self.small: set[int] = set()
-        self._read_mask = mask_reader(photos, masks, names, quiet=True)
 
     def __len__(self) -> int:
         """The number of photos, including damaged ones."""
@@ -66,16 +64,37 @@ class PhotoExamples:
         Raises:
           UserError: a file is damaged.
         """
-        name = self.photos.name(index)
         photo = self.photos.read(index)
         if min(photo.size) < self.size:
             self.small.add(index)
-        files = mask_files(self.masks, self.names, name)
-        return {"photo": photo, "masks": {region: self._fit_mask(file, photo) for region, file in files.items()}}
+        masks = self.masks.read(index)
+        return {"photo": photo, "masks": {region: fit_mask(mask, photo.size) for region, mask in masks.items()}}
 
-    def _fit_mask(self, file: Path, photo: Image.Image) -> Image.Image:
-        mask = self._read_mask(file)
-        return mask if mask.size == photo.size else mask.resize(photo.size, Image.Resampling.BILINEAR)
+
+def fit_mask(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The mask at a photo's size (width, height)."""
+    return mask if mask.size == size else mask.resize(size, Image.Resampling.BILINEAR)
+
+
+def batch_dataset(
+    examples: PhotoExamples,
+    crop: CropOptions,
+    names: Sequence[str],
+    *,
+    batch: int,
+    seed: int,
+    hosts: int = 1,
+    host: int = 0,
+    draw: Callable[[np.random.Generator], dict[str, np.ndarray]] | None = None,
+) -> grain.MapDataset:
+    """The batches of `make_batches` by their number, each computed when it is asked for."""
+
+    def example_of(example: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        return {**random_crop(example, rng, crop, names), **(draw(rng) if draw else {})}
+
+    dataset = grain.MapDataset.source(examples).seed(seed).shuffle().repeat()
+    dataset = dataset.random_map(example_of)
+    return dataset.batch(batch // hosts, drop_remainder=True)[host::hosts]
 
 
 def make_batches(
@@ -100,17 +119,13 @@ def make_batches(
       names: the regions, "background" among them.
       batch: photos per batch, over all hosts; divisible by `hosts`.
       seed: of the shuffling and the crops.
-      workers: threads that read photos.
+      workers: threads, each of which makes a batch; 0 = one for every core, up to MOST_WORKERS.
       hosts: number of training processes.
       host: index of this process.
       draw: further fields of every photo, see `TaskSpec`.
     """
 
-    def example_of(example: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-        return {**random_crop(example, rng, crop, names), **(draw(rng) if draw else {})}
-
-    dataset = grain.MapDataset.source(examples).seed(seed).shuffle().repeat()
-    dataset = dataset.random_map(example_of)
-    own = dataset.batch(batch // hosts, drop_remainder=True)[host::hosts]
-    options = grain.ReadOptions(num_threads=workers, prefetch_buffer_size=2 * workers)
+    own = batch_dataset(examples, crop, names, batch=batch, seed=seed, hosts=hosts, host=host, draw=draw)
+    threads = workers or min(available_cores(), MOST_WORKERS)
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
     return iter(own.to_iter_dataset(options))

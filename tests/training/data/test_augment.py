@@ -6,10 +6,17 @@ import numpy as np
 from PIL import Image
 
 from msst_jax.training.data.augment import GRAY, CropOptions, center_crop, random_crop, random_masks
+from msst_jax.training.data.masks import FolderMasks
 from msst_jax.training.data.photos import FolderPhotos
 from msst_jax.training.data.pipeline import PhotoExamples
 from tests.helpers.pictures import noise, save, stripe
 from tests.helpers.training_data import CROP, NAMES, SIZE
+
+
+def source_of(folder: Path, names: list[str]) -> PhotoExamples:
+    """a.png of a folder, with the masks in its subfolder masks/."""
+    photos = FolderPhotos({"a.png": folder / "a.png"})
+    return PhotoExamples(photos, FolderMasks(photos, [folder / "masks"], names), [0], SIZE)
 
 
 def test_the_mask_is_cropped_and_mirrored_like_its_photo(tmp_path: Path):
@@ -17,10 +24,10 @@ def test_the_mask_is_cropped_and_mirrored_like_its_photo(tmp_path: Path):
     save(tmp_path / "a.png", photo)
     (tmp_path / "masks").mkdir()
     save(tmp_path / "masks" / "a.png", photo[..., 0])
-    source = PhotoExamples(FolderPhotos({"a.png": tmp_path / "a.png"}), [0], [tmp_path / "masks"], NAMES, SIZE)
+    source = source_of(tmp_path, NAMES)
     for seed in range(8):
         crop = random_crop(source[0], np.random.default_rng(seed), CROP, NAMES)
-        np.testing.assert_allclose(crop["masks"][..., 0], crop["photo"][..., 0] / 255, atol=1 / 255)
+        np.testing.assert_allclose(crop["masks"][..., 0] / 255, crop["photo"][..., 0] / 255, atol=1 / 255)
     middle = center_crop(source[0], CropOptions(24, 1.0), NAMES)
     np.testing.assert_array_equal(middle["photo"], photo[:, 8:32])
 
@@ -33,8 +40,8 @@ def test_a_crop_larger_than_the_photo_contains_all_of_it_and_is_unlabeled_outsid
         crop = random_crop(whole, np.random.default_rng(seed), CropOptions(60, 3.0, 3.0), NAMES)
         inside = (crop["photo"] == 200).all(-1)
         assert inside.sum() == 20 * 30
-        known = crop["masks"].sum(-1)
-        np.testing.assert_array_equal(known, crop["masks"][..., 0])
+        known = crop["masks"].sum(-1) / 255
+        np.testing.assert_array_equal(known, crop["masks"][..., 0] / 255)
         np.testing.assert_array_equal(known == 1, inside)
         np.testing.assert_array_equal(known == 0, (crop["photo"] == GRAY).all(-1))
         places.add(tuple(np.argwhere(inside)[0]))
@@ -47,14 +54,14 @@ def test_a_crop_longer_than_one_side_stays_within_the_other():
         crop = random_crop(
             {"photo": photo, "masks": {}}, np.random.default_rng(seed), CropOptions(40, 2.0, 2.0), ["background"]
         )
-        np.testing.assert_array_equal(crop["masks"][..., 0].sum(0), np.full(40, 20))
+        np.testing.assert_array_equal(crop["masks"][..., 0].sum(0) / 255, np.full(40, 20))
 
 
 def test_color_jitter_stays_within_its_range_and_does_not_change_masks():
     whole = {"photo": Image.new("RGB", (20, 20), (120, 100, 90)), "masks": {"person": Image.new("L", (20, 20), 255)}}
     seen = [random_crop(whole, np.random.default_rng(seed), CropOptions(8, 1.0, 1.0, 0.3), NAMES) for seed in range(30)]
     colours = np.array([crop["photo"][0, 0] for crop in seen], float)
-    assert all((crop["photo"] == crop["photo"][0, 0]).all() and (crop["masks"][..., 0] == 1).all() for crop in seen)
+    assert all((crop["photo"] == crop["photo"][0, 0]).all() and (crop["masks"][..., 0] == 255).all() for crop in seen)
     brightness = colours.mean(1) / np.mean([120, 100, 90])
     assert 0.68 < brightness.min() < 0.85
     assert 1.15 < brightness.max() < 1.32
@@ -68,9 +75,9 @@ def test_a_mask_of_another_size_is_stretched_and_overlapping_regions_share_pixel
         (tmp_path / "masks" / name).mkdir(parents=True)
         save(tmp_path / "masks" / name / "a.png", np.full((7, 9), 255, np.uint8))
     names = ["background", "person", "cat"]
-    source = PhotoExamples(FolderPhotos({"a.png": tmp_path / "a.png"}), [0], [tmp_path / "masks"], names, SIZE)
+    source = source_of(tmp_path, names)
     masks = center_crop(source[0], CROP, names)["masks"]
-    np.testing.assert_allclose(masks, np.broadcast_to([0, 0.5, 0.5], masks.shape), atol=1e-6)
+    np.testing.assert_array_equal(masks, np.broadcast_to([0, 128, 127], masks.shape))
 
 
 def test_a_photo_without_masks_gets_random_regions_and_a_single_style_gets_all_of_it():
@@ -80,6 +87,6 @@ def test_a_photo_without_masks_gets_random_regions_and_a_single_style_gets_all_o
     assert all(0 < np.asarray(mask).mean() < 255 for mask in masks.values())
     empty = {"photo": Image.new("RGB", (20, 20)), "masks": {}}
     only = center_crop(empty, CROP, ["background"])
-    np.testing.assert_array_equal(only["masks"], np.ones((SIZE, SIZE, 1)))
+    np.testing.assert_array_equal(only["masks"] / 255, np.ones((SIZE, SIZE, 1)))
     nobody = random_crop(empty, rng, CROP._replace(random_regions=False), ["background", "person"])
-    np.testing.assert_array_equal(nobody["masks"], np.broadcast_to([1.0, 0.0], (SIZE, SIZE, 2)))
+    np.testing.assert_array_equal(nobody["masks"] / 255, np.broadcast_to([1.0, 0.0], (SIZE, SIZE, 2)))

@@ -1,39 +1,79 @@
-"""Mask files are matched to training photos by region and name."""
+"""Masks of training photos: given ones are checked, those that hosts compute must be seen by every host."""
 
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from msst_jax.errors import UserError
 from msst_jax.regions.mask_files import NotAMaskError
-from msst_jax.training.data.masks import check_masks, mask_files
-from msst_jax.training.data.photos import find_photos
+from msst_jax.training.data.masks import FolderMasks, contents_number, open_generated, open_masks
+from msst_jax.training.data.photos import Photos, find_photos
 from msst_jax.training.data.pipeline import PhotoExamples
 from tests.helpers.pictures import save, stripe
 from tests.helpers.training_data import NAMES, make_folder
 
 
-def test_masks_are_found_in_region_folders_or_flat_for_a_single_region(tmp_path: Path):
-    make_folder(tmp_path, {"person/a.png": 0, "cat/a.png": 0, "b.png": 0})
-    assert mask_files([tmp_path], NAMES, "a") == {"person": tmp_path / "person" / "a.png"}
-    assert mask_files([tmp_path], NAMES, "b") == {"person": tmp_path / "b.png"}
-    assert mask_files([tmp_path], ["person", "cat", "background"], "b") == {}
-    assert mask_files([tmp_path], ["person", "cat", "background"], "a").keys() == {"person", "cat"}
-    assert mask_files([tmp_path / "nope", tmp_path], NAMES, "c") == {}
+def two_photos(folder: Path) -> Photos:
+    return find_photos([str(make_folder(folder / "photos", {"a.png": 0, "b.png": 1}))])
+
+
+def make_masks(folder: Path, *names: str) -> Path:
+    (folder / "person").mkdir(parents=True, exist_ok=True)
+    for name in names:
+        save(folder / "person" / f"{name}.png", stripe(20, 24, 0, 0.5))
+    return folder
 
 
 def test_masks_that_are_label_maps_are_refused_before_training(tmp_path: Path):
-    photos = find_photos([str(make_folder(tmp_path / "photos", {"a.png": 0, "b.png": 1}))])
+    photos = two_photos(tmp_path)
     for name in ("a", "b"):
         save(tmp_path / f"{name}.png", np.arange(480, dtype=np.uint8).reshape(20, 24) // 100)
     with pytest.raises(NotAMaskError, match=rf"^masks {tmp_path} is a map of labels \(values 0, 1, 2\)"):
-        check_masks(photos, [tmp_path], NAMES, all_needed=True)
+        open_masks(photos, [tmp_path], NAMES, all_needed=True)
 
 
 def test_training_masks_of_0_and_1_are_whole_and_a_black_one_is_empty(tmp_path: Path):
-    photos = find_photos([str(make_folder(tmp_path / "photos", {"a.png": 0, "b.png": 1}))])
+    photos = two_photos(tmp_path)
     save(tmp_path / "a.png", stripe(20, 24, 0, 0.5) // 255)
     save(tmp_path / "b.png", 0 * stripe(20, 24, 0, 0.5))
-    examples = PhotoExamples(photos, [0, 1], [tmp_path], NAMES, 8)
+    examples = PhotoExamples(photos, FolderMasks(photos, [tmp_path], NAMES), [0, 1], 8)
     np.testing.assert_array_equal(examples[0]["masks"]["person"], stripe(20, 24, 0, 0.5))
     assert not np.asarray(examples[1]["masks"]["person"]).any()
+
+
+def test_a_photo_whose_computed_mask_this_host_does_not_see_is_an_error_and_never_background(tmp_path: Path):
+    photos = find_photos([str(make_folder(tmp_path / "photos", {f"{name}.png": 0 for name in "abcd"}))])
+    masks = make_masks(tmp_path / "masks", "b")
+    damaged = tmp_path / "photos" / "a.png"
+    damaged.write_bytes(damaged.read_bytes()[:40])
+    message = (
+        rf"^2 of 4 photos have no mask in {masks} on host 0 \(the first: c\); "
+        "give a --workdir on a disk that all hosts share, or --masks DIR$"
+    )
+    with pytest.raises(UserError, match=message):
+        open_generated(photos, masks, NAMES, patience=0)
+    make_masks(masks, "c", "d")
+    assert [*open_generated(photos, masks, NAMES, patience=0).regions(3)] == ["person"]  # the damaged one needs none
+
+
+def test_masks_that_a_network_disk_shows_late_are_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    photos = two_photos(tmp_path)
+    masks = make_masks(tmp_path / "masks", "a")
+    monkeypatch.setattr(time, "sleep", lambda seconds: make_masks(masks, "b"))
+    assert [*open_generated(photos, masks, NAMES, patience=60).regions(1)] == ["person"]
+
+
+def test_hosts_with_other_photos_or_masks_are_told_apart(tmp_path: Path):
+    photos = two_photos(tmp_path)
+    make_masks(tmp_path / "masks", "a")
+    without, some = (FolderMasks(photos, folders, NAMES) for folders in ([], [tmp_path / "masks"]))
+    make_folder(tmp_path / "copy", {"photos/a.png": 5, "photos/b.png": 6})
+    copy = find_photos([str(tmp_path / "copy" / "photos")])
+    assert contents_number(copy, FolderMasks(copy, [], NAMES)) == contents_number(photos, without)
+    make_folder(tmp_path / "copy", {"photos/c.png": 7})
+    more = find_photos([str(tmp_path / "copy" / "photos")])
+    numbers = {contents_number(photos, without), contents_number(photos, some), contents_number(more, None)}
+    assert len(numbers) == 3
+    assert all(0 <= number < 2**31 for number in numbers)

@@ -10,9 +10,8 @@ import pytest
 
 from msst_jax.errors import UserError
 from msst_jax.training.data.photos import find_photos
-from msst_jax.training.data.pipeline import PhotoExamples
 from tests.helpers.pictures import noise, save
-from tests.helpers.training_data import NAMES, SIZE, batches, make_folder, photo_indices
+from tests.helpers.training_data import batches, make_folder, photo_indices, unmasked
 
 
 def test_photos_of_folders_and_subfolders_are_sorted_by_name(tmp_path: Path):
@@ -84,7 +83,7 @@ def test_a_tfds_data_source_is_read_without_tensorflow(monkeypatch: pytest.Monke
     assert photos.fingerprint() == {"tfds:coco/2017:validation": [2, ""]}
     np.testing.assert_array_equal(photos.read(0), noise(12, 14, 0))
     assert photos.read(1).mode == "RGB"
-    assert photo_indices(next(batches(PhotoExamples(photos, [0, 1], [], NAMES, SIZE))))
+    assert photo_indices(next(batches(unmasked(photos, [0, 1]))))
 
 
 def test_an_unreadable_tfds_dataset_is_a_one_line_error(monkeypatch: pytest.MonkeyPatch):

@@ -6,8 +6,8 @@ from PIL import Image
 
 from msst_jax.errors import UserError
 from msst_jax.training.data.augment import CropOptions, random_crop
-from msst_jax.training.data.pipeline import PhotoExamples, held_out_indices
-from tests.helpers.training_data import NAMES, SIZE, GrayPhotos, batches, gray_examples, photo_indices
+from msst_jax.training.data.pipeline import held_out_indices
+from tests.helpers.training_data import NAMES, SIZE, GrayPhotos, batches, gray_examples, photo_indices, unmasked
 
 
 def assert_same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> None:
@@ -15,12 +15,12 @@ def assert_same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> Non
         np.testing.assert_array_equal(one[field], other[field])
 
 
-def test_a_batch_has_the_shapes_and_dtypes_of_the_step_and_masks_that_sum_to_1():
+def test_a_batch_has_five_bytes_a_pixel_for_two_regions_and_masks_that_sum_to_255():
     batch = next(batches(gray_examples(10)))
     assert (batch["photo"].shape, batch["photo"].dtype) == ((4, SIZE, SIZE, 3), np.uint8)
-    assert (batch["masks"].shape, batch["masks"].dtype) == ((4, SIZE, SIZE, 2), np.float32)
-    np.testing.assert_allclose(batch["masks"].sum(-1), 1, atol=1e-6)
-    assert batch["masks"].min() >= 0
+    assert (batch["masks"].shape, batch["masks"].dtype) == ((4, SIZE, SIZE, 2), np.uint8)
+    np.testing.assert_array_equal(batch["masks"].sum(-1), 255)
+    assert sum(field.nbytes for field in batch.values()) == 5 * 4 * SIZE * SIZE
 
 
 @pytest.mark.parametrize("hosts", [2, 4])
@@ -131,7 +131,7 @@ class DamagedPhotos(GrayPhotos):
 
 
 def test_damaged_photos_are_replaced_by_the_next_and_reported_once(caplog: pytest.LogCaptureFixture):
-    source = PhotoExamples(DamagedPhotos(8, {2, 3}), range(8), [], NAMES, SIZE)
+    source = unmasked(DamagedPhotos(8, {2, 3}), range(8))
     batch = batches(source)
     seen = [index for _ in range(6) for index in photo_indices(next(batch))]
     assert set(seen) == {0, 1, 4, 5, 6, 7}
@@ -141,7 +141,7 @@ def test_damaged_photos_are_replaced_by_the_next_and_reported_once(caplog: pytes
 
 
 def test_the_replacement_of_a_damaged_photo_does_not_depend_on_the_reading_order():
-    source = PhotoExamples(DamagedPhotos(8, {2, 3}), range(8), [], NAMES, SIZE)
+    source = unmasked(DamagedPhotos(8, {2, 3}), range(8))
     first = [photo_indices({"photo": np.asarray(source[position]["photo"])[None]}) for position in range(8)]
     again = [photo_indices({"photo": np.asarray(source[position]["photo"])[None]}) for position in reversed(range(8))]
     assert first == again[::-1]
@@ -149,7 +149,7 @@ def test_the_replacement_of_a_damaged_photo_does_not_depend_on_the_reading_order
 
 
 def test_without_a_readable_photo_the_error_says_so():
-    source = PhotoExamples(DamagedPhotos(3, {0, 1, 2}), range(3), [], NAMES, SIZE)
+    source = unmasked(DamagedPhotos(3, {0, 1, 2}), range(3))
     with pytest.raises(UserError, match=r"^none of the 3 photos can be read; give a folder of images that can$"):
         source[1]
 
