@@ -27,7 +27,7 @@ from msst_jax.presets.validation import (
 )
 from msst_jax.regions.segmenter import AnySegmenter, best_available
 from msst_jax.runtime.devices import broadcast_from_host0, run_on_all_hosts
-from msst_jax.runtime.interrupt import EXIT_INTERRUPTED
+from msst_jax.runtime.interrupt import exit_code_after
 from msst_jax.training import run_record, workdir
 from msst_jax.training.build import (
     build_any_stylizer_options,
@@ -139,7 +139,7 @@ def _train(config: ConfigDict, job: TrainJob, inputs: TrainInputs) -> int:
     result = train(build_loop_options(config), inputs.task.build(samples), batches, job.workdir, quiet=job.quiet)
     _log_summary(result, training, job)
     if result.interrupted:
-        return EXIT_INTERRUPTED
+        return exit_code_after(result.signal)
     return EXIT_NOTHING_BETTER if _is_worse(job.workdir) else 0
 
 

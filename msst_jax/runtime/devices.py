@@ -1,7 +1,6 @@
 """Devices and distributed setup, to be called before the first computation, and collectives over the hosts of a run."""
 
 import os
-import signal
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -26,6 +25,7 @@ def initialize_distributed() -> None:
     cluster = _explicit_cluster()
     if cluster is None and not _several_hosts():
         return
+    jax.config.update("jax_enable_preemption_service", False)  # its handler would take SIGTERM; see `AgreedStop`
     try:
         jax.distributed.initialize(*(cluster or ()))
     except Exception as error:  # the type of error depends on the cluster
@@ -34,7 +34,6 @@ def initialize_distributed() -> None:
             f"the environment describes several hosts, but they cannot be joined ({first_line(error)}); "
             f"{way_out} to run on one"
         ) from error
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))  # jax's own handler took its place
 
 
 def start_device() -> None:

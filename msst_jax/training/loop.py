@@ -6,7 +6,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -20,7 +19,7 @@ from msst_jax.io.finite import check_finite
 from msst_jax.io.images import save_picture
 from msst_jax.losses.objective import Terms
 from msst_jax.models.serialization import MODEL_FILE
-from msst_jax.runtime.devices import on_any_host, run_on_all_hosts
+from msst_jax.runtime.devices import run_on_all_hosts
 from msst_jax.runtime.interrupt import interrupt_event
 from msst_jax.training import checkpoints
 from msst_jax.training.metrics import METRICS_FILE, MetricsWriter, read_records
@@ -35,6 +34,7 @@ from msst_jax.training.step import (
     replicate,
     shard_batch,
 )
+from msst_jax.training.stopping import Stop, stop_of_run
 from msst_jax.training.task import Task
 from msst_jax.training.workdir import CHECKPOINTS, newest_checkpoint
 
@@ -45,6 +45,8 @@ WAY_OUT = "lower config.learning_rate, or use float32, in another --workdir or w
 
 StepObserver = Callable[[int, Terms], None]
 """(step, its metrics)."""
+Advance = Callable[[TrainState, Any], tuple[TrainState, Terms]]
+"""(state, batch of this host) to the next state and the metrics of the step."""
 StateCallback = Callable[[int, TrainState], None]
 """(step, the state after it)."""
 
@@ -63,10 +65,15 @@ class BatchIterator(Protocol):
 
 
 class TrainResult(NamedTuple):
-    """The final state of a run, and whether it was interrupted."""
+    """The final state of a run, and the signal that ended it early; 0 = none."""
 
     state: TrainState
-    interrupted: bool
+    signal: int
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether steps are left."""
+        return self.signal > 0
 
 
 def check_batch_size(batch: int, devices: int) -> None:
@@ -85,6 +92,8 @@ def train(
     quiet: bool = False,
 ) -> TrainResult:
     """Trains from the newest checkpoint in the workdir, or from scratch, to the last step. Ctrl-C stops it early.
+
+    On several hosts a signal to any of them stops all, after the same step.
 
     Args:
       options: see `LoopOptions`.
@@ -123,14 +132,14 @@ def train(
             checkpoints.save(saved, step, state, batches.get_state())
             _export_newest(task, workdir, state)
 
-        step = data_parallel(make_train_step(task.loss, optimizer, options.optimization.ema))
+        step = make_train_step(task.loss, optimizer, options.optimization.ema)
         timed, first = _TimedBatches(batches), int(state.step)
-        with _recording(options, task, workdir, first, timed, quiet) as (observe, sample), interrupt_event() as stop:
-            advance = partial(_advance, step, replicate(task.frozen))
-            should_stop = partial(_should_stop, stop.is_set, options.log_every)
+        with _recording(options, task, workdir, first, timed, quiet) as (observe, sample), interrupt_event() as event:
+            stop = stop_of_run(event)
+            advance = _make_advance(data_parallel(stop.attach(step)), replicate(task.frozen), stop)
             state = replicate(state)
-            state = _run_steps(options, advance, state, timed, observe, evaluate, save_checkpoint, should_stop)
-    return TrainResult(state, int(state.step) < options.optimization.steps)
+            state = _run_steps(options, advance, state, timed, observe, evaluate, save_checkpoint, stop)
+    return TrainResult(state, stop.number if int(state.step) < options.optimization.steps else 0)
 
 
 @contextmanager
@@ -160,46 +169,40 @@ def _check_storable(step: int, state: TrainState) -> None:
             )
 
 
-def _should_stop(requested: Callable[[], bool], every: int, step: int) -> bool:
-    """Whether to stop after `step`. Several hosts agree only `every` so many steps, since that synchronizes them."""
-    if jax.process_count() == 1:
-        return requested()
-    return step % every == 0 and on_any_host(requested())
+def _make_advance(step: Callable[..., tuple[TrainState, Terms]], frozen: Any, stop: Stop) -> Advance:
+    def advance(state: TrainState, batch: Any) -> tuple[TrainState, Terms]:
+        return step(state, frozen, stop.with_batch(shard_batch(batch, jax.local_device_count())))
 
-
-def _advance(
-    step: Callable[..., tuple[TrainState, Terms]], frozen: Any, state: TrainState, batch: Any
-) -> tuple[TrainState, Terms]:
-    return step(state, frozen, shard_batch(batch, jax.local_device_count()))
+    return advance
 
 
 def _run_steps(
     options: LoopOptions,
-    advance: Callable[[TrainState, Any], tuple[TrainState, Terms]],
+    advance: Advance,
     state: TrainState,
     batches: Iterator[Any],
     observe: StepObserver,
     sample: StateCallback,
     save_checkpoint: StateCallback,
-    should_stop: Callable[[int], bool],
+    stop: Stop,
 ) -> TrainState:
-    """Runs the steps up to the last one, or until `should_stop`; saves the final state in either case."""
+    """Runs the steps up to the last one, or until `stop` has a signal; saves the final state in either case."""
     in_flight: deque[tuple[int, Terms]] = deque()
     step = first = int(state.step)
     last = options.optimization.steps
-    while step < last and not should_stop(step):
+    while step < last and not stop.number:
         state, terms = advance(state, next(batches))
         step += 1
         in_flight.append((step, terms))
         if len(in_flight) > DISPATCH_AHEAD:
-            observe(*in_flight.popleft())
+            _observe_first(in_flight, observe, stop)
         if step % options.sample_every == 0 or step == last:
-            _observe_all(in_flight, observe)  # keeps the records in order; the evaluation waits for the step anyway
+            _observe_all(in_flight, observe, stop)  # keeps the records in order; the evaluation waits anyway
             sample(step, state)
         if step % options.checkpoint_every == 0 or step == last:
-            _observe_all(in_flight, observe)
+            _observe_all(in_flight, observe, stop)
             save_checkpoint(step, state)
-    _observe_all(in_flight, observe)
+    _observe_all(in_flight, observe, stop)
     if first < step < last and step % options.checkpoint_every:
         save_checkpoint(step, state)
     return state
@@ -224,10 +227,15 @@ class _TimedBatches(Iterator[Any]):
         return batch
 
 
-def _observe_all(in_flight: deque[tuple[int, Terms]], observe: StepObserver) -> None:
+def _observe_all(in_flight: deque[tuple[int, Terms]], observe: StepObserver, stop: Stop) -> None:
     """Observes all dispatched steps, so that a checkpoint is written only of steps whose metrics were checked."""
     while in_flight:
-        observe(*in_flight.popleft())
+        _observe_first(in_flight, observe, stop)
+
+
+def _observe_first(in_flight: deque[tuple[int, Terms]], observe: StepObserver, stop: Stop) -> None:
+    step, terms = in_flight.popleft()
+    observe(step, stop.observe(terms))
 
 
 @contextmanager

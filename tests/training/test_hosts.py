@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from msst_jax.models.serialization import read_tensors
-from msst_jax.runtime.interrupt import EXIT_INTERRUPTED
 from msst_jax.training.checkpoints import open_checkpoints
 from tests.helpers.commands import TRAIN, Script
 from tests.helpers.training_runs import curve, tiny_flags, wait_for_step
@@ -90,12 +89,17 @@ def test_bad_input_of_one_process_ends_all_processes(tmp_path: Path, photos: Pat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
-def test_a_signal_to_one_process_ends_all_processes_with_a_checkpoint(tmp_path: Path, photos: Path, number):
+@pytest.mark.parametrize("told", [0, 1])
+def test_a_signal_to_one_process_ends_all_processes_with_a_checkpoint(tmp_path: Path, photos: Path, told: int, number):
+    """Records are written every second step, so that the processes must agree between them too."""
     scripts = start([tiny_flags(photos, steps=100_000, checkpoint_every=100_000, log_every=2)] * 2, tmp_path, 2)
     wait_for_step(tmp_path / "run", 2, scripts[0])
-    os.kill(scripts[1].process.pid, number)
+    os.kill(scripts[told].process.pid, number)
     results = [script.wait() for script in scripts]
-    assert [code for code, _ in results] == [EXIT_INTERRUPTED, 128 + number], results
+    assert [code for code, _ in results] == [128 + number] * 2, results
+    for _, printed in results:
+        assert re.search(r"interrupted at step \d+: run/model.safetensors\n$", printed), printed
     (step,) = (int(path.name) for path in (tmp_path / "run" / "checkpoints").iterdir())
     assert step >= 2
-    assert step % 2 == 0
+    records = curve(tmp_path / "run")
+    assert records[-1]["step"] in (step, step - 1)  # it ended at once
