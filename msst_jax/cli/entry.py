@@ -40,13 +40,14 @@ def _leave(code: int) -> None:
     """Ends the process; a signal can no longer change how.
 
     After an interrupt Python's own clean-up is left out: it crashes where a thread still compiles. Hosts that train
-    together need it, to take leave of each other.
+    together need it, to take leave of each other; one that ends alone would wait for the others there.
     """
     for number in SIGNALS:
         signal.signal(number, lambda *_: os._exit(code))
-    from msst_jax.runtime.devices import is_distributed
+    from msst_jax.runtime.cluster import is_distributed, take_leave
 
-    if code > 128 and not is_distributed():
+    together = take_leave(code, alone=False)
+    if not together or (code > 128 and not is_distributed()):
         sys.stdout.flush()
         os._exit(code)
     sys.exit(code)
