@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -43,6 +43,7 @@ from msst_jax.training.data.photos import Photos, find_photos
 from msst_jax.training.data.pipeline import PhotoExamples
 from msst_jax.training.loop import TrainResult, check_batch_size, train
 from msst_jax.training.metrics import METRICS_FILE, loss_rise, read_records
+from msst_jax.training.shared_inputs import check_same_inputs, check_shared_workdir
 from msst_jax.training.task import TaskSpec
 from msst_jax.training.tasks import any_stylizer, segmenter, stylizer
 
@@ -116,7 +117,11 @@ def run(config: ConfigDict, job: TrainJob) -> int:
     config = _resolve_segmenter(config, job)
     with products_at(config.precision), ExitStack() as held:
         inputs = run_on_all_hosts(lambda: _read_inputs(config, job))
-        run_on_all_hosts(lambda: _prepare(config, job, inputs, held))
+        used = run_on_all_hosts(lambda: _used_files(config, inputs, job))
+        check_same_inputs([_numbers(config), used, run_on_all_hosts(lambda: workdir.style_files(job.styles))])
+        previous = run_on_all_hosts(lambda: _hold(job, held))
+        check_shared_workdir(job.workdir)
+        run_on_all_hosts(lambda: _prepare(config, job, used, previous))
         return _train(config, job, inputs)
 
 
@@ -172,28 +177,38 @@ def _resolve_segmenter(config: ConfigDict, job: TrainJob) -> ConfigDict:
     """The config with a segmenter by name: that of the run or, for a new one, the best one on host 0.
 
     All masks of a run are of one network, also those that another host computes, or a later call when a better network
-    has been converted.
+    has been converted. Host 0 reads the workdir for all, since others may not see it.
     """
     if config.segmenter:
         return config
-    begun = None if job.restart else run_on_all_hosts(lambda: workdir.recorded_field(job.workdir, "segmenter"))
-    name = begun if begun in SEGMENTERS else SEGMENTERS[broadcast_from_host0(SEGMENTERS.index(best_available()))]
+    reads = jax.process_index() == 0 and not job.restart
+    begun = run_on_all_hosts(lambda: workdir.recorded_field(job.workdir, "segmenter") if reads else None)
+    name = begun if begun in SEGMENTERS else best_available()
     resolved = config.copy_and_resolve_references()
-    resolved.segmenter = name
+    resolved.segmenter = SEGMENTERS[broadcast_from_host0(SEGMENTERS.index(name))]
     return resolved
 
 
-def _prepare(config: ConfigDict, job: TrainJob, inputs: TrainInputs, held: ExitStack) -> None:
-    """Holds the workdir, until `held` is closed, and prepares it; only host 0 does."""
+def _numbers(config: ConfigDict) -> dict[str, Any]:
+    """The fields that must be equal on all hosts; files may lie elsewhere, and a host may have more cores."""
+    return {name: value for name, value in config.items() if isinstance(value, int | float) and name != "workers"}
+
+
+def _hold(job: TrainJob, held: ExitStack) -> str:
+    """Holds the workdir until `held` is closed, which only host 0 does; returns as `locked_folder`."""
     if jax.process_index() > 0:
-        return
-    previous = held.enter_context(locked_folder(job.workdir, "take another --workdir"))
-    used = _used_files(config, inputs, job)
-    inputs_of_run = (job.photos, job.styles, job.masks)
-    workdir.prepare_workdir(
-        job.workdir, config.to_dict(), *inputs_of_run, used, restart=job.restart, imports=job.imports
-    )
-    log_takeover(job.workdir, previous)
+        return ""
+    return held.enter_context(locked_folder(job.workdir, "take another --workdir"))
+
+
+def _prepare(config: ConfigDict, job: TrainJob, used: Mapping[str, Fingerprint], previous: str) -> None:
+    """Prepares the workdir; only host 0 does."""
+    if jax.process_index() == 0:
+        inputs_of_run = (job.photos, job.styles, job.masks)
+        workdir.prepare_workdir(
+            job.workdir, config.to_dict(), *inputs_of_run, used, restart=job.restart, imports=job.imports
+        )
+        log_takeover(job.workdir, previous)
 
 
 def _used_files(config: ConfigDict, inputs: TrainInputs, job: TrainJob) -> dict[str, Fingerprint]:

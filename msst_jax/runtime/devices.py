@@ -1,5 +1,6 @@
 """The devices that compute, and collectives over the hosts of a run."""
 
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -46,9 +47,7 @@ def chosen_devices(count: int) -> Sequence[jax.Device]:
 
 def on_any_host(flag: bool) -> bool:
     """Whether the flag is set on any host. A collective: every host must call it, equally often."""
-    if jax.process_count() == 1:
-        return flag
-    return bool(multihost_utils.process_allgather(np.array(flag)).any())
+    return bool(hosts_where(flag))
 
 
 def broadcast_from_host0(number: int) -> int:
@@ -56,6 +55,21 @@ def broadcast_from_host0(number: int) -> int:
     if jax.process_count() == 1:
         return number
     return int(multihost_utils.broadcast_one_to_all(np.array(number)))
+
+
+def hosts_where(flag: bool) -> list[int]:
+    """The indices of the hosts on which the flag is set. A collective: every host must call it, equally often."""
+    if jax.process_count() == 1:
+        return [0] if flag else []
+    return [int(index) for index in np.flatnonzero(multihost_utils.process_allgather(np.array(flag)))]
+
+
+def digest_of_host0(content: bytes) -> bytes:
+    """SHA-256 of what the first host gives, on every host. A collective: every host must call it, equally often."""
+    digest = np.frombuffer(hashlib.sha256(content).digest(), np.uint8)
+    if jax.process_count() > 1:
+        digest = np.asarray(multihost_utils.broadcast_one_to_all(digest))
+    return digest.tobytes()
 
 
 def run_on_all_hosts(action: Callable[[], Result]) -> Result:
