@@ -82,7 +82,10 @@ def take_leave(code: int, *, alone: bool) -> bool:
     Returns:
       Whether all end together; otherwise the process must end at once, since Python's clean-up would wait for them.
     """
-    return all([watch.leave(code, alone=alone) for watch in _watches])
+    together = all([watch.leave(code, alone=alone) for watch in _watches])
+    if together and is_distributed():
+        jax.distributed.shutdown()  # waits until all are here: none loses the coordinator while it still listens
+    return together
 
 
 def _explicit_cluster() -> tuple[str, int, int] | None:
