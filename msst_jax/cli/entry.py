@@ -39,14 +39,15 @@ def _run(module: str) -> None:
 def _leave(code: int) -> None:
     """Ends the process; a signal can no longer change how.
 
-    After an interrupt Python's own clean-up is left out: it crashes where a thread still compiles. Hosts that train
-    together need it, to take leave of each other.
+    After an interrupt Python's own clean-up is left out: it crashes where a thread still compiles. So it is for a host
+    that ends alone, which would wait for the others there.
     """
     for number in SIGNALS:
         signal.signal(number, lambda *_: os._exit(code))
-    from msst_jax.runtime.devices import is_distributed
+    from msst_jax.runtime.cluster import take_leave
 
-    if code > 128 and not is_distributed():
+    together = take_leave(code, alone=False)
+    if code > 128 or not together:
         sys.stdout.flush()
         os._exit(code)
     sys.exit(code)

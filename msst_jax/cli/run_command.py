@@ -12,6 +12,7 @@ from msst_jax.cli.flags import TextRequested
 from msst_jax.errors import DivergenceError, UserError, first_line
 from msst_jax.io.written import describe_written, recorded_writes
 from msst_jax.pipelines.job import EXIT_NOTHING_BETTER
+from msst_jax.runtime.cluster import await_verdict, is_distributed, take_leave
 from msst_jax.runtime.console import print_line
 from msst_jax.runtime.interrupt import EXIT_INTERRUPTED, signals_as_interrupts
 from msst_jax.runtime.streams import print_text
@@ -33,7 +34,7 @@ def run_command(
 
     Returns:
       That of the action, 1 if it diverges, 2 for bad input, 130 after Ctrl-C, 143 after SIGTERM, 129 after a hang-up,
-      70 for a bug.
+      70 for a bug. Where a host of several dies, the watch ends the process; see `runtime.hosts`.
     """
     # As absl's app.run does; grain's workers, too, ask for the global flags.
     flags.FLAGS.mark_as_parsed()
@@ -44,16 +45,30 @@ def run_command(
             code = _run(argv, action, smaller)
             return received.exit_code if code == EXIT_INTERRUPTED else code
         except UserError as error:
+            if _is_of_collective(error):
+                await_verdict()
             print_line(program, error)
             return EXIT_NOTHING_BETTER if isinstance(error, DivergenceError) else EXIT_BAD_INPUT
         except (KeyboardInterrupt, Exception) as error:
             # Code that was interrupted may raise something else, or wrap the interrupt.
             if isinstance(error, KeyboardInterrupt) or received.number:
                 print_line(program, interrupted or f"interrupted; {describe_written(written)}")
+                take_leave(received.exit_code, alone=True)
                 return received.exit_code
+            await_verdict()
             traceback.print_exc()
             print_line(program, f"this is a bug of the program ({first_line(error)}); please report all these lines")
+            take_leave(EXIT_BUG, alone=True)
             return EXIT_BUG
+
+
+def _is_of_collective(error: BaseException | None) -> bool:
+    """Whether an error was raised because another host could not be reached, which the watch explains better."""
+    while error is not None:
+        if isinstance(error, JaxRuntimeError) or "Gloo" in str(error):
+            return is_distributed()
+        error = error.__cause__
+    return False
 
 
 def _run(argv: Sequence[str], action: Callable[[Sequence[str]], int], smaller: str) -> int:

@@ -18,9 +18,10 @@ from msst_jax.presets.lookup import load_preset
 from msst_jax.presets.recorded import hint_of_imports
 from msst_jax.presets.validation import check_task
 from msst_jax.registry import TASKS
+from msst_jax.runtime.cluster import initialize_distributed
 from msst_jax.runtime.compilation import prepare_xla
 from msst_jax.runtime.console import configure_logging
-from msst_jax.runtime.devices import initialize_distributed, start_device
+from msst_jax.runtime.devices import start_device
 from msst_jax.training.data.photos import TFDS_PREFIX
 
 USAGE = """Trains the feed-forward model, or a segmenter. The same command continues a run.

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -28,7 +28,7 @@ from msst_jax.presets.validation import (
 from msst_jax.regions.masks import foreground
 from msst_jax.regions.segmenter import AnySegmenter, best_available
 from msst_jax.runtime.devices import broadcast_from_host0, run_on_all_hosts
-from msst_jax.runtime.interrupt import EXIT_INTERRUPTED
+from msst_jax.runtime.interrupt import exit_code_after
 from msst_jax.training import run_record, workdir
 from msst_jax.training.build import (
     build_any_stylizer_options,
@@ -44,7 +44,6 @@ from msst_jax.training.data.masks import (
     LISTING_AGE,
     check_complete,
     check_names,
-    contents_number,
     generate_masks,
     load_segmenter_if_needed,
     open_generated,
@@ -55,6 +54,7 @@ from msst_jax.training.data.pipeline import PhotoExamples
 from msst_jax.training.loop import TrainResult, check_batch_size, train
 from msst_jax.training.metrics import METRICS_FILE, loss_rise, read_records
 from msst_jax.training.mirror import Mirror, mirrored
+from msst_jax.training.shared_inputs import check_same_inputs, check_shared_workdir
 from msst_jax.training.task import TaskSpec
 from msst_jax.training.tasks import any_stylizer, segmenter, stylizer
 
@@ -142,8 +142,11 @@ def run(config: ConfigDict, job: TrainJob) -> int:
             job = replace(job, workdir=mirror.local)
         config = _resolve_segmenter(config, job)
         inputs = run_on_all_hosts(lambda: _read_inputs(config, job))
-        _check_same_on_all_hosts(inputs)
-        run_on_all_hosts(lambda: _prepare(config, job, inputs, held))
+        used = run_on_all_hosts(lambda: _used_files(config, inputs))
+        check_same_inputs([_numbers(config), used, run_on_all_hosts(lambda: workdir.style_files(job.styles))])
+        previous = run_on_all_hosts(lambda: _hold(job, held))
+        check_shared_workdir(job.workdir)
+        run_on_all_hosts(lambda: _prepare(config, job, used, previous))
         if mirror and job.restart:
             mirror.remove_others()
         return _train(config, job, inputs, mirror)
@@ -189,7 +192,7 @@ def _train(config: ConfigDict, job: TrainJob, inputs: TrainInputs, mirror: Mirro
     )
     _log_summary(result, training, job)
     if result.interrupted:
-        return EXIT_INTERRUPTED
+        return exit_code_after(result.signal)
     return EXIT_NOTHING_BETTER if _is_worse(job.workdir) else 0
 
 
@@ -214,23 +217,6 @@ def _given_masks(config: ConfigDict, job: TrainJob, task: TaskSpec, photos: Phot
     return masks
 
 
-def _check_same_on_all_hosts(inputs: TrainInputs) -> None:
-    """Raises UserError if a host sees other photos or masks than the first: what it lacks would be background."""
-    if jax.process_count() == 1:
-        return
-    own = contents_number(inputs.photos, inputs.masks)
-    first = broadcast_from_host0(own)
-
-    def check() -> None:
-        if own != first:
-            raise UserError(
-                f"host {jax.process_index()} finds other names of photos or masks than host 0 ({len(inputs.photos)} "
-                "photos here); give all hosts the same --photos and --masks"
-            )
-
-    run_on_all_hosts(check)
-
-
 def _load_task(config: ConfigDict, styles: Mapping[str, str]) -> TaskSpec:
     if config.task in BUILTIN_TASKS:
         return BUILTIN_TASKS[config.task](config, styles)
@@ -244,28 +230,38 @@ def _resolve_segmenter(config: ConfigDict, job: TrainJob) -> ConfigDict:
     """The config with a segmenter by name: that of the run or, for a new one, the best one on host 0.
 
     All masks of a run are of one network, also those that another host computes, or a later call when a better network
-    has been converted.
+    has been converted. Host 0 reads the workdir for all, since others may not see it.
     """
     if config.segmenter:
         return config
-    begun = None if job.restart else run_on_all_hosts(lambda: workdir.recorded_field(job.workdir, "segmenter"))
-    name = begun if begun in SEGMENTERS else SEGMENTERS[broadcast_from_host0(SEGMENTERS.index(best_available()))]
+    reads = jax.process_index() == 0 and not job.restart
+    begun = run_on_all_hosts(lambda: workdir.recorded_field(job.workdir, "segmenter") if reads else None)
+    name = begun if begun in SEGMENTERS else best_available()
     resolved = config.copy_and_resolve_references()
-    resolved.segmenter = name
+    resolved.segmenter = SEGMENTERS[broadcast_from_host0(SEGMENTERS.index(name))]
     return resolved
 
 
-def _prepare(config: ConfigDict, job: TrainJob, inputs: TrainInputs, held: ExitStack) -> None:
-    """Holds the workdir, until `held` is closed, and prepares it; only host 0 does."""
+def _numbers(config: ConfigDict) -> dict[str, Any]:
+    """The fields that must be equal on all hosts; files may lie elsewhere, and a host may have more cores."""
+    return {name: value for name, value in config.items() if isinstance(value, int | float) and name != "workers"}
+
+
+def _hold(job: TrainJob, held: ExitStack) -> str:
+    """Holds the workdir until `held` is closed, which only host 0 does; returns as `locked_folder`."""
     if jax.process_index() > 0:
-        return
-    previous = held.enter_context(locked_folder(job.workdir, "take another --workdir"))
-    used = _used_files(config, inputs)
-    inputs_of_run = (job.photos, job.styles, job.masks)
-    workdir.prepare_workdir(
-        job.workdir, config.to_dict(), *inputs_of_run, used, restart=job.restart, imports=job.imports
-    )
-    log_takeover(job.workdir, previous)
+        return ""
+    return held.enter_context(locked_folder(job.workdir, "take another --workdir"))
+
+
+def _prepare(config: ConfigDict, job: TrainJob, used: Mapping[str, Fingerprint], previous: str) -> None:
+    """Prepares the workdir; only host 0 does."""
+    if jax.process_index() == 0:
+        inputs_of_run = (job.photos, job.styles, job.masks)
+        workdir.prepare_workdir(
+            job.workdir, config.to_dict(), *inputs_of_run, used, restart=job.restart, imports=job.imports
+        )
+        log_takeover(job.workdir, previous)
 
 
 def _used_files(config: ConfigDict, inputs: TrainInputs) -> dict[str, Fingerprint]:

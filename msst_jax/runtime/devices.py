@@ -1,7 +1,7 @@
-"""Devices and distributed setup, to be called before the first computation, and collectives over the hosts of a run."""
+"""The devices that compute, and collectives over the hosts of a run."""
 
+import hashlib
 import os
-import signal
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -12,29 +12,6 @@ from jax.experimental import multihost_utils
 from msst_jax.errors import UserError, first_line
 
 Result = TypeVar("Result")
-
-
-def initialize_distributed() -> None:
-    """Joins the processes of a multi-host run, if the environment describes one.
-
-    Either by JAX_COORDINATOR_ADDRESS (host:port of process 0), JAX_NUM_PROCESSES and JAX_PROCESS_ID, or by the
-    variables of Slurm, Open MPI or a TPU pod. To be called before the first computation.
-
-    Raises:
-      UserError: variables that are missing, malformed or contradict each other; a cluster that cannot be joined.
-    """
-    cluster = _explicit_cluster()
-    if cluster is None and not _several_hosts():
-        return
-    try:
-        jax.distributed.initialize(*(cluster or ()))
-    except Exception as error:  # the type of error depends on the cluster
-        way_out = "check JAX_COORDINATOR_ADDRESS" if cluster else "unset SLURM_NTASKS or OMPI_COMM_WORLD_SIZE"
-        raise UserError(
-            f"the environment describes several hosts, but they cannot be joined ({first_line(error)}); "
-            f"{way_out} to run on one"
-        ) from error
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))  # jax's own handler took its place
 
 
 def start_device() -> None:
@@ -68,44 +45,9 @@ def chosen_devices(count: int) -> Sequence[jax.Device]:
     return devices[:count] if count else devices
 
 
-def is_distributed() -> bool:
-    """Whether this process has joined others."""
-    return jax.distributed.is_initialized()
-
-
-def _explicit_cluster() -> tuple[str, int, int] | None:
-    """(Coordinator, processes, own index) of JAX's variables; None if they name no coordinator."""
-    address = os.environ.get("JAX_COORDINATOR_ADDRESS")
-    if not address:
-        return None
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise UserError(f"JAX_COORDINATOR_ADDRESS is {address!r}; it must be HOST:PORT of process 0, as localhost:1234")
-    count, index = (_integer_from_env(name) for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID"))
-    if index >= count:
-        raise UserError(f"JAX_PROCESS_ID is {index}; it must be below JAX_NUM_PROCESSES, which is {count}")
-    return address, count, index
-
-
-def _several_hosts() -> bool:
-    """Whether the variables of Slurm, Open MPI or a TPU pod describe more than one host."""
-    counts = [_integer_from_env(name) for name in ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE") if name in os.environ]
-    return any(count > 1 for count in counts) or "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")
-
-
-def _integer_from_env(name: str) -> int:
-    value = os.environ.get(name, "")
-    if not value.isdecimal():
-        beside = "beside JAX_COORDINATOR_ADDRESS it must be" if name.startswith("JAX_") else "unset it, or make it"
-        raise UserError(f"{name} is {value!r}; {beside} a whole number")
-    return int(value)
-
-
 def on_any_host(flag: bool) -> bool:
     """Whether the flag is set on any host. A collective: every host must call it, equally often."""
-    if jax.process_count() == 1:
-        return flag
-    return bool(multihost_utils.process_allgather(np.array(flag)).any())
+    return bool(hosts_where(flag))
 
 
 def broadcast_from_host0(number: int) -> int:
@@ -113,6 +55,21 @@ def broadcast_from_host0(number: int) -> int:
     if jax.process_count() == 1:
         return number
     return int(multihost_utils.broadcast_one_to_all(np.array(number)))
+
+
+def hosts_where(flag: bool) -> list[int]:
+    """The indices of the hosts on which the flag is set. A collective: every host must call it, equally often."""
+    if jax.process_count() == 1:
+        return [0] if flag else []
+    return [int(index) for index in np.flatnonzero(multihost_utils.process_allgather(np.array(flag)))]
+
+
+def digest_of_host0(content: bytes) -> bytes:
+    """SHA-256 of what the first host gives, on every host. A collective: every host must call it, equally often."""
+    digest = np.frombuffer(hashlib.sha256(content).digest(), np.uint8)
+    if jax.process_count() > 1:
+        digest = np.asarray(multihost_utils.broadcast_one_to_all(digest))
+    return digest.tobytes()
 
 
 def run_on_all_hosts(action: Callable[[], Result]) -> Result:

@@ -20,6 +20,11 @@ REPEATED_AFTER = 0.01  # seconds: once the finalizer has ended
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 
 
+def exit_code_after(number: int) -> int:
+    """What a program returns after a signal: 130 after Ctrl-C, 143 after SIGTERM, 129 after a hang-up."""
+    return 128 + number
+
+
 class ReceivedSignal:
     """The first signal that arrived.
 
@@ -32,8 +37,8 @@ class ReceivedSignal:
 
     @property
     def exit_code(self) -> int:
-        """What an interrupted program returns: 130 after Ctrl-C, 143 after SIGTERM, 129 after a hang-up."""
-        return 128 + (self.number or signal.SIGINT)
+        """What an interrupted program returns; see `exit_code_after`."""
+        return exit_code_after(self.number or signal.SIGINT)
 
 
 @contextmanager
@@ -53,7 +58,7 @@ def signals_as_interrupts() -> Iterator[ReceivedSignal]:
         if number != signal.SIGTERM:
             _leave_terminal()
         handler = signal.getsignal(signal.SIGINT)
-        (handler if callable(handler) else on_interrupt)(signal.SIGINT, frame)
+        (handler if callable(handler) else on_interrupt)(number, frame)
 
     handlers = {number: on_interrupt if number == signal.SIGINT else on_other for number in heeded_signals()}
     previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
@@ -75,19 +80,32 @@ def _raise_again(unraisable: "sys.UnraisableHookArgs", otherwise: Callable[["sys
         otherwise(unraisable)
 
 
+class InterruptEvent(threading.Event):
+    """Set by the first signal.
+
+    Attributes:
+      number: of the signal; 0 = it was not set by one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.number = 0
+
+
 @contextmanager
-def interrupt_event() -> Iterator[threading.Event]:
+def interrupt_event() -> Iterator[InterruptEvent]:
     """Turns the first Ctrl-C into an event: an exception could be raised while the state is being donated.
 
     A second Ctrl-C raises KeyboardInterrupt as usual.
     """
-    event = threading.Event()
+    event = InterruptEvent()
     if threading.current_thread() is not threading.main_thread():
         yield event
         return
     previous = signal.getsignal(signal.SIGINT)
 
-    def on_first_interrupt(_number: int, _frame: object) -> None:
+    def on_first_interrupt(number: int, _frame: object) -> None:
+        event.number = number
         event.set()
         signal.signal(signal.SIGINT, previous)
 

@@ -15,12 +15,12 @@ from absl import logging
 from msst_jax.errors import DivergenceError, UserError
 from msst_jax.losses.objective import Terms
 from msst_jax.models.serialization import MODEL_FILE
-from msst_jax.runtime.devices import on_any_host, run_on_all_hosts
+from msst_jax.runtime.devices import run_on_all_hosts
 from msst_jax.runtime.interrupt import interrupt_event
 from msst_jax.training import checkpoints
 from msst_jax.training.metrics import METRICS_FILE
 from msst_jax.training.options import LoopOptions
-from msst_jax.training.profile import profiled
+from msst_jax.training.profile import Advance, profiled
 from msst_jax.training.recorder import StateCallback, StepObserver, TimedBatches, best_score, recording
 from msst_jax.training.step import (
     TrainState,
@@ -31,6 +31,7 @@ from msst_jax.training.step import (
     replicate,
     shard_batch,
 )
+from msst_jax.training.stopping import Stop, stop_of_run
 from msst_jax.training.task import Task
 from msst_jax.training.throughput import StepCost, step_cost
 from msst_jax.training.workdir import CHECKPOINTS, PROFILE, newest_checkpoint
@@ -53,10 +54,15 @@ class BatchIterator(Protocol):
 
 
 class TrainResult(NamedTuple):
-    """The final state of a run, and whether it was interrupted."""
+    """The final state of a run, and the signal that ended it early; 0 = none."""
 
     state: TrainState
-    interrupted: bool
+    signal: int
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether steps are left."""
+        return self.signal > 0
 
 
 def check_batch_size(batch: int, devices: int, accumulate: int = 1) -> None:
@@ -79,6 +85,8 @@ def train(
     mirror: Callable[[], None] | None = None,
 ) -> TrainResult:
     """Trains from the newest checkpoint in the workdir, or from scratch, to the last step. Ctrl-C stops it early.
+
+    On several hosts a signal to any of them stops all, after the same step.
 
     Args:
       options: see `LoopOptions`.
@@ -122,18 +130,20 @@ def train(
                 checkpoints.wait(saved)
                 mirror()
 
-        step = data_parallel(make_train_step(task.loss, optimizer, options.optimization.ema, options.accumulate))
-        timed, first, frozen = TimedBatches(batches), int(state.step), replicate(task.frozen)
-        cost = partial(_step_cost, step, jax.eval_shape(lambda: state), frozen, options.batch)
-        with (
-            recording(options, task, workdir, first, timed, cost, quiet) as (observe, sample),
-            profiled(partial(_advance, step, frozen), workdir / PROFILE, profile, first) as advance,
-            interrupt_event() as stop,
-        ):
-            should_stop = partial(_should_stop, stop.is_set, options.log_every)
-            state = replicate(state)
-            state = _run_steps(options, advance, state, timed, observe, evaluate, save_checkpoint, should_stop)
-    return TrainResult(state, int(state.step) < options.optimization.steps)
+        with interrupt_event() as event:
+            stop = stop_of_run(event)
+            step = make_train_step(task.loss, optimizer, options.optimization.ema, options.accumulate)
+            mapped, frozen = data_parallel(stop.attach(step)), replicate(task.frozen)
+            timed, first = TimedBatches(batches), int(state.step)
+            cost = partial(_step_cost, mapped, stop, jax.eval_shape(lambda: state), frozen, options.batch)
+            advance = _make_advance(mapped, frozen, stop)
+            with (
+                recording(options, task, workdir, first, timed, cost, quiet) as (observe, sample),
+                profiled(advance, workdir / PROFILE, profile, first) as advance,
+            ):
+                state = replicate(state)
+                state = _run_steps(options, advance, state, timed, observe, evaluate, save_checkpoint, stop)
+    return TrainResult(state, stop.number if int(state.step) < options.optimization.steps else 0)
 
 
 @contextmanager
@@ -163,58 +173,57 @@ def _check_storable(step: int, state: TrainState) -> None:
             )
 
 
-def _should_stop(requested: Callable[[], bool], every: int, step: int) -> bool:
-    """Whether to stop after `step`. Several hosts agree only `every` so many steps, since that synchronizes them."""
-    if jax.process_count() == 1:
-        return requested()
-    return step % every == 0 and on_any_host(requested())
+def _make_advance(step: Callable[..., tuple[TrainState, Terms]], frozen: Any, stop: Stop) -> Advance:
+    def advance(state: TrainState, batch: Any) -> tuple[TrainState, Terms]:
+        return step(state, frozen, stop.with_batch(shard_batch(batch, jax.local_device_count())))
+
+    return advance
 
 
-def _advance(
-    step: Callable[..., tuple[TrainState, Terms]], frozen: Any, state: TrainState, batch: Any
-) -> tuple[TrainState, Terms]:
-    return step(state, frozen, shard_batch(batch, jax.local_device_count()))
-
-
-def _step_cost(step: Callable[..., Any], state: Any, frozen: Any, photos: int, batch: Any) -> StepCost:
+def _step_cost(step: Callable[..., Any], stop: Stop, state: Any, frozen: Any, photos: int, batch: Any) -> StepCost:
     """The cost of a step with a batch of this host of such shapes."""
-    shards = jax.eval_shape(partial(shard_batch, devices=jax.local_device_count()), batch)
+    shards = jax.eval_shape(lambda whole: stop.with_batch(shard_batch(whole, jax.local_device_count())), batch)
     return step_cost(step, (state, frozen, shards), photos)
 
 
 def _run_steps(
     options: LoopOptions,
-    advance: Callable[[TrainState, Any], tuple[TrainState, Terms]],
+    advance: Advance,
     state: TrainState,
     batches: Iterator[Any],
     observe: StepObserver,
     sample: StateCallback,
     save_checkpoint: StateCallback,
-    should_stop: Callable[[int], bool],
+    stop: Stop,
 ) -> TrainState:
-    """Runs the steps up to the last one, or until `should_stop`; saves the final state in either case."""
+    """Runs the steps up to the last one, or until `stop` has a signal; saves the final state in either case."""
     in_flight: deque[tuple[int, Terms]] = deque()
     step = first = int(state.step)
     last = options.optimization.steps
-    while step < last and not should_stop(step):
+    while step < last and not stop.number:
         state, terms = advance(state, next(batches))
         step += 1
         in_flight.append((step, terms))
         if len(in_flight) > DISPATCH_AHEAD:
-            observe(*in_flight.popleft())
+            _observe_first(in_flight, observe, stop)
         if step % options.sample_every == 0 or step == last:
-            _observe_all(in_flight, observe)  # keeps the records in order; the evaluation waits for the step anyway
+            _observe_all(in_flight, observe, stop)  # keeps the records in order; the evaluation waits anyway
             sample(step, state)
         if step % options.checkpoint_every == 0 or step == last:
-            _observe_all(in_flight, observe)
+            _observe_all(in_flight, observe, stop)
             save_checkpoint(step, state)
-    _observe_all(in_flight, observe)
+    _observe_all(in_flight, observe, stop)
     if first < step < last and step % options.checkpoint_every:
         save_checkpoint(step, state)
     return state
 
 
-def _observe_all(in_flight: deque[tuple[int, Terms]], observe: StepObserver) -> None:
+def _observe_all(in_flight: deque[tuple[int, Terms]], observe: StepObserver, stop: Stop) -> None:
     """Observes all dispatched steps, so that a checkpoint is written only of steps whose metrics were checked."""
     while in_flight:
-        observe(*in_flight.popleft())
+        _observe_first(in_flight, observe, stop)
+
+
+def _observe_first(in_flight: deque[tuple[int, Terms]], observe: StepObserver, stop: Stop) -> None:
+    step, terms = in_flight.popleft()
+    observe(step, stop.observe(terms))

@@ -13,7 +13,7 @@ from msst_jax.errors import UserError
 WARM_UP = 3  # steps before the trace: the first one compiles, and the devices run two ahead of the host
 
 Advance = Callable[[Any, Any], tuple[Any, Any]]
-"""(state, batch) to (state, metrics)."""
+"""(state, batch of this host) to the next state and the metrics of the step."""
 
 
 @contextmanager

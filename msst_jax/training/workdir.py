@@ -56,8 +56,7 @@ def prepare_workdir(
         fewer than those done.
     """
     _check_outside(workdir, [*photos, *masks, *styles.values()])
-    files = {region: {"file": Path(file).name, "sha256": _sha256(Path(file))} for region, file in styles.items()}
-    record = {"config": dict(config), "photos": [*photos], "masks": [*masks], "styles": files}
+    record = {"config": dict(config), "photos": [*photos], "masks": [*masks], "styles": style_files(styles)}
     if imports:
         record["imports"] = [*imports]
     run = json.loads(json.dumps(record))  # tuples become lists, as they will when read back
@@ -67,6 +66,11 @@ def prepare_workdir(
         _continue(workdir, run, used)
     else:
         _create(workdir, run, styles, used)
+
+
+def style_files(styles: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """{region: name and content of its painting}, JSON; UserError if one cannot be read."""
+    return {region: {"file": Path(file).name, "sha256": _sha256(Path(file))} for region, file in styles.items()}
 
 
 def _continue(workdir: Path, run: dict[str, Any], used: Mapping[str, Fingerprint]) -> None:

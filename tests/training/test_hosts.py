@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from msst_jax.models.serialization import read_tensors
-from msst_jax.runtime.interrupt import EXIT_INTERRUPTED
+from msst_jax.runtime.hosts import EXIT_HOST_LOST
 from msst_jax.training.checkpoints import open_checkpoints
 from tests.helpers.commands import TRAIN, Script
 from tests.helpers.training_runs import curve, tiny_flags, wait_for_step
@@ -21,13 +22,20 @@ STEPS = 4
 
 
 def start(arguments: list[list[str]], folder: Path, devices: int, before: Callable[[], None] = print) -> list[Script]:
-    """Starts train.py as several processes, each with its own arguments and `devices` devices."""
+    """Starts train.py as several processes, each with its own arguments and `devices` devices, in one folder."""
+    return start_in([folder] * len(arguments), arguments, devices, before)
+
+
+def start_in(
+    folders: list[Path], arguments: list[list[str]], devices: int, before: Callable[[], None] = print
+) -> list[Script]:
+    """As `start`, each process in a folder of its own."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    folder.mkdir(exist_ok=True)
     scripts = []
-    for process, own in enumerate(arguments):
+    for process, (folder, own) in enumerate(zip(folders, arguments, strict=True)):
+        folder.mkdir(exist_ok=True)
         environ = {
             "JAX_COORDINATOR_ADDRESS": f"localhost:{port}",
             "JAX_NUM_PROCESSES": str(len(arguments)),
@@ -60,10 +68,11 @@ def assert_near(one: Any, other: Any, name: str = "") -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_with_two_devices_learn_the_parameters_of_one_with_four(tmp_path: Path, photos: Path):
+@pytest.mark.parametrize("several", [2, 4])
+def test_several_processes_learn_the_parameters_of_one_with_all_devices(tmp_path: Path, photos: Path, several: int):
     arguments = tiny_flags(photos, steps=STEPS, sample_every=2)
     two, one = tmp_path / "two", tmp_path / "one"
-    for folder, processes in ((two, 2), (one, 1)):
+    for folder, processes in ((two, several), (one, 1)):
         results = [script.wait() for script in start([arguments] * processes, folder, 4 // processes)]
         assert [code for code, _ in results] == [0] * processes, results
     for field in ("params", "ema"):
@@ -88,14 +97,61 @@ def test_bad_input_of_one_process_ends_all_processes(tmp_path: Path, photos: Pat
     assert not (tmp_path / "run").exists()
 
 
+def test_processes_with_disks_of_their_own_end_in_one_line_and_leave_nothing(tmp_path: Path, photos: Path):
+    folders = [tmp_path / name for name in "ab"]
+    results = [script.wait() for script in start_in(folders, [tiny_flags(photos)] * 2, 2)]
+    line = (
+        "train.py: process 1 does not see the workdir of process 0, run; give all hosts a folder on a disk that all "
+        "hosts share as --workdir\n"
+    )
+    assert results == [(2, line)] * 2
+    assert not any((folder / "run").exists() for folder in folders)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("several", [2, 4])
+def test_processes_that_see_other_photos_are_named_in_one_line(tmp_path: Path, photos: Path, several: int):
+    shutil.copytree(photos, tmp_path / "other")
+    (tmp_path / "other" / "photos" / "00.png").unlink()
+    arguments = [tiny_flags(photos)] + [tiny_flags(tmp_path / "other")] * (several - 1)
+    results = [script.wait() for script in start(arguments, tmp_path, 4 // several)]
+    named = "process 1 has" if several == 2 else "processes 1, 2, 3 have"
+    line = (
+        f"train.py: {named} other photos, masks, styles or settings than process 0; give all hosts the same command, "
+        "and copies of the same files\n"
+    )
+    assert results == [(2, line)] * several
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_process_that_is_killed_ends_the_other_with_one_line_that_names_it(tmp_path: Path, photos: Path, killed: int):
+    scripts = start([tiny_flags(photos, steps=100_000, checkpoint_every=100_000)] * 2, tmp_path, 2)
+    wait_for_step(tmp_path / "run", 2, scripts[0])
+    os.kill(scripts[killed].process.pid, signal.SIGKILL)
+    results = [script.wait() for script in scripts]
+    assert results[killed][0] == -signal.SIGKILL
+    assert results[1 - killed] == (
+        EXIT_HOST_LOST,
+        f"train.py: process {killed} ({socket.gethostname()}) has died; start the same command on all hosts: it "
+        "continues from the newest checkpoint\n",
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
-def test_a_signal_to_one_process_ends_all_processes_with_a_checkpoint(tmp_path: Path, photos: Path, number):
+@pytest.mark.parametrize("told", [0, 1])
+def test_a_signal_to_one_process_ends_all_processes_with_a_checkpoint(tmp_path: Path, photos: Path, told: int, number):
+    """Records are written every second step, so that the processes must agree between them too."""
     scripts = start([tiny_flags(photos, steps=100_000, checkpoint_every=100_000, log_every=2)] * 2, tmp_path, 2)
     wait_for_step(tmp_path / "run", 2, scripts[0])
-    os.kill(scripts[1].process.pid, number)
+    os.kill(scripts[told].process.pid, number)
     results = [script.wait() for script in scripts]
-    assert [code for code, _ in results] == [EXIT_INTERRUPTED, 128 + number], results
+    assert [code for code, _ in results] == [128 + number] * 2, results
+    for _, printed in results:
+        assert re.search(r"interrupted at step \d+: run/model.safetensors\n$", printed), printed
     (step,) = (int(path.name) for path in (tmp_path / "run" / "checkpoints").iterdir())
     assert step >= 2
-    assert step % 2 == 0
+    records = curve(tmp_path / "run")
+    assert records[-1]["step"] in (step, step - 1)  # it ended at once

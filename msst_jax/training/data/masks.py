@@ -1,7 +1,6 @@
 """Masks of training photos: finds and checks the given ones, or segments the photos into the workdir."""
 
 import time
-import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
@@ -162,15 +161,6 @@ def _readable_from(photos: Photos, indices: Sequence[int]) -> Sequence[int]:
             photos.read(index)
             return indices[position:]
     return []
-
-
-def contents_number(photos: Photos, masks: Masks | None) -> int:
-    """A number below 2**31 of the names of photos and of the regions that they have masks of: equal on equal hosts."""
-    number = 0
-    for index in range(len(photos)):
-        regions = sorted(masks.regions(index)) if masks else ()
-        number = zlib.crc32("\0".join([photos.name(index), *regions, ""]).encode("utf-8", "surrogateescape"), number)
-    return number & 0x7FFFFFFF
 
 
 def load_segmenter_if_needed(

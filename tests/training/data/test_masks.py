@@ -8,7 +8,7 @@ import pytest
 
 from msst_jax.errors import UserError
 from msst_jax.regions.mask_files import NotAMaskError
-from msst_jax.training.data.masks import FolderMasks, contents_number, open_generated, open_masks
+from msst_jax.training.data.masks import FolderMasks, open_generated, open_masks
 from msst_jax.training.data.photos import Photos, find_photos
 from msst_jax.training.data.pipeline import PhotoExamples
 from tests.helpers.pictures import save, stripe
@@ -63,17 +63,3 @@ def test_masks_that_a_network_disk_shows_late_are_waited_for(tmp_path: Path, mon
     masks = make_masks(tmp_path / "masks", "a")
     monkeypatch.setattr(time, "sleep", lambda seconds: make_masks(masks, "b"))
     assert [*open_generated(photos, masks, NAMES, patience=60).regions(1)] == ["person"]
-
-
-def test_hosts_with_other_photos_or_masks_are_told_apart(tmp_path: Path):
-    photos = two_photos(tmp_path)
-    make_masks(tmp_path / "masks", "a")
-    without, some = (FolderMasks(photos, folders, NAMES) for folders in ([], [tmp_path / "masks"]))
-    make_folder(tmp_path / "copy", {"photos/a.png": 5, "photos/b.png": 6})
-    copy = find_photos([str(tmp_path / "copy" / "photos")])
-    assert contents_number(copy, FolderMasks(copy, [], NAMES)) == contents_number(photos, without)
-    make_folder(tmp_path / "copy", {"photos/c.png": 7})
-    more = find_photos([str(tmp_path / "copy" / "photos")])
-    numbers = {contents_number(photos, without), contents_number(photos, some), contents_number(more, None)}
-    assert len(numbers) == 3
-    assert all(0 <= number < 2**31 for number in numbers)

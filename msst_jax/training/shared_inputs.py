@@ -1,0 +1,72 @@
+"""Whether all hosts of a run see one workdir and the same inputs; on disks of their own they would train nonsense."""
+
+import hashlib
+import json
+import secrets
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from msst_jax.errors import UserError
+from msst_jax.io.files import write_text
+from msst_jax.runtime.devices import digest_of_host0, hosts_where, run_on_all_hosts
+
+TOKEN_FILE = ".hosts"  # in the workdir, while the hosts look for it
+SHARED = "a folder on a disk that all hosts share"
+
+
+def check_shared_workdir(workdir: Path) -> None:
+    """Checks that what host 0 writes into the workdir is seen by every host. A collective; host 0 holds the workdir.
+
+    Raises:
+      UserError: on all hosts, if some do not see it, or host 0 cannot write.
+    """
+    if jax.process_count() == 1:
+        return
+    path, first = workdir / TOKEN_FILE, jax.process_index() == 0
+    token = secrets.token_hex(16) if first else ""
+    run_on_all_hosts(lambda: write_text(path, token) if first else None)
+    try:
+        wanted = digest_of_host0(token.encode())
+        blind = hosts_where(hashlib.sha256(_read_fresh(path)).digest() != wanted)
+    finally:
+        if first:
+            path.unlink(missing_ok=True)
+    if blind:
+        raise UserError(
+            f"{_processes(blind)} not see the workdir of process 0, {workdir}; give all hosts {SHARED} as --workdir"
+        )
+
+
+def check_same_inputs(inputs: Any) -> None:
+    """Checks that the inputs of every host are those of host 0. A collective.
+
+    Args:
+      inputs: whatever tells them, JSON: names, sizes, contents.
+
+    Raises:
+      UserError: on all hosts, if some have others.
+    """
+    content = json.dumps(inputs, sort_keys=True).encode()
+    other = hosts_where(hashlib.sha256(content).digest() != digest_of_host0(content))
+    if other:
+        raise UserError(
+            f"{_processes(other, 'has', 'have')} other photos, masks, styles or settings than process 0; give all "
+            "hosts the same command, and copies of the same files"
+        )
+
+
+def _read_fresh(path: Path) -> bytes:
+    """The content of a file that another host has just written; empty if it is not there."""
+    with suppress(OSError):
+        list(path.parent.iterdir())  # a network file system looks again, which it need not do for a name alone
+    with suppress(OSError):
+        return path.read_bytes()
+    return b""
+
+
+def _processes(indices: list[int], verb: str = "does", plural: str = "do") -> str:
+    named = f"process {indices[0]}" if len(indices) == 1 else f"processes {', '.join(map(str, indices))}"
+    return f"{named} {verb if len(indices) == 1 else plural}"
