@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -18,10 +18,11 @@ from msst_jax.models.serialization import MODEL_FILE
 from msst_jax.runtime.devices import run_on_all_hosts
 from msst_jax.runtime.interrupt import interrupt_event
 from msst_jax.training import checkpoints
+from msst_jax.training.batches import BatchIterator, TimedBatches
 from msst_jax.training.metrics import METRICS_FILE
 from msst_jax.training.options import LoopOptions
 from msst_jax.training.profile import Advance, profiled
-from msst_jax.training.recorder import StateCallback, StepObserver, TimedBatches, best_score, recording
+from msst_jax.training.recorder import StateCallback, StepObserver, best_score, recording
 from msst_jax.training.step import (
     TrainState,
     build_train_optimizer,
@@ -38,19 +39,6 @@ from msst_jax.training.workdir import CHECKPOINTS, PROFILE, newest_checkpoint
 
 DISPATCH_AHEAD = 2  # steps that the devices may run ahead of the host
 WAY_OUT = "lower config.learning_rate, or use float32, in another --workdir or with --restart"  # of a divergence
-
-
-class BatchIterator(Protocol):
-    """Endless batches of this host, with a position that can be saved."""
-
-    def __next__(self) -> Any:
-        """The next batch: leaves (photos of this host, ...)."""
-
-    def get_state(self) -> Any:
-        """The position, as JSON."""
-
-    def set_state(self, state: Any) -> None:
-        """Restores a position."""
 
 
 class TrainResult(NamedTuple):

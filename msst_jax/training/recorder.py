@@ -17,6 +17,7 @@ from msst_jax.io.finite import check_finite
 from msst_jax.io.images import save_picture
 from msst_jax.losses.objective import Terms
 from msst_jax.models.serialization import MODEL_FILE
+from msst_jax.training.batches import TimedBatches
 from msst_jax.training.metrics import METRICS_FILE, MetricsWriter, read_records
 from msst_jax.training.options import LoopOptions
 from msst_jax.training.step import TrainState, learning_rate_schedule
@@ -30,30 +31,6 @@ StepObserver = Callable[[int, Terms], None]
 """(step, its metrics)."""
 StateCallback = Callable[[int, TrainState], None]
 """(step, the state after it)."""
-
-
-class TimedBatches(Iterator[Any]):
-    """Batches, and how long the host has waited for them.
-
-    Attributes:
-      waited: seconds. Counted when they pass and not with the step that the batch is for, which is observed later: a
-        wait would be counted in the interval after its own, and its share of that could exceed 1.
-      shapes: of the first batch; None before it.
-    """
-
-    def __init__(self, batches: Iterator[Any]):
-        self.batches = batches
-        self.waited = 0.0
-        self.shapes: Any = None
-
-    def __next__(self) -> Any:
-        """The next batch."""
-        started = time.perf_counter()
-        batch = next(self.batches)
-        self.waited += time.perf_counter() - started
-        if self.shapes is None:
-            self.shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), batch)
-        return batch
 
 
 @contextmanager
