@@ -1,7 +1,7 @@
 """Trains a model, files to files: folders of photos in, a workdir with checkpoints, metrics and the model out."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -170,7 +170,7 @@ def _train(config: ConfigDict, job: TrainJob, inputs: TrainInputs, mirror: Mirro
     masks = run_on_all_hosts(lambda: _open_masks(inputs, job))
     training, held_out = run_on_all_hosts(lambda: _split(config, inputs, masks))
     samples = with_float_masks({field: np.stack([crop[field] for crop in held_out]) for field in held_out[0]})
-    batches = pipeline.make_batches(
+    made = pipeline.make_batches(
         training,
         build_crop_options(config),
         inputs.names,
@@ -181,15 +181,16 @@ def _train(config: ConfigDict, job: TrainJob, inputs: TrainInputs, mirror: Mirro
         host=jax.process_index(),
         draw=inputs.task.draw,
     )
-    result = train(
-        build_loop_options(config),
-        inputs.task.build(samples),
-        batches,
-        job.workdir,
-        quiet=job.quiet,
-        profile=job.profile,
-        mirror=mirror.push if mirror else None,
-    )
+    with closing(made) as batches:  # else its threads read on, until they are collected
+        result = train(
+            build_loop_options(config),
+            inputs.task.build(samples),
+            batches,
+            job.workdir,
+            quiet=job.quiet,
+            profile=job.profile,
+            mirror=mirror.push if mirror else None,
+        )
     _log_summary(result, training, job)
     if result.interrupted:
         return exit_code_after(result.signal)

@@ -83,6 +83,7 @@ TRAIN_FLAGS: Mapping[str, Run] = {
     "import": TRAINING,
     "deterministic": TRAINING,
     "quiet": TRAINING,
+    "profile": TRAINING,
     "config": TRAINING,
 }
 STYLIZE_FIELDS: Mapping[str, Run] = {

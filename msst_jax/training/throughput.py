@@ -27,11 +27,9 @@ class StepCost(NamedTuple):
 
     def describe(self, seconds: float) -> str:
         """A line for the log, after the first step."""
-        peak = f"{self.peak / 1e12:.4g} TFLOP/s at most" if self.peak else "of unknown peak, so that no mfu is recorded"
-        return (
-            f"first step after {seconds:.1f} s, compilation included; {self.flops_per_photo / 1e9:.4g} GFLOP a photo; "
-            f"{self.devices} {'devices' if self.devices > 1 else 'device'} {peak}"
-        )
+        of = f"; {self.devices} x {self.peak / self.devices / 1e12:.4g} TFLOP/s at most" if self.peak else ""
+        flops = f"{self.flops_per_photo / 1e9:.4g} GFLOP a photo"
+        return f"first step after {seconds:.1f} s, compilation included; {flops}{of}"
 
 
 def step_cost(

@@ -60,7 +60,8 @@ def state_of(workdir: Path, step: int) -> Any:
         (["--config=nope.py"], "--config 'nope.py' is neither a preset nor a file; give one of any, fast, "),
         (
             ["--config=photo"],
-            "the config is not for training: it has no task; derive it from fast, any, segmenter or person_segmenter",
+            "the config is not for training: it has no task; derive it from fast, fast_pod, any, segmenter or "
+            "person_segmenter",
         ),
         (
             [f"--config={ROOT / 'configs' / 'person_segmenter.py'}", "--config.start=random"],
@@ -127,7 +128,8 @@ def test_a_run_leaves_a_model_metrics_samples_and_says_so_on_a_second_start(tmp_
     assert lines[0] == "few photos (3): the model will know little else"
     assert lines[1].startswith("too few photos to hold any out (3; ")
     assert re.match(r"left out: photo .*/01.png is not a picture that Pillow can read", lines[2])
-    assert lines[3:] == [
+    assert re.fullmatch(r"first step after [\d.]+ s, compilation included; 0\.25\d* GFLOP a photo", lines[3])
+    assert lines[4:] == [
         "1 photos could not be read and were left out",
         "1 photos are smaller than the crop and were enlarged",
         "done at step 6: run/model.safetensors",

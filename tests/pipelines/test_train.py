@@ -232,16 +232,6 @@ def test_computed_masks_that_this_host_does_not_see_end_the_run(tmp_path: Path, 
     assert not calls
 
 
-def test_a_host_with_other_photos_than_the_first_ends_the_run(tmp_path: Path, calls, monkeypatch):
-    make_photos(tmp_path, 4)
-    monkeypatch.setattr(train_job, "broadcast_from_host0", lambda number: number + 1)
-    monkeypatch.setattr(train_job.jax, "process_count", lambda: 2)
-    monkeypatch.setattr(train_job, "run_on_all_hosts", lambda action: action())
-    with pytest.raises(UserError, match=r"^host 0 finds other names of photos or masks than host 0 \(4 photos here\);"):
-        run(tiny_config(segmenter="person_vgg16"), job(tmp_path))
-    assert not (tmp_path / "run").exists()
-
-
 def test_photos_of_equal_name_are_rejected_as_they_would_share_a_mask(tmp_path: Path, calls):
     make_photos(tmp_path, 4)
     save(tmp_path / "photos" / "02.jpg", noise(40, 40))
