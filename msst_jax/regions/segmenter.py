@@ -23,7 +23,7 @@ from msst_jax.registry import SEGMENTERS as REGISTERED
 SHORT_SIDE = 520  # torchvision's preset: what its DeepLab weights were evaluated at
 MAX_PIXELS = 8 * SHORT_SIDE**2  # of the input of such a network; a longer strip would take many gigabytes
 PERSON_SIDES = (384, 256, 192)  # longer side of the person network's inputs: large for outlines, small for context
-LITE_SIDE = 512  # of the one pass of EfficientNet-Lite0's
+LITE_SIDE = 400  # of the one pass of EfficientNet-Lite0's, chosen on photos kept out of its training
 SIDE_STEP = 16  # both sides are rounded to multiples of it: the stride of the deepest features
 BEST = TORCHVISION_NETWORKS[0]
 LARGER_NETWORK_HINT = f", which is small; for finer masks: `{pretrained.CONVERT} {BEST}`"
