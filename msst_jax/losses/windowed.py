@@ -15,7 +15,8 @@ from msst_jax.losses.known_gradient import with_gradient
 from msst_jax.losses.objective import Terms
 from msst_jax.ops.row_windows import RowWindows
 
-MAX_UNROLLED = 8  # windows, times images, on a CPU; each one more takes seconds to compile, and a loop is far slower
+FEW_WINDOWS = 8  # times images, of any size: that many are unrolled on a CPU
+LARGE_WINDOW = 2**18  # pixels from which on a loop's slower gradients cost more time than compiling a window of its own
 
 Statistics = Callable[[jax.Array, jax.Array | int], Any]
 """statistics(rows, number) -> arrays: what window `number` of a picture, with its rows (size, W, 3), contributes."""
@@ -52,8 +53,8 @@ def windowed_sums(statistics: Statistics, windows: RowWindows, images: jax.Array
 def _windowed_gradient(statistics: Statistics, windows: RowWindows, images: jax.Array, slopes: Any) -> jax.Array:
     """The gradient (I, H, W, 3) of a function of the sums, from its gradient by the sums.
 
-    As a loop in the program; on CPU window after window in its code, where gradients of convolutions take six times as
-    long in a loop.
+    As a loop in the program; on CPU window after window in its code if they are few or large, since gradients of
+    convolutions take six times as long in a loop there, but each window more takes seconds to compile.
     """
     count = len(images) * windows.count
     traced_once = jax.jit(statistics)
@@ -77,5 +78,6 @@ def _windowed_gradient(statistics: Statistics, windows: RowWindows, images: jax.
             zero = 0 * jnp.sum(rows)
         return gradient
 
-    few = unrolled if count <= MAX_UNROLLED else loop
-    return jax.lax.platform_dependent(jnp.zeros_like(images), cpu=few, default=loop)
+    large = windows.size * images.shape[2] >= LARGE_WINDOW
+    on_cpu = unrolled if count <= FEW_WINDOWS or large else loop
+    return jax.lax.platform_dependent(jnp.zeros_like(images), cpu=on_cpu, default=loop)
