@@ -21,7 +21,7 @@ from msst_jax.registry import TASKS
 from msst_jax.runtime.cluster import initialize_distributed
 from msst_jax.runtime.compilation import prepare_xla
 from msst_jax.runtime.console import configure_logging
-from msst_jax.runtime.devices import start_device
+from msst_jax.runtime.devices import run_on_all_hosts, start_device
 from msst_jax.training.data.photos import TFDS_PREFIX
 
 USAGE = """Trains the feed-forward model, or a segmenter. The same command continues a run.
@@ -91,7 +91,7 @@ def _run_command(command: Command) -> int:
     prepare_xla(deterministic=command.flags.deterministic)
     initialize_distributed()
     start_device()
-    return run(command.config, _build_job(command))
+    return run(command.config, run_on_all_hosts(lambda: _build_job(command)))
 
 
 def _template(config: ConfigDict) -> ConfigDict:

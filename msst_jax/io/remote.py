@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msst_jax.errors import UserError, first_line
-from msst_jax.io.files import write_atomically
 from msst_jax.io.paths import user_path
 
 if TYPE_CHECKING:
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 PACKAGES = {"gs": "gcsfs", "s3": "s3fs", "az": "adlfs"}
 URL = re.compile(rf"({'|'.join(PACKAGES)})://[^/]+")
 CACHE = Path("~", ".cache", "msst_jax", "remote")
+BLOCK = 1 << 20  # bytes
 
 
 def is_remote(text: str) -> bool:
@@ -79,8 +79,9 @@ def download_folder(url: str, target: Path) -> None:
     """Makes a folder of this machine equal to one of a bucket: what is not there is removed."""
     files = {name: remote_path(url) / name for name in list_files(url)}
     for path in [path for path in target.rglob("*") if path.is_file()]:
-        if path.relative_to(target).as_posix() not in files:
-            path.unlink()
+        being_written = path.name.startswith(".")  # by another process that copies the same folder
+        if path.relative_to(target).as_posix() not in files and not being_written:
+            path.unlink(missing_ok=True)
     for name, source in files.items():
         _refresh(source, target / name)
 
@@ -98,25 +99,41 @@ def list_files(url: str) -> list[str]:
 
 
 def _refresh(source: "epath.Path", target: Path) -> None:
-    """Copies a file unless size and time of the copy are those of the file."""
+    """Copies a file unless size and time of the copy are those of the file; without a time, as on s3://, always."""
     stat = source.stat()
-    if target.is_file() and (target.stat().st_size, int(target.stat().st_mtime)) == (stat.length, stat.mtime):
+    if stat.mtime and target.is_file() and _size_and_time(target) == (stat.length, stat.mtime):
         return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}-{uuid.uuid4().hex}")  # a copy is nothing that the run has written
+    try:
+        _copy(source, temporary)
+        os.utime(temporary, (stat.mtime, stat.mtime))
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
 
-    def write(temporary: Path) -> None:
-        with source.open("rb") as read, temporary.open("wb") as written:
-            shutil.copyfileobj(read, written, 2**20)
 
-    write_atomically(target, write)
-    os.utime(target, (stat.mtime, stat.mtime))
+def _size_and_time(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_size, int(stat.st_mtime)
+
+
+def download(url: str, target: Path) -> None:
+    """Copies a file out of a bucket, into a folder that is made if it is not there."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _copy(remote_path(url), target)
 
 
 def upload(source: Path, url: str) -> None:
     """Copies a file into a bucket, whose objects appear as a whole."""
     target = remote_path(url)
     target.parent.mkdir(parents=True, exist_ok=True)
+    _copy(source, target)
+
+
+def _copy(source: "Path | epath.Path", target: "Path | epath.Path") -> None:
     with source.open("rb") as read, target.open("wb") as written:
-        shutil.copyfileobj(read, written, 2**20)
+        shutil.copyfileobj(read, written, BLOCK)
 
 
 def remove(url: str) -> None:

@@ -143,12 +143,13 @@ def run(config: ConfigDict, job: TrainJob) -> int:
         config = _resolve_segmenter(config, job)
         inputs = run_on_all_hosts(lambda: _read_inputs(config, job))
         used = run_on_all_hosts(lambda: _used_files(config, inputs))
-        check_same_inputs([_numbers(config), used, run_on_all_hosts(lambda: workdir.style_files(job.styles))])
+        check_same_inputs([_settings(config, inputs), used, run_on_all_hosts(lambda: workdir.style_files(job.styles))])
         previous = run_on_all_hosts(lambda: _hold(job, held))
         check_shared_workdir(job.workdir)
         run_on_all_hosts(lambda: _prepare(config, job, used, previous))
         if mirror and job.restart:
             mirror.remove_others()
+            mirror.push()  # else the bucket names the earlier run, up to the first checkpoint
         return _train(config, job, inputs, mirror)
 
 
@@ -243,9 +244,10 @@ def _resolve_segmenter(config: ConfigDict, job: TrainJob) -> ConfigDict:
     return resolved
 
 
-def _numbers(config: ConfigDict) -> dict[str, Any]:
+def _settings(config: ConfigDict, inputs: TrainInputs) -> dict[str, Any]:
     """The fields that must be equal on all hosts; files may lie elsewhere, and a host may have more cores."""
-    return {name: value for name, value in config.items() if isinstance(value, int | float) and name != "workers"}
+    own = {*run_record.WEIGHTS_FIELDS, *inputs.task.files, "workers"}
+    return {name: value for name, value in config.to_dict().items() if name not in own}
 
 
 def _hold(job: TrainJob, held: ExitStack) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jax
 from jax._src import clusters, distributed
+from jax._src.clusters.cloud_tpu_cluster import GceTpuCluster
 
 from msst_jax.errors import UserError, first_line
 from msst_jax.runtime.console import print_line
@@ -13,6 +14,7 @@ from msst_jax.runtime.hosts import Watch, end_process
 from msst_jax.runtime.relay import relay_to
 
 TIMEOUT = 300  # seconds that processes wait for each other at the start
+COUNTS = ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "MEGASCALE_NUM_SLICES")  # of processes, or of slices of a TPU pod
 _watches: list[Watch] = []
 """That of this process, once it has joined others: JAX's own connection to them belongs to the process, too."""
 
@@ -20,8 +22,9 @@ _watches: list[Watch] = []
 def initialize_distributed() -> None:
     """Joins the processes of a multi-host run, if the environment describes one, and watches them from then on.
 
-    Either by JAX_COORDINATOR_ADDRESS (host:port of process 0), JAX_NUM_PROCESSES and JAX_PROCESS_ID, or by the
-    variables of Slurm, Open MPI or a TPU pod. To be called before the first computation.
+    Either by JAX_COORDINATOR_ADDRESS (host:port of process 0), JAX_NUM_PROCESSES and JAX_PROCESS_ID, by the variables
+    of Slurm, Open MPI or a TPU pod, or by what a Cloud TPU machine is told of its pod. To be called before the first
+    computation.
 
     Raises:
       UserError: variables that are missing, malformed or contradict each other; a cluster that cannot be joined.
@@ -103,9 +106,23 @@ def _explicit_cluster() -> tuple[str, int, int] | None:
 
 
 def _several_hosts() -> bool:
-    """Whether the variables of Slurm, Open MPI or a TPU pod describe more than one host."""
-    counts = [_integer_from_env(name) for name in ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE") if name in os.environ]
-    return any(count > 1 for count in counts) or "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")
+    """Whether the variables of Slurm, Open MPI or a TPU pod, or a Cloud TPU machine, tell of more than one host."""
+    counts = [_integer_from_env(name) for name in COUNTS if name in os.environ]
+    return any(count > 1 for count in counts) or _in_tpu_pod()
+
+
+def _in_tpu_pod() -> bool:
+    """Whether this machine is one of several of a TPU pod: on GKE by variables, else by the metadata of Cloud TPU."""
+    workers = os.environ.get("TPU_WORKER_HOSTNAMES")
+    if workers is not None:
+        return "," in workers
+    try:
+        return GceTpuCluster.is_env_present() and GceTpuCluster.get_process_count() > 1
+    except Exception as error:  # the metadata server does not answer, or with something else
+        raise UserError(
+            f"this Cloud TPU machine cannot learn of its pod ({first_line(error)}); set JAX_COORDINATOR_ADDRESS, "
+            "JAX_NUM_PROCESSES and JAX_PROCESS_ID, or TPU_SKIP_MDS_QUERY=1 to run on one host"
+        ) from error
 
 
 def _integer_from_env(name: str) -> int:

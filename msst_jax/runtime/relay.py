@@ -36,8 +36,22 @@ def _accept(listener: socket.socket, address: tuple[str, int], lost: Callable[[]
             continue
         for one in (near, far):
             one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        threading.Thread(target=_pass_on, args=(near, far, lambda: False), daemon=True, name="relay").start()
-        threading.Thread(target=_pass_on, args=(far, near, lost), daemon=True, name="relay").start()
+        _relay(near, far, lost)
+
+
+def _relay(near: socket.socket, far: socket.socket, lost: Callable[[], bool]) -> None:
+    """Passes on both ways, each in a thread; a connection that the near end closes itself is not lost."""
+    closed = threading.Event()
+
+    def near_ended() -> bool:
+        closed.set()
+        return False
+
+    def far_ended() -> bool:
+        return not closed.is_set() and lost()
+
+    for ends in ((near, far, near_ended), (far, near, far_ended)):
+        threading.Thread(target=_pass_on, args=ends, daemon=True, name="relay passing").start()
 
 
 def _pass_on(source: socket.socket, target: socket.socket, ended: Callable[[], bool]) -> None:

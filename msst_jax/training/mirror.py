@@ -2,32 +2,34 @@
 
 What a run writes, files that grow, files that are renamed and locks, a bucket has not. So it works on a copy: when it
 starts, the run in the bucket is copied here, and with every checkpoint what has changed is copied there. A checkpoint
-counts once its marker is there, which comes last, so that one that a kill has cut short is never taken.
+counts once its marker is there, which comes last, so that one that a kill has cut short is never taken. What could not
+be copied stays here, and the next call goes on from it.
 """
 
 import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from absl import logging
 
+from msst_jax.errors import UserError
 from msst_jax.io.lock import locked_folder
 from msst_jax.io.remote import (
     CACHE,
     check_writable_url,
-    download_folder,
+    download,
     list_files,
     remote_errors,
-    remote_path,
     remove,
     upload,
 )
-from msst_jax.training.workdir import CHECKPOINTS, EVENTS, RUN_FILES, RUN_FOLDERS, STYLES
+from msst_jax.training.workdir import CHECKPOINTS, EVENTS, RUN_FILES, RUN_FOLDERS, STYLES, newest_checkpoint
 
 MARKER = ".complete"
 NEEDED = ("masks", STYLES)  # folders that a run reads again; samples, traces and event files stay in the bucket
+UNSAVED = "unsaved"  # beside a workdir: the bucket has not all of it
 WORKDIRS = CACHE.with_name("workdirs")
 
 
@@ -44,46 +46,56 @@ class Mirror:
         self.url = url.rstrip("/")
         self.local = WORKDIRS.expanduser() / hashlib.sha256(self.url.encode()).hexdigest()[:16] / "run"
         self._uploaded: dict[str, tuple[int, int]] = {}
+        self._unsaved = self.local.with_name(UNSAVED)
 
     def pull(self) -> None:
-        """Replaces what is in the local workdir by the run in the bucket: its record, masks and newest checkpoint.
+        """Replaces what is in the local workdir by the run in the bucket: its record, masks and checkpoints.
+
+        What an earlier call could not copy to the bucket stays instead, unless the bucket has gone on since.
 
         Raises:
           UserError: the bucket cannot be read or written.
         """
         check_writable_url(self.url, "--workdir")
         with remote_errors(f"--workdir {self.url}"):
-            _empty(self.local)
             there = list_files(self.url)
+            steps = {name.split("/")[1].removesuffix(MARKER) for name in there if _is_marker(name)}
+            newest = max(map(int, steps), default=0)
+            if self._unsaved.exists() and newest_checkpoint(self.local) >= newest:
+                logging.info("%s: going on from %s, which could not be copied there", self.url, self.local)
+                return
+            self._unsaved.unlink(missing_ok=True)
+            _empty(self.local)
             for name in there:
-                if name in RUN_FILES or name.partition("/")[0] in NEEDED:
-                    self._download(name)
-            steps = sorted(int(name.split("/")[1].removesuffix(MARKER)) for name in there if _is_marker(name))
-            if steps:
-                folder = f"{CHECKPOINTS}/{steps[-1]}"
-                download_folder(f"{self.url}/{folder}", self.local / folder)
-                logging.info("%s: its checkpoint of step %d was copied here", self.url, steps[-1])
-
-    def _download(self, name: str) -> None:
-        target = self.local / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes((remote_path(self.url) / name).read_bytes())
-        self._uploaded[name] = _version(target)
+                if name in RUN_FILES or name.partition("/")[0] in NEEDED or _is_of_checkpoint(name, steps):
+                    download(f"{self.url}/{name}", self.local / name)
+                    self._uploaded[name] = _version(self.local / name)
+        if newest:
+            logging.info("%s: its checkpoint of step %d was copied here", self.url, newest)
 
     def push(self) -> None:
         """Copies what has changed since the last call to the bucket, checkpoints last, and removes what is gone.
 
         Raises:
-          UserError: the bucket cannot be written.
+          UserError: the bucket cannot be written. The next call on this machine goes on from the local workdir.
         """
-        with remote_errors(f"--workdir {self.url}"):
-            files = {path.relative_to(self.local).as_posix(): path for path in _files(self.local)}
-            changed = [name for name, path in files.items() if self._uploaded.get(name) != _version(path)]
-            for name in sorted(changed, key=lambda name: name.startswith(f"{CHECKPOINTS}/")):
-                version = _version(files[name])
-                upload(files[name], f"{self.url}/{name}")
-                self._uploaded[name] = version
-            self._mark({name.split("/")[1] for name in files if _is_of_checkpoint(name)})
+        self._unsaved.touch()
+        try:
+            with remote_errors(f"--workdir {self.url}"):
+                self._copy_changed()
+        except UserError as error:
+            way_out = f"the same command on this machine goes on from what is in {self.local}"
+            raise UserError(f"{error}; {way_out}") from error
+        self._unsaved.unlink()
+
+    def _copy_changed(self) -> None:
+        files = {path.relative_to(self.local).as_posix(): path for path in _files(self.local)}
+        changed = [name for name, path in files.items() if self._uploaded.get(name) != _version(path)]
+        for name in sorted(changed, key=lambda name: name.startswith(f"{CHECKPOINTS}/")):
+            version = _version(files[name])
+            upload(files[name], f"{self.url}/{name}")
+            self._uploaded[name] = version
+        self._mark({name.split("/")[1] for name in files if _is_of_checkpoint(name)})
 
     def remove_others(self) -> None:
         """Removes from the bucket what an earlier run has left there and this one has not.
@@ -103,14 +115,11 @@ class Mirror:
         there = list_files(f"{self.url}/{CHECKPOINTS}")
         marked = {name.removesuffix(MARKER) for name in there if name.endswith(MARKER)}
         for step in steps - marked:
-            marker = self.local / f"{step}{MARKER}"
-            marker.touch()
-            upload(marker, f"{self.url}/{CHECKPOINTS}/{step}{MARKER}")
-            marker.unlink()
+            upload(self._unsaved, f"{self.url}/{CHECKPOINTS}/{step}{MARKER}")  # a file as empty as a marker
         for step in marked - steps:
             remove(f"{self.url}/{CHECKPOINTS}/{step}{MARKER}")  # first: without it the rest counts for nothing
-        for name in there:
-            if name.partition("/")[0].isdecimal() and name.partition("/")[0] not in steps:
+        for name in there:  # also what a copy that was cut short has left of a checkpoint of the same step
+            if name.partition("/")[0].isdecimal() and not (self.local / CHECKPOINTS / name).exists():
                 remove(f"{self.url}/{CHECKPOINTS}/{name}")
 
 
@@ -119,9 +128,11 @@ def _is_marker(name: str) -> bool:
     return folder == CHECKPOINTS and rest.endswith(MARKER) and rest.removesuffix(MARKER).isdecimal()
 
 
-def _is_of_checkpoint(name: str) -> bool:
+def _is_of_checkpoint(name: str, steps: Collection[str] | None = None) -> bool:
+    """Whether a file is of a checkpoint: of one of these steps, or of any."""
     parts = name.split("/")
-    return len(parts) > 2 and parts[0] == CHECKPOINTS and parts[1].isdecimal()
+    found = len(parts) > 2 and parts[0] == CHECKPOINTS and parts[1].isdecimal()
+    return found and (steps is None or parts[1] in steps)
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -155,5 +166,16 @@ def mirrored(url: str) -> Iterator[Mirror]:
         mirror.pull()
         try:
             yield mirror
-        finally:
-            mirror.push()
+        except BaseException as error:
+            _push_after(error, mirror)
+            raise
+        mirror.push()
+
+
+def _push_after(error: BaseException, mirror: Mirror) -> None:
+    """Pushes at the end of a run that failed; that this fails too must not hide why."""
+    try:
+        mirror.push()
+    except UserError as failure:
+        if str(failure) != str(error):
+            logging.error("%s", failure)

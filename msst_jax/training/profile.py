@@ -37,6 +37,8 @@ def profiled(advance: Advance, folder: Path, steps: int, first: int) -> Iterator
         yield trace
     finally:
         trace.stop()
+    if trace.calls <= WARM_UP:
+        logging.warning("there is no trace: it begins after %d steps, and this call took %d", WARM_UP, trace.calls)
 
 
 class _Trace:

@@ -105,7 +105,9 @@ class _Recorder:
             rate = {"learning_rate": float(self.learning_rate(_updates_before(step, terms)))}
             self.metrics.scalars(step, {**values, **rate, **self._speed(step, now)})
             self.bar.set_postfix_str(f"loss {values['loss']:.4g}", refresh=False)
-        if due or step == self.first + 1:  # the compilation is no part of the speed
+        if step == self.first + 1:  # neither the compilation nor the measure is a part of the speed
+            self._set_out(step, time.perf_counter())
+        elif due:
             self._set_out(step, now)
 
     def _set_out(self, step: int, now: float) -> None:

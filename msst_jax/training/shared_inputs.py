@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
@@ -59,9 +60,14 @@ def check_same_inputs(inputs: Any) -> None:
 
 
 def _read_fresh(path: Path) -> bytes:
-    """The content of a file that another host has just written; empty if it is not there."""
-    with suppress(OSError):
-        list(path.parent.iterdir())  # a network file system looks again, which it need not do for a name alone
+    """The content of a file that another host has just written; empty if it is not there.
+
+    Its folder may be new, too. A network file system may keep for a while that a name was not there; where a folder is
+    opened, it asks again.
+    """
+    for folder in reversed(path.absolute().parents):
+        with suppress(OSError), os.scandir(folder) as entries:
+            next(entries, None)
     with suppress(OSError):
         return path.read_bytes()
     return b""

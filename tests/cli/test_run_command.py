@@ -205,7 +205,7 @@ def test_variables_of_hosts_that_make_no_sense_are_one_line(tmp_path: Path, phot
 
 
 def test_a_cluster_that_cannot_be_joined_is_one_line(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch):
-    def refuse(*_arguments: object) -> None:
+    def refuse(*_arguments: object, **_more: object) -> None:
         raise RuntimeError("DEADLINE_EXCEEDED: nobody is there\nmore")
 
     monkeypatch.setattr("jax.distributed.initialize", refuse)

@@ -7,6 +7,7 @@ import pytest
 
 from msst_jax.errors import UserError
 from msst_jax.io.remote import check_writable_url, input_path, is_remote, list_files, remove, upload
+from msst_jax.io.written import recorded_writes
 from tests.helpers import bucket
 
 
@@ -83,3 +84,25 @@ def test_a_bucket_that_cannot_be_written_is_said_before_any_work(objects: Path):
 def test_a_scheme_without_its_package_names_the_package(objects: Path):
     with pytest.raises(UserError, match=r"^--photos az://c/x: az:// needs the package adlfs; install it with pip$"):
         input_path("az://c/x", "--photos")
+
+
+def test_a_file_without_a_time_is_copied_every_time(objects: Path):
+    """s3:// tells none: a model that was trained again has the size of the former one."""
+    (objects / "a.txt").write_text("one")
+    os.utime(objects / "a.txt", (0, 0))
+    copy = input_path("gs://b/a.txt", "--model")
+    (objects / "a.txt").write_text("two")
+    os.utime(objects / "a.txt", (0, 0))
+    assert input_path("gs://b/a.txt", "--model") == copy
+    assert copy.read_text() == "two"
+
+
+def test_copying_a_folder_spares_the_file_that_another_process_copies_and_is_nothing_written(objects: Path):
+    (objects / "photos").mkdir()
+    (objects / "photos" / "a.txt").write_text("a")
+    with recorded_writes() as written:
+        copy = input_path("gs://b/photos", "--photos")
+        (copy / ".b.txt-0123").touch()
+        input_path("gs://b/photos", "--photos")
+    assert sorted(path.name for path in copy.iterdir()) == [".b.txt-0123", "a.txt"]
+    assert not written

@@ -187,6 +187,18 @@ def test_photos_without_a_mask_are_an_error_or_get_random_regions(tmp_path: Path
     assert run(tiny_config(without_mask="random"), job(tmp_path)) == 0
 
 
+def test_hosts_compare_all_settings_but_the_places_of_files_and_the_threads(tmp_path: Path, calls, monkeypatch):
+    make_photos(tmp_path, 4)
+    compared: list[Any] = []
+    monkeypatch.setattr(train_job, "check_same_inputs", compared.append)
+    config = tiny_config()
+    assert run(config, job(tmp_path)) == 0
+    settings, used, styles = compared[0]
+    assert {*config} - {*settings} == {"workers", "segmenter", "start"}
+    assert used["photos"]
+    assert styles["person"]["file"] == "a.png"
+
+
 def test_packed_photos_bring_their_masks_and_a_run_goes_on_only_with_the_same(tmp_path: Path, calls, segmenters):
     make_photos(tmp_path, 12)
     packed, other = pack(tmp_path), pack(tmp_path, "--size=30", out="other")

@@ -14,6 +14,8 @@ from msst_jax.runtime.device_peaks import peak_flops
         ("TPU v6 lite", 918),
         ("NVIDIA H100 80GB HBM3", 989),
         ("NVIDIA H100 PCIe", 756),
+        ("NVIDIA H100 NVL", 835),
+        ("NVIDIA H200", 989),
         ("NVIDIA A100-SXM4-40GB", 312),
         ("NVIDIA L4", 121),
         ("NVIDIA L40S", 362),

@@ -136,3 +136,16 @@ def test_the_relay_closes_the_near_end_while_the_coordinator_does_not_listen():
     host, near_port = relay_to(f"127.0.0.1:{port}", lambda: True).split(":")
     with socket.create_connection((host, int(near_port))) as near:
         assert near.recv(1) == b""
+
+
+def test_a_connection_that_the_near_end_closes_is_not_lost():
+    lost: list[bool] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        host, port = relay_to(f"127.0.0.1:{server.getsockname()[1]}", lambda: bool(lost.append(True))).split(":")
+        with socket.create_connection((host, int(port))):
+            far, _ = server.accept()
+        assert far.recv(1) == b""  # the relay has closed it, and with it both directions
+        far.close()
+        for thread in [thread for thread in threading.enumerate() if thread.name == "relay passing"]:
+            thread.join(60)
+    assert not lost

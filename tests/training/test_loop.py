@@ -17,10 +17,11 @@ import pytest
 from PIL import Image
 
 from msst_jax.errors import DivergenceError, UserError
-from msst_jax.training import recorder
+from msst_jax.training import loop, recorder
 from msst_jax.training.loop import check_batch_size, train
 from msst_jax.training.step import TrainState, learning_rate_schedule
 from msst_jax.training.task import Evaluation, Terms
+from msst_jax.training.throughput import StepCost
 from tests.helpers.training_runs import SLOPES, Points, curve, line_options, line_task
 
 
@@ -82,6 +83,22 @@ def test_the_share_of_time_spent_waiting_for_data_is_reported(tmp_path: Path):
     assert len(waits) == 6
     assert all(0 <= wait <= 1 for wait in waits)
     assert all(record["photos_per_second"] > 0 for record in records if "loss" in record)
+
+
+def test_counting_the_operations_of_a_step_is_no_part_of_the_speed(tmp_path: Path, monkeypatch):
+    now = count()
+    clock = SimpleNamespace(perf_counter=lambda: next(now))
+    monkeypatch.setattr(recorder, "time", clock)
+
+    def slow(*_: Any) -> StepCost:
+        for _ in range(1000):
+            clock.perf_counter()
+        return StepCost(0.0, None, 1)
+
+    monkeypatch.setattr(loop, "_step_cost", slow)
+    train(line_options(steps=6, log_every=2), line_task(), Points(), tmp_path, quiet=True)
+    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert all(record["step_seconds"] < 100 for record in records if "loss" in record)
 
 
 def test_waiting_for_a_batch_counts_in_the_interval_in_which_it_occurs(tmp_path: Path, monkeypatch):

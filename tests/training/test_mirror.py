@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from msst_jax.errors import UserError
+from msst_jax.io.remote import upload
+from msst_jax.training import mirror as mirror_module
 from msst_jax.training.mirror import Mirror, mirrored
 from tests.helpers import bucket
 
@@ -29,7 +31,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def test_a_run_comes_back_from_the_bucket_with_its_newest_checkpoint_only(objects: Path):
+def test_a_run_comes_back_from_the_bucket_with_all_that_it_reads_again(objects: Path):
     mirror = Mirror(URL)
     run = ("config.json", "metrics.jsonl", "masks/person/a.png", "samples/1.jpg", "checkpoints/5/d/x")
     write(mirror.local, *run, "checkpoints/10/d/y")
@@ -37,7 +39,19 @@ def test_a_run_comes_back_from_the_bucket_with_its_newest_checkpoint_only(object
     assert names(objects) == sorted([*run, "checkpoints/10/d/y", "checkpoints/5.complete", "checkpoints/10.complete"])
     write(mirror.local, "left over")
     with mirrored(URL) as again:
-        assert names(again.local) == ["checkpoints/10/d/y", "config.json", "masks/person/a.png", "metrics.jsonl"]
+        checkpoints = ["checkpoints/10/d/y", "checkpoints/5/d/x"]
+        assert names(again.local) == [*checkpoints, "config.json", "masks/person/a.png", "metrics.jsonl"]
+
+
+def test_a_call_that_ends_at_once_leaves_the_bucket_as_it_is(objects: Path):
+    """Above all the earlier checkpoints, if the newest one turns out to be damaged."""
+    mirror = Mirror(URL)
+    write(mirror.local, "config.json", "samples/1.jpg", "checkpoints/5/x", "checkpoints/10/x")
+    mirror.push()
+    before = {name: (objects / name).stat().st_mtime_ns for name in names(objects)}
+    with pytest.raises(UserError, match="other photos"), mirrored(URL):
+        raise UserError("other photos")
+    assert {name: (objects / name).stat().st_mtime_ns for name in names(objects)} == before
 
 
 def test_a_checkpoint_whose_copy_was_cut_short_is_not_taken(objects: Path):
@@ -99,3 +113,72 @@ def test_a_bucket_that_cannot_be_written_ends_the_run_before_its_work(objects: P
 def test_two_runs_of_one_machine_in_a_bucket_are_refused(objects: Path):
     with mirrored(URL), pytest.raises(UserError, match="is in use by process"), mirrored(URL):
         pytest.fail("the work has begun")
+
+
+def unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on nothing can be written."""
+
+    def fail(source: Path, url: str) -> None:
+        raise OSError(5, "connection reset")
+
+    monkeypatch.setattr(mirror_module, "upload", fail)
+
+
+def leave_unsaved(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run whose last checkpoint, of step 10, could not be copied; returns its folder on this machine."""
+
+    def run() -> None:
+        with mirrored(URL) as mirror:
+            write(mirror.local, "checkpoints/5/x", "metrics.jsonl")
+            mirror.push()
+            write(mirror.local, "checkpoints/10/x")
+            unreachable(monkeypatch)
+
+    local = Mirror(URL).local
+    with pytest.raises(UserError) as caught:
+        run()
+    monkeypatch.setattr(mirror_module, "upload", upload)
+    assert str(caught.value) == (
+        "--workdir gs://b/run cannot be used ([Errno 5] connection reset); check its name and your access; "
+        f"the same command on this machine goes on from what is in {local}"
+    )
+    return local
+
+
+def test_what_could_not_be_copied_at_the_end_is_where_the_next_call_goes_on(objects: Path, monkeypatch):
+    local = leave_unsaved(monkeypatch)
+    assert not (objects / "checkpoints" / "10.complete").exists()
+    with mirrored(URL):
+        assert names(local) == ["checkpoints/10/x", "checkpoints/5/x", "metrics.jsonl"]
+    assert (objects / "checkpoints" / "10.complete").exists()
+    write(local, "left over")
+    with mirrored(URL):  # all is there, so that the bucket is what counts again
+        assert "left over" not in names(local)
+
+
+def test_what_could_not_be_copied_gives_way_to_a_bucket_that_has_gone_on(objects: Path, monkeypatch):
+    local = leave_unsaved(monkeypatch)
+    write(objects, "checkpoints/15/x", "checkpoints/15.complete")
+    with mirrored(URL):
+        assert "checkpoints/15/x" in names(local)
+        assert "checkpoints/10/x" not in names(local)
+
+
+def test_an_error_of_the_run_is_not_hidden_by_a_bucket_that_fails_after_it(objects: Path, monkeypatch, caplog):
+    def run() -> None:
+        with mirrored(URL) as mirror:
+            write(mirror.local, "metrics.jsonl")
+            unreachable(monkeypatch)
+            raise UserError("diverged")
+
+    with pytest.raises(UserError, match=r"^diverged$"):
+        run()
+    assert "cannot be used" in caplog.text
+
+
+def test_what_is_left_of_a_checkpoint_cut_short_goes_when_its_step_is_saved_again(objects: Path):
+    write(objects, "checkpoints/5/stale")
+    mirror = Mirror(URL)
+    write(mirror.local, "checkpoints/5/x")
+    mirror.push()
+    assert names(objects) == ["checkpoints/5.complete", "checkpoints/5/x"]

@@ -42,6 +42,13 @@ def test_a_run_that_ends_before_leaves_the_trace_that_it_has(tmp_path: Path, tra
     assert traces[-2:] == ["start profile", "stop"]
 
 
+def test_a_run_that_is_too_short_for_a_trace_says_so(tmp_path: Path, traces: list[str], caplog):
+    with profiled(counting, tmp_path / "profile", 2, 0) as advance:
+        steps(advance, traces, WARM_UP)
+    assert traces == ["0", "1", "2"]
+    assert "there is no trace: it begins after 3 steps, and this call took 3" in caplog.text
+
+
 def test_without_the_flag_a_step_is_the_same_function(tmp_path: Path, traces: list[str]):
     with profiled(counting, tmp_path / "profile", 0, 0) as advance:
         assert advance is counting

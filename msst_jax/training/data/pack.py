@@ -12,13 +12,13 @@ packed. Damaged photos are left out with a warning.
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from absl import flags, logging
 from PIL import Image
 
 from msst_jax.errors import UserError
 from msst_jax.io.paths import user_path
+from msst_jax.io.remote import input_path
 from msst_jax.regions.masks import foreground
 from msst_jax.regions.region_names import region_classes
 from msst_jax.regions.segmenter import best_available, load_segmenter, segmenter_classes
@@ -83,7 +83,7 @@ def _pack(args: argparse.Namespace) -> None:
     if args.size < 0 or args.shards < 0:
         raise UserError(f"--size is {args.size} and --shards {args.shards}; neither can be below 0")
     folder = user_path(args.out, "--out")
-    places = [place if place.startswith(TFDS_PREFIX) else str(user_path(place, "--photos")) for place in args.photos]
+    places = [place if place.startswith(TFDS_PREFIX) else str(input_path(place, "--photos")) for place in args.photos]
     photos = find_photos(places, args.leave_out)
     check_names(photos, names)
     shards = args.shards or -(-len(photos) // PHOTOS_PER_SHARD)
@@ -108,7 +108,7 @@ def _mask_reader(args: argparse.Namespace, photos: Photos, names: Sequence[str])
     if not regions:
         return lambda index, photo: {}
     if args.masks:
-        folders = [Path(user_path(place, "--masks")) for place in args.masks]
+        folders = [input_path(place, "--masks") for place in args.masks]
         masks = open_masks(photos, folders, names, all_needed=not args.allow_missing, advice="give --allow-missing")
         return lambda index, photo: masks.read(index)
     prepare_xla()

@@ -11,6 +11,7 @@ from PIL import Image
 from msst_jax.io.lock import locked_folder
 from msst_jax.training.data import packing
 from msst_jax.training.data.packed import INDEX_FILE, PackedPhotos
+from tests.helpers import bucket
 from tests.helpers.pictures import noise, save, stripe
 from tests.helpers.segmenters import animals, fake_networks, painted
 from tests.helpers.training_data import NAMES, make_folder, pack, run_pack
@@ -84,6 +85,15 @@ def test_a_mask_that_cannot_be_read_ends_the_call_and_nothing_is_left(tmp_path: 
     (tmp_path / "masks" / "03.png").write_bytes(b"\x89PNG")
     failing(tmp_path, "--shards=3")
     assert capsys.readouterr().err.startswith(f"msst_jax.training.data.pack: mask {tmp_path}/masks/03.png ")
+
+
+def test_photos_and_masks_in_a_bucket_are_packed_like_those_of_this_machine(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv(bucket.FOLDER, str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    packed = pack(make_photos(tmp_path / "b", 3))
+    remote = ["--photos=gs://b/photos", "--masks=gs://b/masks", "--regions=person,background"]
+    assert run_pack(*remote, f"--out={tmp_path / 'again'}") == 0
+    assert PackedPhotos(tmp_path / "again").index == PackedPhotos(packed).index
 
 
 def test_an_interrupt_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
