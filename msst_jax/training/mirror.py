@@ -56,7 +56,6 @@ class Mirror:
         Raises:
           UserError: the bucket cannot be read or written.
         """
-        check_writable_url(self.url, "--workdir")
         with remote_errors(f"--workdir {self.url}"):
             there = list_files(self.url)
             steps = {name.split("/")[1].removesuffix(MARKER) for name in there if _is_marker(name)}
@@ -162,6 +161,7 @@ def mirrored(url: str) -> Iterator[Mirror]:
       UserError: the bucket cannot be read or written.
     """
     mirror = Mirror(url)
+    check_writable_url(mirror.url, "--workdir")  # first: where it fails, nothing is made on this machine
     with locked_folder(mirror.local.parent, "take another --workdir"):
         mirror.pull()
         try:

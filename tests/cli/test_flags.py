@@ -61,6 +61,7 @@ EMPTY = {  # what says so of itself, because more is wrong with it
     "seed": "--seed=: invalid literal for int",
     "quality": "--quality=: invalid literal for int",
     "preview-every": "--preview-every=: invalid literal for int",
+    "profile": "--profile=: invalid literal for int",
     "stroke-size": "--stroke-size=: could not convert string to float",
     "subsampling": "--subsampling=: value should be one of <4:4:4|",
     "metadata": "--metadata=: value should be one of <keep|none>",

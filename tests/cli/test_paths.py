@@ -1,4 +1,4 @@
-"""Every flag and field that names a file knows ~ and refuses a URL, and pictures go through standard streams."""
+"""Every flag and field that names a file knows ~, an input also a bucket, and refuses other URLs; standard streams."""
 
 import io
 import os
@@ -64,12 +64,28 @@ def everything(scene: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize(("script", "what", "arguments"), PLACES)
-@pytest.mark.parametrize("url", ["gs://bucket/x.mp4", "https://example.org/a.png"])
+@pytest.mark.parametrize("url", ["ftp://example.org/x.mp4", "https://example.org/a.png"])
 def test_a_url_is_one_line_and_nothing_is_written(scene: Path, script: Path, what: str, arguments: list[str], url: str):
     before = everything(scene)
     code, stderr = run_command([argument.replace("{}", url) for argument in arguments], scene, script)
     named = what.removesuffix(" (config)")
     assert stderr == f"{script.name}: {named} {url} is a URL, and only files of this machine can be used; give a path\n"
+    assert code == 2
+    assert everything(scene) == before
+
+
+@pytest.mark.parametrize(("script", "what", "arguments"), PLACES)
+def test_a_bucket_is_an_input_anywhere_and_no_output_or_config(
+    scene: Path, script: Path, what: str, arguments: list[str]
+):
+    """Shown by the package that is not there."""
+    before, url = everything(scene), "az://container/x.png"
+    code, stderr = run_command([argument.replace("{}", url) for argument in arguments], scene, script)
+    if what in ("--output", "--config"):
+        reason = f"{url} is a URL, and only files of this machine can be used; give a path"
+    else:
+        reason = f"{url}: az:// needs the package adlfs; install it with pip"
+    assert stderr == f"{script.name}: {what.removesuffix(' (config)')} {reason}\n"
     assert code == 2
     assert everything(scene) == before
 
