@@ -238,15 +238,15 @@ def test_a_full_disk_during_a_checkpoint_is_one_line_and_the_one_before_stays(tm
 
 def no_space_for_a_picture() -> None:
     """From the first sample on the event file can grow no more, as on a full disk."""
-    from msst_jax.training import loop
+    from msst_jax.training import recorder
 
-    class Limited(loop.MetricsWriter):
+    class Limited(recorder.MetricsWriter):
         def picture(self, *arguments: Any) -> None:
             size = self.events.stat().st_size
             resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
             super().picture(*arguments)
 
-    loop.MetricsWriter = Limited  # type: ignore[misc]
+    recorder.MetricsWriter = Limited  # type: ignore[misc]
 
 
 @pytest.mark.slow
