@@ -22,7 +22,7 @@ from msst_jax.runtime.cluster import initialize_distributed
 from msst_jax.runtime.compilation import prepare_xla
 from msst_jax.runtime.console import configure_logging
 from msst_jax.runtime.devices import run_on_all_hosts, start_device
-from msst_jax.training.data.photos import TFDS_PREFIX
+from msst_jax.training.data.photos import photos_place
 
 USAGE = """Trains the feed-forward model, or a segmenter. The same command continues a run.
 
@@ -125,7 +125,7 @@ def _build_job(command: Command) -> TrainJob:
     return TrainJob(
         workdir=Path() if bucket else user_path(values.workdir, "--workdir"),
         bucket=bucket,
-        photos=[_photos(place) for place in values.photos],
+        photos=[photos_place(place) for place in values.photos],
         styles=parse_single_styles(values.style),
         masks=[str(input_path(place, "--masks")) for place in values.masks],
         restart=values.restart,
@@ -133,7 +133,3 @@ def _build_job(command: Command) -> TrainJob:
         imports=command.imports,
         profile=values.profile,
     )
-
-
-def _photos(place: str) -> str:
-    return place if place.startswith(TFDS_PREFIX) else str(input_path(place, "--photos"))

@@ -46,6 +46,11 @@ def remote_path(url: str) -> "epath.Path":
     return epath.Path(url)
 
 
+def folder_of(url: str, root: Path) -> Path:
+    """The folder of this machine that belongs to a URL, below a root in the home folder."""
+    return root.expanduser() / hashlib.sha256(url.encode()).hexdigest()[:16]
+
+
 def local_copy(text: str, what: str, *, file: str = "") -> str:
     """The path of a copy on this machine, in the user's cache folder; of a path of this machine the path itself.
 
@@ -62,8 +67,7 @@ def local_copy(text: str, what: str, *, file: str = "") -> str:
     if not is_remote(text):
         return text
     url = text.rstrip("/")
-    folder = CACHE.expanduser() / hashlib.sha256(url.encode()).hexdigest()[:16]
-    target = folder / url.rpartition("/")[2]
+    target = folder_of(url, CACHE) / url.rpartition("/")[2]
     with remote_errors(f"{what} {text}"):
         source = remote_path(url)
         if source.is_dir():

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import jax
 import numpy as np
@@ -17,10 +17,11 @@ from msst_jax.errors import UserError, first_line
 from msst_jax.training.run_record import WAYS_OUT
 
 Result = TypeVar("Result")
+Checkpointer: TypeAlias = ocp.training.Checkpointer
 
 
 @contextmanager
-def open_checkpoints(folder: Path, *, keep_last: int, keep_every: int) -> Iterator[ocp.training.Checkpointer]:
+def open_checkpoints(folder: Path, *, keep_last: int, keep_every: int) -> Iterator[Checkpointer]:
     """Opens the checkpoints in a folder, removes temporary files of killed runs, and waits for all saves on exit.
 
     Args:
@@ -35,7 +36,7 @@ def open_checkpoints(folder: Path, *, keep_last: int, keep_every: int) -> Iterat
         raise UserError(f"{folder} is no folder; {WAYS_OUT}")
     policies = ocp.training.preservation_policies
     preserved = [policies.LatestN(keep_last), *([policies.EveryNSteps(keep_every)] if keep_every else [])]
-    checkpoints = ocp.training.Checkpointer(
+    checkpoints = Checkpointer(
         folder.resolve(),
         save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
         preservation_policy=policies.AnyPreservationPolicy(preserved),
@@ -50,7 +51,7 @@ def open_checkpoints(folder: Path, *, keep_last: int, keep_every: int) -> Iterat
     _raise_as_user_error(checkpoints.close, checkpoints)
 
 
-def save(checkpoints: ocp.training.Checkpointer, step: int, state: Any, position: dict[str, Any]) -> None:
+def save(checkpoints: Checkpointer, step: int, state: Any, position: dict[str, Any]) -> None:
     """Starts an asynchronous save; first waits for the previous one.
 
     Args:
@@ -67,12 +68,12 @@ def save(checkpoints: ocp.training.Checkpointer, step: int, state: Any, position
     _raise_as_user_error(lambda: checkpoints.save_checkpointables_async(step, saved), checkpoints)
 
 
-def wait(checkpoints: ocp.training.Checkpointer) -> None:
+def wait(checkpoints: Checkpointer) -> None:
     """Waits until all saves are on disk; UserError as `save`."""
     _raise_as_user_error(checkpoints.wait, checkpoints)
 
 
-def _raise_as_user_error(action: Callable[[], Result], checkpoints: ocp.training.Checkpointer) -> Result:
+def _raise_as_user_error(action: Callable[[], Result], checkpoints: Checkpointer) -> Result:
     """Runs an action of orbax; its errors become a UserError."""
     try:
         return action()
@@ -83,7 +84,7 @@ def _raise_as_user_error(action: Callable[[], Result], checkpoints: ocp.training
         ) from error
 
 
-def restore(checkpoints: ocp.training.Checkpointer, state: Any) -> tuple[Any, dict[str, Any]] | None:
+def restore(checkpoints: Checkpointer, state: Any) -> tuple[Any, dict[str, Any]] | None:
     """State and data position of the newest intact checkpoint; None if there is no checkpoint.
 
     A damaged one is skipped with a warning, and deleted, so that its step can be saved again.
@@ -109,7 +110,7 @@ def restore(checkpoints: ocp.training.Checkpointer, state: Any) -> tuple[Any, di
     return None
 
 
-def _load_if_intact(checkpoints: ocp.training.Checkpointer, step: int, state: Any) -> tuple[Any, dict[str, Any]] | None:
+def _load_if_intact(checkpoints: Checkpointer, step: int, state: Any) -> tuple[Any, dict[str, Any]] | None:
     """As `_load`; None, with a warning, if the checkpoint is damaged."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # orbax leaves unawaited coroutines if a file is damaged
@@ -121,7 +122,7 @@ def _load_if_intact(checkpoints: ocp.training.Checkpointer, step: int, state: An
     return None
 
 
-def _load(checkpoints: ocp.training.Checkpointer, step: int, state: Any) -> tuple[Any, dict[str, Any]]:
+def _load(checkpoints: Checkpointer, step: int, state: Any) -> tuple[Any, dict[str, Any]]:
     """State, in NumPy, and position. The template holds types, not arrays, so that orbax does not cast silently."""
     restored = checkpoints.load_checkpointables(step, {"state": jax.tree.map(_numpy_type, state), "position": None})
     for leaf, expected in zip(jax.tree.leaves(restored["state"]), jax.tree.leaves(state), strict=True):

@@ -3,7 +3,7 @@
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ from msst_jax.training.batches import BatchIterator, TimedBatches
 from msst_jax.training.metrics import METRICS_FILE
 from msst_jax.training.options import LoopOptions
 from msst_jax.training.profile import Advance, profiled
-from msst_jax.training.recorder import StateCallback, StepObserver, best_score, recording
+from msst_jax.training.recorder import Bystander, Recorder, StateCallback, StepObserver, best_score
 from msst_jax.training.step import (
     TrainState,
     build_train_optimizer,
@@ -93,22 +93,13 @@ def train(
     """
     optimizer = build_train_optimizer(options.optimization, task.rate)
     state = init_train_state(task, optimizer, options.seed)
-    folder = workdir / CHECKPOINTS
-    with (
-        _naming_what_is_left(workdir),
-        checkpoints.open_checkpoints(folder, keep_last=options.keep_last, keep_every=options.keep_every) as saved,
-    ):
-        if restored := checkpoints.restore(saved, state):
-            state, position = restored
-            batches.set_state(position)
-            logging.info("continuing from step %d", state.step)
-            _export_newest(task, workdir, state)  # the run may have been killed between a checkpoint and its export
-        elif (workdir / METRICS_FILE).exists():
-            logging.warning("there is no checkpoint in %s: starting from step 0", folder)
+    kept = {"keep_last": options.keep_last, "keep_every": options.keep_every}
+    with _naming_what_is_left(workdir), checkpoints.open_checkpoints(workdir / CHECKPOINTS, **kept) as saved:
+        state = _restore(saved, state, batches, task, workdir)
 
         def evaluate(step: int, state: TrainState) -> None:
             _check_storable(step, state)
-            run_on_all_hosts(lambda: sample(step, state))
+            run_on_all_hosts(lambda: recorder.sample(step, state))
 
         def save_checkpoint(step: int, state: TrainState) -> None:
             _check_storable(step, state)
@@ -125,13 +116,26 @@ def train(
             timed, first = TimedBatches(batches), int(state.step)
             cost = partial(_step_cost, mapped, stop, jax.eval_shape(lambda: state), frozen, options.batch)
             advance = _make_advance(mapped, frozen, stop)
-            with (
-                recording(options, task, workdir, first, timed, cost, quiet) as (observe, sample),
-                profiled(advance, workdir / PROFILE, profile, first) as advance,
-            ):
+            main = jax.process_index() == 0
+            recorder = Recorder(options, task, workdir, first, timed, cost, quiet) if main else Bystander()
+            with closing(recorder), profiled(advance, workdir / PROFILE, profile, first) as advance:
                 state = replicate(state)
-                state = _run_steps(options, advance, state, timed, observe, evaluate, save_checkpoint, stop)
+                state = _run_steps(options, advance, state, timed, recorder.observe, evaluate, save_checkpoint, stop)
     return TrainResult(state, stop.number if int(state.step) < options.optimization.steps else 0)
+
+
+def _restore(
+    saved: checkpoints.Checkpointer, state: TrainState, batches: BatchIterator, task: Task, workdir: Path
+) -> TrainState:
+    """The state of the newest checkpoint, with the batches at its position; the given one if there is none."""
+    if restored := checkpoints.restore(saved, state):
+        state, position = restored
+        batches.set_state(position)
+        logging.info("continuing from step %d", state.step)
+        _export_newest(task, workdir, state)  # the run may have been killed between a checkpoint and its export
+    elif (workdir / METRICS_FILE).exists():
+        logging.warning("there is no checkpoint in %s: starting from step 0", workdir / CHECKPOINTS)
+    return state
 
 
 @contextmanager

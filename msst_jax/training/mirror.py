@@ -6,7 +6,6 @@ counts once its marker is there, which comes last, so that one that a kill has c
 be copied stays here, and the next call goes on from it.
 """
 
-import hashlib
 import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from msst_jax.io.remote import (
     CACHE,
     check_writable_url,
     download,
+    folder_of,
     list_files,
     remote_errors,
     remove,
@@ -44,7 +44,7 @@ class Mirror:
     def __init__(self, url: str):
         """Takes the folder of this machine that belongs to a URL; nothing is read or written yet."""
         self.url = url.rstrip("/")
-        self.local = WORKDIRS.expanduser() / hashlib.sha256(self.url.encode()).hexdigest()[:16] / "run"
+        self.local = folder_of(self.url, WORKDIRS) / "run"
         self._uploaded: dict[str, tuple[int, int]] = {}
         self._unsaved = self.local.with_name(UNSAVED)
 

@@ -3,8 +3,7 @@
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,39 +32,22 @@ StateCallback = Callable[[int, TrainState], None]
 """(step, the state after it)."""
 
 
-@contextmanager
-def recording(
-    options: LoopOptions,
-    task: Task,
-    workdir: Path,
-    first: int,
-    batches: TimedBatches,
-    cost: Callable[[Any], StepCost],
-    quiet: bool,
-) -> Iterator[tuple[StepObserver, StateCallback]]:
-    """(observe, sample): callbacks that record the metrics of steps and evaluate parameters; only host 0 writes.
+class Bystander:
+    """What takes the recorder's place on all hosts but the first, which write nothing."""
 
-    Args:
-      options: batch, steps and intervals.
-      task: what is evaluated.
-      workdir: the folder.
-      first: the step that the run continues from.
-      batches: what the host waits for.
-      cost: of a step with batches of such shapes, see `step_cost`.
-      quiet: no progress bar.
-    """
-    if jax.process_index() > 0:
-        yield check_skipped, lambda step, state: None
-        return
-    hidden = quiet or not sys.stderr.isatty()
-    metrics = MetricsWriter(workdir, first)
-    with tqdm(initial=first, total=options.optimization.steps, unit="step", disable=hidden, dynamic_ncols=True) as bar:
-        recorder = _Recorder(options, task, workdir, first, batches, cost, metrics, bar)
-        yield recorder.observe, recorder.sample
+    def observe(self, step: int, terms: Terms) -> None:
+        """Checks a step."""
+        check_skipped(step, terms)
+
+    def sample(self, step: int, state: TrainState) -> None:
+        """Does nothing."""
+
+    def close(self) -> None:
+        """Does nothing."""
 
 
-class _Recorder:
-    """Writes the metrics of steps, the samples of evaluations and the best model."""
+class Recorder:
+    """Writes the metrics of steps, the samples of evaluations and the best model; shows the progress."""
 
     def __init__(
         self,
@@ -75,21 +57,36 @@ class _Recorder:
         first: int,
         batches: TimedBatches,
         cost: Callable[[Any], StepCost],
-        metrics: MetricsWriter,
-        bar: tqdm,
+        quiet: bool,
     ):
+        """Opens the metrics and the progress bar, which is to be closed.
+
+        Args:
+          options: batch, steps and intervals.
+          task: what is evaluated.
+          workdir: the folder.
+          first: the step that the run continues from.
+          batches: what the host waits for.
+          cost: of a step with batches of such shapes, see `step_cost`.
+          quiet: no progress bar.
+        """
         self.options = options
         self.task = task
         self.workdir = workdir
         self.batches = batches
         self.measure = cost
         self.cost = StepCost(0.0, None, 1)  # known from the first step on, whose trace it is read from
-        self.metrics = metrics
-        self.bar = bar
+        self.metrics = MetricsWriter(workdir, first)
+        hidden, steps = quiet or not sys.stderr.isatty(), options.optimization.steps
+        self.bar = tqdm(initial=first, total=steps, unit="step", disable=hidden, dynamic_ncols=True)
         self.learning_rate = learning_rate_schedule(options.optimization)
         self.best = best_score(task, workdir)
         self.first = first
         self._set_out(first, time.perf_counter())
+
+    def close(self) -> None:
+        """Ends the progress bar."""
+        self.bar.close()
 
     def observe(self, step: int, terms: Terms) -> None:
         """Checks a step, and records its metrics if one is due."""

@@ -20,15 +20,14 @@ from msst_jax.errors import UserError
 from msst_jax.io.paths import user_path
 from msst_jax.io.remote import input_path
 from msst_jax.regions.masks import foreground
-from msst_jax.regions.region_names import region_classes
-from msst_jax.regions.segmenter import best_available, load_segmenter, segmenter_classes
+from msst_jax.regions.segmenter import best_available
 from msst_jax.runtime.compilation import prepare_xla
 from msst_jax.runtime.console import ArgumentParser, configure_logging, print_line
 from msst_jax.runtime.cores import available_cores
 from msst_jax.runtime.interrupt import signals_as_interrupts
-from msst_jax.training.data.masks import check_names, open_masks, photo_segmenter
+from msst_jax.training.data.masks import check_names, load_segmenter_if_needed, open_masks, photo_segmenter
 from msst_jax.training.data.packing import PackOptions, ReadMasks, pack_photos
-from msst_jax.training.data.photos import TFDS_PREFIX, Photos, find_photos
+from msst_jax.training.data.photos import Photos, find_photos, photos_place
 
 PROGRAM = "msst_jax.training.data.pack"
 PHOTOS_PER_SHARD = 8192
@@ -83,8 +82,7 @@ def _pack(args: argparse.Namespace) -> None:
     if args.size < 0 or args.shards < 0:
         raise UserError(f"--size is {args.size} and --shards {args.shards}; neither can be below 0")
     folder = user_path(args.out, "--out")
-    places = [place if place.startswith(TFDS_PREFIX) else str(input_path(place, "--photos")) for place in args.photos]
-    photos = find_photos(places, args.leave_out)
+    photos = find_photos([photos_place(place) for place in args.photos], args.leave_out)
     check_names(photos, names)
     shards = args.shards or -(-len(photos) // PHOTOS_PER_SHARD)
     if shards > len(photos):
@@ -112,9 +110,9 @@ def _mask_reader(args: argparse.Namespace, photos: Photos, names: Sequence[str])
         masks = open_masks(photos, folders, names, all_needed=not args.allow_missing, advice="give --allow-missing")
         return lambda index, photo: masks.read(index)
     prepare_xla()
-    name = args.segmenter or best_available()
-    region_classes(regions, segmenter_classes(name))
-    segment = photo_segmenter(load_segmenter(name, regions, instead="--masks DIR"), regions, refine=True)
+    segmenter = load_segmenter_if_needed(args.segmenter or best_available(), photos, None, names)
+    assert segmenter  # there are regions, and no folder of masks that they might lie in
+    segment = photo_segmenter(segmenter, regions, refine=True)
 
     def read(index: int, photo: Image.Image) -> dict[str, Image.Image]:
         return segment(photo, photos.name(index))

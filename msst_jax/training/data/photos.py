@@ -14,6 +14,7 @@ from msst_jax.io.files import check_regular_file
 from msst_jax.io.fingerprint import Fingerprint, fingerprint, relative_names
 from msst_jax.io.folders import list_pictures
 from msst_jax.io.images import read_picture
+from msst_jax.io.remote import input_path
 from msst_jax.training.data.packed import PackedPhotos, is_packed
 
 TFDS_PREFIX = "tfds:"
@@ -131,6 +132,15 @@ class TfdsPhotos:
     def fingerprint(self) -> Fingerprint:
         """{dataset: [number of photos, ""]}: prepared datasets do not change otherwise."""
         return {self.spec: [len(self), ""]}
+
+
+def photos_place(place: str) -> str:
+    """A place as the user gives it, for `find_photos`: "tfds:NAME", or the folder that `input_path` makes of it.
+
+    Raises:
+      UserError: as `input_path`.
+    """
+    return place if place.startswith(TFDS_PREFIX) else str(input_path(place, "--photos"))
 
 
 def find_photos(places: Sequence[str], leave_out: str = "") -> Photos:
