@@ -92,7 +92,16 @@ def scaled_mask(
     return mask
 
 
-def mask_series(files: Sequence[Path], label: str, *, quiet: bool = False) -> Callable[[Path], Image.Image]:
+def read_own_mask(file: Path) -> Image.Image:
+    """Reads a mask that this program has written: gray as it is stored, 255 inside, however little is there.
+
+    Raises:
+      UserError: it cannot be read.
+    """
+    return to_gray(_decode_file(file).values, MaskScale())
+
+
+def mask_series(files: Sequence[Path], label: str) -> Callable[[Path], Image.Image]:
     """A reader of masks that belong together, such as those of a folder: a file to a gray image, white inside.
 
     Some of them tell how all are stored, since one by itself may be empty: a black one, one with hardly any value.
@@ -100,7 +109,6 @@ def mask_series(files: Sequence[Path], label: str, *, quiet: bool = False) -> Ca
     Args:
       files: all of them; a sample is looked at, of which those that cannot be read say nothing.
       label: names the source in messages, as in "mask masks/".
-      quiet: logs nothing.
 
     Raises:
       NotAMaskError: one of the sample; the reader raises it, too, and UserError for a file that cannot be read.
@@ -116,8 +124,7 @@ def mask_series(files: Sequence[Path], label: str, *, quiet: bool = False) -> Ca
             continue
     lossy = any(file.suffix.lower() in LOSSY for file in files)
     scale = find_scale(sample, label, lossy=lossy)
-    if not quiet:
-        _log_notes(label, [*dict.fromkeys(stored.note for stored in sample), scale.note])
+    _log_notes(label, [*dict.fromkeys(stored.note for stored in sample), scale.note])
     return lambda file: to_gray(_decode_file(file).values, scale)
 
 

@@ -15,7 +15,7 @@ from msst_jax.errors import UserError
 from msst_jax.io.fingerprint import Fingerprint, fingerprint, relative_names
 from msst_jax.io.images import save_picture, to_picture
 from msst_jax.regions.inference import class_probabilities
-from msst_jax.regions.mask_files import mask_series
+from msst_jax.regions.mask_files import mask_series, read_own_mask
 from msst_jax.regions.masks import foreground
 from msst_jax.regions.region_names import region_classes
 from msst_jax.regions.segmenter import AnySegmenter, load_segmenter, segmenter_classes
@@ -33,23 +33,26 @@ ADVICE = "set how such photos are used with --config.without_mask=background or,
 class FolderMasks:
     """Masks of photos from folders, see `MaskIndex`: those that are there when it is built."""
 
-    def __init__(self, photos: Photos, folders: Sequence[Path], names: Sequence[str], *, quiet: bool = False):
+    def __init__(self, photos: Photos, folders: Sequence[Path], names: Sequence[str], *, generated: bool = False):
         """Lists the folders, and looks at the masks of some photos to tell how all are stored.
 
         Args:
           photos: the photos.
           folders: of their masks; empty for none.
           names: the regions.
-          quiet: logs nothing of how they are stored.
+          generated: the run has written them, so that it is known how.
 
         Raises:
           UserError: a folder cannot be opened, or pictures that are no masks.
         """
         self.photos = photos
         self.index = MaskIndex(folders, names)
-        some = range(0, len(photos), max(1, len(photos) // SAMPLED_PHOTOS))
+        self._read = read_own_mask if generated else self._reader()
+
+    def _reader(self) -> Callable[[Path], Image.Image]:
+        some = range(0, len(self.photos), max(1, len(self.photos) // SAMPLED_PHOTOS))
         files = [file for index in some for file in self.files(index).values()]
-        self._read = mask_series(files, f"masks {', '.join(map(str, folders))}", quiet=quiet)
+        return mask_series(files, f"masks {', '.join(map(str, self.index.folders))}")
 
     def files(self, index: int) -> dict[str, Path]:
         """{region: file} of a photo."""
@@ -145,7 +148,7 @@ def open_generated(photos: Photos, folder: Path, names: Sequence[str], *, patien
                 f"first: {photos.name(missing[0])}); give a --workdir on a disk that all hosts share, or --masks DIR"
             )
         time.sleep(POLL)
-    return FolderMasks(photos, [folder], names, quiet=True)
+    return FolderMasks(photos, [folder], names, generated=True)
 
 
 def _incomplete(photos: Photos, folder: Path, names: Sequence[str]) -> list[int]:

@@ -63,3 +63,14 @@ def test_masks_that_a_network_disk_shows_late_are_waited_for(tmp_path: Path, mon
     masks = make_masks(tmp_path / "masks", "a")
     monkeypatch.setattr(time, "sleep", lambda seconds: make_masks(masks, "b"))
     assert [*open_generated(photos, masks, NAMES, patience=60).regions(1)] == ["person"]
+
+
+@pytest.mark.parametrize("most", [1, 100])
+def test_computed_masks_that_are_nearly_empty_are_neither_a_map_of_labels_nor_masks_of_0_and_1(tmp_path, most: int):
+    """In photos that show nobody the segmenter leaves some faint values."""
+    photos, faint = two_photos(tmp_path), (np.arange(480).reshape(20, 24) % (most + 1)).astype(np.uint8)
+    (tmp_path / "masks" / "person").mkdir(parents=True)
+    for name in ("a", "b"):
+        save(tmp_path / "masks" / "person" / f"{name}.png", faint)
+    read = open_generated(photos, tmp_path / "masks", NAMES, patience=0).read(0)["person"]
+    np.testing.assert_array_equal(np.asarray(read), faint)
