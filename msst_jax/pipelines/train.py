@@ -27,7 +27,7 @@ from msst_jax.presets.validation import (
 )
 from msst_jax.regions.masks import foreground
 from msst_jax.regions.segmenter import AnySegmenter, best_available
-from msst_jax.runtime.devices import broadcast_from_host0, run_on_all_hosts
+from msst_jax.runtime.devices import on_any_host, run_on_all_hosts, text_of_host0
 from msst_jax.runtime.interrupt import exit_code_after
 from msst_jax.training import run_record, workdir
 from msst_jax.training.build import (
@@ -54,11 +54,9 @@ from msst_jax.training.data.pipeline import PhotoExamples
 from msst_jax.training.loop import TrainResult, check_batch_size, train
 from msst_jax.training.metrics import METRICS_FILE, loss_rise, read_records
 from msst_jax.training.mirror import Mirror, mirrored
-from msst_jax.training.shared_inputs import check_same_inputs, check_shared_workdir
+from msst_jax.training.shared_inputs import check_same_inputs, check_shared_bucket, check_shared_workdir
 from msst_jax.training.task import TaskSpec
 from msst_jax.training.tasks import any_stylizer, segmenter, stylizer
-
-MASKS = "masks"  # folder of a workdir
 
 
 @dataclass(frozen=True)
@@ -137,7 +135,7 @@ def run(config: ConfigDict, job: TrainJob) -> int:
     check_training_config(config)
     check_batch_size(config.batch, jax.device_count(), config.accumulate)
     with products_at(config.precision), ExitStack() as held:
-        mirror = run_on_all_hosts(lambda: _open_mirror(job, held))
+        mirror = _open_mirror(job, held)
         if mirror:
             job = replace(job, workdir=mirror.local)
         config = _resolve_segmenter(config, job)
@@ -145,11 +143,9 @@ def run(config: ConfigDict, job: TrainJob) -> int:
         used = run_on_all_hosts(lambda: _used_files(config, inputs))
         check_same_inputs([_settings(config, inputs), used, run_on_all_hosts(lambda: workdir.style_files(job.styles))])
         previous = run_on_all_hosts(lambda: _hold(job, held))
-        check_shared_workdir(job.workdir)
-        run_on_all_hosts(lambda: _prepare(config, job, used, previous))
-        if mirror and job.restart:
-            mirror.remove_others()
-            mirror.push()  # else the bucket names the earlier run, up to the first checkpoint
+        if not mirror:
+            check_shared_workdir(job.workdir)
+        run_on_all_hosts(lambda: _prepare(config, job, used, previous, mirror))
         return _train(config, job, inputs, mirror)
 
 
@@ -157,17 +153,25 @@ def _open_mirror(job: TrainJob, held: ExitStack) -> Mirror | None:
     """The copy of a run in a bucket, until `held` is closed; None if the workdir is a folder of this machine."""
     if not job.bucket:
         return None
-    if jax.process_count() > 1:
-        raise UserError(
-            f"--workdir {job.bucket}: several hosts need a folder that all of them see; mount the bucket on every "
-            "host, or give a shared disk"
-        )
-    return held.enter_context(mirrored(job.bucket))
+    check_shared_bucket(job.bucket)
+    first = jax.process_index() == 0
+    mirror = run_on_all_hosts(lambda: _enter_mirror(job, held) if first else None)
+    return run_on_all_hosts(lambda: mirror or _enter_mirror(job, held))
+
+
+def _enter_mirror(job: TrainJob, held: ExitStack) -> Mirror:
+    mirror = held.enter_context(mirrored(job.bucket, jax.process_index(), anew=job.restart))
+    if jax.process_count() > 1 and jax.process_index() == 0:
+        mirror.push()  # what an earlier call could not copy, for the others
+    return mirror
 
 
 def _train(config: ConfigDict, job: TrainJob, inputs: TrainInputs, mirror: Mirror | None) -> int:
     """Trains in a workdir that is prepared; returns the exit code."""
     run_on_all_hosts(lambda: _generate(config, inputs, job))
+    if mirror and on_any_host(inputs.segmenter is not None):
+        run_on_all_hosts(mirror.push_masks)
+        run_on_all_hosts(mirror.pull_masks)
     masks = run_on_all_hosts(lambda: _open_masks(inputs, job))
     training, held_out = run_on_all_hosts(lambda: _split(config, inputs, masks))
     samples = with_float_masks({field: np.stack([crop[field] for crop in held_out]) for field in held_out[0]})
@@ -195,7 +199,8 @@ def _train(config: ConfigDict, job: TrainJob, inputs: TrainInputs, mirror: Mirro
     _log_summary(result, training, job)
     if result.interrupted:
         return exit_code_after(result.signal)
-    return EXIT_NOTHING_BETTER if _is_worse(job.workdir) else 0
+    worse = on_any_host(jax.process_index() == 0 and _is_worse(job.workdir))  # others may not see the metrics
+    return EXIT_NOTHING_BETTER if worse else 0
 
 
 def _read_inputs(config: ConfigDict, job: TrainJob) -> TrainInputs:
@@ -204,7 +209,7 @@ def _read_inputs(config: ConfigDict, job: TrainJob) -> TrainInputs:
     check_names(photos, task.regions)
     if masks := _given_masks(config, job, task, photos):
         return TrainInputs(task, photos, masks, None)
-    existing = None if job.restart else job.workdir / MASKS
+    existing = None if job.restart else job.workdir / workdir.MASKS
     return TrainInputs(task, photos, None, load_segmenter_if_needed(config.segmenter, photos, existing, task.regions))
 
 
@@ -238,9 +243,8 @@ def _resolve_segmenter(config: ConfigDict, job: TrainJob) -> ConfigDict:
         return config
     reads = jax.process_index() == 0 and not job.restart
     begun = run_on_all_hosts(lambda: workdir.recorded_field(job.workdir, "segmenter") if reads else None)
-    name = begun if begun in SEGMENTERS else best_available()
     resolved = config.copy_and_resolve_references()
-    resolved.segmenter = SEGMENTERS[broadcast_from_host0(SEGMENTERS.index(name))]
+    resolved.segmenter = text_of_host0(begun if begun in SEGMENTERS else best_available())
     return resolved
 
 
@@ -257,7 +261,9 @@ def _hold(job: TrainJob, held: ExitStack) -> str:
     return held.enter_context(locked_folder(job.workdir, "take another --workdir"))
 
 
-def _prepare(config: ConfigDict, job: TrainJob, used: Mapping[str, Fingerprint], previous: str) -> None:
+def _prepare(
+    config: ConfigDict, job: TrainJob, used: Mapping[str, Fingerprint], previous: str, mirror: Mirror | None
+) -> None:
     """Prepares the workdir; only host 0 does."""
     if jax.process_index() == 0:
         inputs_of_run = (job.photos, job.styles, job.masks)
@@ -265,6 +271,9 @@ def _prepare(config: ConfigDict, job: TrainJob, used: Mapping[str, Fingerprint],
             job.workdir, config.to_dict(), *inputs_of_run, used, restart=job.restart, imports=job.imports
         )
         log_takeover(job.workdir, previous)
+        if mirror and job.restart:
+            mirror.remove_others()
+            mirror.push()  # else the bucket names the earlier run, up to the first checkpoint
 
 
 def _used_files(config: ConfigDict, inputs: TrainInputs) -> dict[str, Fingerprint]:
@@ -283,7 +292,7 @@ def _generate(config: ConfigDict, inputs: TrainInputs, job: TrainJob) -> None:
         generate_masks(
             inputs.segmenter,
             inputs.photos,
-            job.workdir / MASKS,
+            job.workdir / workdir.MASKS,
             inputs.task.regions,
             refine=config.refine_edges,
             quiet=job.quiet,
@@ -295,7 +304,7 @@ def _open_masks(inputs: TrainInputs, job: TrainJob) -> Masks:
     if inputs.masks:
         return inputs.masks
     patience = LISTING_AGE if jax.process_count() > 1 else 0.0
-    return open_generated(inputs.photos, job.workdir / MASKS, inputs.task.regions, patience=patience)
+    return open_generated(inputs.photos, job.workdir / workdir.MASKS, inputs.task.regions, patience=patience)
 
 
 def _split(config: ConfigDict, inputs: TrainInputs, masks: Masks) -> tuple[PhotoExamples, list[dict]]:

@@ -50,11 +50,20 @@ def on_any_host(flag: bool) -> bool:
     return bool(hosts_where(flag))
 
 
-def broadcast_from_host0(number: int) -> int:
-    """The number of the first host, on every host. A collective: every host must call it, equally often."""
-    if jax.process_count() == 1:
-        return number
-    return int(multihost_utils.broadcast_one_to_all(np.array(number)))
+def broadcast_from_host0(values: np.ndarray) -> np.ndarray:
+    """The array of the first host, on every host. A collective: every host must call it, equally often.
+
+    Args:
+      values: of the first host's shape and type.
+    """
+    return values if jax.process_count() == 1 else np.asarray(multihost_utils.broadcast_one_to_all(values))
+
+
+def text_of_host0(text: str) -> str:
+    """The text of the first host, on every host. A collective: every host must call it, equally often."""
+    content = np.frombuffer(text.encode(), np.uint8)
+    length = int(broadcast_from_host0(np.array(len(content))))
+    return broadcast_from_host0(np.resize(content, length)).tobytes().decode() if length else ""
 
 
 def hosts_where(flag: bool) -> list[int]:
@@ -66,10 +75,7 @@ def hosts_where(flag: bool) -> list[int]:
 
 def digest_of_host0(content: bytes) -> bytes:
     """SHA-256 of what the first host gives, on every host. A collective: every host must call it, equally often."""
-    digest = np.frombuffer(hashlib.sha256(content).digest(), np.uint8)
-    if jax.process_count() > 1:
-        digest = np.asarray(multihost_utils.broadcast_one_to_all(digest))
-    return digest.tobytes()
+    return broadcast_from_host0(np.frombuffer(hashlib.sha256(content).digest(), np.uint8)).tobytes()
 
 
 def run_on_all_hosts(action: Callable[[], Result]) -> Result:

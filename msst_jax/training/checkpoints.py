@@ -21,13 +21,16 @@ Checkpointer: TypeAlias = ocp.training.Checkpointer
 
 
 @contextmanager
-def open_checkpoints(folder: Path, *, keep_last: int, keep_every: int) -> Iterator[Checkpointer]:
+def open_checkpoints(
+    folder: Path, *, keep_last: int, keep_every: int, own_disk: bool = False
+) -> Iterator[Checkpointer]:
     """Opens the checkpoints in a folder, removes temporary files of killed runs, and waits for all saves on exit.
 
     Args:
       folder: of the checkpoints.
       keep_last: number of newest checkpoints to keep.
       keep_every: checkpoints at multiples of this step are never deleted; 0 = none.
+      own_disk: of several hosts, each has a folder of its own, and writes into it.
 
     Raises:
       UserError: as `save`, or a file in place of the folder.
@@ -36,11 +39,15 @@ def open_checkpoints(folder: Path, *, keep_last: int, keep_every: int) -> Iterat
         raise UserError(f"{folder} is no folder; {WAYS_OUT}")
     policies = ocp.training.preservation_policies
     preserved = [policies.LatestN(keep_last), *([policies.EveryNSteps(keep_every)] if keep_every else [])]
+    context = ocp.Context()
+    if own_disk:
+        context.multiprocessing.primary_host = None  # every host is one
     checkpoints = Checkpointer(
         folder.resolve(),
         save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
         preservation_policy=policies.AnyPreservationPolicy(preserved),
         cleanup_tmp_directories=True,
+        context=context,
     )
     try:
         yield checkpoints

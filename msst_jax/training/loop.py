@@ -84,7 +84,7 @@ def train(
         every checkpoint or, if the task has a score, with every evaluation that is the best so far.
       quiet: no progress bar.
       profile: number of steps of this call that are traced, into profile/; 0 = none.
-      mirror: called after every checkpoint, once it is on disk.
+      mirror: called after every checkpoint, once it is on disk, on host 0; the workdir is a folder of this host then.
 
     Raises:
       DivergenceError: ten steps in a row, the weights, or the loss on held-out photos were not finite; nothing of that
@@ -94,7 +94,9 @@ def train(
     optimizer = build_train_optimizer(options.optimization, task.rate)
     state = init_train_state(task, optimizer, options.seed)
     kept = {"keep_last": options.keep_last, "keep_every": options.keep_every}
-    with _naming_what_is_left(workdir), checkpoints.open_checkpoints(workdir / CHECKPOINTS, **kept) as saved:
+    opened = checkpoints.open_checkpoints(workdir / CHECKPOINTS, **kept, own_disk=mirror is not None)
+    main = jax.process_index() == 0
+    with _naming_what_is_left(workdir), opened as saved:
         state = _restore(saved, state, batches, task, workdir)
 
         def evaluate(step: int, state: TrainState) -> None:
@@ -107,7 +109,7 @@ def train(
             _export_newest(task, workdir, state)
             if mirror:
                 checkpoints.wait(saved)
-                mirror()
+                run_on_all_hosts(lambda: mirror() if main else None)
 
         with interrupt_event() as event:
             stop = stop_of_run(event)
@@ -116,7 +118,6 @@ def train(
             timed, first = TimedBatches(batches), int(state.step)
             cost = partial(_step_cost, mapped, stop, jax.eval_shape(lambda: state), frozen, options.batch)
             advance = _make_advance(mapped, frozen, stop)
-            main = jax.process_index() == 0
             recorder = Recorder(options, task, workdir, first, timed, cost, quiet) if main else Bystander()
             with closing(recorder), profiled(advance, workdir / PROFILE, profile, first) as advance:
                 state = replicate(state)

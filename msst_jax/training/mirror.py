@@ -4,10 +4,13 @@ What a run writes, files that grow, files that are renamed and locks, a bucket h
 starts, the run in the bucket is copied here, and with every checkpoint what has changed is copied there. A checkpoint
 counts once its marker is there, which comes last, so that one that a kill has cut short is never taken. What could not
 be copied stays here, and the next call goes on from it.
+
+Of several hosts each works on a copy of its own. The first one's is what the bucket gets, but for masks, of which each
+computes a part, and gets the rest from the bucket.
 """
 
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,10 +28,10 @@ from msst_jax.io.remote import (
     remove,
     upload,
 )
-from msst_jax.training.workdir import CHECKPOINTS, EVENTS, RUN_FILES, RUN_FOLDERS, STYLES, newest_checkpoint
+from msst_jax.training.workdir import CHECKPOINTS, EVENTS, MASKS, RUN_FILES, RUN_FOLDERS, STYLES, newest_checkpoint
 
 MARKER = ".complete"
-NEEDED = ("masks", STYLES)  # folders that a run reads again; samples, traces and event files stay in the bucket
+NEEDED = (MASKS, STYLES)  # folders that a run reads again; samples, traces and event files stay in the bucket
 UNSAVED = "unsaved"  # beside a workdir: the bucket has not all of it
 WORKDIRS = CACHE.with_name("workdirs")
 
@@ -41,10 +44,16 @@ class Mirror:
       local: the workdir of this machine.
     """
 
-    def __init__(self, url: str):
-        """Takes the folder of this machine that belongs to a URL; nothing is read or written yet."""
+    def __init__(self, url: str, process: int = 0):
+        """Takes the folder of this machine that belongs to a URL; nothing is read or written yet.
+
+        Args:
+          url: of the folder in the bucket.
+          process: index of this process; those of several hosts may share a home folder.
+        """
         self.url = url.rstrip("/")
-        self.local = folder_of(self.url, WORKDIRS) / "run"
+        folder = folder_of(self.url, WORKDIRS)
+        self.local = (folder / f"process-{process}" if process else folder) / "run"
         self._uploaded: dict[str, tuple[int, int]] = {}
         self._unsaved = self.local.with_name(UNSAVED)
 
@@ -72,6 +81,32 @@ class Mirror:
         if newest:
             logging.info("%s: its checkpoint of step %d was copied here", self.url, newest)
 
+    def clear(self) -> None:
+        """Empties the local workdir."""
+        _empty(self.local)
+
+    def pull_masks(self) -> None:
+        """Copies the masks in the bucket that are not here.
+
+        Raises:
+          UserError: the bucket cannot be read.
+        """
+        with remote_errors(f"--workdir {self.url}"):
+            for name in list_files(f"{self.url}/{MASKS}"):
+                path = self.local / MASKS / name
+                if not path.exists():
+                    download(f"{self.url}/{MASKS}/{name}", path)
+                    self._uploaded[f"{MASKS}/{name}"] = _version(path)
+
+    def push_masks(self) -> None:
+        """Copies the masks that are new here to the bucket.
+
+        Raises:
+          UserError: the bucket cannot be written.
+        """
+        with remote_errors(f"--workdir {self.url}"):
+            self._copy(name for name in self._changed() if name.startswith(f"{MASKS}/"))
+
     def push(self) -> None:
         """Copies what has changed since the last call to the bucket, checkpoints last, and removes what is gone.
 
@@ -88,13 +123,21 @@ class Mirror:
         self._unsaved.unlink()
 
     def _copy_changed(self) -> None:
-        files = {path.relative_to(self.local).as_posix(): path for path in _files(self.local)}
-        changed = [name for name, path in files.items() if self._uploaded.get(name) != _version(path)]
-        for name in sorted(changed, key=lambda name: name.startswith(f"{CHECKPOINTS}/")):
-            version = _version(files[name])
-            upload(files[name], f"{self.url}/{name}")
+        self._copy(sorted(self._changed(), key=lambda name: name.startswith(f"{CHECKPOINTS}/")))
+        self._mark({name.split("/")[1] for name in self._names() if _is_of_checkpoint(name)})
+
+    def _names(self) -> list[str]:
+        return [path.relative_to(self.local).as_posix() for path in _files(self.local)]
+
+    def _changed(self) -> list[str]:
+        """The files that are not in the bucket as they are here."""
+        return [name for name in self._names() if self._uploaded.get(name) != _version(self.local / name)]
+
+    def _copy(self, names: Iterable[str]) -> None:
+        for name in names:
+            version = _version(self.local / name)
+            upload(self.local / name, f"{self.url}/{name}")
             self._uploaded[name] = version
-        self._mark({name.split("/")[1] for name in files if _is_of_checkpoint(name)})
 
     def remove_others(self) -> None:
         """Removes from the bucket what an earlier run has left there and this one has not.
@@ -154,16 +197,27 @@ def _empty(folder: Path) -> None:
 
 
 @contextmanager
-def mirrored(url: str) -> Iterator[Mirror]:
-    """A mirror that is filled when the block begins, and pushed when it ends, however it ends.
+def mirrored(url: str, process: int = 0, *, anew: bool = False) -> Iterator[Mirror]:
+    """A mirror that is filled when the block begins; that of process 0 is pushed when it ends, however it ends.
+
+    Args:
+      url: of the folder in the bucket.
+      process: index of this process; those after the first one begin when it has filled its own.
+      anew: the run begins anew: process 0 still needs what is there, to remove it.
 
     Raises:
       UserError: the bucket cannot be read or written.
     """
-    mirror = Mirror(url)
+    mirror = Mirror(url, process)
     check_writable_url(mirror.url, "--workdir")  # first: where it fails, nothing is made on this machine
     with locked_folder(mirror.local.parent, "take another --workdir"):
-        mirror.pull()
+        if process:
+            mirror.clear()
+        if not (process and anew):
+            mirror.pull()
+        if process:
+            yield mirror
+            return
         try:
             yield mirror
         except BaseException as error:

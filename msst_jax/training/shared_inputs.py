@@ -4,7 +4,9 @@ import hashlib
 import json
 import os
 import secrets
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ import jax
 
 from msst_jax.errors import UserError
 from msst_jax.io.files import write_text
-from msst_jax.runtime.devices import digest_of_host0, hosts_where, run_on_all_hosts
+from msst_jax.io.remote import remote_errors, remote_path, remove
+from msst_jax.runtime.devices import digest_of_host0, hosts_where, run_on_all_hosts, text_of_host0
 
 TOKEN_FILE = ".hosts"  # in the workdir, while the hosts look for it
 SHARED = "a folder on a disk that all hosts share"
@@ -24,20 +27,53 @@ def check_shared_workdir(workdir: Path) -> None:
     Raises:
       UserError: on all hosts, if some do not see it, or host 0 cannot write.
     """
+    path = workdir / TOKEN_FILE
+    unlink = partial(path.unlink, missing_ok=True)
+    _check_shared(workdir, lambda token: write_text(path, token), lambda: _read_fresh(path), unlink, SHARED)
+
+
+def check_shared_bucket(url: str) -> None:
+    """As `check_shared_workdir`, of a workdir in a bucket.
+
+    Raises:
+      UserError: also if a host cannot use the bucket.
+    """
+    path, named = remote_path(url) / TOKEN_FILE, f"--workdir {url}"
+
+    def read() -> bytes:
+        with remote_errors(named):
+            return path.read_bytes() if path.exists() else b""
+
+    def write(token: str) -> None:
+        with remote_errors(named):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(token)
+
+    _check_shared(url, write, read, lambda: remove(str(path)), "the same bucket and folder")
+
+
+def _check_shared(
+    workdir: Path | str,
+    write: Callable[[str], None],
+    read: Callable[[], bytes],
+    remove_token: Callable[[], None],
+    what: str,
+) -> None:
+    """Host 0 writes a token and removes it, all read it between; `what` tells users what to give."""
     if jax.process_count() == 1:
         return
-    path, first = workdir / TOKEN_FILE, jax.process_index() == 0
+    first = jax.process_index() == 0
     token = secrets.token_hex(16) if first else ""
-    run_on_all_hosts(lambda: write_text(path, token) if first else None)
+    run_on_all_hosts(lambda: write(token) if first else None)
     try:
-        wanted = digest_of_host0(token.encode())
-        blind = hosts_where(hashlib.sha256(_read_fresh(path)).digest() != wanted)
+        found = run_on_all_hosts(read)
+        blind = hosts_where(found != text_of_host0(token).encode())
     finally:
         if first:
-            path.unlink(missing_ok=True)
+            remove_token()
     if blind:
         raise UserError(
-            f"{_processes(blind)} not see the workdir of process 0, {workdir}; give all hosts {SHARED} as --workdir"
+            f"{_processes(blind)} not see the workdir of process 0, {workdir}; give all hosts {what} as --workdir"
         )
 
 

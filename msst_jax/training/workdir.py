@@ -17,11 +17,12 @@ from msst_jax.training.metrics import METRICS_FILE
 from msst_jax.training.run_record import CONFIG_FILE, FILES_FILE, STEPS, WAYS_OUT, differences, read_files, read_run
 
 STYLES = "styles"
+MASKS = "masks"
 CHECKPOINTS = "checkpoints"
 PROFILE = "profile"
 EVENTS = "events.out.tfevents."
 RUN_FILES = (CONFIG_FILE, FILES_FILE, METRICS_FILE, MODEL_FILE)
-RUN_FOLDERS = (CHECKPOINTS, "samples", "masks", STYLES, PROFILE)
+RUN_FOLDERS = (CHECKPOINTS, "samples", MASKS, STYLES, PROFILE)
 
 
 def prepare_workdir(

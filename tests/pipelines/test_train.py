@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from msst_jax.errors import UserError
-from msst_jax.models.deeplab import SEGMENTERS
 from msst_jax.pipelines import train as train_job
 from msst_jax.pipelines.train import run
 from msst_jax.registry import TASKS
@@ -85,7 +84,7 @@ def test_all_masks_of_a_run_come_from_its_first_network(tmp_path: Path, calls, m
 
 def test_all_hosts_segment_with_the_network_of_the_first_host(tmp_path: Path, calls, monkeypatch):
     loaded = fake_networks(monkeypatch)
-    monkeypatch.setattr(train_job, "broadcast_from_host0", lambda _: SEGMENTERS.index("deeplabv3_resnet50"))
+    monkeypatch.setattr(train_job, "text_of_host0", lambda _: "deeplabv3_resnet50")
     make_photos(tmp_path, 4)
     assert run(tiny_config(), job(tmp_path, masks=[])) == 0
     assert loaded == ["deeplabv3_resnet50"]

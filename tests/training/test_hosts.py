@@ -5,7 +5,6 @@ import re
 import shutil
 import signal
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,37 +14,10 @@ import pytest
 from msst_jax.models.serialization import read_tensors
 from msst_jax.runtime.hosts import EXIT_HOST_LOST
 from msst_jax.training.checkpoints import open_checkpoints
-from tests.helpers.commands import TRAIN, Script
+from tests.helpers.hosts import start, start_in
 from tests.helpers.training_runs import curve, tiny_flags, wait_for_step
 
 STEPS = 4
-
-
-def start(arguments: list[list[str]], folder: Path, devices: int, before: Callable[[], None] = print) -> list[Script]:
-    """Starts train.py as several processes, each with its own arguments and `devices` devices, in one folder."""
-    return start_in([folder] * len(arguments), arguments, devices, before)
-
-
-def start_in(
-    folders: list[Path], arguments: list[list[str]], devices: int, before: Callable[[], None] = print
-) -> list[Script]:
-    """As `start`, each process in a folder of its own."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    scripts = []
-    for process, (folder, own) in enumerate(zip(folders, arguments, strict=True)):
-        folder.mkdir(exist_ok=True)
-        environ = {
-            "JAX_COORDINATOR_ADDRESS": f"localhost:{port}",
-            "JAX_NUM_PROCESSES": str(len(arguments)),
-            "JAX_PROCESS_ID": str(process),
-        }
-        settings = {"jax_num_cpu_devices": devices}
-        scripts.append(
-            Script(own, folder, TRAIN, settings=settings, environ=environ if len(arguments) > 1 else {}, before=before)
-        )
-    return scripts
 
 
 def load_checkpoint(workdir: Path) -> dict[str, np.ndarray]:

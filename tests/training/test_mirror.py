@@ -182,3 +182,26 @@ def test_what_is_left_of_a_checkpoint_cut_short_goes_when_its_step_is_saved_agai
     write(mirror.local, "checkpoints/5/x")
     mirror.push()
     assert names(objects) == ["checkpoints/5.complete", "checkpoints/5/x"]
+
+
+def test_hosts_get_each_others_masks_and_only_the_first_ones_run_goes_to_the_bucket(objects: Path):
+    """Their copies are apart, also where they share a home folder."""
+    with mirrored(URL) as first, mirrored(URL, 1) as second:
+        assert first.local != second.local
+        write(first.local, "config.json", "masks/person/a.png")
+        write(second.local, "metrics.jsonl", "masks/person/b.png", "checkpoints/5/x")
+        for mirror in (first, second):
+            mirror.push_masks()
+        assert names(objects) == ["masks/person/a.png", "masks/person/b.png"]
+        for mirror in (first, second):
+            mirror.pull_masks()
+            assert names(mirror.local / "masks") == ["person/a.png", "person/b.png"]
+    assert names(objects) == ["config.json", "masks/person/a.png", "masks/person/b.png"]
+
+
+def test_a_host_after_the_first_begins_with_the_run_in_the_bucket_or_with_nothing_if_it_begins_anew(objects: Path):
+    write(objects, "config.json", "masks/person/a.png", "checkpoints/5/x", "checkpoints/5.complete")
+    with mirrored(URL, 1) as second:
+        assert names(second.local) == ["checkpoints/5/x", "config.json", "masks/person/a.png"]
+    with mirrored(URL, 1, anew=True) as second:
+        assert names(second.local) == []
