@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from msst_jax.ops.convolution_vjp import image_convolution, valid_convolution
+from msst_jax.ops.convolution_vjp import padded_convolution, valid_convolution
 from tests.ops.torch_parity import assert_convolution_equals_torch
 
 
@@ -25,8 +25,8 @@ def test_valid_convolution_and_its_gradients_equal_torch(
 
 
 @pytest.mark.parametrize("border", [0, 1])
-def test_image_convolution_and_its_gradients_equal_torch(border: int) -> None:
+def test_padded_convolution_and_its_gradients_equal_torch(border: int) -> None:
     rng = np.random.default_rng(border)
     x, kernel = (rng.normal(size=s).astype(np.float32) for s in ((2, 7, 10, 3), (3, 3, 3, 6)))
     theirs = partial(torch.nn.functional.conv2d, padding=border)
-    assert_convolution_equals_torch(lambda x, kernel: image_convolution(x, kernel, border), theirs, x, kernel)
+    assert_convolution_equals_torch(lambda x, kernel: padded_convolution(x, kernel, border), theirs, x, kernel)
