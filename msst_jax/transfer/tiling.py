@@ -22,7 +22,8 @@ WHOLE_BELOW = 10**9  # bytes: evaluations that take less are never cut
 # (photo_separate) and 1.1 (seed); on an H100 half of that.
 FEATURE_SHARE = 1.2
 PICTURE_COPIES = 4  # of each image and of the result, beside the windows of a tiled evaluation: gradients, composites
-FREE_SHARE = 0.9  # of the free memory: guides, targets of styles, what the allocator loses
+SCENE_COPIES = 3  # as much as so many pictures: photo, masks and guides on the device, of two regions
+FREE_SHARE = 0.9  # of the free memory: targets of styles, what the allocator loses
 
 
 class ScalePlan(NamedTuple):
@@ -73,13 +74,13 @@ def plan_tiles(
 
 def _fitted(options: StylizationOptions, plan: ScalePlan, available: int, correction: float) -> ScalePlan:
     """The plan with the fewest tiles that fit, if any do."""
-    rest = FREE_SHARE * available - optimizer_bytes(options, plan)
+    rest = FREE_SHARE * available
     for tiles in range(1, plan.shape[2]):
         windows = _windows(options, [*options.layers.style, *options.layers.content], plan.shape[2], tiles)
         if tiles > 1 and windows.owned_rows < windows.reach:  # a window hardly gets smaller, and ever more are needed
             break
         cut = plan._replace(tiles=tiles)
-        if evaluation_bytes(options, cut) * correction + target_bytes(options, cut) <= rest:
+        if evaluation_bytes(options, cut) * correction + argument_bytes(options, cut) <= rest:
             return cut
     return plan
 
@@ -143,6 +144,13 @@ def _channels(taps: Sequence[str], tap: str) -> float:
 
 def _windows(options: StylizationOptions, layers: Sequence[str], height: int, tiles: int) -> RowWindows:
     return feature_windows(tap_names(options.network.name), layers, height, tiles)
+
+
+def argument_bytes(options: StylizationOptions, plan: ScalePlan) -> float:
+    """What is there beside an evaluation, on each device: the optimizer's state, the targets and the scene."""
+    height, width, channels = plan.shape[2:]
+    scene = SCENE_COPIES * height * width * channels * 4 / plan.devices
+    return optimizer_bytes(options, plan) + target_bytes(options, plan) + scene
 
 
 def target_bytes(options: StylizationOptions, plan: ScalePlan) -> float:
