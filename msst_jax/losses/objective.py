@@ -62,6 +62,8 @@ class Targets(NamedTuple):
     """Gram matrices {style layer: (K, C, C)} of the K style images."""
     content: dict[str, jax.Array]
     """Features {content layer: (1, H', W', C)} of the photo."""
+    photo: jax.Array | None = None
+    """The photo (H, W, 3) in [0, 1], in place of its features, for losses that compute those of a part at a time."""
 
 
 class Features(NamedTuple):

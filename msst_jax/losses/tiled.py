@@ -1,7 +1,8 @@
 """The losses and their targets for pictures of any size: exact, by windows of rows that go through VGG one at a time.
 
-Loss and gradient equal those of the whole picture up to rounding. An evaluation computes the features twice, and those
-of the rows in which windows overlap once more; what it takes of memory goes with the window, not with the picture.
+Loss and gradient equal those of the whole picture up to rounding. An evaluation computes the features of the style
+twice, and those of the rows in which windows overlap once more; what it takes of memory goes with the window, not with
+the picture. The features of the photo, which grow with the picture, can be computed for each window too: see `Targets`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +28,7 @@ from msst_jax.losses.objective import (
     stylization_loss,
     sum_terms,
 )
-from msst_jax.losses.windowed import Statistics, windowed_sums, windowed_terms
+from msst_jax.losses.windowed import Statistics, no_terms, windowed_sums, windowed_terms
 from msst_jax.models.vgg import VGG, deepest_of, layer_reach, layer_stride, taps_to
 from msst_jax.ops.image import composite, normalize
 from msst_jax.ops.row_windows import RowWindows, cut_rows
@@ -60,24 +61,22 @@ def tiled_stylization_loss(
     style_windows = feature_windows(vgg.taps, layers.style, height, tiles)
     content_windows = feature_windows(vgg.taps, layers.content, height, tiles)
     if style_windows.count == content_windows.count == 1:
-        return stylization_loss(vgg, targets, masks, layers, pixels, weights)
+        return stylization_loss(vgg, _with_content(vgg, targets, layers), masks, layers, pixels, weights)
     result = composite(pixels, masks)
     sizes = _feature_sizes(vgg, [*layers.style, *layers.content], pixels.shape[1:])
 
-    def style(sums: Sums) -> tuple[jax.Array, Terms]:
-        grams = {layer: sums[0][layer][:, 0] / sizes[layer] for layer in layers.style}
+    def style(products: Mapping[str, jax.Array]) -> tuple[jax.Array, Terms]:
+        grams = {layer: products[layer][:, 0] / sizes[layer] for layer in layers.style}
         distances = {layer: style_distances(gram, targets.grams[layer]) for layer, gram in grams.items()}
         return style_terms(distances, layers, weights)
 
-    def content(sums: Sums) -> tuple[jax.Array, Terms]:
-        return content_terms(_content_losses(sums, sizes, layers), layers, weights)
-
-    of_style = _statistics(vgg, style_windows, dict.fromkeys(layers.style), {})
-    of_content = _statistics(vgg, content_windows, {}, targets.content)
+    content = partial(_content_terms, sizes, layers, weights)
+    of_style = _style_statistics(vgg, style_windows, layers.style)
+    of_content = _statistics(vgg, content_windows, {}, targets, layers.content)
     summands = sequential_terms(
         [
-            (partial(windowed_terms, of_style, style, style_windows), pixels),
-            (partial(windowed_terms, of_content, content, content_windows), result[None]),
+            (partial(windowed_terms, of_style, style, no_terms, style_windows), pixels),
+            (partial(windowed_terms, of_content, no_terms, content, content_windows), result[None]),
         ]
     )
     return sum_terms([*summands, smoothness_term(weights, normalize(result))])
@@ -100,24 +99,20 @@ def tiled_guided_loss(
     used = [*layers.style, *layers.content]
     windows = feature_windows(vgg.taps, used, image.shape[0], tiles)
     if windows.count == 1:
-        return guided_stylization_loss(vgg, targets, guidance, layers, image, weights)
-    sizes = _feature_sizes(vgg, used, image.shape)
+        return guided_stylization_loss(vgg, _with_content(vgg, targets, layers), guidance, layers, image, weights)
+    sizes = _feature_sizes(vgg, layers.content, image.shape)
 
-    def head(sums: Sums) -> tuple[jax.Array, Terms]:
+    def style(products: Mapping[str, jax.Array]) -> tuple[jax.Array, Terms]:
         grams = {
-            layer: sums[0][layer][0] / guided_area(guidance.guides[layer], sums[0][layer].shape[-1])
+            layer: products[layer][0] / guided_area(guidance.guides[layer], products[layer].shape[-1])
             for layer in layers.style
         }
-        return sum_terms(
-            [
-                style_terms(guided_distances(grams, targets.grams, guidance), layers, weights),
-                content_terms(_content_losses(sums, sizes, layers), layers, weights),
-            ]
-        )
+        return style_terms(guided_distances(grams, targets.grams, guidance), layers, weights)
 
-    statistics = _statistics(vgg, windows, guidance.guides, targets.content)
+    content = partial(_content_terms, sizes, layers, weights)
+    statistics = _statistics(vgg, windows, guidance.guides, targets, layers.content)
     return sum_terms(
-        [windowed_terms(statistics, head, windows, image[None]), smoothness_term(weights, normalize(image))]
+        [windowed_terms(statistics, style, content, windows, image[None]), smoothness_term(weights, normalize(image))]
     )
 
 
@@ -127,7 +122,8 @@ def tiled_style_targets(vgg: VGG, style: jax.Array, layers: Sequence[str], tiles
     if windows.count == 1:
         return style_targets(vgg, style, layers)
     sizes = _feature_sizes(vgg, layers, style.shape)
-    products, _ = windowed_sums(_statistics(vgg, windows, dict.fromkeys(layers), {}), windows, style[None])
+    statistics = _style_statistics(vgg, windows, layers)
+    products = windowed_sums(lambda rows, number: statistics(rows, number)[0], windows, style[None])
     return {layer: products[layer][:, 0] / sizes[layer] for layer in layers}
 
 
@@ -156,23 +152,35 @@ def _put_owned(windows: RowWindows, whole: jax.Array, rows: jax.Array, number: j
     return windows.put(whole, jnp.where(owned, rows, windows.take(whole, number, stride)), number, stride)
 
 
+def _style_statistics(vgg: VGG, windows: RowWindows, layers: Sequence[str]) -> Statistics:
+    """`_statistics` of style layers alone, every pixel of which counts alike."""
+    return _statistics(vgg, windows, dict.fromkeys(layers), Targets({}, {}), ())
+
+
 def _statistics(
     vgg: VGG,
     windows: RowWindows,
     guides: Mapping[str, jax.Array | None],
-    contents: Mapping[str, jax.Array],
+    targets: Targets,
+    contents: Sequence[str],
 ) -> Statistics:
-    """What a window contributes to the losses.
+    """What a window contributes: {style layer: products of features}, {content layer: sum of square differences}.
 
     Args:
       vgg: the network.
       windows: of the picture.
       guides: {style layer: (H', W', K)}; None counts every pixel alike, K = 1.
-      contents: {content layer: (1, H', W', C)} of the photo.
+      targets: of the photo.
+      contents: the content layers.
     """
     strides = {layer: layer_stride(taps_to(vgg.taps, layer)) for layer in [*guides, *contents]}
 
-    def statistics(rows: jax.Array, number: jax.Array | int) -> Sums:
+    def targets_of(number: jax.Array) -> Mapping[str, jax.Array]:
+        if targets.photo is not None and contents:
+            return content_targets(vgg, windows.take(targets.photo, number), contents)
+        return {layer: windows.take(targets.content[layer][0], number, strides[layer])[None] for layer in contents}
+
+    def statistics(rows: jax.Array, number: jax.Array) -> Sums:
         features = vgg(normalize(rows)[None], [*strides])
         owned = {layer: windows.owned(number, stride)[:, None, None] for layer, stride in strides.items()}
         products, squares = {}, {}
@@ -181,17 +189,27 @@ def _statistics(
             weights = owned[layer] if guide is None else owned[layer] * windows.take(guide, number, strides[layer])
             weights = jnp.broadcast_to(weights, (*value.shape[:2], weights.shape[-1])).astype(jnp.float32)
             products[layer] = guided_products(value, weights)
-        for layer, target in contents.items():
-            part = windows.take(target[0], number, strides[layer])
-            squares[layer] = jnp.sum(square_difference(features[layer][0], part) * owned[layer])
+        for layer, target in targets_of(number).items():
+            squares[layer] = jnp.sum(square_difference(features[layer], target) * owned[layer])
         return products, squares
 
     return statistics
 
 
-def _content_losses(sums: Sums, sizes: Mapping[str, float], layers: FeatureLayers) -> dict[str, jax.Array]:
-    """The content losses of a single image, from its sums of squares (1,), in the order of the layers' factors."""
-    return {layer: sums[1][layer][0] / sizes[layer] for layer in layers.content}
+def _with_content(vgg: VGG, targets: Targets, layers: FeatureLayers) -> Targets:
+    """The targets with the features of the photo."""
+    if targets.photo is None:
+        return targets
+    return Targets(targets.grams, content_targets(vgg, targets.photo, layers.content))
+
+
+def _content_terms(
+    sizes: Mapping[str, float], layers: FeatureLayers, weights: LossWeights, squares: Mapping[str, jax.Array]
+) -> tuple[jax.Array, Terms]:
+    """The content term of a single image, from its sums of squares {content layer: (1,)}."""
+    # In the order of the layers' factors.
+    losses = {layer: squares[layer][0] / sizes[layer] for layer in layers.content}
+    return content_terms(losses, layers, weights)
 
 
 def _feature_sizes(vgg: VGG, layers: Sequence[str], shape: Sequence[int]) -> dict[str, float]:

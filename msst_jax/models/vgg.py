@@ -8,7 +8,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from msst_jax.errors import UserError
-from msst_jax.ops.convolution_vjp import image_convolution
+from msst_jax.ops.convolution_vjp import padded_convolution
 from msst_jax.ops.pooling import average_pool, max_pool
 
 # Number of convolutions in each of the five blocks; configurations D and E of the paper.
@@ -79,22 +79,23 @@ def layer_stride(taps: Sequence[str]) -> int:
     return 1 << sum(tap.startswith("pool") for tap in taps)
 
 
-class ImageConv(nnx.Module):
-    """The first convolution. XLA's own gradient of an input with only three channels is slow on CPU."""
+class Conv3x3(nnx.Module):
+    """A convolution that keeps the size, with the gradients of `padded_convolution`."""
 
-    def __init__(self, outputs: int, *, padding: str, dtype: DTypeLike, rngs: nnx.Rngs):
-        self.kernel = nnx.Param(nnx.initializers.lecun_normal()(rngs.params(), (3, 3, 3, outputs), jnp.float32))
+    def __init__(self, inputs: int, outputs: int, *, padding: str, dtype: DTypeLike, rngs: nnx.Rngs):
+        """Builds the layer; see `VGG` for the padding."""
+        self.kernel = nnx.Param(nnx.initializers.lecun_normal()(rngs.params(), (3, 3, inputs, outputs), jnp.float32))
         self.bias = nnx.Param(jnp.zeros(outputs))
         self.padding = padding
         self.dtype = dtype
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(N, H, W, 3) to (N, H, W, outputs)."""
+        """(N, H, W, inputs) to (N, H, W, outputs)."""
         kernel, bias = self.kernel[...].astype(self.dtype), self.bias[...].astype(self.dtype)
         if self.padding == "zeros":
-            return image_convolution(x, kernel, 1) + bias
+            return padded_convolution(x, kernel, 1) + bias
         x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
-        return image_convolution(x, kernel, 0) + bias
+        return padded_convolution(x, kernel, 0) + bias
 
 
 class VGG(nnx.Module):
@@ -139,12 +140,8 @@ class VGG(nnx.Module):
         for tap in self.taps:
             if tap.startswith("conv"):
                 width = WIDTHS[int(tap[4]) - 1]
-                conv: nnx.Module
-                if channels == 3:
-                    conv = ImageConv(width, padding=padding, dtype=dtype, rngs=rngs)
-                else:
-                    conv = nnx.Conv(channels, width, (3, 3), padding=1, dtype=dtype, rngs=rngs)
-                setattr(self, tap, conv)
+                border = padding if channels == 3 else "zeros"
+                setattr(self, tap, Conv3x3(channels, width, padding=border, dtype=dtype, rngs=rngs))
                 channels = width
 
     def __call__(self, images: jax.Array, taps: Sequence[str]) -> dict[str, jax.Array]:

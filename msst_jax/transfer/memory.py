@@ -9,7 +9,7 @@ from msst_jax.optim.optimizer import Optimizer, OptimizerOptions, without_unused
 from msst_jax.runtime.memory import available_memory, is_memory_shared
 from msst_jax.transfer.listener import FEWER_RUNS
 from msst_jax.transfer.options import StylizationOptions
-from msst_jax.transfer.tiling import ScalePlan, evaluation_bytes, optimizer_bytes
+from msst_jax.transfer.tiling import ScalePlan, evaluation_bytes, optimizer_bytes, target_bytes
 
 GB = 10**9
 SAID_FROM = GB  # bytes from which on the estimate is told
@@ -37,10 +37,11 @@ def estimate_memory(
         return None
     first = evaluation_bytes(options, scales[0])
     shared = is_memory_shared()
+    later_targets = [0.0, *(target_bytes(options, scale) for scale in scales[1:])]  # those of the first are there
     return max(
-        (math.floor(temporary * evaluation_bytes(options, scale) / first) + optimizer_bytes(options, scale))
+        (math.floor(temporary * evaluation_bytes(options, scale) / first + later) + optimizer_bytes(options, scale))
         * (scale.devices if shared else 1)
-        for scale in scales
+        for scale, later in zip(scales, later_targets, strict=True)
     )
 
 

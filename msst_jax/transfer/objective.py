@@ -38,6 +38,7 @@ from msst_jax.transfer.inputs import PhotoInputs
 from msst_jax.transfer.kept import KeptPhoto, kept_photo, put_back
 from msst_jax.transfer.options import NetworkOptions, StylizationOptions
 from msst_jax.transfer.photo_colors import with_photo_colors
+from msst_jax.transfer.tiling import stores_content
 
 ExtraLoss = Callable[[jax.Array, jax.Array, Features], jax.Array | Mapping[str, jax.Array]]
 """extra_loss(pixels, result, features) -> weighted scalar or {name: weighted scalar}, added to the loss of the method.
@@ -154,10 +155,8 @@ def build_objective(
     layers, tiles, split = options.layers, tiles or options.tiles or 1, split_of(scene.photo)
     vgg = place_everywhere(vgg, split)
     grams = _scene_grams(vgg, scene, layers, tiles)
-    targets = Targets(
-        place_everywhere(jax.tree.map(lambda *values: jnp.concatenate(values), *grams), split),
-        _content_features(vgg, scene, layers, tiles),
-    )
+    grams = place_everywhere(jax.tree.map(lambda *values: jnp.concatenate(values), *grams), split)
+    targets = _photo_targets(options, vgg, scene, tiles)._replace(grams=grams)
     if options.tv_per_pixel:
         weights = weights.with_tv_per_pixel(*scene.photo.shape[:2])
     weights = place_everywhere(weights, split)
@@ -179,13 +178,13 @@ def build_separate_objective(
     split = split_of(scene.photo)
     vgg = place_everywhere(vgg, split)
     grams = _scene_grams(vgg, scene, layers, tiles)
-    content = _content_features(vgg, scene, layers, tiles)
+    photo = _photo_targets(options, vgg, scene, tiles)
     whole = place_pictures(jnp.ones_like(scene.masks[..., :1]), split)
     if options.guided:
         guidance = _scene_guidance(vgg, whole, layers)
-        loss = Partial(bind(_separate_guided, layers, weights, Cut(tiles, split)), vgg, content, guidance)
+        loss = Partial(bind(_separate_guided, layers, weights, Cut(tiles, split)), vgg, photo, guidance)
     else:
-        loss = Partial(bind(_separate_objective, layers, weights, options.remat, tiles), vgg, content, whole)
+        loss = Partial(bind(_separate_objective, layers, weights, options.remat, tiles), vgg, photo, whole)
     return loss, place_everywhere(jax.tree.map(lambda *values: jnp.stack(values), *grams), split)
 
 
@@ -199,9 +198,12 @@ def _scene_grams(vgg: VGG, scene: Scene, layers: FeatureLayers, tiles: int) -> l
     ]
 
 
-def _content_features(vgg: VGG, scene: Scene, layers: FeatureLayers, tiles: int) -> dict[str, jax.Array]:
-    """The features {content layer: (1, H', W', C)} of the photo, where it is."""
-    return place_pictures(_content_targets(vgg, scene.photo, layers.content, tiles), split_of(scene.photo))
+def _photo_targets(options: StylizationOptions, vgg: VGG, scene: Scene, tiles: int) -> Targets:
+    """The targets of the photo, without any style's, where it is."""
+    if not stores_content(options, scene.photo.shape[0], tiles):
+        return Targets({}, {}, scene.photo)
+    features = _content_targets(vgg, scene.photo, options.layers.content, tiles)
+    return Targets({}, place_pictures(features, split_of(scene.photo)))
 
 
 def _scene_guidance(vgg: VGG, masks: jax.Array, layers: FeatureLayers) -> Guidance:
@@ -319,12 +321,12 @@ def _separate_objective(
     remat: bool,
     tiles: int,
     vgg: VGG,
-    content: dict[str, jax.Array],
+    photo: Targets,
     whole: jax.Array,
     pixels: jax.Array,
     grams: dict[str, jax.Array],
 ) -> tuple[jax.Array, Terms]:
-    return _stylization_loss(vgg, Targets(grams, content), whole, layers, pixels, weights, remat, tiles)
+    return _stylization_loss(vgg, photo._replace(grams=grams), whole, layers, pixels, weights, remat, tiles)
 
 
 def _separate_guided(
@@ -332,12 +334,12 @@ def _separate_guided(
     weights: LossWeights,
     cut: Cut,
     vgg: VGG,
-    content: dict[str, jax.Array],
+    photo: Targets,
     whole: Guidance,
     pixels: jax.Array,
     grams: dict[str, jax.Array],
 ) -> tuple[jax.Array, Terms]:
-    return _guided_loss(vgg, Targets(grams, content), whole, layers, pixels[0], weights, cut)
+    return _guided_loss(vgg, photo._replace(grams=grams), whole, layers, pixels[0], weights, cut)
 
 
 _style_targets = jax.jit(tiled_style_targets, static_argnums=(2, 3))

@@ -1,6 +1,5 @@
 """Into how many windows of rows a picture is cut, so that an evaluation fits into memory."""
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -23,7 +22,8 @@ WHOLE_BELOW = 10**9  # bytes: evaluations that take less are never cut
 # (photo_separate) and 1.1 (seed); on an H100 half of that.
 FEATURE_SHARE = 1.2
 PICTURE_COPIES = 4  # of each image and of the result, beside the windows of a tiled evaluation: gradients, composites
-FREE_SHARE = 0.9  # of the free memory: guides, targets of styles, what the allocator loses
+SCENE_COPIES = 3  # as much as so many pictures: photo, masks and guides on the device, of two regions
+FREE_SHARE = 0.9  # of the free memory: targets of styles, what the allocator loses
 
 
 class ScalePlan(NamedTuple):
@@ -74,15 +74,24 @@ def plan_tiles(
 
 def _fitted(options: StylizationOptions, plan: ScalePlan, available: int, correction: float) -> ScalePlan:
     """The plan with the fewest tiles that fit, if any do."""
-    rest = FREE_SHARE * available - optimizer_bytes(options, plan) - _target_bytes(options, plan)
+    rest = FREE_SHARE * available
     for tiles in range(1, plan.shape[2]):
-        windows = _windows(options, [*options.layers.style, *options.layers.content], plan._replace(tiles=tiles))
+        windows = _windows(options, [*options.layers.style, *options.layers.content], plan.shape[2], tiles)
         if tiles > 1 and windows.owned_rows < windows.reach:  # a window hardly gets smaller, and ever more are needed
             break
         cut = plan._replace(tiles=tiles)
-        if evaluation_bytes(options, cut) * correction <= rest:
+        if evaluation_bytes(options, cut) * correction + argument_bytes(options, cut) <= rest:
             return cut
     return plan
+
+
+def stores_content(options: StylizationOptions, height: int, tiles: int) -> bool:
+    """Whether the photo's features that the content loss compares with are stored, and not computed for every window.
+
+    They are, unless they take more than a window on its way through VGG. That depends on nothing else, so that equal
+    tiles give equal pictures, whatever memory is free.
+    """
+    return height * _content_bytes(options) <= max(_passes(options, 1, height, tiles))
 
 
 def evaluation_bytes(options: StylizationOptions, plan: ScalePlan) -> float:
@@ -91,20 +100,26 @@ def evaluation_bytes(options: StylizationOptions, plan: ScalePlan) -> float:
     That is the features, and copies of the pictures if tiled.
     """
     runs, images, height, width, _ = plan.shape
-    style, content = options.layers.style, options.layers.content
-    if options.guided:
-        passes = [_feature_bytes(options, (*style, *content), plan)]
-    else:
-        passes = [_feature_bytes(options, style, plan)] * images + [_feature_bytes(options, content, plan)]
+    passes = _passes(options, images, height, plan.tiles)
     if plan.tiles == 1:
         held = max(passes) if options.remat and not options.guided else sum(passes)
         return runs * width * held / plan.devices
-    return runs * width * (max(passes) + height * PICTURE_COPIES * 3 * 4 * (images + 1))
+    windowed = runs * (max(passes) + height * PICTURE_COPIES * 3 * 4 * (images + 1))
+    if not stores_content(options, height, plan.tiles):
+        windowed += _windows(options, options.layers.content, height, plan.tiles).size * _content_bytes(options)
+    return width * windowed
 
 
-def _feature_bytes(options: StylizationOptions, layers: Sequence[str], plan: ScalePlan) -> float:
-    """Of an image, or a window of it, going through VGG, for each column."""
-    return FEATURE_SHARE * _windows(options, layers, plan).size * feature_bytes(options.network, layers)
+def _passes(options: StylizationOptions, images: int, height: int, tiles: int) -> list[float]:
+    """What each picture, or a window of it, takes on its way through VGG, for each column.
+
+    That is the one image if it is guided, else the images and then their composite.
+    """
+    style, content = options.layers.style, options.layers.content
+    return [
+        FEATURE_SHARE * _windows(options, layers, height, tiles).size * feature_bytes(options.network, layers)
+        for layers in ([(*style, *content)] if options.guided else [*[style] * images, content])
+    ]
 
 
 def feature_bytes(network: NetworkOptions, layers: Sequence[str]) -> float:
@@ -127,14 +142,29 @@ def _channels(taps: Sequence[str], tap: str) -> float:
     return WIDTHS[int(tap[4]) - 1] / layer_stride(taps_to(taps, tap)) ** 2
 
 
-def _windows(options: StylizationOptions, layers: Sequence[str], plan: ScalePlan) -> RowWindows:
-    return feature_windows(tap_names(options.network.name), layers, plan.shape[2], plan.tiles)
+def _windows(options: StylizationOptions, layers: Sequence[str], height: int, tiles: int) -> RowWindows:
+    return feature_windows(tap_names(options.network.name), layers, height, tiles)
 
 
-def _target_bytes(options: StylizationOptions, plan: ScalePlan) -> float:
-    """The features of the photo that the content loss compares with."""
+def argument_bytes(options: StylizationOptions, plan: ScalePlan) -> float:
+    """What is there beside an evaluation, on each device: the optimizer's state, the targets and the scene."""
+    height, width, channels = plan.shape[2:]
+    scene = SCENE_COPIES * height * width * channels * 4 / plan.devices
+    return optimizer_bytes(options, plan) + target_bytes(options, plan) + scene
+
+
+def target_bytes(options: StylizationOptions, plan: ScalePlan) -> float:
+    """The features of the photo that the content loss compares with, if they are stored, on each device."""
+    height, width = plan.shape[2:4]
+    if not stores_content(options, height, plan.tiles):
+        return 0
+    return height * width * _content_bytes(options) / plan.devices
+
+
+def _content_bytes(options: StylizationOptions) -> float:
+    """Of the features of the content layers, for each pixel."""
     taps, layers = tap_names(options.network.name), options.layers.content
-    return _itemsize(options.network) * math.prod(plan.shape[2:4]) * sum(_channels(taps, layer) for layer in layers)
+    return _itemsize(options.network) * sum(_channels(taps, layer) for layer in layers)
 
 
 def optimizer_bytes(options: StylizationOptions, plan: ScalePlan) -> int:

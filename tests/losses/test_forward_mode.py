@@ -24,7 +24,7 @@ from msst_jax.losses.objective import (
 )
 from msst_jax.models.vgg import VGG
 from msst_jax.ops import weighted_gram
-from msst_jax.ops.convolution_vjp import image_convolution, valid_convolution
+from msst_jax.ops.convolution_vjp import padded_convolution, valid_convolution
 from msst_jax.ops.pooling import average_pool, max_pool
 from msst_jax.ops.weighted_gram import weighted_gram_products
 
@@ -91,7 +91,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "gram": lambda: operation(gram, (2, 7, 6, 3)),
     "guided_gram": lambda: operation(lambda x, guides: guided_gram(x, guides**2), (7, 6, 3), (7, 6, 2)),
     "content_loss": lambda: operation(content_loss, (1, 7, 6, 3), (1, 7, 6, 3)),
-    "image_convolution": lambda: operation(lambda *xs: image_convolution(*xs, 1), (2, 7, 6, 3), (3, 3, 3, 5)),
+    "padded_convolution": lambda: operation(lambda *xs: padded_convolution(*xs, 1), (2, 7, 6, 3), (3, 3, 3, 5)),
     "valid_convolution 9x9": lambda: operation(valid_convolution, (2, 14, 16, 3), (9, 9, 3, 4)),
     "valid_convolution of stride 2": lambda: operation(
         lambda *xs: valid_convolution(*xs, 2), (2, 13, 16, 5), (3, 3, 5, 4)
@@ -141,7 +141,7 @@ def test_hessian_vector_products_of_all_modes_are_equal(name: str) -> None:
         assert_near(other, expected)
 
 
-@pytest.mark.parametrize("name", ["guided_gram", "max_pool", "image_convolution"])
+@pytest.mark.parametrize("name", ["guided_gram", "max_pool", "padded_convolution"])
 def test_hessian_vector_products_of_a_batch_are_those_of_each_direction(name: str) -> None:
     function, x, direction = CASES[name]()
 
@@ -155,8 +155,8 @@ def test_hessian_vector_products_of_a_batch_are_those_of_each_direction(name: st
 
 def test_tangents_of_one_argument_alone_leave_the_others_fixed() -> None:
     x, kernel, along = random((2, 7, 6, 3), (3, 3, 3, 5), (3, 3, 3, 5))
-    tangent = jax.jvp(lambda kernel: image_convolution(x, kernel, 1), (kernel,), (along,))[1]
-    assert_near(tangent, image_convolution(x, along, 1))
+    tangent = jax.jvp(lambda kernel: padded_convolution(x, kernel, 1), (kernel,), (along,))[1]
+    assert_near(tangent, padded_convolution(x, along, 1))
 
 
 def test_tangents_of_weighted_products_do_not_depend_on_the_chunks(monkeypatch: pytest.MonkeyPatch) -> None:

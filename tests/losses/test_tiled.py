@@ -47,6 +47,7 @@ class Scene(NamedTuple):
     layers: FeatureLayers
     weights: LossWeights
     targets: Targets
+    photo: jax.Array
     masks: jax.Array
     guidance: Guidance
     pixels: jax.Array
@@ -65,7 +66,7 @@ def scene(vgg: VGG, layers: FeatureLayers, weights: LossWeights, size: tuple[int
         jax.jit(style_targets, static_argnums=2)(vgg, uniform(height + 3, width, 3, seed=k), layers.style)
         for k in range(regions)
     ]
-    photograph = uniform(height, width, 3, seed=20)
+    photograph = jnp.asarray(uniform(height, width, 3, seed=20))
     masks = jnp.asarray(masks_of(height, width, regions))
     return Scene(
         vgg,
@@ -75,28 +76,32 @@ def scene(vgg: VGG, layers: FeatureLayers, weights: LossWeights, size: tuple[int
             jax.tree.map(lambda *values: jnp.concatenate(values), *grams),
             jax.jit(content_targets, static_argnums=2)(vgg, photograph, layers.content),
         ),
+        photograph,
         masks,
         jax.jit(guidance_of_masks, static_argnums=2)(vgg, masks, layers.style),
         jnp.asarray(uniform(regions, height, width, 3, seed=21)),
     )
 
 
-def losses(made: Scene, guided: bool, tiles: int) -> tuple[tuple[Callable[..., Any], Callable[..., Any]], jax.Array]:
-    """The loss of the whole and that by tiles, and what they are evaluated at."""
-    vgg, layers, weights, targets, masks, guidance, pixels = made
+def losses(
+    made: Scene, guided: bool, tiles: int, stored: bool = True
+) -> tuple[tuple[Callable[..., Any], Callable[..., Any]], jax.Array]:
+    """The loss of the whole and that by tiles, with stored features of the photo or none, and an argument of both."""
+    vgg, layers, weights, targets, photograph, masks, guidance, pixels = made
+    given = targets if stored else Targets(targets.grams, {}, photograph)
     if guided:
         return (
             lambda image: guided_stylization_loss(vgg, targets, guidance, layers, image, weights),
-            lambda image: tiled_guided_loss(vgg, targets, guidance, layers, image, weights, tiles=tiles),
+            lambda image: tiled_guided_loss(vgg, given, guidance, layers, image, weights, tiles=tiles),
         ), pixels[0]
     return (
         lambda images: stylization_loss(vgg, targets, masks, layers, images, weights),
-        lambda images: tiled_stylization_loss(vgg, targets, masks, layers, images, weights, tiles=tiles),
+        lambda images: tiled_stylization_loss(vgg, given, masks, layers, images, weights, tiles=tiles),
     ), pixels
 
 
-def assert_alike(made: Scene, guided: bool, tiles: int) -> None:
-    functions, x = losses(made, guided, tiles)
+def assert_alike(made: Scene, guided: bool, tiles: int, stored: bool) -> None:
+    functions, x = losses(made, guided, tiles, stored)
     used = [*made.layers.style, *made.layers.content]
     assert feature_windows(made.vgg.taps, used, x.shape[-3], tiles).count == tiles
     (whole, terms), gradient = jax.jit(jax.value_and_grad(functions[0], has_aux=True))(x)
@@ -120,17 +125,18 @@ def network(pooling: str = "max", padding: str = "zeros", layers: FeatureLayers 
     return load_vgg("vgg16", [*layers.style, *layers.content], pooling=pooling, padding=padding)[0]
 
 
+@pytest.mark.parametrize("stored", [True, False], ids=["stored", "computed"])
 @pytest.mark.parametrize("guided", [True, False], ids=["guided", "separate"])
 @pytest.mark.parametrize(
     ("size", "regions", "tiles", "pooling", "padding"),
-    [((61, 22), 2, 3, "max", "zeros"), ((48, 17), 3, 2, "average", "replicate")],
-    ids=["odd, K=2", "K=3"],
+    [((61, 22), 2, 3, "max", "zeros"), ((48, 17), 3, 2, "average", "replicate"), ((14, 10), 2, 1, "max", "zeros")],
+    ids=["odd, K=2", "K=3", "whole"],
 )
 def test_loss_terms_and_gradient_by_tiles_are_those_of_the_whole(
-    guided: bool, size: tuple[int, int], regions: int, tiles: int, pooling: str, padding: str
+    stored: bool, guided: bool, size: tuple[int, int], regions: int, tiles: int, pooling: str, padding: str
 ) -> None:
     made = scene(network(pooling, padding), LAYERS, WEIGHTS[guided], size, regions)
-    assert_alike(without_smoothness(made), guided, tiles)
+    assert_alike(without_smoothness(made), guided, tiles, stored)
 
 
 def test_targets_by_tiles_are_those_of_the_whole() -> None:
@@ -155,6 +161,7 @@ def test_second_derivatives_by_tiles_are_refused_instead_of_taken_for_zero(guide
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("stored", [True, False], ids=["stored", "computed"])
 @pytest.mark.parametrize("regions", [2, 3])
 @pytest.mark.parametrize(
     ("preset", "size", "tiles"),
@@ -162,12 +169,12 @@ def test_second_derivatives_by_tiles_are_refused_instead_of_taken_for_zero(guide
     ids=["photo", "photo_separate", "seed"],
 )
 def test_every_preset_by_tiles_has_the_loss_and_gradient_of_the_whole(
-    preset: Any, size: tuple[int, int], tiles: int, regions: int
+    preset: Any, size: tuple[int, int], tiles: int, regions: int, stored: bool
 ) -> None:
     options = build_options(preset.get_config())
     made = scene(load_loss_network(options.network)[0], options.layers, options.weights(0.2), size, regions)
     per_pixel = options.weights(0.2).with_tv_per_pixel(*size) if options.tv_per_pixel else options.weights(0.2)
-    assert_alike(made._replace(weights=per_pixel), options.guided, tiles)
+    assert_alike(made._replace(weights=per_pixel), options.guided, tiles, stored)
 
 
 def temporary_bytes(made: Scene, guided: bool, tiles: int) -> Sequence[int]:

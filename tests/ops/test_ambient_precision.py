@@ -8,14 +8,14 @@ import pytest
 
 from msst_jax.losses.functional import gram, guided_gram
 from msst_jax.ops.ambient_precision import ambient_precision, with_ambient_precision
-from msst_jax.ops.convolution_vjp import image_convolution, valid_convolution
+from msst_jax.ops.convolution_vjp import padded_convolution, valid_convolution
 from tests.helpers.lowered_products import lowered_products
 
 IMAGES = jnp.ones((1, 8, 8, 3))
 FUNCTIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gram": gram,
     "guided_gram": lambda x: guided_gram(x[0], jnp.ones((8, 8, 2))),
-    "image_convolution": lambda x: image_convolution(x, jnp.ones((3, 3, 3, 4)), 1),
+    "padded_convolution": lambda x: padded_convolution(x, jnp.ones((3, 3, 3, 4)), 1),
     "valid_convolution": lambda x: valid_convolution(x, jnp.ones((3, 3, 3, 4))),
 }
 

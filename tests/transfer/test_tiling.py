@@ -10,7 +10,7 @@ import pytest
 
 from msst_jax.configs import photo, photo_separate, seed
 from msst_jax.errors import UserError
-from msst_jax.losses.objective import Features
+from msst_jax.losses.objective import Features, Targets
 from msst_jax.models.pretrained import load_vgg
 from msst_jax.presets.validation import check_config
 from msst_jax.transfer import memory, objective, tiling
@@ -19,7 +19,14 @@ from msst_jax.transfer.build import build_options
 from msst_jax.transfer.inputs import Painting, PhotoInputs, Region
 from msst_jax.transfer.listener import Listener
 from msst_jax.transfer.options import StylizationOptions
-from msst_jax.transfer.tiling import ScalePlan, evaluation_bytes, optimizer_bytes, plan_tiles
+from msst_jax.transfer.tiling import (
+    ScalePlan,
+    argument_bytes,
+    evaluation_bytes,
+    plan_tiles,
+    stores_content,
+    target_bytes,
+)
 from tests.helpers.pictures import noise, quick_config, stripe
 
 GB = 10**9
@@ -61,8 +68,27 @@ def test_as_few_tiles_are_taken_as_fit(monkeypatch: pytest.MonkeyPatch):
     assert 1 < more < less
     plan = ScalePlan(MEGAPIXELS[16], 5)
     for tiles, fits in ((less, True), (less - 1, False)):
-        needed = evaluation_bytes(options, plan._replace(tiles=tiles)) + optimizer_bytes(options, plan)
-        assert (needed + tiling._target_bytes(options, plan) <= tiling.FREE_SHARE * 12 * GB) == fits
+        cut = plan._replace(tiles=tiles)
+        needed = evaluation_bytes(options, cut) + argument_bytes(options, cut)
+        assert (needed <= tiling.FREE_SHARE * 12 * GB) == fits
+
+
+def test_features_of_the_photo_are_stored_unless_they_take_more_than_a_window():
+    for preset in (photo, photo_separate, seed):
+        options = build_options(preset.get_config())
+        plan = ScalePlan((1, 2, 4096, 4096, 3), 5)
+        few, many = (plan._replace(tiles=tiles) for tiles in (2, 64))
+        assert [stores_content(options, 4096, tiles) for tiles in (1, 2, 64)] == [True, True, False]
+        assert target_bytes(options, few) > GB > target_bytes(options, many) == 0
+        kept = [evaluation_bytes(options, each) + target_bytes(options, each) for each in (few, many)]
+        assert kept[1] < kept[0] / 2
+
+
+def test_a_large_picture_fits_into_eight_gigabytes(monkeypatch: pytest.MonkeyPatch):
+    options = replace(
+        build_options(photo.get_config()), optimizer=build_options(quick_config(optimizer="adam")).optimizer
+    )
+    assert tiles_of(options, 7 * GB, 16, monkeypatch) > 1
 
 
 def test_a_picture_that_no_tiles_make_fit_is_left_whole_for_the_advice(monkeypatch: pytest.MonkeyPatch):
@@ -98,11 +124,15 @@ def test_tiles_take_a_tenth_of_the_memory_of_a_large_picture():
         assert tiled < 0.1 * whole
 
 
+@pytest.mark.parametrize("stored", [True, False], ids=["stored", "computed"])
 @pytest.mark.parametrize("guided", [True, False], ids=["guided", "separate"])
-def test_tiles_give_the_same_images_even_in_a_batch(inputs: PhotoInputs, guided: bool):
+def test_tiles_give_the_same_images_even_in_a_batch(
+    inputs: PhotoInputs, guided: bool, stored: bool, monkeypatch: pytest.MonkeyPatch
+):
     options = build_options(quick_config(guided=guided, steps=3))
     runs = [options.weights(ratio) for ratio in (0.0, 0.5)]
     whole = stylization.stylize(options, VGG, inputs, runs)
+    monkeypatch.setattr(objective, "stores_content", lambda *_: stored)
     tiled = stylization.stylize(replace(options, tiles=3), VGG, inputs, runs)
     np.testing.assert_allclose(tiled.images, whole.images, atol=1e-4)
     for ours, theirs in zip(tiled.losses, whole.losses, strict=True):
@@ -111,19 +141,21 @@ def test_tiles_give_the_same_images_even_in_a_batch(inputs: PhotoInputs, guided:
     assert np.abs(tiled.images[0] - tiled.images[1]).max() > 1e-4
 
 
+@pytest.mark.parametrize("stored", [True, False], ids=["stored", "computed"])
 @pytest.mark.parametrize("guided", [True, False], ids=["guided", "separate"])
-def test_tiles_reach_each_style_alone(inputs: PhotoInputs, guided: bool, monkeypatch: pytest.MonkeyPatch):
+def test_tiles_reach_each_style_alone(inputs: PhotoInputs, guided: bool, stored: bool, monkeypatch: pytest.MonkeyPatch):
     name = "tiled_guided_loss" if guided else "tiled_stylization_loss"
     loss, asked = getattr(objective, name), []
 
-    def spy(*args: Any, tiles: int) -> Any:
-        asked.append(tiles)
-        return loss(*args, tiles=tiles)
+    def spy(vgg: Any, targets: Targets, *args: Any, tiles: int) -> Any:
+        asked.append((tiles, targets.photo is None))
+        return loss(vgg, targets, *args, tiles=tiles)
 
     monkeypatch.setattr(objective, name, spy)
+    monkeypatch.setattr(objective, "stores_content", lambda *_: stored)
     options = build_options(quick_config(guided=guided, steps=1, tiles="2", style_layers=("relu1_1",)))
     assert stylization.stylize_separately(options, VGG, inputs).finite.all()
-    assert set(asked) == {2}
+    assert set(asked) == {(2, stored)}
 
 
 def test_a_loss_of_the_users_sees_the_features_of_the_whole_picture(inputs: PhotoInputs):
@@ -143,8 +175,7 @@ def test_tiles_that_memory_asks_for_are_said_and_used(inputs: PhotoInputs, monke
     monkeypatch.setattr(tiling, "WHOLE_BELOW", 1)
     options = build_options(quick_config(steps=1, optimizer="adam"))
     plan = ScalePlan((1, 1, *inputs.photo.shape), 1)
-    rest = optimizer_bytes(options, plan) + tiling._target_bytes(options, plan)
-    free = (rest + 0.9 * evaluation_bytes(options, plan)) / tiling.FREE_SHARE
+    free = (argument_bytes(options, plan) + 0.9 * evaluation_bytes(options, plan)) / tiling.FREE_SHARE
     monkeypatch.setattr(tiling, "available_memory", lambda: int(free))
     said: list[str] = []
     listener = Listener(announce=lambda text, left=None: said.append(text))
