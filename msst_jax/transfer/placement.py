@@ -7,11 +7,11 @@ on the devices in strips; the network and the statistics of the styles are on ev
 from collections.abc import Sequence
 
 import jax
-import numpy as np
 from jax.sharding import Mesh
 
 from msst_jax.models.vgg import deepest_tap, layer_stride, tap_names
-from msst_jax.ops.picture_split import COLUMNS, ROWS, STRIPS, PictureSplit, place_everywhere, place_pictures
+from msst_jax.ops.device_split import device_mesh, place_everywhere
+from msst_jax.ops.picture_split import COLUMNS, ROWS, STRIPS, PictureSplit, place_pictures
 from msst_jax.transfer.objective import Scene
 from msst_jax.transfer.options import NetworkOptions
 
@@ -23,7 +23,7 @@ def choose_split(network: NetworkOptions, shape: Sequence[int], devices: Sequenc
     preferred: their edges, where devices exchange features, are shorter.
     """
     for count in range(len(devices), 1, -1):
-        split = _strips(shape, Mesh(np.array(devices[:count]), (STRIPS,)), count * strip_multiple(network))
+        split = _strips(shape, device_mesh(devices[:count], STRIPS), count * strip_multiple(network))
         if split:
             return split
     return None
