@@ -34,6 +34,11 @@ def split_batch(devices: Sequence[jax.Device]) -> BatchSplit | None:
     return BatchSplit(device_mesh(devices, BATCH)) if len(devices) > 1 else None
 
 
+def place_shares(tree: Any, split: BatchSplit) -> Any:
+    """Arrays (N, ...), a share of which goes to each device."""
+    return jax.device_put(tree, split.shares)
+
+
 def batch_split_of(array: jax.Array) -> BatchSplit | None:
     """How an array (N, ...) lies on devices; None if it is not divided along its first axis."""
     sharding: Any = getattr(array, "sharding", None)

@@ -35,6 +35,14 @@ def device_mesh(devices: Sequence[jax.Device], axis: str) -> Mesh:
     return Mesh(np.array(devices), (axis,))
 
 
+def gather(array: jax.Array) -> jax.Array:
+    """An array as a whole, on a single device."""
+    sharding = getattr(array, "sharding", None)
+    if not isinstance(sharding, NamedSharding) or not isinstance(sharding.mesh, Mesh):  # an abstract one has no devices
+        return array
+    return jax.device_put(array, sharding.mesh.devices.flat[0])
+
+
 def place_everywhere(tree: Any, split: DeviceSplit | None) -> Any:
     """Arrays, a copy of which goes to each device; None leaves all where they are."""
     return tree if split is None else jax.device_put(tree, split.everywhere)

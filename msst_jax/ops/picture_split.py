@@ -71,12 +71,6 @@ def place_pictures(tree: Any, split: PictureSplit | None) -> Any:
     return jax.tree.map(lambda picture: jax.device_put(picture, split.sharding(picture.ndim)), tree)
 
 
-def gather(picture: jax.Array) -> jax.Array:
-    """A picture as a whole, on a single device."""
-    split = split_of(picture)
-    return picture if split is None else jax.device_put(picture, split.mesh.devices.flat[0])
-
-
 def split_of(picture: jax.Array) -> PictureSplit | None:
     """How a picture (..., H, W, C) lies on devices; None if it is on a single one."""
     sharding: Any = getattr(picture, "sharding", None)

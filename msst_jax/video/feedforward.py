@@ -112,6 +112,7 @@ def feedforward_stylizer(
         program = compiled_stylizer(network[0], finder.definition, spec, options.picture_smoothing, places, split)
         found = finder.arguments(batch.images, keys)
         is_key = np.isin(np.arange(batch_size), keys) if split else None
+        state = place_everywhere(state, split)  # that of an earlier run, and the first one
         return program(weights, found, batch.images, batch.given, mixtures, is_key, state)
 
     state = {"regions": initial_mask_state(spec), "picture": jnp.zeros((height, width, 3))}

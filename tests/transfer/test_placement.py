@@ -16,7 +16,8 @@ from msst_jax.configs import photo, seed
 from msst_jax.errors import UserError
 from msst_jax.io.images import read_picture
 from msst_jax.losses.functional import guided_gram
-from msst_jax.ops.picture_split import COLUMNS, ROWS, PictureSplit, gather, place_pictures, split_of
+from msst_jax.ops.device_split import gather
+from msst_jax.ops.picture_split import COLUMNS, ROWS, PictureSplit, place_pictures, split_of
 from msst_jax.optim.minimize import make_init
 from msst_jax.optim.optimizer import build_optimizer
 from msst_jax.presets.validation import check_config
