@@ -1,10 +1,10 @@
 """A batch over several devices, each of which computes its own share: frames of a video, runs of an optimization.
 
-What is computed of such arrays is mapped over the shares (`jax.shard_map` with SHARE and WHOLE), not left to XLA's
-partitioner: so nothing is exchanged but what a function exchanges by itself.
+What is computed of such arrays is mapped over the shares, not left to XLA's partitioner: so nothing is exchanged but
+what a function exchanges by itself.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,17 @@ class BatchSplit(DeviceSplit):
     def shares(self) -> NamedSharding:
         """Of arrays whose first axis is a multiple of the devices."""
         return NamedSharding(self.mesh, SHARE)
+
+    def of_shares(self, function: Callable[..., Any], arguments: Any, results: Any = SHARE) -> Callable[..., Any]:
+        """What each device computes with `function` of its shares.
+
+        Args:
+          function: of arrays, the collectives of which have the axis BATCH.
+          arguments: SHARE or WHOLE for each; a single one for all of them.
+          results: as `arguments`.
+        """
+        # What JAX checks otherwise, which values differ by device, it asks of every operation; not all of them tell.
+        return jax.shard_map(function, mesh=self.mesh, in_specs=arguments, out_specs=results, check_vma=False)
 
 
 def split_batch(devices: Sequence[jax.Device]) -> BatchSplit | None:

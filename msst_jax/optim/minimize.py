@@ -212,8 +212,11 @@ def make_init(
             best_loss=jnp.full(runs, jnp.inf, pixels.dtype),
             alive=jnp.ones(runs, bool),
         )
-        return _placed(jax.tree.map(jnp.copy, state), split)  # jit returns an argument itself uncopied
+        state = jax.tree.map(jnp.copy, state)  # jit returns an argument itself uncopied
+        return state if isinstance(split, BatchSplit) else _placed(state, split)
 
+    if isinstance(split, BatchSplit):
+        return jax.jit(split.of_shares(start, SHARE))
     return jax.jit(start)
 
 
@@ -244,11 +247,9 @@ def compile_step(
             after, terms, alive = single(state, loss)
         else:
             after, terms, alive = jax.vmap(single, in_axes=(0, None, 0))(state, loss, runs)
-        return after if by_runs else _placed(after, split), terms, alive
+        return after if isinstance(split, BatchSplit) else _placed(after, split), terms, alive
 
-    by_runs = isinstance(split, BatchSplit)
-    shares: Any = {"in_specs": (SHARE, WHOLE, SHARE), "out_specs": SHARE, "check_vma": False}
-    mapped = jax.shard_map(step, mesh=split.mesh, **shares) if isinstance(split, BatchSplit) else step
+    mapped = split.of_shares(step, (SHARE, WHOLE, SHARE)) if isinstance(split, BatchSplit) else step
     if split is not None:
         state = jax.tree.map(
             lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
@@ -259,7 +260,7 @@ def compile_step(
     return compiled, time.perf_counter() - start_time
 
 
-def _placed(state: MinimizerState, split: PictureSplit | BatchSplit | None) -> MinimizerState:
+def _placed(state: MinimizerState, split: PictureSplit | None) -> MinimizerState:
     """The state of a program, on the devices of the pixels."""
     return state if split is None else jax.lax.with_sharding_constraint(state, _shardings(state, split))
 

@@ -163,8 +163,4 @@ def compiled_stylizer(
         return jax.jit(stylize)
     arguments = (WHOLE, SHARE if finder is None else WHOLE, SHARE, SHARE, SHARE, SHARE, WHOLE)
     shardings = tuple(split.everywhere if where == WHOLE else split.shares for where in arguments)
-    # What JAX checks otherwise, which values differ by device, it asks of every operation, and not all of them tell.
-    mapped = jax.shard_map(
-        stylize, mesh=split.mesh, in_specs=arguments, out_specs=(SHARE, SHARE, WHOLE), check_vma=False
-    )
-    return jax.jit(mapped, in_shardings=shardings)
+    return jax.jit(split.of_shares(stylize, arguments, (SHARE, SHARE, WHOLE)), in_shardings=shardings)
