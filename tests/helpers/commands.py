@@ -115,7 +115,7 @@ def run_script(arguments: Sequence[str], folder: Path, script: Path = STYLIZE, *
 def run_comparison(module: str, *arguments: str) -> list[dict[str, Any]]:
     """What `python -m tests.helpers.MODULE` prints, a JSON in each line.
 
-    For programs over several virtual devices, in a process of its own: one whose threads wait for each other never ends.
+    Of programs over several virtual devices, in their own process: one whose threads wait for each other never ends.
     """
     command = [sys.executable, "-m", f"tests.helpers.{module}", *arguments]
     made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=WAIT, check=False)

@@ -1,4 +1,4 @@
-"""`--config.devices` of a video: refused if there are fewer, without effect where frames are optimized, resumed alike."""
+"""`--config.devices` of a video: refused if there are fewer, and a video is resumed with as many as it began."""
 
 from pathlib import Path
 
