@@ -53,6 +53,10 @@ def place_shares(tree: Any, split: BatchSplit) -> Any:
 def batch_split_of(array: jax.Array) -> BatchSplit | None:
     """How an array (N, ...) lies on devices; None if it is not divided along its first axis."""
     sharding: Any = getattr(array, "sharding", None)
-    if not isinstance(sharding, NamedSharding) or not isinstance(sharding.mesh, Mesh) or sharding.spec[:1] != SHARE:
+    if (
+        not isinstance(sharding, NamedSharding)
+        or not isinstance(sharding.mesh, Mesh)
+        or tuple(sharding.spec)[:1] != (BATCH,)
+    ):
         return None
     return BatchSplit(sharding.mesh)

@@ -215,9 +215,7 @@ def make_init(
         state = jax.tree.map(jnp.copy, state)  # jit returns an argument itself uncopied
         return state if isinstance(split, BatchSplit) else _placed(state, split)
 
-    if isinstance(split, BatchSplit):
-        return jax.jit(split.of_shares(start, SHARE))
-    return jax.jit(start)
+    return jax.jit(start, **_result_shardings(split))
 
 
 def state_bytes(transform: optax.GradientTransformation, pixels: jax.ShapeDtypeStruct, *, batched: bool) -> int:
@@ -256,8 +254,13 @@ def compile_step(
             *(state, _shardings(state, split)),
         )
     start_time = time.perf_counter()
-    compiled = jax.jit(mapped, donate_argnums=0).lower(state, loss, runs).compile()
+    compiled = jax.jit(mapped, donate_argnums=0, **_result_shardings(split)).lower(state, loss, runs).compile()
     return compiled, time.perf_counter() - start_time
+
+
+def _result_shardings(split: PictureSplit | BatchSplit | None) -> dict[str, Any]:
+    """Those that `jax.jit` is to be told: of divided runs, whose zeros XLA would leave on every device."""
+    return {"out_shardings": split.shares} if isinstance(split, BatchSplit) else {}
 
 
 def _placed(state: MinimizerState, split: PictureSplit | None) -> MinimizerState:

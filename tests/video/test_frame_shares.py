@@ -47,9 +47,7 @@ def test_devices_share_frames_whatever_segments_them_and_whatever_is_smoothed():
         (10, 20, 4, 30, 8),
     ],
 )
-def test_a_short_video_keeps_all_devices_at_work(
-    most: int, every: int, devices: int, frames: int | None, expected: int
-):
+def test_a_short_video_keeps_all_devices_at_work(most, every, devices, frames: int | None, expected: int):
     assert frames_of_device(most, every, devices, frames) == expected
 
 
