@@ -21,7 +21,7 @@ from tests.helpers.pictures import quick_config
 from tests.helpers.strips import two_regions
 
 DEVICES = 4
-RATIOS = (0.0, 0.1, 0.2, 0.4)
+RATIOS = (0.0, 0.5, 2.0, 8.0)
 
 
 def optimize(devices: int, tiles: int, programs: Programs) -> tuple[StylizationResult, list[Any]]:

@@ -83,7 +83,7 @@ def assert_as_one(tiles: int) -> None:
     assert found["first_loss"] <= 1e-5, found
     assert found["loss"] <= 1e-3, found
     assert found["picture"] <= 1e-2, found
-    assert found["spread"] > 1e-2, found  # the ratios differ
+    assert found["spread"] > 10 * found["picture"], found  # the ratios differ
     assert found["programs"] == 2, found
     assert found["tiles"] == [tiles, tiles], found
     assert found["shown"] == [4, 36, 44, 3], found
