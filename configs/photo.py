@@ -82,6 +82,8 @@ def get_config() -> ConfigDict:
     config.history_dtype = "float32"  # of these pairs, or "bfloat16", which takes half
     config.remat = False  # saves memory: the regions' images go through VGG one at a time
     config.tiles = "auto"  # windows of rows that go through VGG one at a time; auto = as memory needs, off = the whole
-    config.devices = 1  # that share one picture, each a strip of its rows or columns; 0 = all that there are
+    # Devices that share the runs of a batch, if these are a multiple of them, or else one picture, each a strip of its
+    # rows or columns; with a fast model, the frames of a video. 0 = all that there are.
+    config.devices = 1
     config.precondition = 1.0  # L-BFGS: p of the power-law preconditioner, which scales frequency f by f^-p; 0 = none
     return config.lock()  # a misspelled field in a config derived from this one is an error

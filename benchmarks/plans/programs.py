@@ -90,7 +90,7 @@ def video_batch(side: int, device: jax.Device) -> jax.stages.Compiled:
     frames = np.zeros((count, side, side, 3), np.uint8)
     state = {"regions": initial_mask_state(spec), "picture": jnp.zeros((side, side, 3))}
     mixtures = jnp.stack([blend_mixtures(len(model.regions), 0.0)] * count)
-    arguments = (network[1], finder.arguments(frames, keys), frames, frames[..., :0], mixtures, state)
+    arguments = (network[1], finder.arguments(frames, keys), frames, frames[..., :0], mixtures, None, state)
     return program.lower(*place(arguments, device)).compile()
 
 

@@ -12,6 +12,8 @@ from typing import Any
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from msst_jax.ops.device_split import DeviceSplit
+
 STRIPS = "strips"
 """Name of the axis of the devices."""
 ROWS, COLUMNS = -3, -2
@@ -19,7 +21,7 @@ ROWS, COLUMNS = -3, -2
 
 
 @dataclass(frozen=True)
-class PictureSplit:
+class PictureSplit(DeviceSplit):
     """How pictures (..., H, W, C) lie on devices.
 
     Attributes:
@@ -27,13 +29,7 @@ class PictureSplit:
       axis: ROWS or COLUMNS: which each device has a strip of.
     """
 
-    mesh: Mesh
     axis: int
-
-    @property
-    def devices(self) -> int:
-        """How many there are."""
-        return self.mesh.size
 
     @property
     def other(self) -> int:
@@ -51,11 +47,6 @@ class PictureSplit:
     def sharding(self, dimensions: int) -> NamedSharding:
         """Of pictures with so many dimensions."""
         return NamedSharding(self.mesh, self.spec(dimensions))
-
-    @property
-    def everywhere(self) -> NamedSharding:
-        """Of what every device has a copy of."""
-        return NamedSharding(self.mesh, PartitionSpec())
 
     def sum_of_strips(self, function: Callable[..., jax.Array], *pictures: jax.Array) -> jax.Array:
         """The sum of `function` of the strips of pictures, which each device computes of its own."""
@@ -78,17 +69,6 @@ def place_pictures(tree: Any, split: PictureSplit | None) -> Any:
     if split is None:
         return tree
     return jax.tree.map(lambda picture: jax.device_put(picture, split.sharding(picture.ndim)), tree)
-
-
-def place_everywhere(tree: Any, split: PictureSplit | None) -> Any:
-    """Arrays, a copy of which goes to each device of a picture."""
-    return tree if split is None else jax.device_put(tree, split.everywhere)
-
-
-def gather(picture: jax.Array) -> jax.Array:
-    """A picture as a whole, on a single device."""
-    split = split_of(picture)
-    return picture if split is None else jax.device_put(picture, split.mesh.devices.flat[0])
 
 
 def split_of(picture: jax.Array) -> PictureSplit | None:

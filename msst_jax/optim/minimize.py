@@ -13,6 +13,7 @@ import optax
 from jax.sharding import NamedSharding
 
 from msst_jax.errors import UserError
+from msst_jax.ops.batch_split import SHARE, WHOLE, BatchSplit, batch_split_of
 from msst_jax.ops.picture_split import PictureSplit, split_of
 from msst_jax.runtime.interrupt import interrupt_event
 
@@ -135,10 +136,11 @@ def compile_minimizer(
 ) -> CompiledMinimizer:
     """Compiles a minimizer for problems that differ only in their arrays; arguments as in `minimize`.
 
-    Pixels on several devices stay there, see `ops.picture_split`; the loss and the runs must be on the same ones.
+    Pixels on several devices stay there, see `ops.picture_split` and, of runs that are divided, `ops.batch_split`; the
+    loss and the runs must be on the same ones.
     """
     transform = optax.with_extra_args_support(transform)
-    split = split_of(pixels)
+    split = split_of(pixels) or batch_split_of(pixels)
     start = make_init(transform, batched=runs is not None, split=split)
     step, seconds = compile_step(loss, transform, project, jax.eval_shape(start, pixels), runs, split)
     return CompiledMinimizer(step, start, loss.func, seconds)
@@ -190,11 +192,12 @@ def run_minimizer(
 
 
 def make_init(
-    transform: optax.GradientTransformation, *, batched: bool, split: PictureSplit | None = None
+    transform: optax.GradientTransformation, *, batched: bool, split: PictureSplit | BatchSplit | None = None
 ) -> Callable[[jax.Array], MinimizerState]:
     """Jitted `start(pixels)`: the state before the first evaluation. Its leaves can be donated.
 
-    `split` is how the pixels lie on several devices, and so does all of the state that has their shape.
+    `split` is how the pixels lie on several devices, and so does all of the state that has their shape; where
+    the runs are divided, all of it.
 
     Jitted, because `jax.vmap` outside of jit creates every array twice: L-BFGS's history was the peak of memory.
     """
@@ -209,9 +212,10 @@ def make_init(
             best_loss=jnp.full(runs, jnp.inf, pixels.dtype),
             alive=jnp.ones(runs, bool),
         )
-        return _placed(jax.tree.map(jnp.copy, state), split)  # jit returns an argument itself uncopied
+        state = jax.tree.map(jnp.copy, state)  # jit returns an argument itself uncopied
+        return state if isinstance(split, BatchSplit) else _placed(state, split)
 
-    return jax.jit(start)
+    return jax.jit(start, **_result_shardings(split))
 
 
 def state_bytes(transform: optax.GradientTransformation, pixels: jax.ShapeDtypeStruct, *, batched: bool) -> int:
@@ -226,7 +230,7 @@ def compile_step(
     project: Callable[[jax.Array], jax.Array],
     state: MinimizerState,
     runs: Any = None,
-    split: PictureSplit | None = None,
+    split: PictureSplit | BatchSplit | None = None,
 ) -> tuple[jax.stages.Compiled, float]:
     """The compiled `step(state, loss, runs)`, which donates `state`, and the seconds of compilation.
 
@@ -241,16 +245,22 @@ def compile_step(
             after, terms, alive = single(state, loss)
         else:
             after, terms, alive = jax.vmap(single, in_axes=(0, None, 0))(state, loss, runs)
-        return _placed(after, split), terms, alive
+        return after if isinstance(split, BatchSplit) else _placed(after, split), terms, alive
 
+    mapped = split.of_shares(step, (SHARE, WHOLE, SHARE)) if isinstance(split, BatchSplit) else step
     if split is not None:
         state = jax.tree.map(
             lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
             *(state, _shardings(state, split)),
         )
     start_time = time.perf_counter()
-    compiled = jax.jit(step, donate_argnums=0).lower(state, loss, runs).compile()
+    compiled = jax.jit(mapped, donate_argnums=0, **_result_shardings(split)).lower(state, loss, runs).compile()
     return compiled, time.perf_counter() - start_time
+
+
+def _result_shardings(split: PictureSplit | BatchSplit | None) -> dict[str, Any]:
+    """Those that `jax.jit` is to be told: of divided runs, whose zeros XLA would leave on every device."""
+    return {"out_shardings": split.shares} if isinstance(split, BatchSplit) else {}
 
 
 def _placed(state: MinimizerState, split: PictureSplit | None) -> MinimizerState:
@@ -258,8 +268,13 @@ def _placed(state: MinimizerState, split: PictureSplit | None) -> MinimizerState
     return state if split is None else jax.lax.with_sharding_constraint(state, _shardings(state, split))
 
 
-def _shardings(state: MinimizerState, split: PictureSplit) -> Any:
-    """Those of a state: what has the shape of a picture lies as the pixels do, all else is on every device."""
+def _shardings(state: MinimizerState, split: PictureSplit | BatchSplit) -> Any:
+    """Those of a state: what has the shape of a picture lies as the pixels do, all else is on every device.
+
+    Of runs that are divided, all that is of a run is on its device.
+    """
+    if isinstance(split, BatchSplit):
+        return jax.tree.map(lambda _: split.shares, state)
     picture = state.pixels.shape[-3:]
 
     def sharding(leaf: jax.Array) -> NamedSharding:

@@ -28,6 +28,7 @@ from msst_jax.regions.masks import BACKGROUND, MaskSpec
 from msst_jax.regions.region_names import region_classes
 from msst_jax.regions.segmenter import AnySegmenter, Size, load_segmenter, segmenter_classes
 from msst_jax.report.sidecar import build_sidecar, environment
+from msst_jax.runtime.devices import chosen_devices
 from msst_jax.runtime.interrupt import EXIT_INTERRUPTED, interrupt_event
 from msst_jax.runtime.progress import Progress
 from msst_jax.transfer.build import build_options
@@ -63,6 +64,7 @@ class VideoStylizer(NamedTuple):
     Attributes:
       frames: stylizes batches of frames.
       batch: frames of a batch.
+      devices: that share a batch.
       regions: with their styles.
       segmenter: None if all masks are given.
       weights: file of the feed-forward network, or of that of the losses.
@@ -71,6 +73,7 @@ class VideoStylizer(NamedTuple):
 
     frames: FrameStylizer
     batch: int
+    devices: int
     regions: tuple[Region, ...]
     segmenter: AnySegmenter | None
     weights: Path
@@ -99,7 +102,11 @@ def _run(config: ConfigDict, job: VideoJob, held: ExitStack) -> int:
         Progress("stylize", "frame", video.info.frames, quiet=job.quiet) as progress,
         interrupt_event() as stop,
     ):
-        stylizer = _build_stylizer(options, job, size, stop, progress)
+        stylizer = (
+            _build_feedforward(options, job, size, video.info.frames)
+            if job.model
+            else _build_optimization(options, job, size, stop, progress)
+        )
         numbered = number_frames(video.frames(), video.info.rate, video.info.first_number)
         source = batch_frames(numbered, masks, size, stylizer.batch)
         kept = held.enter_context(_open_resume_folder(config, job, video.info, stylizer))
@@ -131,6 +138,8 @@ def _check(config: ConfigDict, job: VideoJob) -> None:
         raise UserError(
             f"config.init is the picture {config.init}, and a video starts from its frames; give --config.init=content"
         )
+    if job.model:
+        chosen_devices(config.devices)
     for ratio in job.blend.ratios:
         check_blend(config, ratio)
     inputs = [job.video, *painting_files(job.styles), *job.masks.values()]
@@ -160,15 +169,7 @@ def frame_size(video: VideoInfo, options: InputOptions, output: Path) -> Size:
     return width, height
 
 
-def _build_stylizer(
-    options: StylizationOptions, job: VideoJob, size: Size, stop: threading.Event, progress: Progress
-) -> VideoStylizer:
-    if job.model:
-        return _build_feedforward(options, job, size)
-    return _build_optimization(options, job, size, stop, progress)
-
-
-def _build_feedforward(options: StylizationOptions, job: VideoJob, size: Size) -> VideoStylizer:
+def _build_feedforward(options: StylizationOptions, job: VideoJob, size: Size, count: int | None) -> VideoStylizer:
     dtype, stroke_size = compute_dtype(options.network.dtype), options.inputs.stroke_size
     model = open_model(job.model, job.styles, dtype, stroke_size=stroke_size)
     check_model_masks(job.model, model, job.masks)
@@ -176,9 +177,10 @@ def _build_feedforward(options: StylizationOptions, job: VideoJob, size: Size) -
     segmenter = load_model_segmenter(job.model, masks, options.inputs.segmenter)
     spec = build_mask_spec(masks, segmenter, size, options.temporal.mask_smoothing)
     earlier = recorded_batch(resume_path(job.output)) if job.resume else None  # as large, whatever memory is free now
-    frames, batch = feedforward_stylizer(options.temporal, model, segmenter, spec, job.blend, earlier)
+    devices = chosen_devices(options.devices)
+    frames, batch = feedforward_stylizer(options.temporal, model, segmenter, spec, job.blend, earlier, devices, count)
     record = {"name": job.model, "training": model.training}
-    return VideoStylizer(frames, batch, model_regions(model, masks), segmenter, model.path, record)
+    return VideoStylizer(frames, batch, len(devices), model_regions(model, masks), segmenter, model.path, record)
 
 
 def _build_optimization(
@@ -196,7 +198,7 @@ def _build_optimization(
         progress.note(f"evaluation {evaluation}, loss {loss:.4g}")
 
     work = FrameOptimization(options, vgg, regions, job.blend, job.seed, stop, note, progress.announce)
-    return VideoStylizer(optimization_stylizer(work, segmenter, spec), 1, tuple(regions), segmenter, weights, {})
+    return VideoStylizer(optimization_stylizer(work, segmenter, spec), 1, 1, tuple(regions), segmenter, weights, {})
 
 
 def _check_styles(job: VideoJob) -> None:
@@ -235,6 +237,7 @@ def _open_resume_folder(config: ConfigDict, job: VideoJob, video: VideoInfo, sty
             for name, value in config.to_dict().items()
             if name not in (*PATH_FIELDS, *PHOTO_FIELDS)
         },
+        "config.devices": stylizer.devices,  # as many as there are, if it is 0
         **environment(),
     }
     return ResumeFolder(resume_path(job.output), ChunkPlan(stylizer.batch, segment), identity, resume=job.resume)

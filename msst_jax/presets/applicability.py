@@ -105,7 +105,7 @@ STYLIZE_FIELDS: Mapping[str, Run] = {
     **dict.fromkeys(("steps", "steps_multiple", "scales", "scale_steps", "init", "keep"), OPTIMIZED),
     **dict.fromkeys(("optimizer", "learning_rate", "max_step", "history", "history_dtype"), OPTIMIZED),
     **dict.fromkeys(("remat", "tiles", "precondition"), OPTIMIZED),
-    "devices": Run.PHOTO,
+    "devices": Run.PHOTO | Run.VIDEO_MODEL | Run.VIDEO_ANY,
 }
 TRAIN_FIELDS: Mapping[str, Run] = {
     **dict.fromkeys(("task", "precision", "size", "smallest_crop", "largest_crop", "colour", "batch"), TRAINING),

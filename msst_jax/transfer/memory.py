@@ -22,7 +22,7 @@ def estimate_memory(
 ) -> int | None:
     """Bytes that the largest of the scales takes of a memory; None where the compiler does not tell.
 
-    A picture on several devices takes as much of the memory of each, or of one for all.
+    What several devices share takes as much of the memory of each, or of one for all.
 
     The program of the first scale tells what an evaluation takes beside the state of the optimizer; that grows with
     `evaluation_bytes`. Measured at 256x256: 219 MB by this rule and 233 MB in truth (guided), 408 and 423 (separate).

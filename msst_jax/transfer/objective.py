@@ -31,8 +31,9 @@ from msst_jax.losses.tiled import (
 from msst_jax.models.precision import compute_dtype
 from msst_jax.models.pretrained import load_vgg
 from msst_jax.models.vgg import VGG
+from msst_jax.ops.device_split import place_everywhere
 from msst_jax.ops.image import composite, resize
-from msst_jax.ops.picture_split import PictureSplit, place_everywhere, place_pictures, split_of
+from msst_jax.ops.picture_split import PictureSplit, place_pictures, split_of
 from msst_jax.optim.programs import bind
 from msst_jax.transfer.inputs import PhotoInputs
 from msst_jax.transfer.kept import KeptPhoto, kept_photo, put_back

@@ -14,8 +14,10 @@ from jax.tree_util import Partial
 
 from msst_jax.losses.objective import LossWeights
 from msst_jax.models.vgg import VGG
+from msst_jax.ops.batch_split import batch_split_of
+from msst_jax.ops.device_split import gather
 from msst_jax.ops.image import composite, resize
-from msst_jax.ops.picture_split import gather, place_pictures, split_of
+from msst_jax.ops.picture_split import split_of
 from msst_jax.optim.minimize import CompiledMinimizer, Solution, run_minimizer
 from msst_jax.optim.programs import Programs
 from msst_jax.runtime.devices import chosen_devices
@@ -33,7 +35,7 @@ from msst_jax.transfer.objective import (
     scale_scene,
 )
 from msst_jax.transfer.options import StylizationOptions
-from msst_jax.transfer.placement import choose_split, place_scene, strip_multiple
+from msst_jax.transfer.placement import place_pixels, place_problem, place_scene, share_work, strip_multiple
 from msst_jax.transfer.tiling import ScalePlan, evaluation_bytes, plan_tiles
 
 FINISHING_EVALUATIONS = 5  # at full size, if an interrupt comes before these have begun
@@ -172,7 +174,7 @@ def coarse_to_fine(
       stop: takes the place of Ctrl-C, and ends the optimization without finishing at full size.
       programs: of earlier optimizations, which serve again where only arrays differ, and take those of this one; None =
         none.
-      devices: that the picture is to lie on, see `placement.choose_split`; 0 = all.
+      devices: that are to share the runs or the picture, see `placement.share_work`; 0 = all.
 
     Returns:
       Pixels (runs, images, H, W, 3), the Solution of each scale, and the number of its tiles.
@@ -214,9 +216,9 @@ def coarse_to_fine(
             if solutions and stopped.is_set() and not finishes:
                 continue  # only bring the pixels so far to their full size
             plan = plans[number - 1]
-            scene, pixels = place_scene(options.network, scene, plan.split), place_pictures(pixels, plan.split)
+            scene, pixels = place_scene(options.network, scene, plan.split), place_pixels(pixels, plan.split)
             told = listener._replace(done=sum(solution.losses["total"].shape[-1] for solution in solutions))
-            here = partial(problem, scene, plan.tiles)
+            here = partial(_build_problem, problem, scene, plan)
             solution = _minimize_scale(compiler, here, pixels, evaluations, told, check, stopped, finishes, plan.tiles)
             keep_best = options.keep == "best" or solution.interrupted
             pixels = jnp.asarray(solution.best_pixels if keep_best else solution.pixels)
@@ -237,8 +239,15 @@ def _scale_plans(
     plans = []
     for scale, count in scales:
         scaled = (runs, images, round(height * scale), round(width * scale), channels)
-        plans.append(ScalePlan(scaled, count, split=choose_split(options.network, scaled, devices)))
+        plans.append(ScalePlan(scaled, count, split=share_work(options.network, scaled, devices)))
     return plans
+
+
+def _build_problem(
+    problem: Callable[[Scene, int], tuple[Partial, Any]], scene: Scene, plan: ScalePlan
+) -> tuple[Partial, Any]:
+    """The objective and its runs, on the devices of a plan."""
+    return place_problem(problem(scene, plan.tiles), plan.split)
 
 
 def _log_left_out(options: StylizationOptions, plan: ScalePlan, devices: int) -> None:
@@ -311,9 +320,9 @@ def _minimize_scale(
 def describe_compilation(pixels: jax.Array, tiles: int = 1) -> str:
     """What is said before the program for images (..., H, W, 3) is compiled."""
     height, width = pixels.shape[-3:-1]
-    split = split_of(pixels)
-    parts = f" in {tiles} tiles" if tiles > 1 else f" over {split.devices} devices" if split else ""
-    return f"compiling for {width}x{height} pixels{parts}"
+    split = split_of(pixels) or batch_split_of(pixels)
+    parts = [f" in {tiles} tiles" * (tiles > 1), f" over {split.devices} devices" if split else ""]
+    return f"compiling for {width}x{height} pixels{''.join(parts)}"
 
 
 def _resize_pixels(pixels: jax.Array, height: int, width: int) -> jax.Array:

@@ -1,19 +1,34 @@
-"""One picture over several devices: which strips it is cut into, and its arrays brought there.
+"""What several devices share of an optimization: its runs, or one picture, and the arrays brought there.
 
-What has the shape of the picture (photo, masks, guides, content features, pixels and the state of the optimizer) lies
-on the devices in strips; the network and the statistics of the styles are on every one.
+Runs are divided where they divide evenly: nothing is exchanged then, and all but the pixels and the state of the
+optimizer is on every device. Else each device has a strip of the picture: of all that has its shape (photo, masks,
+guides, content features, pixels and the state of the optimizer); the network and the statistics of the styles are on
+every one.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
-import numpy as np
 from jax.sharding import Mesh
+from jax.tree_util import Partial
 
 from msst_jax.models.vgg import deepest_tap, layer_stride, tap_names
-from msst_jax.ops.picture_split import COLUMNS, ROWS, STRIPS, PictureSplit, place_everywhere, place_pictures
+from msst_jax.ops.batch_split import BatchSplit, place_shares, split_batch
+from msst_jax.ops.device_split import device_mesh, place_everywhere
+from msst_jax.ops.picture_split import COLUMNS, ROWS, STRIPS, PictureSplit, place_pictures
 from msst_jax.transfer.objective import Scene
 from msst_jax.transfer.options import NetworkOptions
+
+
+def share_work(
+    network: NetworkOptions, shape: Sequence[int], devices: Sequence[jax.Device]
+) -> PictureSplit | BatchSplit | None:
+    """How pixels (runs, images, H, W, 3) lie on devices: by runs, if there are a multiple of the devices, or in strips.
+
+    None = on one.
+    """
+    return split_batch(devices) if shape[0] % len(devices) == 0 else choose_split(network, shape, devices)
 
 
 def choose_split(network: NetworkOptions, shape: Sequence[int], devices: Sequence[jax.Device]) -> PictureSplit | None:
@@ -23,7 +38,7 @@ def choose_split(network: NetworkOptions, shape: Sequence[int], devices: Sequenc
     preferred: their edges, where devices exchange features, are shorter.
     """
     for count in range(len(devices), 1, -1):
-        split = _strips(shape, Mesh(np.array(devices[:count]), (STRIPS,)), count * strip_multiple(network))
+        split = _strips(shape, device_mesh(devices[:count], STRIPS), count * strip_multiple(network))
         if split:
             return split
     return None
@@ -43,9 +58,12 @@ def _strips(shape: Sequence[int], mesh: Mesh, multiple: int) -> PictureSplit | N
     return None
 
 
-def place_scene(network: NetworkOptions, scene: Scene, split: PictureSplit | None) -> Scene:
-    """The scene with its photo in strips, and each painting in strips of its own where its sides allow it."""
-    if split is None:
+def place_scene(network: NetworkOptions, scene: Scene, split: PictureSplit | BatchSplit | None) -> Scene:
+    """The scene with its photo in strips, and each painting in strips of its own where its sides allow it.
+
+    Where the runs are divided, it stays on one device, which computes the targets for all; see `place_problem`.
+    """
+    if not isinstance(split, PictureSplit):
         return scene
 
     def place_painting(image: jax.Array) -> jax.Array:
@@ -57,3 +75,16 @@ def place_scene(network: NetworkOptions, scene: Scene, split: PictureSplit | Non
     )
     photo, masks, kept = place_pictures((scene.photo, scene.masks, scene.kept), split)
     return scene._replace(photo=photo, masks=masks, kept=kept, styles=styles)
+
+
+def place_pixels(pixels: jax.Array, split: PictureSplit | BatchSplit | None) -> jax.Array:
+    """Pixels (runs, images, H, W, 3) on their devices."""
+    return place_shares(pixels, split) if isinstance(split, BatchSplit) else place_pictures(pixels, split)
+
+
+def place_problem(problem: tuple[Partial, Any], split: PictureSplit | BatchSplit | None) -> tuple[Partial, Any]:
+    """The loss and the runs, where the runs are divided; else they are where the scene is."""
+    if not isinstance(split, BatchSplit):
+        return problem
+    loss, runs = problem
+    return place_everywhere(loss, split), place_shares(runs, split)

@@ -10,11 +10,12 @@ import jax.numpy as jnp
 from msst_jax.losses.tiled import feature_windows
 from msst_jax.models.precision import compute_dtype
 from msst_jax.models.vgg import WIDTHS, deepest_tap, layer_stride, tap_names, taps_to
+from msst_jax.ops.batch_split import BatchSplit
 from msst_jax.ops.picture_split import PictureSplit
 from msst_jax.ops.row_windows import RowWindows
 from msst_jax.optim.minimize import state_bytes
 from msst_jax.optim.optimizer import build_optimizer
-from msst_jax.runtime.memory import available_memory
+from msst_jax.runtime.memory import available_memory, is_memory_shared
 from msst_jax.transfer.options import NetworkOptions, StylizationOptions
 
 WHOLE_BELOW = 10**9  # bytes: evaluations that take less are never cut
@@ -33,18 +34,23 @@ class ScalePlan(NamedTuple):
       shape: of the pixels, (runs, images, H, W, 3).
       evaluations: made there.
       tiles: windows of rows that the picture is cut into; 1 = it is taken as a whole.
-      split: how it lies on several devices; None = it is on one.
+      split: how the picture lies on several devices, or the runs do; None = all is on one.
     """
 
     shape: tuple[int, ...]
     evaluations: int
     tiles: int = 1
-    split: PictureSplit | None = None
+    split: PictureSplit | BatchSplit | None = None
 
     @property
     def devices(self) -> int:
-        """That the picture lies on."""
+        """That share the picture or the runs."""
         return self.split.devices if self.split else 1
+
+    @property
+    def strips(self) -> int:
+        """That the picture is divided into; where the runs are, each device has the whole of it."""
+        return self.split.devices if isinstance(self.split, PictureSplit) else 1
 
 
 def plan_tiles(
@@ -53,7 +59,7 @@ def plan_tiles(
     """The scales with as many tiles as the options say or, where they leave it open, as few as memory allows.
 
     A picture of which no number of tiles would fit is taken as a whole: what helps is told once its program is there.
-    So is one on several devices.
+    So is one that lies on several devices in strips.
 
     Args:
       options: network, method and optimizer count.
@@ -67,14 +73,16 @@ def plan_tiles(
     if max(needs, default=0.0) < WHOLE_BELOW or (available := available_memory()) is None:
         return tuple(whole)
     return tuple(
-        _fitted(options, plan, available, correction) if need >= WHOLE_BELOW and plan.split is None else plan
+        _fitted(options, plan, available, correction)
+        if need >= WHOLE_BELOW and not isinstance(plan.split, PictureSplit)
+        else plan
         for plan, need in zip(whole, needs, strict=True)
     )
 
 
 def _fitted(options: StylizationOptions, plan: ScalePlan, available: int, correction: float) -> ScalePlan:
     """The plan with the fewest tiles that fit, if any do."""
-    rest = FREE_SHARE * available
+    rest = FREE_SHARE * available / (plan.devices if is_memory_shared() else 1)
     for tiles in range(1, plan.shape[2]):
         windows = _windows(options, [*options.layers.style, *options.layers.content], plan.shape[2], tiles)
         if tiles > 1 and windows.owned_rows < windows.reach:  # a window hardly gets smaller, and ever more are needed
@@ -107,7 +115,7 @@ def evaluation_bytes(options: StylizationOptions, plan: ScalePlan) -> float:
     windowed = runs * (max(passes) + height * PICTURE_COPIES * 3 * 4 * (images + 1))
     if not stores_content(options, height, plan.tiles):
         windowed += _windows(options, options.layers.content, height, plan.tiles).size * _content_bytes(options)
-    return width * windowed
+    return width * windowed / plan.devices
 
 
 def _passes(options: StylizationOptions, images: int, height: int, tiles: int) -> list[float]:
@@ -149,7 +157,7 @@ def _windows(options: StylizationOptions, layers: Sequence[str], height: int, ti
 def argument_bytes(options: StylizationOptions, plan: ScalePlan) -> float:
     """What is there beside an evaluation, on each device: the optimizer's state, the targets and the scene."""
     height, width, channels = plan.shape[2:]
-    scene = SCENE_COPIES * height * width * channels * 4 / plan.devices
+    scene = SCENE_COPIES * height * width * channels * 4 / plan.strips
     return optimizer_bytes(options, plan) + target_bytes(options, plan) + scene
 
 
@@ -158,7 +166,7 @@ def target_bytes(options: StylizationOptions, plan: ScalePlan) -> float:
     height, width = plan.shape[2:4]
     if not stores_content(options, height, plan.tiles):
         return 0
-    return height * width * _content_bytes(options) / plan.devices
+    return height * width * _content_bytes(options) / plan.strips
 
 
 def _content_bytes(options: StylizationOptions) -> float:

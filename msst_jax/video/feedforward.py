@@ -1,15 +1,23 @@
-"""Video frames through a feed-forward model: masks and network in one compiled call a batch."""
+"""Video frames through a feed-forward model: masks and network in one compiled call a batch.
+
+Several devices share a batch: each has an equal part of its frames, which follow each other, and runs all networks on
+these alone. Only what a frame takes over from the one before is handed on, see `frame_order`.
+"""
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from msst_jax.models.feedforward_model import FeedforwardModel
 from msst_jax.models.stylizer import blend_mixtures
+from msst_jax.ops.batch_split import SHARE, WHOLE, BatchSplit, split_batch
+from msst_jax.ops.device_split import place_everywhere
 from msst_jax.ops.image import normalize, to_uint8
 from msst_jax.regions.segmenter import AnySegmenter, Size
 from msst_jax.runtime.memory import available_accelerator_memory
@@ -17,6 +25,7 @@ from msst_jax.transfer.feedforward import MAX_BATCH_PIXELS
 from msst_jax.transfer.options import TemporalOptions
 from msst_jax.video.batching import FrameBatch
 from msst_jax.video.blend_schedule import BlendSchedule
+from msst_jax.video.frame_order import FrameOrder
 from msst_jax.video.key_segmentation import found_by, key_segmenter
 from msst_jax.video.streaming import FrameStylizer
 from msst_jax.video.temporal import blend_recursive
@@ -47,6 +56,19 @@ def frames_per_batch(sizes: Sequence[Size], every: int, free: int | None = None)
     return max(count for count in range(1, most + 1) if every % count == 0)
 
 
+def frames_of_device(most: int, every: int, devices: int, frames: int | None) -> int:
+    """How many frames of a batch each of several devices has, at most `most`, as `frames_per_batch` gives them.
+
+    The `frames` of a video, if it is known how many there are, are divided over batches and devices evenly, so that a
+    short one keeps all devices at work. As there, it is a multiple of `every` or less than that.
+    """
+    if devices == 1 or not frames:
+        return most
+    batches = math.ceil(frames / (most * devices))
+    even = math.ceil(frames / (batches * devices))
+    return even if every > most else math.ceil(even / every) * every
+
+
 def feedforward_stylizer(
     options: TemporalOptions,
     model: FeedforwardModel,
@@ -54,6 +76,8 @@ def feedforward_stylizer(
     spec: FrameMaskSpec,
     schedule: BlendSchedule,
     batch_size: int | None = None,
+    devices: Sequence[jax.Device] = (),
+    frames: int | None = None,
 ) -> tuple[FrameStylizer, int]:
     """Stylizes batches of frames with a feed-forward model.
 
@@ -63,26 +87,33 @@ def feedforward_stylizer(
       segmenter: None if all masks are given.
       spec: see `build_mask_spec`.
       schedule: the blend ratio over time.
-      batch_size: frames of a batch; None = as `frames_per_batch` says.
+      batch_size: frames of a batch, if they divide evenly among the devices; None = as `frames_per_batch` says of each
+        device.
+      devices: that share a batch; none = the default one.
+      frames: of the video, if it is known how many there are; see `frames_of_device`.
 
     Returns:
       The stylizer, and the number of frames of its batches.
     """
-    every = options.segment_every
-    if batch_size is None:
-        batch_size = frames_per_batch([spec.size, *spec.scales], every, available_accelerator_memory())
+    every, split, count = options.segment_every, split_batch(devices), max(len(devices), 1)
+    if batch_size is None or batch_size % count:
+        most = frames_per_batch([spec.size, *spec.scales], every, available_accelerator_memory())
+        batch_size = count * frames_of_device(most, every, count, frames)
     width, height = spec.size
-    network, finder = nnx.split(model.network), key_segmenter(segmenter, spec)
-    styles = len(model.regions)
+    network, finder = nnx.split(model.network), key_segmenter(segmenter, spec, split)
+    weights, styles = place_everywhere(network[1], split), len(model.regions)
 
     def stylize(batch: FrameBatch, state: Any) -> tuple[jax.Array, jax.Array, Any]:
         times = [timing.time for timing in batch.timings]
         times += times[-1:] * (batch_size - len(times))
         mixtures = jnp.stack([blend_mixtures(styles, schedule.at(time)) for time in times])
         keys = key_frames(batch.number, batch_size, every)
-        program = compiled_stylizer(network[0], finder.definition, spec, options.picture_smoothing, keys)
+        places = finder.places(keys, batch_size)
+        program = compiled_stylizer(network[0], finder.definition, spec, options.picture_smoothing, places, split)
         found = finder.arguments(batch.images, keys)
-        return program(network[1], found, batch.images, batch.given, mixtures, state)
+        is_key = np.isin(np.arange(batch_size), keys) if split else None
+        state = place_everywhere(state, split)  # that of an earlier run, and the first one
+        return program(weights, found, batch.images, batch.given, mixtures, is_key, state)
 
     state = {"regions": initial_mask_state(spec), "picture": jnp.zeros((height, width, 3))}
     return FrameStylizer(state, stylize), batch_size
@@ -90,20 +121,46 @@ def feedforward_stylizer(
 
 @functools.cache
 def compiled_stylizer(
-    network: nnx.GraphDef, finder: nnx.GraphDef | None, spec: FrameMaskSpec, smoothing: float, keys: KeyFrames
+    network: nnx.GraphDef,
+    finder: nnx.GraphDef | None,
+    spec: FrameMaskSpec,
+    smoothing: float,
+    places: KeyFrames,
+    split: BatchSplit | None = None,
 ) -> jax.stages.Wrapped:
-    """The jitted call that makes a batch of frames; one for each pattern of key frames."""
+    """The jitted call that makes a batch of frames; one for each pattern of key frames.
+
+    Args:
+      network: of the model.
+      finder: of the segmenter, see `KeySegmenter`.
+      spec: see `build_mask_spec`.
+      smoothing: options.picture_smoothing.
+      places: of the key frames, see `KeySegmenter.places`.
+      split: how the frames lie on several devices; None = they are on one.
+    """
+    order = FrameOrder(split.devices if split else 1)
 
     def stylize(
-        weights: Any, found: Any, frames: jax.Array, given: jax.Array, mixtures: jax.Array, state: Any
+        weights: Any,
+        found: Any,
+        frames: jax.Array,
+        given: jax.Array,
+        mixtures: jax.Array,
+        is_key: jax.Array | None,
+        state: Any,
     ) -> tuple[jax.Array, jax.Array, Any]:
         photos = frames.astype(jnp.float32) / 255
-        regions = state["regions"]
+        given = given.astype(jnp.float32) / 255
         segmenter = found_by(finder, found)
-        masks, motion, regions = frame_masks(spec, segmenter, photos, given.astype(jnp.float32) / 255, regions, keys)
+        masks, motion, regions = frame_masks(spec, segmenter, photos, given, state["regions"], places, is_key, order)
         results = nnx.merge(network, weights)(normalize(photos), masks, mixtures)
         if smoothing:
-            results = blend_recursive(motion.flows, smoothing * motion.confidences, state["picture"], results)
-        return to_uint8(results), masks.mean((1, 2)), {"regions": regions, "picture": results[-1]}
+            weight = smoothing * motion.confidences
+            results = blend_recursive(motion.flows, weight, state["picture"], results, order)
+        return to_uint8(results), masks.mean((1, 2)), {"regions": regions, "picture": order.last(results)}
 
-    return jax.jit(stylize)
+    if split is None:
+        return jax.jit(stylize)
+    arguments = (WHOLE, SHARE if finder is None else WHOLE, SHARE, SHARE, SHARE, SHARE, WHOLE)
+    shardings = tuple(split.everywhere if where == WHOLE else split.shares for where in arguments)
+    return jax.jit(split.of_shares(stylize, arguments, (SHARE, SHARE, WHOLE)), in_shardings=shardings)

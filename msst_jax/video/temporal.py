@@ -9,6 +9,7 @@ from msst_jax.io.images import MIN_SIDE
 from msst_jax.ops.image import resize
 from msst_jax.ops.optical_flow import estimate_flow, flow_confidence, warp
 from msst_jax.regions.segmenter import Size
+from msst_jax.video.frame_order import ONE_DEVICE, FrameOrder
 
 GRID_SIDE = 384  # longest side at which optical flow is estimated; see ops/optical_flow.py
 
@@ -32,24 +33,27 @@ def flow_grid(size: Size) -> Size:
     return width, height
 
 
-def estimate_motion(frames: jax.Array, previous: jax.Array) -> Motion:
-    """The motion of frames (N, h, w, 3) in [0, 1] that follow the frame `previous` (h, w, 3)."""
+def estimate_motion(frames: jax.Array, previous: jax.Array, order: FrameOrder = ONE_DEVICE) -> Motion:
+    """The motion of frames (N, h, w, 3) in [0, 1] of a batch that follows the frame `previous` (h, w, 3)."""
 
     def single(pair: tuple[jax.Array, jax.Array]) -> Motion:
         flow = estimate_flow(*pair)
         return Motion(flow, flow_confidence(*pair, flow))
 
-    return jax.lax.map(single, (jnp.concatenate([previous[None], frames[:-1]]), frames))
+    return jax.lax.map(single, (order.predecessors(frames, previous), frames))
 
 
-def blend_recursive(flows: jax.Array, weights: jax.Array, previous: jax.Array, new: jax.Array) -> jax.Array:
+def blend_recursive(
+    flows: jax.Array, weights: jax.Array, previous: jax.Array, new: jax.Array, order: FrameOrder = ONE_DEVICE
+) -> jax.Array:
     """Recursive smoothing: y_t = w_t * warp(y_(t-1), flow_t) + (1 - w_t) * x_t.
 
     Args:
       flows: (N, h, w, 2), see `estimate_flow`.
       weights: (N, h, w) in [0, 1], how much of the warped previous result stays.
-      previous: (H, W, C), the result of the frame before the first.
+      previous: (H, W, C), the result of the frame before the batch.
       new: (N, H, W, C), x.
+      order: of the frames.
 
     Returns:
       (N, H, W, C).
@@ -65,4 +69,4 @@ def blend_recursive(flows: jax.Array, weights: jax.Array, previous: jax.Array, n
         mixture = weight[..., None] * warp(last, flow) + (1 - weight[..., None]) * image
         return mixture, mixture
 
-    return jax.lax.scan(follow, previous, (flows, weights, new))[1]
+    return order.scan(follow, previous, (flows, weights, new))[1]

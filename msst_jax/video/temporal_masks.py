@@ -14,6 +14,7 @@ from msst_jax.ops.optical_flow import warp
 from msst_jax.regions.masks import BACKGROUND, MaskSpec, foreground
 from msst_jax.regions.region_names import region_classes
 from msst_jax.regions.segmenter import AnySegmenter, Network, Segmenter, Size
+from msst_jax.video.frame_order import ONE_DEVICE, FrameOrder
 from msst_jax.video.temporal import Motion, blend_recursive, estimate_motion, flow_grid
 
 TRUNCATE = 4.0  # standard deviations after which a Gaussian ends, as in scipy.ndimage
@@ -95,8 +96,12 @@ def frame_masks(
     given: jax.Array,
     last: MaskState,
     keys: KeyFrames,
+    is_key: jax.Array | None = None,
+    order: FrameOrder = ONE_DEVICE,
 ) -> tuple[jax.Array, Motion, MaskState]:
     """Masks (N, H, W, K), sum 1 at every pixel, of N consecutive frames; to be jitted.
+
+    Where several devices share a batch, the frames are those of the device, and the states those of the whole batch.
 
     Args:
       spec: see `FrameMaskSpec`.
@@ -107,23 +112,26 @@ def frame_masks(
       last: the state after the previous frame.
       keys: the frames that the network runs on; in the others the masks follow the motion. The very first frame of a
         video must be one.
+      is_key: (N,), of those frames the ones whose masks are new, where that is not all of them; None = it is.
+      order: of the frames.
 
     Returns:
       The masks, the motion (with no confidence in the first frame of a video), and the state after the last frame.
     """
     width, height = spec.grid
     small = resize(photos, height, width)
-    motion = estimate_motion(small, last["photo"])
-    motion = motion._replace(confidences=motion.confidences.at[0].mul(last["seen"]))
+    motion = estimate_motion(small, last["photo"], order)
+    motion = motion._replace(confidences=motion.confidences.at[0].mul(order.follows(last["seen"])))
     segmented, trust = jnp.zeros((len(photos), height, width, 0)), last["trust"]
     if spec.segmented:
         assert network is not None
-        is_key = jnp.asarray([index in keys for index in range(len(photos))])
-        confidences, trust = _confidence_since_keys(motion, last["trust"], is_key)
+        if is_key is None:
+            is_key = jnp.asarray([index in keys for index in range(len(photos))])
+        confidences, trust = _confidence_since_keys(motion, last["trust"], is_key, order)
         weights = jnp.where(is_key[:, None, None], spec.smoothing * confidences, 1.0)
         new = _segment_keys(spec, network, photos, keys)
-        segmented = blend_recursive(motion.flows, weights, last["masks"], new)
-    state = {"photo": small[-1], "masks": segmented[-1], "trust": trust, "seen": jnp.asarray(True)}
+        segmented = blend_recursive(motion.flows, weights, last["masks"], new, order)
+    state = {"photo": order.last(small), "masks": order.last(segmented), "trust": trust, "seen": jnp.asarray(True)}
     segmented = resize(segmented, *photos.shape[1:3]) if spec.segmented else jnp.zeros((*photos.shape[:3], 0))
     if spec.masks.options.refine_edges and spec.segmented:
         segmented = jax.lax.map(lambda pair: _refine_masks(*pair), (segmented, photos))
@@ -142,7 +150,9 @@ def _segment_keys(spec: FrameMaskSpec, network: Network | jax.Array, photos: jax
     return probabilities
 
 
-def _confidence_since_keys(motion: Motion, last: jax.Array, is_key: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _confidence_since_keys(
+    motion: Motion, last: jax.Array, is_key: jax.Array, order: FrameOrder
+) -> tuple[jax.Array, jax.Array]:
     """Confidence in the masks that are warped to each frame: the least of the flow's since the last key frame.
 
     What came into view in between is in no mask, however well the motion explains it afterwards.
@@ -150,7 +160,8 @@ def _confidence_since_keys(motion: Motion, last: jax.Array, is_key: jax.Array) -
     Args:
       motion: of N frames.
       last: (h, w, 1), after the previous frame.
-      is_key: (N,), whether the network runs on the frame.
+      is_key: (N,), whether the masks of the frame are new.
+      order: of the frames.
 
     Returns:
       (N, h, w) before the network runs, and (h, w, 1) after the last frame.
@@ -161,7 +172,7 @@ def _confidence_since_keys(motion: Motion, last: jax.Array, is_key: jax.Array) -
         least = jnp.minimum(warp(last, flow), confidence[..., None])
         return jnp.where(key, 1.0, least), least[..., 0]
 
-    last, confidences = jax.lax.scan(follow, last, (motion.flows, motion.confidences, is_key))
+    last, confidences = order.scan(follow, last, (motion.flows, motion.confidences, is_key))
     return confidences, last
 
 

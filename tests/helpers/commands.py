@@ -2,9 +2,11 @@
 
 import contextlib
 import io
+import json
 import multiprocessing
 import os
 import runpy
+import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +23,7 @@ from msst_jax.cli import stylize, train
 from tests.helpers.logging_state import restored_logging
 
 ROOT = Path(__file__).parents[2]
+WAIT = 1500  # seconds, for what otherwise might wait forever
 STYLIZE, TRAIN = ROOT / "stylize.py", ROOT / "train.py"
 MAINS: Mapping[Path, Callable[[Sequence[str]], int]] = {STYLIZE: stylize.main, TRAIN: train.main}
 _NUMBERS = count()
@@ -107,6 +110,17 @@ class Script:
 def run_script(arguments: Sequence[str], folder: Path, script: Path = STYLIZE, **more: Any) -> tuple[int | None, str]:
     """Runs a `Script`: (exit code, stderr)."""
     return Script(arguments, folder, script, **more).wait()
+
+
+def run_comparison(module: str, *arguments: str) -> list[dict[str, Any]]:
+    """What `python -m tests.helpers.MODULE` prints, a JSON in each line.
+
+    Of programs over several virtual devices, in their own process: one whose threads wait for each other never ends.
+    """
+    command = [sys.executable, "-m", f"tests.helpers.{module}", *arguments]
+    made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=WAIT, check=False)
+    assert made.returncode == 0, made.stderr
+    return [json.loads(line) for line in made.stdout.splitlines() if line.startswith("{")]
 
 
 def _script(

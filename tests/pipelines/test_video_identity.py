@@ -115,6 +115,13 @@ def test_other_content_is_refused_and_the_finished_part_is_kept(begun: Path, kin
     assert sorted(path.name for path in Path("out.gif.part").iterdir()) == kept
 
 
+@pytest.mark.parametrize(("asked", "now"), [(2, 2), (3, 3), (0, 4)])
+def test_other_devices_than_began_are_refused_since_they_round_differently(begun: Path, asked: int, now: int):
+    with pytest.raises(UserError, match=rf"^out.gif.part was created with another config.devices \(1, now {now}\)[,:]"):
+        make(begun, devices=asked)
+    assert make(begun) == 0
+
+
 def test_a_folder_that_an_earlier_version_wrote_is_resumed_by_names_and_sizes(begun: Path):
     path = Path("out.gif.part/run.json")
     run = json.loads(path.read_text())

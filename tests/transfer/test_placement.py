@@ -1,8 +1,6 @@
 """A photo over several devices: equal strips of its longer side, the same picture, and refusals in one line."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,8 @@ from msst_jax.configs import photo, seed
 from msst_jax.errors import UserError
 from msst_jax.io.images import read_picture
 from msst_jax.losses.functional import guided_gram
-from msst_jax.ops.picture_split import COLUMNS, ROWS, PictureSplit, gather, place_pictures, split_of
+from msst_jax.ops.device_split import gather
+from msst_jax.ops.picture_split import COLUMNS, ROWS, PictureSplit, place_pictures, split_of
 from msst_jax.optim.minimize import make_init
 from msst_jax.optim.optimizer import build_optimizer
 from msst_jax.presets.validation import check_config
@@ -25,11 +24,10 @@ from msst_jax.transfer.build import build_options
 from msst_jax.transfer.optimization import describe_compilation
 from msst_jax.transfer.placement import choose_split
 from msst_jax.transfer.tiling import ScalePlan, evaluation_bytes, optimizer_bytes, plan_tiles
-from tests.helpers.commands import ROOT, run_command, run_script
+from tests.helpers.commands import run_command, run_comparison, run_script
 from tests.helpers.pictures import TWO, make_scene, quick_config
 
 PHOTO = build_options(photo.get_config()).network  # of stride 8
-TIMEOUT = 1500  # seconds, for what otherwise might wait forever
 
 
 def split(shape: Sequence[int], devices: int = 4) -> PictureSplit:
@@ -156,10 +154,7 @@ def compare_as_one(preset: str, height: int, width: int) -> dict[str, Any]:
 
     In a process of its own, since one of several devices whose threads wait for each other never ends.
     """
-    command = [sys.executable, "-m", "tests.helpers.strips", preset, str(height), str(width)]
-    made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT, check=False)
-    assert made.returncode == 0, made.stderr
-    found = json.loads(made.stdout.splitlines()[-1])
+    (found,) = run_comparison("strips", preset, str(height), str(width))
     assert found["loss"] <= 1e-6, found
     assert found["gradient"] <= 1e-5, found
     assert all(elements < height * width for elements in found["gathered"]), found
