@@ -91,7 +91,10 @@ def download_folder(url: str, target: Path) -> None:
 
 
 def list_files(url: str) -> list[str]:
-    """The files below a folder, by names relative to it, sorted; none if it is not there."""
+    """The files below a folder, by names relative to it, sorted; none if it is not there.
+
+    As they are now: clients keep a listing for good, and files of other machines would never be in it.
+    """
 
     def below(folder: "epath.Path", prefix: str) -> Iterator[str]:
         for path in folder.iterdir():
@@ -99,7 +102,15 @@ def list_files(url: str) -> list[str]:
             yield from below(path, f"{name}/") if path.is_dir() else (name,)
 
     folder = remote_path(url)
+    _forget_listings(folder)
     return sorted(below(folder, "")) if folder.is_dir() else []
+
+
+def _forget_listings(folder: "epath.Path") -> None:
+    from etils.epath import backend
+
+    if folder._backend is backend.fsspec_backend:  # type: ignore[attr-defined]  # the other ones keep none
+        backend.fsspec_backend.fs(folder).invalidate_cache()
 
 
 def _refresh(source: "epath.Path", target: Path) -> None:

@@ -54,7 +54,12 @@ from msst_jax.training.data.pipeline import PhotoExamples
 from msst_jax.training.loop import TrainResult, check_batch_size, train
 from msst_jax.training.metrics import METRICS_FILE, loss_rise, read_records
 from msst_jax.training.mirror import Mirror, mirrored
-from msst_jax.training.shared_inputs import check_same_inputs, check_shared_bucket, check_shared_workdir
+from msst_jax.training.shared_inputs import (
+    check_same_inputs,
+    check_same_kind,
+    check_shared_bucket,
+    check_shared_workdir,
+)
 from msst_jax.training.task import TaskSpec
 from msst_jax.training.tasks import any_stylizer, segmenter, stylizer
 
@@ -151,6 +156,7 @@ def run(config: ConfigDict, job: TrainJob) -> int:
 
 def _open_mirror(job: TrainJob, held: ExitStack) -> Mirror | None:
     """The copy of a run in a bucket, until `held` is closed; None if the workdir is a folder of this machine."""
+    check_same_kind(job.bucket != "")
     if not job.bucket:
         return None
     check_shared_bucket(job.bucket)
@@ -271,9 +277,10 @@ def _prepare(
             job.workdir, config.to_dict(), *inputs_of_run, used, restart=job.restart, imports=job.imports
         )
         log_takeover(job.workdir, previous)
-        if mirror and job.restart:
-            mirror.remove_others()
-            mirror.push()  # else the bucket names the earlier run, up to the first checkpoint
+        if mirror:
+            if job.restart:
+                mirror.remove_others()
+            mirror.push()  # masks come before the first checkpoint: they need a config.json that tells whose they are
 
 
 def _used_files(config: ConfigDict, inputs: TrainInputs) -> dict[str, Fingerprint]:

@@ -50,6 +50,7 @@ class Verdict(NamedTuple):
     line: str
     """"" = all processes have ended by themselves."""
     code: int
+    """With no line: that of one that has ended alone, and so without taking leave of JAX's coordinator; 0 = none."""
 
 
 class Judge:
@@ -75,7 +76,7 @@ class Judge:
     def _verdict_on_ends(self, signs: Mapping[int, Sign]) -> Verdict | None:
         ends = {process: sign for process, sign in signs.items() if sign.code is not None}
         if len(ends) > len(self._silent):
-            return Verdict("", 0)
+            return Verdict("", next((sign.code or 0 for sign in ends.values() if sign.alone), 0))
         failed = [(process, sign) for process, sign in ends.items() if sign.code]
         if not failed:
             return None
@@ -177,7 +178,7 @@ class Watch:
             return True
         if self._judge or not alone:
             self.settled.wait((GRACE + DEAD_AFTER) * BEAT)
-        together = self._verdict is not None and not self._verdict.line
+        together = self._verdict == Verdict("", 0)
         if self._judge and not together:
             self._stopped.wait(READ_BY * BEAT)
         return together

@@ -15,7 +15,7 @@ from absl import logging
 from msst_jax.errors import DivergenceError, UserError
 from msst_jax.losses.objective import Terms
 from msst_jax.models.serialization import MODEL_FILE
-from msst_jax.runtime.devices import run_on_all_hosts
+from msst_jax.runtime.devices import broadcast_from_host0, hosts_where, run_on_all_hosts
 from msst_jax.runtime.interrupt import interrupt_event
 from msst_jax.training import checkpoints
 from msst_jax.training.batches import BatchIterator, TimedBatches
@@ -129,6 +129,7 @@ def _restore(
     saved: checkpoints.Checkpointer, state: TrainState, batches: BatchIterator, task: Task, workdir: Path
 ) -> TrainState:
     """The state of the newest checkpoint, with the batches at its position; the given one if there is none."""
+    _check_same_step(newest_checkpoint(workdir))
     if restored := checkpoints.restore(saved, state):
         state, position = restored
         batches.set_state(position)
@@ -137,6 +138,19 @@ def _restore(
     elif (workdir / METRICS_FILE).exists():
         logging.warning("there is no checkpoint in %s: starting from step 0", workdir / CHECKPOINTS)
     return state
+
+
+def _check_same_step(step: int) -> None:
+    """Raises UserError, on all hosts, unless all go on from one step. A collective.
+
+    Where each has a disk of its own, one may have been started without --restart; orbax would wait for the others.
+    """
+    first = int(broadcast_from_host0(np.array(step, np.int32)))
+    if other := hosts_where(step != first):
+        raise UserError(
+            f"process 0 goes on from step {first}, and process {other[0]} from another one; start the same command on "
+            "all hosts again"
+        )
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from msst_jax.io.remote import (
     remove,
     upload,
 )
+from msst_jax.training.run_record import CONFIG_FILE, FILES_FILE
 from msst_jax.training.workdir import CHECKPOINTS, EVENTS, MASKS, RUN_FILES, RUN_FOLDERS, STYLES, newest_checkpoint
 
 MARKER = ".complete"
@@ -42,6 +43,7 @@ class Mirror:
     Attributes:
       url: of the folder in the bucket.
       local: the workdir of this machine.
+      failed: whether the bucket has refused something.
     """
 
     def __init__(self, url: str, process: int = 0):
@@ -54,6 +56,7 @@ class Mirror:
         self.url = url.rstrip("/")
         folder = folder_of(self.url, WORKDIRS)
         self.local = (folder / f"process-{process}" if process else folder) / "run"
+        self.failed = False
         self._uploaded: dict[str, tuple[int, int]] = {}
         self._unsaved = self.local.with_name(UNSAVED)
 
@@ -67,6 +70,7 @@ class Mirror:
         """
         with remote_errors(f"--workdir {self.url}"):
             there = list_files(self.url)
+            _check_own(there, self.url)
             steps = {name.split("/")[1].removesuffix(MARKER) for name in there if _is_marker(name)}
             newest = max(map(int, steps), default=0)
             if self._unsaved.exists() and newest_checkpoint(self.local) >= newest:
@@ -118,6 +122,7 @@ class Mirror:
             with remote_errors(f"--workdir {self.url}"):
                 self._copy_changed()
         except UserError as error:
+            self.failed = True
             way_out = f"the same command on this machine goes on from what is in {self.local}"
             raise UserError(f"{error}; {way_out}") from error
         self._unsaved.unlink()
@@ -160,9 +165,21 @@ class Mirror:
             upload(self._unsaved, f"{self.url}/{CHECKPOINTS}/{step}{MARKER}")  # a file as empty as a marker
         for step in marked - steps:
             remove(f"{self.url}/{CHECKPOINTS}/{step}{MARKER}")  # first: without it the rest counts for nothing
+        own = steps | marked  # no others: a run that was copied there by other means has no markers
         for name in there:  # also what a copy that was cut short has left of a checkpoint of the same step
-            if name.partition("/")[0].isdecimal() and not (self.local / CHECKPOINTS / name).exists():
+            if name.partition("/")[0] in own and not (self.local / CHECKPOINTS / name).exists():
                 remove(f"{self.url}/{CHECKPOINTS}/{name}")
+
+
+def _check_own(there: Collection[str], url: str) -> None:
+    """Raises UserError if a folder holds files where a run would write and is no run's; as `prepare_workdir`."""
+    if CONFIG_FILE in there or FILES_FILE in there:
+        return
+    folders = {name.partition("/")[0] for name in there if "/" in name}
+    if found := [name for name in RUN_FOLDERS if name in folders and name != STYLES]:
+        raise UserError(
+            f"--workdir {url} has {', '.join(found)} of its own, where a run would write; take another --workdir"
+        )
 
 
 def _is_marker(name: str) -> bool:
@@ -220,16 +237,20 @@ def mirrored(url: str, process: int = 0, *, anew: bool = False) -> Iterator[Mirr
             return
         try:
             yield mirror
-        except BaseException as error:
-            _push_after(error, mirror)
+        except BaseException:
+            _push_after(mirror)
             raise
         mirror.push()
 
 
-def _push_after(error: BaseException, mirror: Mirror) -> None:
-    """Pushes at the end of a run that failed; that this fails too must not hide why."""
+def _push_after(mirror: Mirror) -> None:
+    """Pushes at the end of a run that failed; that this fails too must not hide why.
+
+    Where the bucket is why, it is not tried again: the other hosts end this one before clients give up once more.
+    """
+    if mirror.failed:
+        return
     try:
         mirror.push()
     except UserError as failure:
-        if str(failure) != str(error):
-            logging.error("%s", failure)
+        logging.error("%s", failure)

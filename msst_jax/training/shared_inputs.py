@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from msst_jax.errors import UserError
 from msst_jax.io.files import write_text
 from msst_jax.io.remote import remote_errors, remote_path, remove
-from msst_jax.runtime.devices import digest_of_host0, hosts_where, run_on_all_hosts, text_of_host0
+from msst_jax.runtime.devices import broadcast_from_host0, digest_of_host0, hosts_where, run_on_all_hosts, text_of_host0
 
 TOKEN_FILE = ".hosts"  # in the workdir, while the hosts look for it
 SHARED = "a folder on a disk that all hosts share"
@@ -74,6 +75,20 @@ def _check_shared(
     if blind:
         raise UserError(
             f"{_processes(blind)} not see the workdir of process 0, {workdir}; give all hosts {what} as --workdir"
+        )
+
+
+def check_same_kind(in_bucket: bool) -> None:
+    """Checks that the workdirs of all hosts are in a bucket, or of none. A collective; other ones differ by the kind.
+
+    Raises:
+      UserError: on all hosts, if some have another kind than host 0.
+    """
+    other = hosts_where(in_bucket != bool(broadcast_from_host0(np.array(in_bucket, np.int32))))
+    if other:
+        raise UserError(
+            f"only some --workdir are in a bucket: {_processes(other, 'differs', 'differ')} from process 0; give all "
+            "hosts the same one"
         )
 
 

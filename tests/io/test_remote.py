@@ -106,3 +106,18 @@ def test_copying_a_folder_spares_the_file_that_another_process_copies_and_is_not
         input_path("gs://b/photos", "--photos")
     assert sorted(path.name for path in copy.iterdir()) == [".b.txt-0123", "a.txt"]
     assert not written
+
+
+def test_files_of_other_machines_are_listed_although_the_client_keeps_its_listings(objects: Path, monkeypatch):
+    """As gcsfs and s3fs do, for good; so a host would never see the masks that the others have computed meanwhile."""
+    kept: dict[str, list[str]] = {}
+    listdir = bucket.Bucket.listdir
+    monkeypatch.setattr(
+        bucket.Bucket, "listdir", lambda self, path, **how: kept.setdefault(str(path), listdir(self, path, **how))
+    )
+    monkeypatch.setattr(bucket.Bucket, "invalidate_cache", lambda self, path=None: kept.clear())
+    (objects / "masks").mkdir()
+    (objects / "masks" / "a.png").touch()
+    assert list_files("gs://b/masks") == ["a.png"]
+    (objects / "masks" / "b.png").touch()
+    assert list_files("gs://b/masks") == ["a.png", "b.png"]

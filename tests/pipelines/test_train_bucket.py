@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from msst_jax.pipelines import train as train_job
 from msst_jax.runtime.hosts import EXIT_HOST_LOST
 from msst_jax.training import mirror
 from msst_jax.training.data import masks
@@ -17,7 +18,7 @@ from tests.helpers import bucket
 from tests.helpers.commands import STYLIZE, TRAIN, run_script
 from tests.helpers.hosts import start_in
 from tests.helpers.pictures import noise, save, stripe
-from tests.helpers.training_runs import curve, make_photos, tiny_flags
+from tests.helpers.training_runs import curve, job, make_photos, tiny_config, tiny_flags
 
 IMPORT = f"--import={bucket.__file__}"
 
@@ -129,3 +130,18 @@ def test_hosts_with_workdirs_in_other_buckets_end_in_one_line(tmp_path: Path):
         "folder as --workdir\n"
     )
     assert [path.name for path in (tmp_path / "objects" / "b").rglob(".*")] == []
+
+
+def test_the_bucket_names_the_run_before_any_mask_is_there(tmp_path: Path, calls, monkeypatch: pytest.MonkeyPatch):
+    """A run that is killed before its first checkpoint goes on; masks alone would pass for somebody's own."""
+    monkeypatch.setenv(bucket.FOLDER, str(tmp_path / "objects"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    make_photos(tmp_path, 4)
+    found = []
+
+    def generate(*_: Any) -> None:
+        found.extend(path.name for path in (tmp_path / "objects" / "b" / "run").glob("*.json"))
+
+    monkeypatch.setattr(train_job, "_generate", generate)
+    assert train_job.run(tiny_config(), job(tmp_path, workdir=Path(), bucket="gs://b/run")) == 0
+    assert sorted(found) == ["config.json", "used_files.json"]

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from msst_jax.runtime import hosts
 from msst_jax.runtime.hosts import (
     DEAD_AFTER,
     EXIT_HOST_LOST,
@@ -94,6 +95,16 @@ def test_the_verdict_of_process_0_ends_every_process_once():
     watches[1].beat()
     watches[1].beat()
     assert ended == ([DEAD], [DEAD])
+
+
+def test_where_another_process_has_ended_alone_none_waits_for_it_to_take_leave(monkeypatch: pytest.MonkeyPatch):
+    """As after a SIGTERM to all hosts before the first step: JAX's coordinator would abort process 0 in the end."""
+    monkeypatch.setattr(hosts, "BEAT", 0.0)
+    store, ended = Memory(), []
+    watches = [watched(index, store, ended) for index in range(2)]
+    assert not watches[1].leave(143, alone=True)
+    assert not watches[0].leave(143, alone=True)
+    assert ended == []
 
 
 def test_a_lost_coordinator_ends_a_process_that_trains_and_not_one_that_leaves():

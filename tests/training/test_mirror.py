@@ -129,7 +129,7 @@ def leave_unsaved(monkeypatch: pytest.MonkeyPatch) -> Path:
 
     def run() -> None:
         with mirrored(URL) as mirror:
-            write(mirror.local, "checkpoints/5/x", "metrics.jsonl")
+            write(mirror.local, "checkpoints/5/x", "config.json", "metrics.jsonl")
             mirror.push()
             write(mirror.local, "checkpoints/10/x")
             unreachable(monkeypatch)
@@ -149,7 +149,7 @@ def test_what_could_not_be_copied_at_the_end_is_where_the_next_call_goes_on(obje
     local = leave_unsaved(monkeypatch)
     assert not (objects / "checkpoints" / "10.complete").exists()
     with mirrored(URL):
-        assert names(local) == ["checkpoints/10/x", "checkpoints/5/x", "metrics.jsonl"]
+        assert names(local) == ["checkpoints/10/x", "checkpoints/5/x", "config.json", "metrics.jsonl"]
     assert (objects / "checkpoints" / "10.complete").exists()
     write(local, "left over")
     with mirrored(URL):  # all is there, so that the bucket is what counts again
@@ -205,3 +205,41 @@ def test_a_host_after_the_first_begins_with_the_run_in_the_bucket_or_with_nothin
         assert names(second.local) == ["checkpoints/5/x", "config.json", "masks/person/a.png"]
     with mirrored(URL, 1, anew=True) as second:
         assert names(second.local) == []
+
+
+def test_checkpoints_without_markers_stay_in_the_bucket(objects: Path):
+    """Those of a run that was copied there by hand, or that wrote into the mounted bucket."""
+    write(objects, "config.json", "checkpoints/1000/x")
+    with mirrored(URL) as mirror:
+        write(mirror.local, "checkpoints/5/x")
+    assert names(objects) == ["checkpoints/1000/x", "checkpoints/5.complete", "checkpoints/5/x", "config.json"]
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_a_folder_of_a_bucket_that_is_no_runs_is_refused_and_left_as_it_is(objects: Path, anew: bool):
+    write(objects, "checkpoints/7/weights.bin", "samples/mine.jpg", "styles/wave.jpg")
+    with (
+        pytest.raises(UserError, match=r"^--workdir gs://b/run has checkpoints, samples of its own, where a run would"),
+        mirrored(URL, anew=anew),
+    ):
+        pytest.fail("the work has begun")
+    assert names(objects) == ["checkpoints/7/weights.bin", "samples/mine.jpg", "styles/wave.jpg"]
+
+
+def test_a_bucket_that_has_failed_is_not_tried_again_at_the_end(objects: Path, monkeypatch):
+    """Clients try for minutes before they give up, in which the other hosts end this one, without its message."""
+    tried = []
+
+    def fail(source: Path, url: str) -> None:
+        tried.append(url)
+        raise OSError(5, "connection reset")
+
+    def run() -> None:
+        with mirrored(URL) as mirror:
+            write(mirror.local, "metrics.jsonl")
+            monkeypatch.setattr(mirror_module, "upload", fail)
+            mirror.push()
+
+    with pytest.raises(UserError, match="connection reset"):
+        run()
+    assert len(tried) == 1
