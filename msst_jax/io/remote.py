@@ -3,6 +3,7 @@
 By etils.epath, whose backends are fsspec's: gs:// needs gcsfs, s3:// needs s3fs, az:// needs adlfs.
 """
 
+import errno
 import hashlib
 import os
 import re
@@ -23,6 +24,7 @@ PACKAGES = {"gs": "gcsfs", "s3": "s3fs", "az": "adlfs"}
 URL = re.compile(rf"({'|'.join(PACKAGES)})://[^/]+")
 CACHE = Path("~", ".cache", "msst_jax", "remote")
 BLOCK = 1 << 20  # bytes
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 def is_remote(text: str) -> bool:
@@ -181,4 +183,6 @@ def remote_errors(named: str) -> Iterator[None]:
         package = PACKAGES.get(scheme, "a client")
         raise UserError(f"{named}: {scheme}:// needs the package {package}; install it with pip") from error
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in NO_SPACE:
+            raise UserError(f"{named}: there is no space for its copy on this machine; free some") from error
         raise UserError(f"{named} cannot be used ({first_line(error)}); check its name and your access") from error

@@ -174,9 +174,8 @@ def _enter_mirror(job: TrainJob, held: ExitStack) -> Mirror:
 
 def _train(config: ConfigDict, job: TrainJob, inputs: TrainInputs, mirror: Mirror | None) -> int:
     """Trains in a workdir that is prepared; returns the exit code."""
-    run_on_all_hosts(lambda: _generate(config, inputs, job))
+    run_on_all_hosts(lambda: _generate(config, inputs, job, mirror))
     if mirror and on_any_host(inputs.segmenter is not None):
-        run_on_all_hosts(mirror.push_masks)
         run_on_all_hosts(mirror.pull_masks)
     masks = run_on_all_hosts(lambda: _open_masks(inputs, job))
     training, held_out = run_on_all_hosts(lambda: _split(config, inputs, masks))
@@ -293,7 +292,7 @@ def _used_files(config: ConfigDict, inputs: TrainInputs) -> dict[str, Fingerprin
     return {"photos": inputs.photos.fingerprint(), "masks": masks, **named, **own}
 
 
-def _generate(config: ConfigDict, inputs: TrainInputs, job: TrainJob) -> None:
+def _generate(config: ConfigDict, inputs: TrainInputs, job: TrainJob, mirror: Mirror | None) -> None:
     """Computes this host's share of the masks into the workdir, where they are not given or there."""
     if inputs.segmenter:
         generate_masks(
@@ -303,6 +302,7 @@ def _generate(config: ConfigDict, inputs: TrainInputs, job: TrainJob) -> None:
             inputs.task.regions,
             refine=config.refine_edges,
             quiet=job.quiet,
+            publish=mirror.push_masks if mirror else None,
         )
 
 

@@ -9,6 +9,7 @@ Of several hosts each works on a copy of its own. The first one's is what the bu
 computes a part, and gets the rest from the bucket.
 """
 
+import secrets
 import shutil
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from pathlib import Path
 from absl import logging
 
 from msst_jax.errors import UserError
+from msst_jax.io.files import write_text
 from msst_jax.io.lock import locked_folder
 from msst_jax.io.remote import (
     CACHE,
@@ -25,11 +27,21 @@ from msst_jax.io.remote import (
     folder_of,
     list_files,
     remote_errors,
+    remote_path,
     remove,
     upload,
 )
 from msst_jax.training.run_record import CONFIG_FILE, FILES_FILE
-from msst_jax.training.workdir import CHECKPOINTS, EVENTS, MASKS, RUN_FILES, RUN_FOLDERS, STYLES, newest_checkpoint
+from msst_jax.training.workdir import (
+    CHECKPOINTS,
+    EVENTS,
+    MASKS,
+    RUN_FILES,
+    RUN_FOLDERS,
+    RUN_ID,
+    STYLES,
+    newest_checkpoint,
+)
 
 MARKER = ".complete"
 NEEDED = (MASKS, STYLES)  # folders that a run reads again; samples, traces and event files stay in the bucket
@@ -63,7 +75,8 @@ class Mirror:
     def pull(self) -> None:
         """Replaces what is in the local workdir by the run in the bucket: its record, masks and checkpoints.
 
-        What an earlier call could not copy to the bucket stays instead, unless the bucket has gone on since.
+        What an earlier call could not copy to the bucket stays instead, unless the bucket has gone on since, or holds
+        another run.
 
         Raises:
           UserError: the bucket cannot be read or written.
@@ -73,7 +86,7 @@ class Mirror:
             _check_own(there, self.url)
             steps = {name.split("/")[1].removesuffix(MARKER) for name in there if _is_marker(name)}
             newest = max(map(int, steps), default=0)
-            if self._unsaved.exists() and newest_checkpoint(self.local) >= newest:
+            if self._unsaved.exists() and newest_checkpoint(self.local) >= newest and self._is_run_of(there):
                 logging.info("%s: going on from %s, which could not be copied there", self.url, self.local)
                 return
             self._unsaved.unlink(missing_ok=True)
@@ -84,6 +97,13 @@ class Mirror:
                     self._uploaded[name] = _version(self.local / name)
         if newest:
             logging.info("%s: its checkpoint of step %d was copied here", self.url, newest)
+
+    def _is_run_of(self, there: Collection[str]) -> bool:
+        """Whether the bucket, which has these files, holds the run that is here, or none."""
+        if RUN_ID not in there:
+            return CONFIG_FILE not in there
+        path = self.local / RUN_ID
+        return path.exists() and remote_path(f"{self.url}/{RUN_ID}").read_text() == path.read_text()
 
     def clear(self) -> None:
         """Empties the local workdir."""
@@ -118,6 +138,8 @@ class Mirror:
           UserError: the bucket cannot be written. The next call on this machine goes on from the local workdir.
         """
         self._unsaved.touch()
+        if not (self.local / RUN_ID).exists():
+            write_text(self.local / RUN_ID, secrets.token_hex(16))
         try:
             with remote_errors(f"--workdir {self.url}"):
                 self._copy_changed()

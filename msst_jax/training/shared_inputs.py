@@ -50,7 +50,11 @@ def check_shared_bucket(url: str) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(token)
 
-    _check_shared(url, write, read, lambda: remove(str(path)), "the same bucket and folder")
+    def remove_token() -> None:
+        with remote_errors(named):
+            remove(str(path))
+
+    _check_shared(url, write, read, remove_token, "the same bucket and folder")
 
 
 def _check_shared(

@@ -21,7 +21,8 @@ MASKS = "masks"
 CHECKPOINTS = "checkpoints"
 PROFILE = "profile"
 EVENTS = "events.out.tfevents."
-RUN_FILES = (CONFIG_FILE, FILES_FILE, METRICS_FILE, MODEL_FILE)
+RUN_ID = "run_id.txt"  # of a run in a bucket: tells it from a later one in the same place
+RUN_FILES = (CONFIG_FILE, FILES_FILE, METRICS_FILE, MODEL_FILE, RUN_ID)
 RUN_FOLDERS = (CHECKPOINTS, "samples", MASKS, STYLES, PROFILE)
 
 

@@ -1,5 +1,6 @@
 """A workdir in a bucket: what is copied there and back, and that a half-copied checkpoint counts for nothing."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from msst_jax.errors import UserError
 from msst_jax.io.remote import upload
 from msst_jax.training import mirror as mirror_module
 from msst_jax.training.mirror import Mirror, mirrored
+from msst_jax.training.workdir import RUN_ID
 from tests.helpers import bucket
 
 URL = "gs://b/run"
@@ -28,7 +30,9 @@ def write(folder: Path, *names: str) -> None:
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    """The files below a folder, but for what tells runs apart."""
+    files = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    return sorted(name for name in files if name != RUN_ID)
 
 
 def test_a_run_comes_back_from_the_bucket_with_all_that_it_reads_again(objects: Path):
@@ -162,6 +166,18 @@ def test_what_could_not_be_copied_gives_way_to_a_bucket_that_has_gone_on(objects
     with mirrored(URL):
         assert "checkpoints/15/x" in names(local)
         assert "checkpoints/10/x" not in names(local)
+
+
+def test_what_could_not_be_copied_gives_way_to_a_run_that_was_begun_anew_there(objects: Path, monkeypatch):
+    """On another machine; it has taken fewer steps so far."""
+    local = leave_unsaved(monkeypatch)
+    (objects / RUN_ID).write_text("the other one")
+    for name in ("10", "5"):
+        shutil.rmtree(objects / "checkpoints" / name, ignore_errors=True)
+    (objects / "checkpoints" / "5.complete").unlink()
+    write(objects, "checkpoints/4/x", "checkpoints/4.complete")
+    with mirrored(URL):
+        assert names(local) == ["checkpoints/4/x", "config.json", "metrics.jsonl"]
 
 
 def test_an_error_of_the_run_is_not_hidden_by_a_bucket_that_fails_after_it(objects: Path, monkeypatch, caplog):

@@ -27,6 +27,7 @@ SAMPLED_PHOTOS = 64  # whose masks are looked at to tell how all masks are store
 MIN_SPECK = 0.3  # percent of the photo: smaller components of segmented regions are removed
 LISTING_AGE = 60.0  # seconds for which a network disk may show an old listing: NFS's acdirmax
 POLL = 1.0  # seconds between two looks
+PUBLISH_AFTER = 60.0  # seconds of computing masks, which are lost if the machine is
 ADVICE = "set how such photos are used with --config.without_mask=background or, for the fast model, random"
 
 
@@ -190,7 +191,14 @@ def load_segmenter_if_needed(
 
 
 def generate_masks(
-    segmenter: AnySegmenter, photos: Photos, folder: Path, names: Sequence[str], *, refine: bool, quiet: bool
+    segmenter: AnySegmenter,
+    photos: Photos,
+    folder: Path,
+    names: Sequence[str],
+    *,
+    refine: bool,
+    quiet: bool,
+    publish: Callable[[], None] | None = None,
 ) -> None:
     """Segments this host's share of the photos without masks; writes FOLDER/REGION/NAME.png.
 
@@ -201,6 +209,7 @@ def generate_masks(
       names: the regions.
       refine: see `class_probabilities`.
       quiet: no progress bar.
+      publish: called every PUBLISH_AFTER seconds, and at the end.
 
     Raises:
       UserError: the disk is full, or the file system refuses.
@@ -208,13 +217,19 @@ def generate_masks(
     segment = photo_segmenter(segmenter, foreground(names), refine=refine)
     pending = _incomplete(photos, folder, names)
     own = [index for index in pending if index % jax.process_count() == jax.process_index()]
+    published = time.monotonic()
     for index in tqdm(own, desc="masks", unit="photo", disable=quiet or None):
+        if publish and time.monotonic() > published + PUBLISH_AFTER:
+            publish()
+            published = time.monotonic()
         try:
             photo = photos.read(index)
         except UserError:
             continue  # the input pipeline logs it
         for region, mask in segment(photo, photos.name(index)).items():
             save_picture(mask, folder / region / f"{photos.name(index)}{MASK_SUFFIX}")
+    if publish:
+        publish()
 
 
 def photo_segmenter(
