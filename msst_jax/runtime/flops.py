@@ -4,7 +4,9 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import jax
 from jax.extend import core
+from jax.interpreters import partial_eval
 
 
 def count_flops(jaxpr: core.Jaxpr) -> float:
@@ -22,10 +24,20 @@ def _equation_flops(equation: core.JaxprEqn) -> float:
         return _product_flops(equation)
     if name == "conv_general_dilated":
         return _convolution_flops(equation)
+    if name == "linear_map":
+        return _linear_map_flops(equation)
     inner = [count_flops(jaxpr) for jaxpr in _called(equation.params)]
     if name == "cond":
         return max(inner, default=0.0)
     return sum(inner) * (equation.params["length"] if name == "scan" else 1)
+
+
+def _linear_map_flops(equation: core.JaxprEqn) -> float:
+    """Of an `ops.linear_map`, which is traced when it is compiled, without the results that nobody asks for."""
+    count, operands = equation.params["count"], [variable.aval for variable in equation.invars]
+    traced = jax.make_jaxpr(equation.params["forward"])(tuple(operands[:count]), tuple(operands[count:]))
+    wanted = [not isinstance(variable, core.DropVar) for variable in equation.outvars]
+    return count_flops(partial_eval.dce_jaxpr(traced.jaxpr, wanted)[0])
 
 
 def _product_flops(equation: core.JaxprEqn) -> float:

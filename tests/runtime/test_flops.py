@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from msst_jax.losses.functional import gram
+from msst_jax.ops.convolution_vjp import padded_convolution
 from msst_jax.runtime.flops import count_flops
 
 
@@ -51,3 +53,18 @@ def test_a_gradient_counts_as_xla_counts_it() -> None:
     shapes = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((1, 16, 16, 8), (3, 3, 8, 32))]
     traced = jax.jit(jax.grad(loss, argnums=1)).trace(*shapes)
     assert count_flops(traced.jaxpr.jaxpr) == pytest.approx(traced.lower().cost_analysis()["flops"], rel=0.05)
+
+
+def test_gradients_written_by_hand_are_counted_and_those_that_nobody_asks_for_are_not():
+    """Of a frozen convolution as of one that is trained, and of a Gram matrix."""
+    image, kernel = jnp.ones((1, 8, 8, 16)), jnp.ones((3, 3, 16, 32))
+    product = 2.0 * 8 * 8 * 9 * 16 * 32
+
+    def loss(image: jax.Array, kernel: jax.Array) -> jax.Array:
+        return jnp.sum(jnp.square(padded_convolution(image, kernel, 1)))
+
+    for asked, products in (((0,), 2), ((0, 1), 3)):
+        gradient = jax.make_jaxpr(jax.grad(loss, argnums=asked))(image, kernel)
+        assert count_flops(gradient.jaxpr) == products * product
+    squared = jax.make_jaxpr(jax.grad(lambda features: jnp.sum(jnp.square(gram(features)))))(image)
+    assert count_flops(squared.jaxpr) == 2 * 2.0 * 8 * 8 * 16 * 16
