@@ -167,7 +167,7 @@ def _open_mirror(job: TrainJob, held: ExitStack) -> Mirror | None:
 
 def _enter_mirror(job: TrainJob, held: ExitStack) -> Mirror:
     mirror = held.enter_context(mirrored(job.bucket, jax.process_index(), anew=job.restart))
-    if jax.process_count() > 1 and jax.process_index() == 0:
+    if jax.process_count() > 1:
         mirror.push()  # what an earlier call could not copy, for the others
     return mirror
 

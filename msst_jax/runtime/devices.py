@@ -1,9 +1,10 @@
 """The devices that compute, and collectives over the hosts of a run."""
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -50,20 +51,16 @@ def on_any_host(flag: bool) -> bool:
     return bool(hosts_where(flag))
 
 
-def broadcast_from_host0(values: np.ndarray) -> np.ndarray:
-    """The array of the first host, on every host. A collective: every host must call it, equally often.
-
-    Args:
-      values: of the first host's shape and type.
-    """
-    return values if jax.process_count() == 1 else np.asarray(multihost_utils.broadcast_one_to_all(values))
-
-
 def text_of_host0(text: str) -> str:
     """The text of the first host, on every host. A collective: every host must call it, equally often."""
     content = np.frombuffer(text.encode(), np.uint8)
-    length = int(broadcast_from_host0(np.array(len(content))))
-    return broadcast_from_host0(np.resize(content, length)).tobytes().decode() if length else ""
+    length = int(_array_of_host0(np.array(len(content))))
+    return _array_of_host0(np.resize(content, length)).tobytes().decode() if length else ""
+
+
+def _array_of_host0(values: np.ndarray) -> np.ndarray:
+    """The array of the first host, on every host; `values` has its shape and type. A collective."""
+    return values if jax.process_count() == 1 else np.asarray(multihost_utils.broadcast_one_to_all(values))
 
 
 def hosts_where(flag: bool) -> list[int]:
@@ -73,9 +70,14 @@ def hosts_where(flag: bool) -> list[int]:
     return [int(index) for index in np.flatnonzero(multihost_utils.process_allgather(np.array(flag)))]
 
 
-def digest_of_host0(content: bytes) -> bytes:
-    """SHA-256 of what the first host gives, on every host. A collective: every host must call it, equally often."""
-    return broadcast_from_host0(np.frombuffer(hashlib.sha256(content).digest(), np.uint8)).tobytes()
+def hosts_unlike_host0(value: Any) -> list[int]:
+    """The indices of the hosts whose value is not that of the first one. A collective, as `hosts_where`.
+
+    Args:
+      value: JSON.
+    """
+    digest = hashlib.sha256(json.dumps(value, sort_keys=True).encode()).digest()
+    return hosts_where(digest != _array_of_host0(np.frombuffer(digest, np.uint8)).tobytes())
 
 
 def run_on_all_hosts(action: Callable[[], Result]) -> Result:

@@ -15,7 +15,7 @@ from absl import logging
 from msst_jax.errors import DivergenceError, UserError
 from msst_jax.losses.objective import Terms
 from msst_jax.models.serialization import MODEL_FILE
-from msst_jax.runtime.devices import broadcast_from_host0, hosts_where, run_on_all_hosts
+from msst_jax.runtime.devices import run_on_all_hosts
 from msst_jax.runtime.interrupt import interrupt_event
 from msst_jax.training import checkpoints
 from msst_jax.training.batches import BatchIterator, TimedBatches
@@ -23,6 +23,7 @@ from msst_jax.training.metrics import METRICS_FILE
 from msst_jax.training.options import LoopOptions
 from msst_jax.training.profile import Advance, profiled
 from msst_jax.training.recorder import Bystander, Recorder, StateCallback, StepObserver, best_score
+from msst_jax.training.shared_inputs import check_same_step
 from msst_jax.training.step import (
     TrainState,
     build_train_optimizer,
@@ -84,7 +85,7 @@ def train(
         every checkpoint or, if the task has a score, with every evaluation that is the best so far.
       quiet: no progress bar.
       profile: number of steps of this call that are traced, into profile/; 0 = none.
-      mirror: called after every checkpoint, once it is on disk, on host 0; the workdir is a folder of this host then.
+      mirror: called after every checkpoint, once it is on disk; the workdir is a folder of this host alone then.
 
     Raises:
       DivergenceError: ten steps in a row, the weights, or the loss on held-out photos were not finite; nothing of that
@@ -95,7 +96,6 @@ def train(
     state = init_train_state(task, optimizer, options.seed)
     kept = {"keep_last": options.keep_last, "keep_every": options.keep_every}
     opened = checkpoints.open_checkpoints(workdir / CHECKPOINTS, **kept, own_disk=mirror is not None)
-    main = jax.process_index() == 0
     with _naming_what_is_left(workdir), opened as saved:
         state = _restore(saved, state, batches, task, workdir)
 
@@ -109,7 +109,7 @@ def train(
             _export_newest(task, workdir, state)
             if mirror:
                 checkpoints.wait(saved)
-                run_on_all_hosts(lambda: mirror() if main else None)
+                run_on_all_hosts(mirror)
 
         with interrupt_event() as event:
             stop = stop_of_run(event)
@@ -118,6 +118,7 @@ def train(
             timed, first = TimedBatches(batches), int(state.step)
             cost = partial(_step_cost, mapped, stop, jax.eval_shape(lambda: state), frozen, options.batch)
             advance = _make_advance(mapped, frozen, stop)
+            main = jax.process_index() == 0
             recorder = Recorder(options, task, workdir, first, timed, cost, quiet) if main else Bystander()
             with closing(recorder), profiled(advance, workdir / PROFILE, profile, first) as advance:
                 state = replicate(state)
@@ -129,7 +130,7 @@ def _restore(
     saved: checkpoints.Checkpointer, state: TrainState, batches: BatchIterator, task: Task, workdir: Path
 ) -> TrainState:
     """The state of the newest checkpoint, with the batches at its position; the given one if there is none."""
-    _check_same_step(newest_checkpoint(workdir))
+    check_same_step(newest_checkpoint(workdir))
     if restored := checkpoints.restore(saved, state):
         state, position = restored
         batches.set_state(position)
@@ -138,19 +139,6 @@ def _restore(
     elif (workdir / METRICS_FILE).exists():
         logging.warning("there is no checkpoint in %s: starting from step 0", workdir / CHECKPOINTS)
     return state
-
-
-def _check_same_step(step: int) -> None:
-    """Raises UserError, on all hosts, unless all go on from one step. A collective.
-
-    Where each has a disk of its own, one may have been started without --restart; orbax would wait for the others.
-    """
-    first = int(broadcast_from_host0(np.array(step, np.int32)))
-    if other := hosts_where(step != first):
-        raise UserError(
-            f"process 0 goes on from step {first}, and process {other[0]} from another one; start the same command on "
-            "all hosts again"
-        )
 
 
 @contextmanager

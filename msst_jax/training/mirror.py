@@ -69,6 +69,7 @@ class Mirror:
         folder = folder_of(self.url, WORKDIRS)
         self.local = (folder / f"process-{process}" if process else folder) / "run"
         self.failed = False
+        self._process = process
         self._uploaded: dict[str, tuple[int, int]] = {}
         self._unsaved = self.local.with_name(UNSAVED)
 
@@ -134,11 +135,15 @@ class Mirror:
     def push(self) -> None:
         """Copies what has changed since the last call to the bucket, checkpoints last, and removes what is gone.
 
+        Only process 0 does: the bucket gets its copy.
+
         Raises:
           UserError: the bucket cannot be written. The next call on this machine goes on from the local workdir.
         """
+        if self._process:
+            return
         self._unsaved.touch()
-        if not (self.local / RUN_ID).exists():
+        if (self.local / CONFIG_FILE).exists() and not (self.local / RUN_ID).exists():
             write_text(self.local / RUN_ID, secrets.token_hex(16))
         try:
             with remote_errors(f"--workdir {self.url}"):
@@ -250,13 +255,10 @@ def mirrored(url: str, process: int = 0, *, anew: bool = False) -> Iterator[Mirr
     mirror = Mirror(url, process)
     check_writable_url(mirror.url, "--workdir")  # first: where it fails, nothing is made on this machine
     with locked_folder(mirror.local.parent, "take another --workdir"):
-        if process:
+        if process and anew:
             mirror.clear()
-        if not (process and anew):
+        else:
             mirror.pull()
-        if process:
-            yield mirror
-            return
         try:
             yield mirror
         except BaseException:

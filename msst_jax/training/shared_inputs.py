@@ -1,7 +1,5 @@
 """Whether all hosts of a run see one workdir and the same inputs; on disks of their own they would train nonsense."""
 
-import hashlib
-import json
 import os
 import secrets
 from collections.abc import Callable
@@ -11,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from msst_jax.errors import UserError
 from msst_jax.io.files import write_text
 from msst_jax.io.remote import remote_errors, remote_path, remove
-from msst_jax.runtime.devices import broadcast_from_host0, digest_of_host0, hosts_where, run_on_all_hosts, text_of_host0
+from msst_jax.runtime.devices import hosts_unlike_host0, hosts_where, run_on_all_hosts, text_of_host0
 
 TOKEN_FILE = ".hosts"  # in the workdir, while the hosts look for it
 SHARED = "a folder on a disk that all hosts share"
@@ -88,8 +85,7 @@ def check_same_kind(in_bucket: bool) -> None:
     Raises:
       UserError: on all hosts, if some have another kind than host 0.
     """
-    other = hosts_where(in_bucket != bool(broadcast_from_host0(np.array(in_bucket, np.int32))))
-    if other:
+    if other := hosts_unlike_host0(in_bucket):
         raise UserError(
             f"only some --workdir are in a bucket: {_processes(other, 'differs', 'differ')} from process 0; give all "
             "hosts the same one"
@@ -105,12 +101,25 @@ def check_same_inputs(inputs: Any) -> None:
     Raises:
       UserError: on all hosts, if some have others.
     """
-    content = json.dumps(inputs, sort_keys=True).encode()
-    other = hosts_where(hashlib.sha256(content).digest() != digest_of_host0(content))
-    if other:
+    if other := hosts_unlike_host0(inputs):
         raise UserError(
             f"{_processes(other, 'has', 'have')} other photos, masks, styles or settings than process 0; give all "
             "hosts the same command, and copies of the same files"
+        )
+
+
+def check_same_step(step: int) -> None:
+    """Checks that all hosts go on from one step. A collective.
+
+    Where each has a disk of its own, one may have been started without --restart; orbax would wait for the others.
+
+    Raises:
+      UserError: on all hosts, if some go on from another step than host 0.
+    """
+    if other := hosts_unlike_host0(step):
+        raise UserError(
+            f"process 0 goes on from step {text_of_host0(str(step))}, and process {other[0]} from another one; start "
+            "the same command on all hosts again"
         )
 
 

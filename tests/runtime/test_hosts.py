@@ -158,5 +158,7 @@ def test_a_connection_that_the_near_end_closes_is_not_lost():
         assert far.recv(1) == b""  # the relay has closed it, and with it both directions
         far.close()
         for thread in [thread for thread in threading.enumerate() if thread.name == "relay passing"]:
+            while not thread.is_alive() and thread in threading.enumerate():
+                pass  # it is being started, and cannot be joined yet
             thread.join(60)
     assert not lost

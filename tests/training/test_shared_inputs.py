@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from msst_jax.errors import UserError
@@ -29,8 +28,7 @@ def test_a_new_workdir_is_asked_for_again_from_the_topmost_folder_on(tmp_path: P
 
 
 def test_a_workdir_in_a_bucket_beside_one_on_a_disk_is_told_before_the_hosts_go_different_ways(monkeypatch):
-    monkeypatch.setattr(shared_inputs, "broadcast_from_host0", lambda _: np.array(1))
-    monkeypatch.setattr(shared_inputs, "hosts_where", lambda flag: [1] if flag else [])
+    monkeypatch.setattr(shared_inputs, "hosts_unlike_host0", lambda in_bucket: [] if in_bucket else [1])
     shared_inputs.check_same_kind(True)
     with pytest.raises(UserError, match=r"^only some --workdir are in a bucket: process 1 differs from process 0; "):
         shared_inputs.check_same_kind(False)
